@@ -1,0 +1,73 @@
+# Everything a person or CI does here, by name. `make` alone lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check fix proto proto-check bench image
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The generator has an environment of its own: its version is the oldest protobuf that the code runs on.
+PROTO_VENV := .venv-proto
+PROTO_READY := $(PROTO_VENV)/.ready
+SERVER_FLAGS ?=
+TEST_FLAGS ?=
+BENCH_FLAGS ?=
+IMAGE ?= unrolled:latest
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv with the package and all its tools (done by the others when needed).
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Start a server in this process, run the lesson's words, print the arrays.
+	@$(BIN)/python examples/demo.py
+
+serve: $(READY) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
+	@$(BIN)/unrolled-server $(SERVER_FLAGS)
+
+test: $(READY) ## Run the whole test suite (TEST_FLAGS=... for pytest's options).
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+check: $(READY) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/hadolint Dockerfile
+
+fix: $(READY) ## Repair what can be repaired: lint, format, generated code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(MAKE) proto
+
+$(PROTO_READY): protos/constraints.txt
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $< grpcio-tools
+	@touch $@
+
+PROTOC = $(PROTO_VENV)/bin/python -m grpc_tools.protoc --proto_path=protos \
+	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) unrolled/v1/forward.proto
+
+proto: $(PROTO_READY) ## Generate the Python code of the contract.
+	$(call PROTOC,protos)
+
+proto-check: $(PROTO_READY)
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(call PROTOC,"$$made") && \
+	for file in "$$made"/unrolled/v1/*; do \
+		diff -u "protos/unrolled/v1/$$(basename "$$file")" "$$file" || \
+		{ echo 'generated code is stale: run make proto'; exit 1; }; \
+	done
+
+bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
+	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
+
+image: ## Build the container image (IMAGE=name:tag).
+	docker build --tag $(IMAGE) .

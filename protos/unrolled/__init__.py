@@ -1,0 +1,1 @@
+"""The contract between Unrolled's server and its clients; see `unrolled.v1`."""

@@ -1,0 +1,205 @@
+"""Joins a ForwardReply to its arrays, and splits it again, without touching the elements.
+
+On the wire a packed `float` or `sfixed32` field is a tag, a length and little-endian memory. Protobuf would
+take the elements one by one (3 million floats: over a second), so the server appends the arrays' memory to
+the serialised rest, and the client views it in place. The bytes are those of an ordinary ForwardReply.
+
+This is a file of its own because both halves must agree to the bit; nothing else here knows the encoding.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.v1.forward_pb2 import ForwardReply
+
+_FLOAT32 = np.dtype("<f4")
+_INT32 = np.dtype("<i4")
+_ALIGNMENT = 4
+
+# A tag is a field's number and its wire type; type 2 is a length followed by that many bytes.
+_VALUES_TAG = ForwardReply.VALUES_FIELD_NUMBER << 3 | 2
+_INDEX_TAG = ForwardReply.INDEX_FIELD_NUMBER << 3 | 2
+# Every field of a reply is of type 2; there are 15 numbers below 16.
+_PLAIN_TAGS = frozenset(number << 3 | 2 for number in range(1, 16))
+
+_MAX_IN_ONE_BYTE = 0x7F
+_MAX_VARINT_BYTES = 5
+
+# Where a field stands in a message: its tag's position, then its payload's begin and end. A plain tuple,
+# because a small reply is read in a few microseconds.
+_Field: TypeAlias = tuple[int, int, int]
+
+_Scalar = TypeVar("_Scalar", np.float32, np.int32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReply:
+    """A reply with its two large fields as arrays.
+
+    Attributes:
+        rest: Everything but `values` and `index`, which are empty here.
+        values: (n,) float32, read-only, a view of the message where it can be.
+        index: (m,) int32, the same; empty in the dense form.
+    """
+
+    rest: ForwardReply
+    values: NDArray[np.float32]
+    index: NDArray[np.int32]
+
+
+class _NotPlainError(Exception):
+    """Protobuf must read this message for itself."""
+
+
+def join_reply(
+    rest: ForwardReply, *, values: NDArray[np.float32], index: NDArray[np.int32] | None = None
+) -> bytes:
+    """Serialises a reply whose arrays are given as memory, in one copy.
+
+    Args:
+        rest: The reply without `values` and `index`.
+        values: Any shape, float32, little-endian and C-contiguous.
+        index: Any shape, int32, little-endian and C-contiguous; None for the dense form.
+
+    Returns:
+        The bytes of an ordinary ForwardReply, in which the arrays are aligned to 4 bytes.
+
+    Raises:
+        ValueError: An array has another type or layout, or `rest` has arrays of its own.
+    """
+    if rest.values or rest.index:
+        raise ValueError("rest has values or an index of its own; give arrays only")
+    message: list[bytes | memoryview] = [rest.SerializeToString()]
+    position = _append(message, values, tag=_VALUES_TAG, dtype=_FLOAT32, position=len(message[0]))
+    if index is not None:
+        _append(message, index, tag=_INDEX_TAG, dtype=_INT32, position=position)
+    return b"".join(message)
+
+
+def split_reply(data: bytes) -> SplitReply:
+    """Parses a reply and views its arrays in place.
+
+    Encodings that the format allows but encoders hardly choose (unpacked, in several pieces) are left to
+    protobuf, at the price of copies. The answer is the same.
+
+    Args:
+        data: A serialised ForwardReply. The arrays keep it alive.
+
+    Returns:
+        The reply in three parts.
+
+    Raises:
+        google.protobuf.message.DecodeError: `data` is no ForwardReply. A retry does not help.
+    """
+    try:
+        fields = _find_fields(data)
+        values = _view(data, fields.pop(_VALUES_TAG, None), dtype=_FLOAT32)
+        index = _view(data, fields.pop(_INDEX_TAG, None), dtype=_INT32)
+    except _NotPlainError:
+        return _split_by_protobuf(data)
+    rest = b"".join([data[tag_at:end] for tag_at, _, end in fields.values()])
+    return SplitReply(rest=ForwardReply.FromString(rest), values=values, index=index)
+
+
+def _append(
+    message: list[bytes | memoryview],
+    array: NDArray[_Scalar],
+    *,
+    tag: int,
+    dtype: np.dtype[_Scalar],
+    position: int,
+) -> int:
+    """Appends a field to the pieces of a message that ends at `position`, and gives its new end."""
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        order = "C-contiguous" if array.flags.c_contiguous else "strided"
+        raise ValueError(f"the array is {array.dtype.str}, {order}; it must be {dtype.str}, C-contiguous")
+    if not array.size:  # an empty field is not written
+        return position
+    head = _head(tag, byte_count=array.nbytes, position=position)
+    message += [head, array.data]
+    return position + len(head) + array.nbytes
+
+
+def _head(tag: int, *, byte_count: int, position: int) -> bytes:
+    """A tag and a length after which the payload is aligned.
+
+    The tag has up to three needless bytes, which every parser reads as the same number. Without them three
+    arrays of four would be misaligned, and numpy takes four times as long over those.
+    """
+    length = _varint(byte_count)
+    padding = -(position + 1 + len(length)) % _ALIGNMENT
+    return _varint(tag, min_size=1 + padding) + length
+
+
+def _varint(number: int, *, min_size: int = 1) -> bytes:
+    """Seven bits a byte, lowest first; the top bit says that more follow."""
+    encoded = bytearray()
+    while number > _MAX_IN_ONE_BYTE or len(encoded) + 1 < min_size:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _find_fields(data: bytes) -> dict[int, _Field]:
+    """Each field's place by its tag, in the message's order.
+
+    It reads 15 fields at most, whatever the message holds.
+
+    Raises:
+        _NotPlainError: A field is not of type 2, or has a number above 15, or stands twice, or is cut short.
+    """
+    fields: dict[int, _Field] = {}
+    position = 0
+    while position < len(data):
+        tag, length_at = _read_varint(data, position)
+        byte_count, begin = _read_varint(data, length_at)
+        end = begin + byte_count
+        if tag not in _PLAIN_TAGS or tag in fields or end > len(data):
+            raise _NotPlainError
+        fields[tag] = (position, begin, end)
+        position = end
+    return fields
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number that stands at a position, and where it ends."""
+    byte = data[position] if position < len(data) else 0x80
+    if byte <= _MAX_IN_ONE_BYTE:
+        return byte, position + 1
+    number = shift = 0
+    for byte in data[position : position + _MAX_VARINT_BYTES]:
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte <= _MAX_IN_ONE_BYTE:
+            return number, position
+        shift += 7
+    raise _NotPlainError
+
+
+def _view(data: bytes, field: _Field | None, *, dtype: np.dtype[_Scalar]) -> NDArray[_Scalar]:
+    """A field's payload as an array over the message's memory."""
+    if field is None:
+        return np.frombuffer(b"", dtype)
+    _, begin, end = field
+    count, remainder = divmod(end - begin, dtype.itemsize)
+    if remainder:
+        raise _NotPlainError
+    return np.frombuffer(data, dtype, count, begin)
+
+
+def _split_by_protobuf(data: bytes) -> SplitReply:
+    """Plain protobuf's answer.
+
+    Its arrays are taken from its own encoding, which is plain again and keeps every bit of a NaN.
+    """
+    rest = ForwardReply.FromString(data)
+    known = ForwardReply.FromString(data)  # CopyFrom would take the elements one by one
+    known.DiscardUnknownFields()
+    arrays = split_reply(known.SerializeToString())
+    rest.ClearField("values")
+    rest.ClearField("index")
+    return SplitReply(rest=rest, values=arrays.values, index=arrays.index)

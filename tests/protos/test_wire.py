@@ -1,0 +1,205 @@
+"""Both halves of the wire code against plain protobuf, on ordinary, unusual and hostile bytes."""
+
+import numpy as np
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from unrolled.v1.forward_pb2 import ForwardReply, RequestError, State, Timing
+from unrolled.v1.wire import join_reply, split_reply
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+
+
+def elements(*, max_count=40):
+    """Elements as memory: as floats they are also NaNs of every payload, infinities and denormals."""
+    return st.lists(st.binary(min_size=4, max_size=4), max_size=max_count)
+
+
+def arrays(dtype):
+    """One-dimensional arrays of any bits."""
+    return elements().map(lambda drawn: np.frombuffer(b"".join(drawn), dtype))
+
+
+def rests():
+    """Replies without arrays."""
+    return st.builds(
+        ForwardReply,
+        shape=st.lists(INT32, max_size=3),
+        lengths=st.lists(INT32, max_size=40),
+        final_state=st.none() | st.builds(State, h=st.lists(st.floats(width=32), max_size=40)),
+        id=st.text(max_size=40),
+        timing=st.none() | st.builds(Timing, queue_s=st.floats(), compute_s=st.floats()),
+        fingerprint=st.text(max_size=40),
+        error=st.none()
+        | st.builds(
+            RequestError, code=INT32, details=st.lists(st.builds(Any, value=st.binary()), max_size=2)
+        ),
+    )
+
+
+@st.composite
+def varints(draw, numbers):
+    """A number as protobuf writes it, sometimes with needless bytes, so that even tags come unusual."""
+    number, padding = draw(numbers), draw(st.sampled_from([0] * 12 + [1, 3, 5, 10]))
+    encoded = bytearray()
+    while number > 0x7F or padding > 0:
+        encoded.append(number & 0x7F | 0x80)
+        padding -= number <= 0x7F
+        number >>= 7
+    return bytes([*encoded, number])
+
+
+@st.composite
+def fields(draw):
+    """One field of any number and wire type; the payload of a length may be shorter than it says."""
+    number = draw(st.integers(1, 9) | st.sampled_from([0, 1, 4, 15, 16, 2**29 - 1, 2**29, 2**32]))
+    wire_type = draw(st.sampled_from([0, 1, 2, 2, 2, 2, 3, 4, 5, 5, 6, 7]))
+    head = draw(varints(st.just(number << 3 | wire_type)))
+    if wire_type == 2:
+        payload = draw(elements(max_count=5).map(b"".join) | st.binary(max_size=9))
+        length = len(payload) + draw(st.sampled_from([0] * 12 + [1, 4, 2**31, 2**63]))
+        return head + draw(varints(st.just(length))) + payload
+    sizes = {1: 8, 5: 4}
+    if wire_type in sizes:
+        return head + draw(st.binary(min_size=sizes[wire_type], max_size=sizes[wire_type]))
+    return head + (draw(varints(st.integers(0, 2**64 - 1))) if wire_type == 0 else b"")
+
+
+@st.composite
+def damaged_replies(draw):
+    """A valid reply of ours with some bytes replaced, left out or put in."""
+    data = bytearray(join_reply(draw(rests()), values=draw(arrays("<f4")), index=draw(arrays("<i4"))))
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(data)))
+        end = min(begin + draw(st.integers(0, 4)), len(data))
+        data[begin:end] = draw(st.binary(max_size=4) | st.just(bytes(data[begin : begin + 20])))
+    return bytes(data)
+
+
+def assert_split_as_by_protobuf(data: bytes):
+    """Holds split_reply to plain protobuf: the same refusal, or the same content bit for bit."""
+    try:
+        plain = ForwardReply.FromString(data)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            split_reply(data)
+        return
+    split = split_reply(data)
+    assert split.values.dtype == np.float32
+    assert split.index.dtype == np.int32
+    assert split.values.tobytes() == np.array(plain.values, np.float32).tobytes()
+    assert split.index.tobytes() == np.array(plain.index, np.int32).tobytes()
+    plain.ClearField("values")
+    plain.ClearField("index")
+    assert split.rest.SerializeToString() == plain.SerializeToString()
+
+
+@given(rest=rests(), values=arrays("<f4"), index=st.none() | arrays("<i4"))
+def test_protobuf_reads_what_we_join(rest, values, index):
+    """A joined reply is, to plain protobuf, the rest and each element as a field of its own, bit for bit."""
+    unpacked = [rest.SerializeToString(), *(b"\x0d" + element.tobytes() for element in values)]
+    unpacked += [b"\x25" + element.tobytes() for element in ([] if index is None else index)]
+
+    joined = ForwardReply.FromString(join_reply(rest, values=values, index=index))
+
+    assert joined.SerializeToString() == ForwardReply.FromString(b"".join(unpacked)).SerializeToString()
+
+
+@given(
+    rest=rests(), values=st.lists(st.floats(width=32, allow_nan=False)), index=st.lists(INT32, max_size=40)
+)
+def test_we_split_what_protobuf_writes(rest, values, index):
+    """A reply made by plain protobuf splits into its own elements."""
+    plain = ForwardReply(values=values, index=index)
+    plain.MergeFrom(rest)
+
+    split = split_reply(plain.SerializeToString())
+
+    assert split.values.tolist() == values
+    assert split.index.tolist() == index
+    assert split.rest.SerializeToString() == rest.SerializeToString()
+
+
+@given(rest=rests(), values=arrays("<f4"), index=arrays("<i4"))
+def test_joined_arrays_are_viewed_in_place_and_aligned(rest, values, index):
+    """Our own replies are never copied, and their arrays are aligned wherever the rest ends."""
+    data = join_reply(rest, values=values, index=index)
+
+    split = split_reply(data)
+
+    memory = np.frombuffer(data, np.uint8)
+    for array, expected in ((split.values, values), (split.index, index)):
+        assert array.tobytes() == expected.tobytes()
+        assert array.flags.aligned
+        assert not array.flags.writeable
+        assert np.shares_memory(array, memory) or not array.size
+
+
+@given(data=st.lists(fields(), max_size=9).map(b"".join))
+@example(
+    b"\x0a\x04\x00\x00\xa0\x7f\x0a\x04\x00\x00\x80\x3f"
+)  # values in two pieces, the first a signalling NaN
+@example(b"\x0d\x01\x00\xa0\xff\x25\x07\x00\x00\x00")  # both arrays unpacked
+@example(b"\x0a\x03\x00\x00\x80")  # not a whole element
+@example(b"\x0a\x08\x00\x00\x80\x3f")  # a length past the end
+@example(b"\x12\x00\x0a\xff\xff\xff\xff")  # a truncated varint
+@example(b"\x32\x01\xff")  # an id that is not UTF-8
+@example(
+    b"\x8a\x80\x80\x80\x00\x84\x80\x80\x80\x00\x00\x00\x80\x3f"
+)  # needless bytes, as many as protobuf reads
+@example(b"\x8a\x80\x80\x80\x80\x00\x04\x00\x00\x80\x3f")  # one more than that
+@settings(max_examples=400)
+def test_unusual_fields_are_split_as_by_protobuf(data):
+    """Whatever stands in a row of fields, the split gives protobuf's content or fails as protobuf does."""
+    assert_split_as_by_protobuf(data)
+
+
+@given(data=damaged_replies() | st.binary(max_size=40))
+@settings(max_examples=400)
+def test_damaged_bytes_are_split_as_by_protobuf(data):
+    """Damage gives protobuf's content or a DecodeError, never another array."""
+    assert_split_as_by_protobuf(data)
+
+
+def test_hostile_repetition_is_left_to_protobuf_at_once():
+    """A message of a million tiny fields is not walked in Python: the walk ends at the first repetition."""
+    data = b"\x12\x00" * 500_000 + b"\x0a\x04\x00\x00\x80\x3f"
+
+    assert split_reply(data).values.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (1,), (0,), (3, 0, 2), ()])
+def test_values_of_any_shape_are_joined_row_by_row(shape):
+    """The shape of `values` does not matter, not even one without elements."""
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+    assert (
+        list(ForwardReply.FromString(join_reply(ForwardReply(), values=values)).values)
+        == values.ravel().tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros(3), np.zeros(3, ">f4"), np.zeros(3, np.int32), np.zeros((4, 6), np.float32)[:, ::2]],
+    ids=["float64", "big-endian", "int32", "strided"],
+)
+def test_other_layouts_are_refused(values):
+    """Memory that is not little-endian float32 in one piece is a ValueError that says what it is."""
+    with pytest.raises(ValueError, match=r"it must be <f4, C-contiguous"):
+        join_reply(ForwardReply(), values=values)
+
+
+def test_an_index_of_another_type_is_refused():
+    """The index is int32, never a narrower or a wider integer."""
+    with pytest.raises(ValueError, match=r"the array is <i8.*it must be <i4"):
+        join_reply(ForwardReply(), values=np.zeros(1, np.float32), index=np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("rest", [ForwardReply(values=[1.0]), ForwardReply(index=[1])])
+def test_a_rest_with_arrays_is_refused(rest):
+    """Arrays given twice would be concatenated by the reader, so they are a ValueError here."""
+    with pytest.raises(ValueError, match="of its own"):
+        join_reply(rest, values=np.zeros(1, np.float32))
