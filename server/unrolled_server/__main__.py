@@ -1,0 +1,60 @@
+"""The command `unrolled-server`, also `python -m unrolled_server`.
+
+Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had, 4 for a device that is
+not there.
+"""
+
+import asyncio
+import logging
+import sys
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import CliApp
+
+from unrolled_server.config import Settings
+
+EXIT_SETTINGS = 2
+EXIT_ADDRESS = 3
+EXIT_DEVICE = 4
+
+
+def main() -> int:
+    """Reads the settings and serves until told to stop; gives the exit code."""
+    try:
+        settings = CliApp.run(Settings)
+    except ValidationError as error:
+        return _fail(EXIT_SETTINGS, "; ".join(map(_describe, error.errors())))
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    # Here, because importing torch takes seconds that --help and a wrong flag should not.
+    from unrolled_server.address import AddressError  # noqa: PLC0415
+    from unrolled_server.engine import DeviceUnavailableError  # noqa: PLC0415
+    from unrolled_server.lifecycle import serve  # noqa: PLC0415
+
+    try:
+        asyncio.run(serve(settings))
+    except AddressError as error:
+        return _fail(EXIT_ADDRESS, str(error))
+    except DeviceUnavailableError as error:
+        return _fail(EXIT_DEVICE, str(error))
+    return 0
+
+
+def _describe(error: ErrorDetails) -> str:
+    name = "_".join(map(str, error["loc"]))
+    return f"{name} is {error['input']!r}: {error['msg']}"
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - before or without logging
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+
+MAX_INT32 = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may ask for; counts are of code points, bytes are of one message."""
+
+    max_words: int
+    max_word_length: int
+    max_hidden_size: int
+    max_alphabet_size: int
+    max_request_bytes: int
+    max_reply_bytes: int
+
+
+class Settings(BaseSettings):
+    """Serves recurrent forward passes over gRPC. Each flag is also an environment variable, UNROLLED_*."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="UNROLLED_",
+        extra="forbid",
+        frozen=True,
+        cli_prog_name="unrolled-server",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+    )
+
+    address: str = Field(
+        default="127.0.0.1:50051",
+        pattern=r"^(unix:.+|.+:\d{1,5})$",
+        description=(
+            "Where to listen: HOST:PORT (port 0 takes a free one; [::]:PORT is every interface) or unix:PATH"
+        ),
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto",
+        description="Where to compute; auto takes the accelerator that torch offers, else the CPU",
+    )
+    max_words: PositiveInt = Field(default=65_536, le=MAX_INT32, description="Words in one request")
+    max_word_length: PositiveInt = Field(default=1_024, le=MAX_INT32, description="Symbols in one word")
+    max_hidden_size: PositiveInt = Field(default=4_096, le=MAX_INT32, description="Units of the hidden state")
+    max_alphabet_size: PositiveInt = Field(
+        default=16_384, le=MAX_INT32, description="Symbols of an alphabet, given or derived"
+    )
+    max_request_bytes: PositiveInt = Field(
+        default=32 * 2**20, le=MAX_INT32, description="Bytes of one request message"
+    )
+    max_reply_bytes: PositiveInt = Field(
+        default=32 * 2**20, le=2**30, description="Bytes of the array in one reply message"
+    )
+    drain_timeout_s: float = Field(
+        default=30.0, ge=0, description="Seconds that accepted work gets to finish after SIGTERM"
+    )
+    reflection: CliImplicitFlag[bool] = Field(
+        default=True, description="Describe the service to tools that ask (gRPC reflection)"
+    )
+    exit_with_stdin: CliImplicitFlag[bool] = Field(
+        default=False, description="Stop when standard input ends, and so with the process that holds it"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe messages to write to standard error"
+    )
+
+    def limits(self) -> Limits:
+        """What requests may ask for."""
+        return Limits(**self.model_dump(include={field.name for field in fields(Limits)}))

@@ -1,0 +1,26 @@
+"""Where to compute, in torch's words."""
+
+import torch
+
+CHOICES = ("auto", "cpu", "cuda", "mps")
+
+
+class DeviceUnavailableError(RuntimeError):
+    """The asked-for device is not on this machine."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `name` means: "auto" takes what `torch.accelerator` offers, else the CPU.
+
+    Raises:
+        DeviceUnavailableError: This machine or this build of torch has no such device.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    offered = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return offered or torch.device("cpu")
+    if offered is None or offered.type != name:
+        found = offered.type if offered else "no accelerator"
+        raise DeviceUnavailableError(f"device is {name!r}; torch finds {found} here; use auto or cpu")
+    return offered

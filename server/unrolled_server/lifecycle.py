@@ -1,0 +1,177 @@
+"""A server's life: bind, prove, serve, drain, end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from unrolled.v1 import forward_pb2 as pb
+
+from unrolled_server.address import listening
+from unrolled_server.batcher import Batcher
+from unrolled_server.config import Settings
+from unrolled_server.engine import Engine
+from unrolled_server.service import SERVICE_NAME, ForwardService
+
+LOG = logging.getLogger(__name__)
+MIB = 2**20
+
+
+class Server:
+    """One gRPC server on one address, around one engine.
+
+    Binding comes first, so that a taken address is told at once; calls that arrive before `start` is done
+    wait in the listening socket.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.ExitStack()
+        self.address = settings.address
+
+    async def start(self) -> None:
+        """Binds, readies the engine and serves.
+
+        Raises:
+            AddressError: The address is taken, malformed or not of this machine.
+            DeviceUnavailableError: The device is not on this machine.
+        """
+        limits = self._settings.limits()
+        self._server = grpc.aio.server(
+            options=[
+                # On, which is gRPC's default, a second server would share the port in silence.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", limits.max_request_bytes),
+                ("grpc.max_send_message_length", -1),  # validation has bounded it
+            ]
+        )
+        bound = listening(self._server, self._settings.address)
+        self.address = self._stack.enter_context(bound)
+        engine = Engine(device=self._settings.device)
+        self.info = _info(engine, self._settings)
+        self._batcher = Batcher(engine)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        service = ForwardService(self._batcher, limits=limits, info=self.info)
+        self._server.add_generic_rpc_handlers((service.handlers(),))
+        if self._settings.reflection:
+            names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        await self._server.start()
+        await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_timeout_s)
+        await self._batcher.close()
+        self._stack.close()
+
+
+def _info(engine: Engine, settings: Settings) -> pb.GetServerInfoReply:
+    return pb.GetServerInfoReply(
+        version=version("unrolled"),
+        torch_version=version("torch"),
+        device=engine.device,
+        fingerprint=engine.fingerprint,
+        limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
+    )
+
+
+def ready_line(server: Server) -> str:
+    """The one line on standard output: address, device, limits, fingerprint."""
+    info = server.info
+    limits = info.limits
+    return (
+        f"unrolled-server ready on {server.address} | device {info.device} | "
+        f"up to {limits.max_words:,} words of {limits.max_word_length:,} symbols, "
+        f"hidden size {limits.max_hidden_size:,}, replies of {limits.max_reply_bytes // MIB} MiB | "
+        f"fingerprint {info.fingerprint}"
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM, SIGINT or, if so set, the end of standard input; then drains.
+
+    Raises:
+        AddressError: See `Server.start`.
+        DeviceUnavailableError: See `Server.start`.
+    """
+    server = Server(settings)
+    await server.start()
+    print(ready_line(server), flush=True)  # noqa: T201 - the line that starters wait for
+    await _asked_to_stop(watch_stdin=settings.exit_with_stdin)
+    LOG.info("draining for up to %s s", settings.drain_timeout_s)
+    await server.stop()
+
+
+async def _asked_to_stop(*, watch_stdin: bool) -> None:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    if watch_stdin:
+        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, asked), name="stdin", daemon=True).start()
+    await asked.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)  # a second signal ends the process at once
+
+
+def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
+    # Below sys.stdin: a daemon thread inside its lock would break the interpreter's exit.
+    while os.read(0, 4096):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop ended first
+        loop.call_soon_threadsafe(asked.set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningServer:
+    """A server inside this process; `address` is what a client takes."""
+
+    address: str
+
+
+@contextlib.contextmanager
+def running_server(settings: Settings) -> Iterator[RunningServer]:
+    """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
+
+    Raises:
+        AddressError: See `Server.start`.
+        DeviceUnavailableError: See `Server.start`.
+    """
+    ready: Future[tuple[str, Callable[[], object]]] = Future()
+    thread = threading.Thread(
+        target=asyncio.run, args=(_serve_until_released(settings, ready),), name="server"
+    )
+    thread.start()
+    address, release = ready.result()
+    try:
+        yield RunningServer(address=address)
+    finally:
+        release()
+        thread.join()
+
+
+async def _serve_until_released(settings: Settings, ready: Future[tuple[str, Callable[[], object]]]) -> None:
+    released = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    server = Server(settings)
+    try:
+        await server.start()
+    except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
+        ready.set_exception(error)
+        return
+    ready.set_result((server.address, partial(loop.call_soon_threadsafe, released.set)))
+    await released.wait()
+    await server.stop()

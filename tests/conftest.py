@@ -1,0 +1,20 @@
+"""What many tests share: one real server in this process, and a channel to it."""
+
+import grpc
+import pytest
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+
+@pytest.fixture(scope="session")
+def server_address():
+    """HOST:PORT of a server with default settings on a free loopback port."""
+    with running_server(Settings(address="127.0.0.1:0")) as server:
+        yield server.address
+
+
+@pytest.fixture
+def channel(server_address):
+    """A plain gRPC channel to the server, for tests of the contract rather than of the SDK."""
+    with grpc.insecure_channel(server_address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        yield channel

@@ -1,0 +1,142 @@
+"""What waits is computed, whatever happens to its neighbours."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from unrolled_server.batcher import Batcher
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
+from unrolled_server.errors import ComputeError
+
+WORDS = Alphabet("ab").encode(["ab", "b"])
+
+
+def a_job(seed=0, hidden_size=3):
+    return Job(network=NetworkSpec(input_size=2, hidden_size=hidden_size, seed=seed), words=WORDS)
+
+
+def encode(computed):
+    assert computed.queue_s >= 0
+    assert computed.compute_s >= 0
+    return computed.answer.values.tobytes()
+
+
+class Gate(Engine):
+    """A real engine that waits at a gate, fails on seed 666, and notes which thread ran which seeds."""
+
+    def __init__(self):
+        super().__init__(device="cpu")
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.runs = []
+
+    def run(self, jobs):
+        self.entered.set()
+        assert self.open.wait(30)
+        self.runs.append((threading.current_thread().name, [job.network.seed for job in jobs]))
+        for job in jobs:
+            yield RuntimeError("broken") if job.network.seed == 666 else next(super().run([job]))
+
+
+def within_loop(scenario):
+    """Runs `scenario(batcher, engine)` on a fresh loop and closes the batcher."""
+
+    async def main():
+        engine = Gate()
+        batcher = Batcher(engine)
+        try:
+            return await asyncio.wait_for(scenario(batcher, engine), 30)
+        finally:
+            engine.open.set()
+            await batcher.close()
+
+    return asyncio.run(main())
+
+
+def alone(job):
+    return next(Engine(device="cpu").run([job])).values.tobytes()
+
+
+def test_the_reply_is_what_encode_makes_of_the_answer():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        return await batcher.submit(a_job(), encode)
+
+    assert within_loop(scenario) == alone(a_job())
+
+
+def test_what_waits_while_the_thread_is_busy_is_taken_together():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(batcher.submit(a_job(1), encode))
+        await asyncio.to_thread(engine.entered.wait)
+        others = [asyncio.ensure_future(batcher.submit(a_job(seed), encode)) for seed in (2, 3, 4)]
+        await asyncio.sleep(0)
+        engine.open.set()
+        replies = await asyncio.gather(first, *others)
+        return replies, engine.runs
+
+    replies, runs = within_loop(scenario)
+    assert replies == [alone(a_job(seed)) for seed in (1, 2, 3, 4)]
+    assert runs == [("compute", [1]), ("compute", [2, 3, 4])]
+
+
+def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        jobs = [batcher.submit(a_job(seed), encode) for seed in (1, 666, 2)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    good, bad, also_good = within_loop(scenario)
+    assert (good, also_good) == (alone(a_job(1)), alone(a_job(2)))
+    assert isinstance(bad, ComputeError)
+    assert "broken" not in str(bad)
+
+
+def test_a_job_whose_caller_left_is_not_computed():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(batcher.submit(a_job(1), encode))
+        await asyncio.to_thread(engine.entered.wait)
+        left = asyncio.ensure_future(batcher.submit(a_job(2), encode))
+        stays = asyncio.ensure_future(batcher.submit(a_job(3), encode))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.sleep(0)
+        engine.open.set()
+        await asyncio.gather(first, stays)
+        return engine.runs
+
+    assert within_loop(scenario) == [("compute", [1]), ("compute", [3])]
+
+
+def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        await batcher.submit(a_job(1), encode)
+        while not batcher._is_idle():  # noqa: ASYNC110 - the thread tells nobody that it is free
+            await asyncio.sleep(0)
+        await batcher.submit(a_job(1), encode)
+        await batcher.submit(a_job(2), encode)
+        return [name for name, _ in engine.runs]
+
+    assert within_loop(scenario) == ["compute", "MainThread", "compute"]
+
+
+def test_closing_finishes_what_was_accepted():
+    async def main():
+        engine = Gate()
+        engine.open.set()
+        batcher = Batcher(engine)
+        waiting = [asyncio.ensure_future(batcher.submit(a_job(seed), encode)) for seed in range(5)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(main()) == [alone(a_job(seed)) for seed in range(5)]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_an_answer_is_an_array_of_the_engine(count):
+    values = [answer.values for answer in Engine(device="cpu").run([a_job()] * count)]
+    assert isinstance(next(Engine(device="cpu").run([a_job()])), Answer)
+    assert all(np.array_equal(value, values[0]) for value in values)

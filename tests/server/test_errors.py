@@ -1,0 +1,32 @@
+"""Every domain error has its place in gRPC's codes."""
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from unrolled_server import errors
+
+
+def subclasses(kind):
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+def test_every_domain_error_has_a_code():
+    assert subclasses(errors.RequestError) - {errors.RequestError} == set(errors.STATUS_CODES)
+
+
+def test_the_status_names_each_field_at_fault():
+    error = errors.InvalidRequestError(
+        [errors.Violation(field="a", description="a is 1"), errors.Violation(field="b", description="b is 2")]
+    )
+    status = errors.status(error)
+    details = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(details)
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert status.message == "a is 1; b is 2"
+    assert [(v.field, v.description) for v in details.field_violations] == [("a", "a is 1"), ("b", "b is 2")]
+
+
+@pytest.mark.parametrize("kind", [errors.UnsupportedError, errors.ComputeError])
+def test_other_errors_carry_their_message_alone(kind):
+    status = errors.status(kind("why"))
+    assert (status.message, len(status.details)) == ("why", 0)

@@ -1,0 +1,127 @@
+"""The server as a process: its ready line, its exit codes, and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.address import AddressError
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+TIMEOUT_S = 60
+
+
+@contextmanager
+def process(*flags, **options):
+    """The command in a process of its own, ended by its process id whatever happens."""
+    command = [sys.executable, "-m", "unrolled_server", *flags]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, **options) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def exit_of(*flags):
+    with process(*flags) as server:
+        _, errors = server.communicate(timeout=TIMEOUT_S)
+        return server.returncode, errors
+
+
+def address_in(ready_line):
+    return ready_line.removeprefix("unrolled-server ready on ").split(" | ")[0]
+
+
+def test_the_ready_line_tells_address_device_limits_and_fingerprint():
+    with process("--address", "127.0.0.1:0", "--device", "cpu") as server:
+        line = server.stdout.readline()
+        assert line.startswith("unrolled-server ready on 127.0.0.1:")
+        assert not address_in(line).endswith(":0")
+        assert "| device cpu | up to 65,536 words of 1,024 symbols, hidden size 4,096" in line
+        assert "fingerprint" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
+    with process("--address", "127.0.0.1:0") as server:
+        address = address_in(server.stdout.readline())
+        with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+            request = pb.ForwardRequest(words=["ab" * 200] * 16, hidden_size=1024)
+            stub = ForwardServiceStub(channel)
+            call = stub.Forward.future(request)
+            stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
+            server.send_signal(number)
+            assert call.result(TIMEOUT_S).shape == [16, 400, 1024]
+        assert server.wait(TIMEOUT_S) == 0
+
+
+def test_the_end_of_standard_input_ends_the_server_if_so_asked():
+    with process("--address", "127.0.0.1:0", "--exit-with-stdin") as server:
+        server.stdout.readline()
+        server.stdin.close()
+        assert server.wait(TIMEOUT_S) == 0
+
+
+def test_a_wrong_setting_exits_2_and_names_it():
+    code, errors = exit_of("--max-words", "0")
+    assert (code, errors) == (2, "unrolled-server: max_words is '0': Input should be greater than 0\n")
+
+
+def test_a_taken_port_exits_3_and_says_so(server_address):
+    code, errors = exit_of("--address", server_address)
+    assert code == 3
+    assert f"cannot listen on {server_address}: Address already in use; choose another --address" in errors
+
+
+def test_a_device_that_is_not_there_exits_4():
+    missing = "mps" if sys.platform == "linux" else "cuda"
+    code, errors = exit_of("--address", "127.0.0.1:0", "--device", missing)
+    assert code == 4
+    assert f"device is '{missing}'" in errors
+
+
+def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):
+    address = f"unix:{tmp_path}/s"
+    with running_server(Settings(address=address)), pytest.raises(AddressError, match="another server holds"):
+        running_server(Settings(address=address)).__enter__()
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(f"{tmp_path}/s")
+    with (
+        running_server(Settings(address=address)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
+
+
+def test_every_interface_can_be_asked_for():
+    with (
+        running_server(Settings(address="[::]:0")) as server,
+        grpc.insecure_channel(f"localhost:{server.address.rpartition(':')[2]}") as channel,
+    ):
+        assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
+
+
+def test_reflection_can_be_off():
+    with process("--address", "127.0.0.1:0", "--no-reflection") as server:
+        with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
+            call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call(iter([b""])))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_help_shows_every_setting_and_does_not_load_torch():
+    environment = {**os.environ, "COLUMNS": "80"}
+    command = [sys.executable, "-X", "importtime", "-m", "unrolled_server", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in shown.stdout
+    assert "| torch" not in shown.stderr
