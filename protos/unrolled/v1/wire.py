@@ -65,7 +65,7 @@ def join_reply(
         index: Any shape, int32, little-endian and C-contiguous; None for the dense form.
 
     Returns:
-        The bytes of an ordinary ForwardReply, in which the arrays are aligned to 4 bytes.
+        The bytes of an ordinary ForwardReply, in which arrays below 256 MiB are aligned to 4 bytes.
 
     Raises:
         ValueError: An array has another type or layout, or `rest` has arrays of its own.
@@ -96,8 +96,8 @@ def split_reply(data: bytes) -> SplitReply:
     """
     try:
         fields = _find_fields(data)
-        values = _view(data, fields.pop(_VALUES_TAG, None), dtype=_FLOAT32)
-        index = _view(data, fields.pop(_INDEX_TAG, None), dtype=_INT32)
+        values = _view(data, fields.pop((_VALUES_TAG, True), None), dtype=_FLOAT32)
+        index = _view(data, fields.pop((_INDEX_TAG, True), None), dtype=_INT32)
     except _NotPlainError:
         return _split_by_protobuf(data)
     rest = b"".join([data[tag_at:end] for tag_at, _, end in fields.values()])
@@ -126,12 +126,16 @@ def _append(
 def _head(tag: int, *, byte_count: int, position: int) -> bytes:
     """A tag and a length after which the payload is aligned.
 
-    The tag has up to three needless bytes, which every parser reads as the same number. Without them three
-    arrays of four would be misaligned, and numpy takes four times as long over those.
+    Without padding three arrays of four would be misaligned, and numpy takes four times as long over those.
+    Padding is what every parser reads over: an empty piece of the same field (two bytes) and a needless byte
+    of the length. A needless byte of the tag would do as well, but protobuf's pure Python takes such a field
+    for an unknown one.
     """
-    length = _varint(byte_count)
-    padding = -(position + 1 + len(length)) % _ALIGNMENT
-    return _varint(tag, min_size=1 + padding) + length
+    length_size = len(_varint(byte_count))
+    padding = -(position + 1 + length_size) % _ALIGNMENT
+    empty_piece = bytes([tag, 0]) * (padding // 2)
+    length = _varint(byte_count, min_size=min(length_size + padding % 2, _MAX_VARINT_BYTES))
+    return empty_piece + bytes([tag]) + length
 
 
 def _varint(number: int, *, min_size: int = 1) -> bytes:
@@ -144,32 +148,34 @@ def _varint(number: int, *, min_size: int = 1) -> bytes:
     return bytes(encoded)
 
 
-def _find_fields(data: bytes) -> dict[int, _Field]:
-    """Each field's place by its tag, in the message's order.
+def _find_fields(data: bytes) -> dict[tuple[int, bool], _Field]:
+    """Each field's place in the message's order, by its tag and whether it has a payload.
 
-    It reads 15 fields at most, whatever the message holds.
+    It reads 30 fields at most, whatever the message holds: of each number a piece with a payload and an empty
+    one.
 
     Raises:
-        _NotPlainError: A field is not of type 2, or has a number above 15, or stands twice, or is cut short.
+        _NotPlainError: A field is not of type 2, or has a number above 15, or comes in more pieces, or is cut
+            short.
     """
-    fields: dict[int, _Field] = {}
+    fields: dict[tuple[int, bool], _Field] = {}
     position = 0
     while position < len(data):
         tag, length_at = _read_varint(data, position)
         byte_count, begin = _read_varint(data, length_at)
         end = begin + byte_count
-        if tag not in _PLAIN_TAGS or tag in fields or end > len(data):
+        piece = (tag, byte_count > 0)
+        if tag not in _PLAIN_TAGS or piece in fields or end > len(data):
             raise _NotPlainError
-        fields[tag] = (position, begin, end)
+        fields[piece] = (position, begin, end)
         position = end
     return fields
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     """The number that stands at a position, and where it ends."""
-    byte = data[position] if position < len(data) else 0x80
-    if byte <= _MAX_IN_ONE_BYTE:
-        return byte, position + 1
+    if position < len(data) and data[position] <= _MAX_IN_ONE_BYTE:  # nearly always
+        return data[position], position + 1
     number = shift = 0
     for byte in data[position : position + _MAX_VARINT_BYTES]:
         position += 1
