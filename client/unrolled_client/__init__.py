@@ -1,0 +1,53 @@
+"""The Python SDK of Unrolled: words in, a recurrent network's hidden states out, as numpy arrays.
+
+>>> from unrolled_client import Client
+>>> with Client.local() as client:  # or Client("localhost:50051")
+...     result = client.forward(["hello", "eolll", "lleel"], hidden_size=2, seed=0)
+>>> result.outputs.shape  # (batch, seq, hidden)
+(3, 5, 2)
+
+This page lists the whole public surface; modules with an underscore may change at any time. Importing it
+loads grpc, numpy and the contract, and never torch.
+"""
+
+from unrolled_client.client import Client
+from unrolled_client.errors import (
+    AuthenticationError,
+    CallCancelledError,
+    ClosedError,
+    DeadlineError,
+    FieldViolation,
+    InvalidRequestError,
+    LocalServerError,
+    OverloadedError,
+    ProtocolError,
+    ServerError,
+    ServerExtraMissingError,
+    UnavailableError,
+    UnrolledError,
+    UnsupportedError,
+)
+from unrolled_client.result import Layout, Limits, Result, ServerInfo, Timing
+
+__all__ = [
+    "AuthenticationError",
+    "CallCancelledError",
+    "Client",
+    "ClosedError",
+    "DeadlineError",
+    "FieldViolation",
+    "InvalidRequestError",
+    "Layout",
+    "Limits",
+    "LocalServerError",
+    "OverloadedError",
+    "ProtocolError",
+    "Result",
+    "ServerError",
+    "ServerExtraMissingError",
+    "ServerInfo",
+    "Timing",
+    "UnavailableError",
+    "UnrolledError",
+    "UnsupportedError",
+]

@@ -1,0 +1,145 @@
+"""A server of one's own: a child process on a private Unix socket, which ends with its owner.
+
+The client knows the server by its command only. The check for missing packages is made here, in the parent,
+so that the message is one sentence instead of a child's traceback.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+
+from unrolled_client.errors import LocalServerError, ServerExtraMissingError
+
+_SERVER_EXTRA = ("grpc_health", "grpc_reflection", "jaxtyping", "pydantic_settings", "torch")
+_READY = "unrolled-server ready"
+_STOP_TIMEOUT_S = 10.0
+_SHOWN_STDERR_LINES = 12
+# A socket's path has at most 103 bytes on macOS and 107 on Linux, and gRPC reads it as a URI.
+_PLAIN_DIRECTORY = re.compile(r"[A-Za-z0-9/._-]{1,70}")
+
+
+class LocalServer:
+    """A server in a child process, for the one who starts it.
+
+    It ends with `close`, when this object is collected, when this process exits, and also when this process
+    is killed: its standard input is a pipe from here, and it stops when that ends.
+    """
+
+    def __init__(self, *, start_timeout_s: float, **settings: object) -> None:
+        """Starts the server and waits until it is ready.
+
+        Args:
+            start_timeout_s: Seconds that it may take.
+            **settings: The server's settings by the names of its flags, such as `max_words=100`.
+
+        Raises:
+            ServerExtraMissingError: The packages that a server needs are not installed.
+            LocalServerError: It ended early or was not ready in time. A retry does not help, unless the
+                machine was busy.
+        """
+        _check_server_extra()
+        with contextlib.ExitStack() as stack:
+            directory = _make_private_directory()
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            self.target = f"unix:{directory / 'server.sock'}"
+            stderr = directory / "stderr.txt"
+            process = _start(_command(self.target, settings), stderr=stderr)
+            stack.callback(_stop, process)
+            self.pid = process.pid
+            _wait_until_ready(process, start_timeout_s=start_timeout_s, stderr=stderr)
+            self._end = weakref.finalize(self, _end_in, os.getpid(), stack.pop_all())
+
+    def close(self) -> None:
+        """Ends the server and removes its socket; a second call does nothing."""
+        self._end()
+
+
+def _check_server_extra() -> None:
+    missing = [name for name in _SERVER_EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ServerExtraMissingError(
+            f"a local server needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'unrolled[server]'"
+        )
+
+
+def _make_private_directory() -> Path:
+    """A new directory that only this user enters, with a short and plain path."""
+    parent = tempfile.gettempdir()
+    if not _PLAIN_DIRECTORY.fullmatch(parent):
+        parent = "/tmp"  # noqa: S108 - mkdtemp makes it private
+    return Path(tempfile.mkdtemp(prefix="unrolled-", dir=parent))
+
+
+def _command(target: str, settings: dict[str, object]) -> list[str]:
+    """The server's command line; -P keeps what lies in the working directory out of its imports."""
+    command = [sys.executable, "-P", "-m", "unrolled_server", "--address", target, "--exit-with-stdin"]
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            command.append(f"--{flag}={value}")
+    return command
+
+
+def _start(command: list[str], *, stderr: Path) -> subprocess.Popen[str]:
+    with stderr.open("w") as file:
+        return subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            start_new_session=True,  # Ctrl-C at a prompt is meant for the call, not for the server
+        )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with process:  # closes its pipes and collects it
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[str], *, start_timeout_s: float, stderr: Path) -> None:
+    is_late = threading.Event()
+
+    def give_up() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(start_timeout_s, give_up)
+    timer.start()
+    try:
+        is_ready = any(line.startswith(_READY) for line in process.stdout or ())  # ends when the process does
+    finally:
+        timer.cancel()
+    if not is_ready:
+        why = (
+            f"was not ready within {start_timeout_s:g} s"
+            if is_late.is_set()
+            else f"ended with exit code {process.wait()}"
+        )
+        raise LocalServerError(f"the local server {why}; it wrote: {_last_lines(stderr)}")
+
+
+def _last_lines(stderr: Path) -> str:
+    lines = stderr.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_SHOWN_STDERR_LINES:]) or "nothing"
+
+
+def _end_in(pid: int, stack: contextlib.ExitStack) -> None:
+    """Ends the server, but not when a forked child of its owner exits."""
+    if os.getpid() == pid:
+        stack.close()

@@ -1,0 +1,114 @@
+"""What calls return: values without a connection, which pickle and outlive their client."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Layout: TypeAlias = Literal["batch_first", "seq_first"]
+"""What the axes (batch, seq, hidden) mean: with "batch_first" each word is a sequence; with "seq_first"
+the array is handed to torch's default layout, which recurs along the words."""
+
+_SHOWN_SYMBOLS = 16
+_SHOWN_LENGTHS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where a call's time went on the server.
+
+    Attributes:
+        queue_s: Seconds from arrival until computing began.
+        compute_s: Seconds of computing, shared by all requests that were computed together.
+    """
+
+    queue_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Result:
+    """The hidden states of one call. `np.asarray(result)` is `outputs`.
+
+    Attributes:
+        outputs: float32 (batch, seq, hidden), C order, writable, owns its memory. Positions past a word's
+            end are zero.
+        lengths: int64 (batch,), the symbols of each word.
+        alphabet: The symbols in one-hot order, given or derived; its length is the network's input size.
+        layout: Along which axis the network ran.
+        timing: Seconds on the server.
+        fingerprint: Servers of one fingerprint answer with the same bits.
+    """
+
+    outputs: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    alphabet: str
+    layout: Layout
+    timing: Timing
+    fingerprint: str
+
+    @property
+    def h_n(self) -> NDArray[np.float32]:
+        """The last states as torch returns them, a fresh float32 array.
+
+        (1, batch, hidden): the state at each word's end. With layout "seq_first" torch's batch is the
+        letter positions, and it is (1, seq, hidden): the states at the last word.
+        """
+        if self.layout == "seq_first":
+            return self.outputs[-1:].copy()
+        return self.outputs[np.newaxis, np.arange(len(self.lengths)), self.lengths - 1]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
+        if copy is None:  # numpy 1 does not take None below
+            return np.asarray(self.outputs, dtype=dtype)
+        return np.array(self.outputs, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        symbols = self.alphabet[:_SHOWN_SYMBOLS] + "…" * (len(self.alphabet) > _SHOWN_SYMBOLS)
+        lengths = ", ".join(map(str, self.lengths[:_SHOWN_LENGTHS].tolist()))
+        lengths += ", …" * (len(self.lengths) > _SHOWN_LENGTHS)
+        return (
+            f"Result(outputs=float32{self.outputs.shape}, lengths=[{lengths}], alphabet={symbols!r}, "
+            f"layout={self.layout!r}, fingerprint={self.fingerprint!r})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server accepts; counts of words, symbols (code points) and units, bytes of one message.
+
+    Attributes:
+        max_words: Words in one request.
+        max_word_length: Symbols in one word.
+        max_hidden_size: Units of the hidden state.
+        max_alphabet_size: Symbols of the alphabet, given or derived.
+        max_request_bytes: Bytes of one request message.
+        max_reply_bytes: Bytes of the array in one reply message.
+    """
+
+    max_words: int
+    max_word_length: int
+    max_hidden_size: int
+    max_alphabet_size: int
+    max_request_bytes: int
+    max_reply_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What answers at the other end.
+
+    Attributes:
+        version: Of the server's package.
+        torch_version: Of the torch that computes.
+        device: Where it computes, in torch's words, such as "cpu".
+        fingerprint: Servers of one fingerprint answer with the same bits.
+        limits: What it accepts.
+    """
+
+    version: str
+    torch_version: str
+    device: str
+    fingerprint: str
+    limits: Limits

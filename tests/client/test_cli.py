@@ -1,0 +1,180 @@
+"""The command, in this process and once as a real one."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+from unrolled_client import Client
+from unrolled_client.cli import app
+
+LESSON = ("hello", "eolll", "lleel")
+
+
+@pytest.fixture
+def run(server_address, monkeypatch):
+    """Runs the command with arguments against the suite's server."""
+    monkeypatch.setenv("UNROLLED_TARGET", server_address)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def invoke(*arguments, **kwargs):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
+
+    return invoke
+
+
+@pytest.fixture
+def lesson(server_address):
+    """The lesson's result."""
+    with Client(server_address) as client:
+        yield client.forward(LESSON, hidden_size=2)
+
+
+def test_the_table_shows_every_state(run, lesson):
+    """Each letter has a row with its states to four decimals."""
+    done = run("forward", *LESSON, "--hidden-size", 2)
+    rows = [line.split() for line in done.output.splitlines() if line.startswith("│")]
+    assert done.exit_code == 0
+    numbers = [[float(cell) for cell in row if cell.lstrip("-")[0].isdigit()] for row in rows]
+    np.testing.assert_allclose(numbers, lesson.outputs.reshape(15, 2), atol=5.1e-5)
+    assert "(3, 5, 2), layout batch_first, alphabet helo" in done.output
+    assert "shown:" not in done.output
+
+
+def test_a_wide_or_long_table_is_cut_and_says_so(run):
+    """What does not fit is left out, never wrapped, and the last line says how to get all."""
+    done = run("forward", *["ab" * 8] * 10, "--hidden-size", 256)
+    assert max(map(len, done.output.splitlines())) <= 80
+    assert "shown: 60 of 160 letters, 5 of 256 units; --json or --npy FILE gives all" in done.output
+
+
+def test_odd_letters_do_not_break_the_table(run):
+    """Markup, line breaks and control characters are shown, not obeyed."""
+    done = run("forward", "[red]", "a\nb", "\x1b[2J", "--hidden-size", 2)
+    assert done.exit_code == 0
+    assert "[red]" in done.output
+    assert "\\n" in done.output
+    assert "\x1b[2J" not in done.output
+
+
+def test_json_is_one_exact_line(run, lesson):
+    """--json prints one line from which the very floats come back."""
+    done = run("forward", *LESSON, "--hidden-size", 2, "--json")
+    content = json.loads(done.output)
+    assert done.output.count("\n") == 1
+    assert np.array_equal(np.float32(content["outputs"]), lesson.outputs)
+    assert (content["shape"], content["lengths"], content["alphabet"]) == ([3, 5, 2], [5, 5, 5], "helo")
+    assert content["fingerprint"] == lesson.fingerprint
+    assert content["timing"].keys() == {"queue_s", "compute_s"}
+
+
+def test_npy_writes_the_array(run, lesson, tmp_path):
+    """--npy writes to exactly the name given, for numpy.load, and prints nothing."""
+    done = run("forward", *LESSON, "--hidden-size", 2, "--npy", tmp_path / "states")
+    assert (done.exit_code, done.output) == (0, "")
+    assert np.array_equal(np.load(tmp_path / "states"), lesson.outputs)
+
+
+@pytest.mark.parametrize("text", ["hello\neolll\nlleel\n", "\ufeffhello\r\neolll\r\nlleel"])
+def test_words_come_from_a_file_or_standard_input(run, lesson, tmp_path, text):
+    """One word a line, whatever the line ends and the byte-order mark."""
+    file = tmp_path / "words.txt"
+    file.write_bytes(text.encode())
+    from_file = run("forward", "--file", file, "--hidden-size", 2, "--json")
+    from_input = run("forward", "--file", "-", "--hidden-size", 2, "--json", input=text.encode())
+    for done in (from_file, from_input):
+        assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), lesson.outputs)
+
+
+def test_options_reach_the_server(run, server_address):
+    """Seed, alphabet and layout are those of the call."""
+    options = ["--hidden-size", 3, "--seed", -5, "--alphabet", "olhe", "--layout", "seq_first", "--json"]
+    done = run("forward", *LESSON, *options)
+    with Client(server_address) as client:
+        expected = client.forward(LESSON, hidden_size=3, seed=-5, alphabet="olhe", layout="seq_first")
+    assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), expected.outputs)
+
+
+def test_info_tells_what_answers(run, lesson):
+    """Both forms of info name the limits and the fingerprint."""
+    content = json.loads(run("info", "--json").output)
+    table = run("info").output
+    assert content["fingerprint"] == lesson.fingerprint
+    assert content["limits"]["max_words"] == 65_536
+    assert "65,536" in table
+    assert lesson.fingerprint in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["forward", "--hidden-size", 2], "give words, or --file FILE"),
+        (["forward", "a", "--file", "-", "--hidden-size", 2], "give words, or --file FILE"),
+        (["forward", "--file", "no/such/file", "--hidden-size", 2], "cannot read no/such/file"),
+        (["forward", "a"], "Missing option '--hidden-size'"),
+        (["forward", "a", "--hidden-size", "two"], "Invalid value for '--hidden-size'"),
+        (["forward", "a", "--hidden-size", 2, "--layout", "sideways"], "Invalid value for '--layout'"),
+        (["froward"], "No such command"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
+    """A mistake in the arguments is told on standard error, with code 2."""
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["forward", "a", "", "--hidden-size", 2], "words[1] is empty"),
+        (["forward", "a", "--hidden-size", 2**40], "hidden_size is 1099511627776"),
+        (["forward", "a", "--hidden-size", 2, "--npy", "no/such/dir/x.npy"], "no/such/dir/x.npy"),
+        (["forward", "a", "--hidden-size", 2, "--timeout-s", 0], "timeout_s is 0"),
+        (["info", "--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable"),
+    ],
+)
+def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
+    """A refused request, an absent server or a bad file is one line on standard error."""
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("unrolled: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["forward", "--help"], ["info", "-h"]])
+def test_help_fits_80_columns(run, arguments):
+    """Every help page keeps within 80 columns and cuts no sentence."""
+    text = run(*arguments).output
+    assert text.startswith("Usage: ")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.replace("COMMAND [ARGS]...", "").replace("[WORD]...", "")
+
+
+def test_the_command_runs_by_itself():
+    """As a process of its own, with a server of its own, the command prints its result and nothing else."""
+    command = [sys.executable, "-c", "from unrolled_client.cli import main; main()"]
+    arguments = ["forward", *LESSON, "--hidden-size", "2", "--json"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["shape"] == [3, 5, 2]
+    assert done.stderr == ""
+
+
+def test_version_needs_no_server(run):
+    """--version prints name and version."""
+    assert run("--version").output.startswith("unrolled 0.")
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_cli_extra_is_one_sentence(missing):
+    """Without typer or rich the command says what to install, without a traceback."""
+    code = f"import sys; sys.modules[{missing!r}] = None; import unrolled_client.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'unrolled[cli]'" in done.stderr

@@ -1,0 +1,146 @@
+"""The server of one's own: it starts, it ends, and it says why if it does not."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from unrolled_client import Client, LocalServerError, ServerExtraMissingError
+from unrolled_client.local import LocalServer
+
+OWNER = """
+import sys
+from unrolled_client.local import LocalServer
+print(LocalServer(start_timeout_s=60).pid, flush=True)
+sys.stdin.read()
+"""
+FORKING_OWNER = """
+import os, sys
+from unrolled_client import Client
+client = Client.local()
+if os.fork() == 0:
+    client._local_server.close()
+    sys.exit()
+os.wait()
+print(client.server_info().device)
+"""
+
+
+def ends(pid):
+    """Whether a process ends within 30 s. It may stay as a zombie where nobody collects orphans."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def owner(code):
+    """A process that runs code."""
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_it_serves_and_ends_with_its_client():
+    """The server takes its settings, lives in a directory of the user's own, and leaves nothing."""
+    with Client.local(max_words=2, reflection=False, device="cpu") as client:
+        server = client._local_server
+        socket = Path(server.target.removeprefix("unix:"))
+        assert client.server_info().limits.max_words == 2
+        assert socket.parent.stat().st_mode & 0o777 == 0o700
+        assert psutil.pid_exists(server.pid)
+    assert not psutil.pid_exists(server.pid)
+    assert not socket.parent.exists()
+    client.close()
+
+
+def test_it_ends_when_its_owner_is_forgotten():
+    """A server that nobody holds any more is stopped."""
+    server = LocalServer(start_timeout_s=60)
+    pid = server.pid
+    del server
+    assert ends(pid)
+
+
+@pytest.mark.parametrize("last_words", ["kill", "end"])
+def test_it_ends_with_its_owners_process(last_words):
+    """The server ends when its owner exits without close, and when its owner is killed."""
+    with owner(OWNER) as process:
+        pid = int(process.stdout.readline())
+        if last_words == "kill":
+            process.kill()
+        process.stdin.close()
+        process.wait(30)
+    assert ends(pid)
+
+
+def test_a_forked_child_does_not_end_its_parents_server():
+    """A child's close and exit leave the server to the process that started it."""
+    with owner(FORKING_OWNER) as process:
+        assert process.stdout.read().strip()
+    assert process.returncode == 0
+
+
+def test_ctrl_c_is_not_the_servers():
+    """The server is in a session of its own, so that a terminal's Ctrl-C reaches the caller only."""
+    with Client.local() as client:
+        assert os.getsid(client._local_server.pid) != os.getsid(0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_wordz": 5}, "exit code 2(.|\n)*max-wordz"),
+        ({"max_words": 0}, "exit code 2(.|\n)*max_words is '0'"),
+    ],
+)
+def test_a_server_that_does_not_start_says_why(settings, message):
+    """The error has the exit code and what the server wrote."""
+    with pytest.raises(LocalServerError, match=message):
+        Client.local(**settings)
+
+
+def test_a_server_that_is_not_ready_in_time_is_ended():
+    """A start beyond the timeout is an error, and leaves no process."""
+    before = set(psutil.Process().children())
+    with pytest.raises(LocalServerError, match=r"not ready within 0\.01 s"):
+        Client.local(start_timeout_s=0.01)
+    assert set(psutil.Process().children()) <= before
+
+
+def test_missing_packages_are_named_with_their_remedy(monkeypatch):
+    """Without torch the error is one sentence with the command that installs it."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
+    with pytest.raises(ServerExtraMissingError, match=r"\(torch\): pip install 'unrolled\[server\]'"):
+        Client.local()
+
+
+def test_a_long_temporary_directory_does_not_matter(monkeypatch, tmp_path):
+    """Where a socket's path would be too long for the system, a short one is found."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with Client.local() as client:
+        assert client.server_info().device
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_a_server_that_hangs_is_killed(monkeypatch):
+    """Close ends a server that does not react."""
+    monkeypatch.setattr("unrolled_client.local._STOP_TIMEOUT_S", 0.1)
+    with Client.local() as client:
+        pid = client._local_server.pid
+        os.kill(pid, signal.SIGSTOP)
+    assert not psutil.pid_exists(pid)

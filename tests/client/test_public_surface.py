@@ -1,0 +1,37 @@
+"""What `import unrolled_client` gives, and what it must not cost."""
+
+import doctest
+import subprocess
+import sys
+
+import pytest
+import unrolled_client
+
+HEAVY = ("torch", "typer", "rich", "pydantic", "unrolled_server", "google.rpc", "importlib.metadata")
+
+
+@pytest.mark.parametrize("name", unrolled_client.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    """Each name of __all__ can be imported and has a docstring of its own."""
+    exported = getattr(unrolled_client, name)
+    is_class = isinstance(exported, type)
+    assert name == "Layout" or (is_class and exported.__doc__)
+
+
+def test_what_is_public_says_so():
+    """The package has no public name beside __all__ and its modules."""
+    names = {name for name, value in vars(unrolled_client).items() if isinstance(value, type)}
+    assert names <= set(unrolled_client.__all__)
+    assert list(unrolled_client.__all__) == sorted(unrolled_client.__all__)
+
+
+def test_import_loads_nothing_heavy():
+    """A fresh process that imports the SDK has neither torch nor a command-line library nor the server."""
+    code = "import sys, unrolled_client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(HEAVY).isdisjoint(done.stdout.split())
+
+
+def test_the_packages_own_example_runs():
+    """The example in the package's docstring does what it shows."""
+    assert doctest.testmod(unrolled_client, raise_on_error=True).attempted
