@@ -1,0 +1,54 @@
+# syntax=docker/dockerfile:1
+
+# The Python that the checks and tests run with.
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION}-slim AS build
+# PyTorch's own index: its CPU build is a tenth of the size of the one with CUDA. The lock names torch without a
+# local label, and of 2.13.0 and 2.13.0+cpu pip takes the latter.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PIP_CACHE_DIR=/var/cache/pip \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_CONSTRAINT=/build/constraints.txt \
+    PIP_PYTHON=/opt/unrolled/bin/python
+WORKDIR /build
+
+# The dependencies come first, by the two files that name them: a change of the source leaves this layer cached.
+COPY pyproject.toml constraints.txt ./
+# hadolint ignore=DL3042  # the cache is a mount, no layer keeps it
+RUN --mount=type=cache,target=/var/cache/pip \
+    python -m venv --without-pip /opt/unrolled \
+    && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > requirements.txt \
+    && pip install --extra-index-url "${TORCH_INDEX}" --requirement requirements.txt \
+    # C++ headers and tests, which nothing loads: a seventh of the whole.
+    && rm -rf /opt/unrolled/lib/python*/site-packages/torch/include /opt/unrolled/lib/python*/site-packages/torch/test
+
+COPY README.md ./
+COPY protos protos
+COPY client client
+COPY server server
+# hadolint ignore=DL3042  # the cache is a mount, no layer keeps it
+RUN --mount=type=cache,target=/var/cache/pip \
+    pip install --no-deps .
+
+FROM python:${PYTHON_VERSION}-slim
+LABEL org.opencontainers.image.title="unrolled" \
+      org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC."
+COPY --from=build /opt/unrolled /opt/unrolled
+# Every interface, because a container's loopback is reached by nobody else.
+ENV PATH="/opt/unrolled/bin:$PATH" \
+    UNROLLED_ADDRESS="[::]:50051"
+USER 10001:10001
+EXPOSE 50051
+# Accepted work is finished within UNROLLED_DRAIN_TIMEOUT_S; give `docker stop --timeout` more than that.
+STOPSIGNAL SIGTERM
+# Asks the standard health service; any answer but SERVING is an error, and so exit code 1.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s CMD ["python", "-c", "\
+import os, grpc; \
+from grpc_health.v1 import health_pb2, health_pb2_grpc; \
+target = os.environ['UNROLLED_ADDRESS'].replace('[::]', 'localhost'); \
+channel = grpc.insecure_channel(target, [('grpc.enable_http_proxy', 0)]); \
+reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5); \
+assert reply.status == health_pb2.HealthCheckResponse.SERVING, reply"]
+ENTRYPOINT ["unrolled-server"]

@@ -1,0 +1,77 @@
+"""The wheel holds what it should, and its client works without torch at both ends of the protobuf range."""
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# The lowest versions that pyproject.toml allows, and the newest that were tried: those of the lock.
+LOWEST = ["grpcio==1.81.1", "protobuf==6.33.5", "numpy==1.26.4; python_version < '3.13'"]
+NEWEST = ["--constraint", str(ROOT / "constraints.txt")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built as a release would be."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module", params=[LOWEST, NEWEST], ids=["lowest", "newest"])
+def python_without_torch(request, wheel, tmp_path_factory):
+    """The interpreter of an environment that holds the wheel and its base dependencies alone."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    subprocess.run([*pip, wheel, *request.param], check=True, timeout=200)
+    return python
+
+
+@pytest.fixture(scope="module")
+def experience(python_without_torch, server_address):
+    """What the client saw there; a warning would be an error."""
+    command = [python_without_torch, "-I", "-W", "error", HERE / "use_client.py", server_address]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60).stdout)
+
+
+def test_the_wheel_holds_three_typed_packages_and_the_contract(wheel):
+    """Nothing but the packages is installed; other tools find the .proto file and the types in it."""
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+
+    assert tops == {"unrolled", "unrolled_client", "unrolled_server"}
+    assert {f"{package}/py.typed" for package in tops} <= set(names)
+    assert "unrolled/v1/forward.proto" in names
+
+
+def test_the_client_gets_the_lessons_numbers_without_torch(experience):
+    """The client's base dependencies are enough for a whole call."""
+    outputs = np.array(experience["outputs"])
+
+    assert not experience["torch_is_installed"]
+    assert outputs.shape == (3, 5, 2)
+    assert outputs[0].round(4).tolist() == [
+        [-0.7497, -0.6135],
+        [-0.5753, -0.0070],
+        [-0.9077, -0.3205],
+        [-0.9141, -0.2142],
+        [-0.8996, 0.3307],
+    ]
+
+
+def test_a_local_server_needs_the_server_extra(experience):
+    """Client.local() says in one sentence what to install."""
+    assert experience["local_refusal"].endswith("pip install 'unrolled[server]'")
+    assert ". " not in experience["local_refusal"]

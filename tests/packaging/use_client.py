@@ -1,0 +1,23 @@
+"""Run where only the wheel is installed, with a server's address: prints as JSON what its client got."""
+
+import json
+import sys
+from importlib.util import find_spec
+
+from unrolled_client import Client, ServerExtraMissingError
+
+with Client(sys.argv[1]) as client:
+    result = client.forward(["hello", "eolll", "lleel"], hidden_size=2, seed=0)
+
+try:
+    Client.local().close()
+    local_refusal = None
+except ServerExtraMissingError as error:
+    local_refusal = str(error)
+
+seen = {
+    "outputs": result.outputs.tolist(),
+    "local_refusal": local_refusal,
+    "torch_is_installed": find_spec("torch") is not None,
+}
+json.dump(seen, sys.stdout)
