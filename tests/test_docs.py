@@ -1,0 +1,89 @@
+"""What the documents tell people to type works as written."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+DOCUMENTED_ADDRESS = "localhost:50051"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_python_runs_from_top_to_bottom(server_address):
+    code = "\n".join(blocks("python")).replace(DOCUMENTED_ADDRESS, server_address)
+    assert code.count("assert ") >= 10
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("unrolled ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readmes_commands_run(command, server_address):
+    environment = {**os.environ, "UNROLLED_TARGET": server_address}
+    command = f"{Path(sys.executable).parent}/{command}"
+    run = subprocess.run(command.split(), capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+def test_every_make_target_that_the_documents_name_exists():
+    documents = [
+        README,
+        *(path.read_text() for path in (ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md")),
+    ]
+    named = {name for text in documents for name in re.findall(r"`make ([a-z-]+)", text)}
+    assert named
+    assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
+
+
+def test_every_local_link_leads_to_a_file():
+    links = re.findall(r"\]\((?!http)([^)#]+)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_map_of_the_house_names_every_room():
+    text = (ROOT / "docs/architecture.md").read_text()
+    rooms = [
+        path
+        for package in ("client/unrolled_client", "server/unrolled_server", "protos/unrolled/v1")
+        for path in (ROOT / package).glob("[!_]*.py")
+        if not path.stem.endswith(("_pb2", "_pb2_grpc"))
+    ]
+    assert [path.name for path in rooms if path.name not in text] == []
+
+
+def test_the_limits_table_tells_the_defaults():
+    shown = subprocess.run(
+        [sys.executable, "-m", "unrolled_server", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    table = dict(re.findall(r"\| `(--max-[a-z-]+)` \| ([\d,]+(?: MiB)?) \|", README))
+    assert set(table) == set(re.findall(r"--max-[a-z-]+", shown))
+    for flag, default in table.items():
+        number = int(default.removesuffix(" MiB").replace(",", "")) * (
+            2**20 if default.endswith("MiB") else 1
+        )
+        help_text = " ".join(shown.split(f"  {flag} int")[1].split(" --")[0].split())
+        assert f"(default: {number})" in help_text
+
+
+def test_the_demo_prints_the_lessons_listing_and_where_the_layouts_part():
+    run = subprocess.run(
+        [sys.executable, ROOT / "examples/demo.py"], capture_output=True, text=True, check=True
+    )
+    listing = README.split("```\n[[[")[1].split("```")[0]
+    assert f"[[[{listing}" in run.stdout
+    assert "They part first at 'hello', letter 2" in run.stdout
