@@ -1,0 +1,94 @@
+"""The words that are measured on, and the rival: local torch.
+
+Words come from wordfreq (https://pypi.org/project/wordfreq/; code Apache-2.0, data CC BY-SA 4.0), which ships
+a frequency with every word. The sets are drawn from fixed seeds and repeat exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import wordfreq
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LESSON = ("hello", "eolll", "lleel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One request to measure."""
+
+    name: str
+    words: Sequence[str]
+    alphabet: str
+    hidden_size: int
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """For a table's first column."""
+        return f"{self.name}: {len(self.words):,} words, hidden {self.hidden_size}"
+
+
+@cache
+def dictionary() -> tuple[list[str], np.ndarray]:
+    """English words of the letters a to z, and their relative frequencies, which sum to 1."""
+    frequencies = {
+        word: frequency
+        for word, frequency in wordfreq.get_frequency_dict("en", wordlist="large").items()
+        if word.isascii() and word.isalpha() and word.islower()
+    }
+    weights = np.array(list(frequencies.values()))
+    return list(frequencies), weights / weights.sum()
+
+
+def random_words(count: int, *, seed: int) -> list[str]:
+    """`count` different dictionary words, all equally likely."""
+    words, _ = dictionary()
+    picks = np.random.default_rng(seed).choice(len(words), size=count, replace=False)
+    return [words[at] for at in picks]
+
+
+def running_text(count: int, *, seed: int) -> list[str]:
+    """`count` words as often as a real text has them."""
+    words, weights = dictionary()
+    picks = np.random.default_rng(seed).choice(len(words), size=count, p=weights)
+    return [words[at] for at in picks]
+
+
+def workloads() -> list[Workload]:
+    """S, M, L, X and text, as docs/architecture.md names them."""
+    return [
+        Workload(name="S", words=LESSON, alphabet="helo", hidden_size=2),
+        Workload(name="M", words=random_words(64, seed=1), alphabet=LETTERS, hidden_size=256),
+        Workload(name="L", words=random_words(1_024, seed=2), alphabet=LETTERS, hidden_size=256),
+        Workload(name="X", words=random_words(16_384, seed=3), alphabet=LETTERS, hidden_size=256),
+        Workload(name="text", words=running_text(1_024, seed=4), alphabet=LETTERS, hidden_size=256),
+    ]
+
+
+class LocalTorch:
+    """What one would write without the service: the module is kept, the one-hot array made per request."""
+
+    def __init__(self, workload: Workload) -> None:
+        torch.manual_seed(workload.seed)
+        self._network = torch.nn.RNN(len(workload.alphabet), workload.hidden_size, batch_first=True)
+        self._index_of = np.zeros(128, dtype=np.int64)
+        self._index_of[[ord(symbol) for symbol in workload.alphabet]] = np.arange(len(workload.alphabet))
+        self._rows = np.eye(len(workload.alphabet), dtype=np.float32)
+
+    def one_hot(self, words: Sequence[str]) -> np.ndarray:
+        """(batch, seq, input) float32, zero past a word's end; vectorised, or S would flatter us."""
+        lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+        is_letter = np.arange(lengths.max()) < lengths[:, None]
+        hot = np.zeros((*is_letter.shape, len(self._rows)), dtype=np.float32)
+        codes = self._index_of[np.frombuffer("".join(words).encode(), dtype=np.uint8)]
+        hot[is_letter] = self._rows[codes]
+        return hot
+
+    @torch.inference_mode()
+    def forward(self, words: Sequence[str]) -> np.ndarray:
+        """(batch, seq, hidden) float32."""
+        return self._network(torch.from_numpy(self.one_hot(words)))[0].numpy()
