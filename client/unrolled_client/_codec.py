@@ -32,14 +32,14 @@ class EncodedRequest:
 
     Attributes:
         data: A serialised ForwardRequest.
-        batch: How many words it has.
+        lengths: The symbols of each word.
         hidden: The width of its states.
         alphabet: The symbols it names.
         layout: The layout it asks for.
     """
 
     data: bytes
-    batch: int
+    lengths: list[int]
     hidden: int
     alphabet: str
     layout: Layout
@@ -78,7 +78,7 @@ def encode_request(
         _refuse_surrogates(words, symbols)
     return EncodedRequest(
         data=request.SerializeToString(),
-        batch=len(words),
+        lengths=list(map(len, words)),
         hidden=request.hidden_size,
         alphabet=symbols,
         layout=layout,
@@ -99,7 +99,7 @@ def decode_reply(data: bytes, request: EncodedRequest) -> Result:
     timing = reply.rest.timing
     return Result(
         outputs=reply.values.reshape(shape).astype(np.float32),  # the one copy: values view the message
-        lengths=np.array(reply.rest.lengths, np.int64),
+        lengths=np.array(request.lengths, np.int64),
         alphabet=request.alphabet,
         layout=request.layout,
         timing=Timing(queue_s=timing.queue_s, compute_s=timing.compute_s),
@@ -174,23 +174,23 @@ def _refuse_surrogates(words: list[str], alphabet: str) -> NoReturn:
     )
 
 
-def _checked_shape(reply: SplitReply, request: EncodedRequest) -> tuple[int, ...]:
-    """The array's shape, once all that the reply says agrees with itself and with the request."""
-    lengths, shape = reply.rest.lengths, tuple(reply.rest.shape)
-    expected = (request.batch, max(lengths, default=0), request.hidden)
+def _checked_shape(reply: SplitReply, request: EncodedRequest) -> tuple[int, int, int]:
+    """The array's shape, if all that the reply says agrees with itself and with the request."""
+    lengths = request.lengths
+    batch, seq, hidden = expected = (len(lengths), max(lengths, default=0), request.hidden)
     fits = (
-        shape == expected
-        and len(lengths) == request.batch
-        and min(lengths) > 0
-        and reply.values.size == expected[0] * expected[1] * expected[2]
-        and not reply.index.size
+        tuple(reply.rest.shape) == expected
+        and list(reply.rest.lengths) == lengths
+        and reply.values.size == batch * seq * hidden
+        and not reply.index.size  # the distinct form, which was not asked for
+        and 0 not in lengths  # an empty word has no last state
     )
     if not fits:
         raise ProtocolError(
-            f"the reply does not fit the request: shape {shape} where {expected} was expected, "
-            f"{reply.values.size} values, {len(lengths)} lengths; is this an Unrolled server of this version?"
+            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)} and "
+            f"{reply.values.size} values where {expected} was expected; does the server speak this contract?"
         )
-    return shape
+    return expected
 
 
 def _invalid(field: str, description: str) -> InvalidRequestError:

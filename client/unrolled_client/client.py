@@ -164,8 +164,9 @@ class Client:
         try:
             return method(data, timeout=resolve_timeout_s(timeout_s, default_s=self._timeout_s))
         except grpc.RpcError as error:
-            failure = error_from_call(error, target=self._target)
-            raise self._closed() if self._is_closed else failure from None
+            if self._is_closed:
+                raise self._closed() from None
+            raise error_from_call(error, target=self._target) from None
         except ValueError:
             if self._is_closed:  # gRPC's word for it
                 raise self._closed() from None

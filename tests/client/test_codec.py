@@ -45,7 +45,7 @@ def test_a_request_says_what_was_asked(words, seed, hidden_size):
     assert list(request.words) == words
     assert (request.seed, request.hidden_size) == (seed, hidden_size)
     assert request.alphabet == encoded.alphabet == derive_alphabet(words)
-    assert (encoded.batch, encoded.hidden) == (len(words), hidden_size)
+    assert (encoded.lengths, encoded.hidden) == ([len(word) for word in words], hidden_size)
 
 
 def test_a_given_alphabet_and_layout_are_sent():
@@ -137,6 +137,7 @@ def test_every_reply_that_fits_is_decoded(lengths, hidden):
         {"lengths": (5, 5)},
         {"lengths": ()},
         {"lengths": (5, 5, 6)},
+        {"lengths": (5, 4, 5)},
         {"lengths": (5, 5, 0)},
         {"lengths": (5, 5, -1)},
         {"index": np.arange(15, dtype=np.int32)},
@@ -147,6 +148,12 @@ def test_a_reply_that_does_not_fit_is_no_array(changes):
     """Values, shape and lengths that disagree with each other or the request are a ProtocolError."""
     with pytest.raises(ProtocolError, match="does not fit"):
         decode_reply(reply(**changes), encode())
+
+
+def test_an_answer_to_an_empty_word_is_no_array():
+    """A server that takes empty words, against the contract, gives no result: they have no last state."""
+    with pytest.raises(ProtocolError):
+        decode_reply(reply(shape=(2, 1, 2), lengths=(1, 0), values=4), encode(["a", ""]))
 
 
 @pytest.mark.parametrize("decode", [lambda data: decode_reply(data, encode()), decode_server_info])

@@ -1,8 +1,10 @@
 """Statuses to exceptions."""
 
+import asyncio
 import pickle
 
 import grpc
+import grpc.aio
 import pytest
 import unrolled_client
 from google.protobuf.any_pb2 import Any
@@ -10,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from unrolled_client import Client, FieldViolation, errors
+from unrolled_client._channel import FORWARD
 from unrolled_client.errors import ERRORS_BY_CODE, error_from_status
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -61,6 +64,22 @@ def test_details_arrive_with_the_call(serve):
     assert caught.value.violations == (FieldViolation(field="hidden_size", description="hidden_size is 0"),)
     assert caught.value.retry_after_s == 1.5
     assert caught.value.is_retryable
+
+
+def test_details_arrive_with_an_asynchronous_call_too(serve):
+    """A failed call of grpc.aio has the same exception."""
+    trailer = Status(details=packed(RETRY)).SerializeToString()
+    target = serve(aborting(grpc.StatusCode.RESOURCE_EXHAUSTED, trailer=trailer))
+
+    async def failure():
+        async with grpc.aio.insecure_channel(target) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                await channel.unary_unary(FORWARD)(b"")
+            return errors.error_from_call(caught.value, target=target)
+
+    error = asyncio.run(failure())
+    assert type(error) is unrolled_client.OverloadedError
+    assert (error.message, error.retry_after_s) == ("it failed", 1.5)
 
 
 def test_a_damaged_trailer_leaves_the_status(serve):

@@ -45,9 +45,23 @@ def ends(pid):
     return False
 
 
-def owner(code):
-    """A process that runs code."""
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+@pytest.fixture
+def short_directory():
+    """A directory whose path leaves room for a socket's name, unlike tmp_path's."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def owner(short_directory):
+    """A function that runs code in a process of its own, whose local servers live in short_directory."""
+    environment = {**os.environ, "TMPDIR": short_directory}
+
+    def start(code):
+        command = [sys.executable, "-c", code]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+    return start
 
 
 def test_it_serves_and_ends_with_its_client():
@@ -71,19 +85,23 @@ def test_it_ends_when_its_owner_is_forgotten():
     assert ends(pid)
 
 
-@pytest.mark.parametrize("last_words", ["kill", "end"])
-def test_it_ends_with_its_owners_process(last_words):
-    """The server ends when its owner exits without close, and when its owner is killed."""
+def test_it_ends_with_its_owners_process(owner, short_directory):
+    """A server that was not closed ends when its owner does, and leaves nothing."""
     with owner(OWNER) as process:
         pid = int(process.stdout.readline())
-        if last_words == "kill":
-            process.kill()
-        process.stdin.close()
-        process.wait(30)
+    assert ends(pid)
+    assert list(Path(short_directory).iterdir()) == []
+
+
+def test_it_ends_when_its_owner_is_killed(owner):
+    """The server ends by itself when its owner had no chance to end it."""
+    with owner(OWNER) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
     assert ends(pid)
 
 
-def test_a_forked_child_does_not_end_its_parents_server():
+def test_a_forked_child_does_not_end_its_parents_server(owner):
     """A child's close and exit leave the server to the process that started it."""
     with owner(FORKING_OWNER) as process:
         assert process.stdout.read().strip()
@@ -109,12 +127,14 @@ def test_a_server_that_does_not_start_says_why(settings, message):
         Client.local(**settings)
 
 
-def test_a_server_that_is_not_ready_in_time_is_ended():
-    """A start beyond the timeout is an error, and leaves no process."""
+def test_a_server_that_is_not_ready_in_time_is_ended(monkeypatch, short_directory):
+    """A start beyond the timeout is an error, and leaves neither process nor file."""
+    monkeypatch.setattr(tempfile, "tempdir", short_directory)
     before = set(psutil.Process().children())
     with pytest.raises(LocalServerError, match=r"not ready within 0\.01 s"):
         Client.local(start_timeout_s=0.01)
     assert set(psutil.Process().children()) <= before
+    assert list(Path(short_directory).iterdir()) == []
 
 
 def test_missing_packages_are_named_with_their_remedy(monkeypatch):
@@ -136,7 +156,6 @@ def test_a_long_temporary_directory_does_not_matter(monkeypatch, tmp_path):
         assert client.server_info().device
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
 def test_a_server_that_hangs_is_killed(monkeypatch):
     """Close ends a server that does not react."""
     monkeypatch.setattr("unrolled_client.local._STOP_TIMEOUT_S", 0.1)

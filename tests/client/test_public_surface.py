@@ -32,6 +32,7 @@ def test_import_loads_nothing_heavy():
     assert set(HEAVY).isdisjoint(done.stdout.split())
 
 
-def test_the_packages_own_example_runs():
-    """The example in the package's docstring does what it shows."""
-    assert doctest.testmod(unrolled_client, raise_on_error=True).attempted
+@pytest.mark.parametrize("module", [unrolled_client, unrolled_client._codec])
+def test_examples_in_docstrings_run(module):
+    """The examples in docstrings do what they show."""
+    assert doctest.testmod(module, raise_on_error=True).attempted
