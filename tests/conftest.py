@@ -2,8 +2,12 @@
 
 import grpc
 import pytest
-from unrolled_server.config import Settings
-from unrolled_server.lifecycle import running_server
+from jaxtyping import install_import_hook
+
+# Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
+with install_import_hook("unrolled_server.engine", "beartype.beartype"):
+    from unrolled_server.config import Settings
+    from unrolled_server.lifecycle import running_server
 
 
 @pytest.fixture(scope="session")

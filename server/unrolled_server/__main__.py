@@ -1,7 +1,7 @@
 """The command `unrolled-server`, also `python -m unrolled_server`.
 
 Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had, 4 for a device that is
-not there.
+not there, 5 for one that does not keep the promise of equal bits.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from unrolled_server.config import Settings
 EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
 EXIT_DEVICE = 4
+EXIT_PROOF = 5
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
 def _serve(settings: Settings) -> int:
     # Here, because importing torch takes seconds that --help and a wrong flag should not.
     from unrolled_server.address import AddressError  # noqa: PLC0415
-    from unrolled_server.engine import DeviceUnavailableError  # noqa: PLC0415
+    from unrolled_server.engine import DeviceUnavailableError, ProofError  # noqa: PLC0415
     from unrolled_server.lifecycle import serve  # noqa: PLC0415
 
     try:
@@ -43,6 +44,8 @@ def _serve(settings: Settings) -> int:
         return _fail(EXIT_ADDRESS, str(error))
     except DeviceUnavailableError as error:
         return _fail(EXIT_DEVICE, str(error))
+    except ProofError as error:
+        return _fail(EXIT_PROOF, str(error))
     return 0
 
 

@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         default="auto",
         description="Where to compute; auto takes the accelerator that torch offers, else the CPU",
     )
+    compute_threads: PositiveInt = Field(
+        default=1, le=256, description="Threads that compute; each network belongs to one of them"
+    )
+    state_memory_mb: PositiveInt = Field(
+        default=1_024,
+        description="MiB for networks and known states, all threads together; the least used leave first",
+    )
     max_words: PositiveInt = Field(default=65_536, le=MAX_INT32, description="Words in one request")
     max_word_length: PositiveInt = Field(default=1_024, le=MAX_INT32, description="Symbols in one word")
     max_hidden_size: PositiveInt = Field(default=4_096, le=MAX_INT32, description="Units of the hidden state")
@@ -68,6 +75,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe messages to write to standard error"
     )
+
+    @property
+    def state_memory_bytes_per_thread(self) -> int:
+        """Each compute thread's share of the budget."""
+        return self.state_memory_mb * 2**20 // self.compute_threads
 
     def limits(self) -> Limits:
         """What requests may ask for."""

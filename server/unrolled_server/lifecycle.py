@@ -40,11 +40,12 @@ class Server:
         self.address = settings.address
 
     async def start(self) -> None:
-        """Binds, readies the engine and serves.
+        """Binds, proves the engines and serves.
 
         Raises:
             AddressError: The address is taken, malformed or not of this machine.
             DeviceUnavailableError: The device is not on this machine.
+            ProofError: The device gives a row other bits at other places; no reply could be trusted.
         """
         limits = self._settings.limits()
         self._server = grpc.aio.server(
@@ -57,9 +58,9 @@ class Server:
         )
         bound = listening(self._server, self._settings.address)
         self.address = self._stack.enter_context(bound)
-        engine = Engine(device=self._settings.device)
-        self.info = _info(engine, self._settings)
-        self._batcher = Batcher(engine)
+        engines = await asyncio.to_thread(_proved_engines, self._settings)
+        self.info = _info(engines[0], self._settings)
+        self._batcher = Batcher(engines)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         service = ForwardService(self._batcher, limits=limits, info=self.info)
@@ -76,6 +77,17 @@ class Server:
         await self._server.stop(self._settings.drain_timeout_s)
         await self._batcher.close()
         self._stack.close()
+
+
+def _proved_engines(settings: Settings) -> list[Engine]:
+    """One engine for each compute thread, all with the same bits."""
+    memory = settings.state_memory_bytes_per_thread
+    engines = [
+        Engine(device=settings.device, state_memory_bytes=memory) for _ in range(settings.compute_threads)
+    ]
+    for engine in engines:
+        engine.prove()
+    return engines
 
 
 def _info(engine: Engine, settings: Settings) -> pb.GetServerInfoReply:
@@ -105,7 +117,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         AddressError: See `Server.start`.
-        DeviceUnavailableError: See `Server.start`.
+        DeviceUnavailableError, ProofError: See `Server.start`.
     """
     server = Server(settings)
     await server.start()
@@ -148,7 +160,7 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
 
     Raises:
         AddressError: See `Server.start`.
-        DeviceUnavailableError: See `Server.start`.
+        DeviceUnavailableError, ProofError: See `Server.start`.
     """
     ready: Future[tuple[str, Callable[[], object]]] = Future()
     thread = threading.Thread(

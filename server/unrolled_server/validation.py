@@ -1,16 +1,22 @@
 """From a request's bytes to a job: the one place where a request's values are judged."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.capabilities import refuse_unknown_fields, refuse_unsupported, unknown_fields
 from unrolled_server.config import Limits
-from unrolled_server.engine import Alphabet, EncodedWords, Job, Layout, NetworkSpec, UnknownSymbolError
+from unrolled_server.engine import (
+    Alphabet,
+    DuplicateSymbolError,
+    EncodedWords,
+    Job,
+    Layout,
+    NetworkSpec,
+    UnknownSymbolError,
+)
 from unrolled_server.errors import InvalidRequestError, Violation
 
 BYTES_PER_VALUE = 4
@@ -46,8 +52,8 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
         violations = [*_size_violations(request, words, symbols=symbols, limits=limits)]
     if violations:
         raise InvalidRequestError(violations)
-    network = NetworkSpec(input_size=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
     encoded = _encode(words, symbols)
+    network = NetworkSpec(input_size=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
     return AcceptedRequest(
         job=Job(network=network, words=encoded, layout=LAYOUTS[request.layout]), id=request.id
     )
@@ -146,11 +152,21 @@ def _text_violations(alphabet: str, words: Sequence[str], limits: Limits) -> Ite
         )
     elif words:
         yield from _length_violations(words, limits)
-    if len(set(alphabet)) != len(alphabet):
-        symbol, count = Counter(alphabet).most_common(1)[0]
-        yield Violation(
-            field="alphabet", description=f"alphabet has {symbol!r} {count} times; name each symbol once"
+    if alphabet:
+        yield from _alphabet_violations(alphabet, limits)
+
+
+def _alphabet_violations(symbols: str, limits: Limits) -> Iterator[Violation]:
+    if len(symbols) > limits.max_alphabet_size:
+        description = (
+            f"the alphabet has {len(symbols)} symbols; this server allows {limits.max_alphabet_size}"
         )
+        yield Violation(field="alphabet", description=description)
+        return
+    try:
+        Alphabet.of(symbols)
+    except DuplicateSymbolError as error:
+        yield Violation(field="alphabet", description=f"{error}; name each symbol once")
 
 
 def _length_violations(words: Sequence[str], limits: Limits) -> Iterator[Violation]:
@@ -175,13 +191,8 @@ def _size_violations(
     request: pb.ForwardRequest, words: Sequence[str], *, symbols: str, limits: Limits
 ) -> Iterator[Violation]:
     """Broken rules about what words, alphabet and hidden size make together."""
-    if len(symbols) > limits.max_alphabet_size:
-        yield Violation(
-            field="alphabet",
-            description=(
-                f"the alphabet has {len(symbols)} symbols; this server allows {limits.max_alphabet_size}"
-            ),
-        )
+    if not request.alphabet:
+        yield from _alphabet_violations(symbols, limits)
     lengths = set(map(len, words))
     if request.layout == pb.LAYOUT_SEQ_FIRST and len(lengths) > 1:
         yield Violation(
@@ -205,13 +216,9 @@ def _size_violations(
 
 def _encode(words: Sequence[str], symbols: str) -> EncodedWords:
     try:
-        return alphabet_of(symbols).encode(words)
+        return Alphabet.of(symbols).encode(words)
     except UnknownSymbolError as error:
         field = f"words[{error.word_index}]"
         raise InvalidRequestError(
-            [Violation(field=field, description=f"{error}, which is not in the alphabet; add it or drop it")]
+            [Violation(field=field, description=f"{error}; add it or drop it")]
         ) from None
-
-
-alphabet_of = lru_cache(maxsize=256)(Alphabet)
-"""Callers repeat their alphabets; the table of a seldom one is made again."""

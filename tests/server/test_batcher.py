@@ -9,7 +9,7 @@ from unrolled_server.batcher import Batcher
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError
 
-WORDS = Alphabet("ab").encode(["ab", "b"])
+WORDS = Alphabet.of("ab").encode(["ab", "b"])
 
 
 def a_job(seed=0, hidden_size=3):
@@ -44,7 +44,7 @@ def within_loop(scenario):
 
     async def main():
         engine = Gate()
-        batcher = Batcher(engine)
+        batcher = Batcher([engine])
         try:
             return await asyncio.wait_for(scenario(batcher, engine), 30)
         finally:
@@ -78,7 +78,7 @@ def test_what_waits_while_the_thread_is_busy_is_taken_together():
 
     replies, runs = within_loop(scenario)
     assert replies == [alone(a_job(seed)) for seed in (1, 2, 3, 4)]
-    assert runs == [("compute", [1]), ("compute", [2, 3, 4])]
+    assert runs == [("compute-0", [1]), ("compute-0", [2, 3, 4])]
 
 
 def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
@@ -106,27 +106,27 @@ def test_a_job_whose_caller_left_is_not_computed():
         await asyncio.gather(first, stays)
         return engine.runs
 
-    assert within_loop(scenario) == [("compute", [1]), ("compute", [3])]
+    assert within_loop(scenario) == [("compute-0", [1]), ("compute-0", [3])]
 
 
 def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     async def scenario(batcher, engine):
         engine.open.set()
         await batcher.submit(a_job(1), encode)
-        while not batcher._is_idle():  # noqa: ASYNC110 - the thread tells nobody that it is free
+        while not batcher._lanes[0].is_idle:  # noqa: ASYNC110 - the thread tells nobody that it is free
             await asyncio.sleep(0)
         await batcher.submit(a_job(1), encode)
         await batcher.submit(a_job(2), encode)
         return [name for name, _ in engine.runs]
 
-    assert within_loop(scenario) == ["compute", "MainThread", "compute"]
+    assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
 
 
 def test_closing_finishes_what_was_accepted():
     async def main():
         engine = Gate()
         engine.open.set()
-        batcher = Batcher(engine)
+        batcher = Batcher([engine])
         waiting = [asyncio.ensure_future(batcher.submit(a_job(seed), encode)) for seed in range(5)]
         await asyncio.sleep(0)
         await batcher.close()

@@ -1,19 +1,27 @@
-"""The computation, and the only place that imports torch. It knows no gRPC and no contract."""
+"""The engine's door: everything the server may use of it. The only package that imports torch."""
 
-from unrolled_server.engine.alphabet import Alphabet, EncodedWords, UnknownSymbolError
-from unrolled_server.engine.device import CHOICES, DeviceUnavailableError
-from unrolled_server.engine.engine import Answer, Engine
-from unrolled_server.engine.spec import Job, Layout, NetworkSpec
+from unrolled_server.engine.alphabet import (
+    Alphabet,
+    DuplicateSymbolError,
+    EncodedWords,
+    UnknownSymbolError,
+)
+from unrolled_server.engine.device import DeviceUnavailableError
+from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
+from unrolled_server.engine.proof import ProofError
+from unrolled_server.engine.spec import Answer, Job, Layout, NetworkSpec
 
 __all__ = [
-    "CHOICES",
+    "DEFAULT_STATE_MEMORY_BYTES",
     "Alphabet",
     "Answer",
     "DeviceUnavailableError",
+    "DuplicateSymbolError",
     "EncodedWords",
     "Engine",
     "Job",
     "Layout",
     "NetworkSpec",
+    "ProofError",
     "UnknownSymbolError",
 ]

@@ -1,76 +1,201 @@
-"""From words to symbol indices. A symbol is one Unicode code point, never normalised."""
+"""From letters to numbers: a symbol is its index in the alphabet.
+
+A file of its own because it is the one place that looks at letters; behind it there are only numbers, so two
+alphabets of one length share networks and states.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt32
 
-UNKNOWN = -1
-CODE_POINTS = 0x110000
+# Up to here a word list is checked by a set and coded letter by letter; beyond, one numpy pass wins
+# (measured).
+_MAX_SMALL_WORDS = 32
+# Beyond this code point a table by code point costs more memory than the search it saves.
+_MAX_TABLE_CODE_POINT = 0x3000
 
 
 class UnknownSymbolError(ValueError):
-    """A word has a letter that its alphabet does not have.
+    """A letter that the alphabet doesn't have."""
 
-    Attributes:
-        word_index: Which word.
-        position: Where in that word, in code points.
-        symbol: The letter.
-    """
-
-    def __init__(self, *, word_index: int, position: int, symbol: str) -> None:
-        super().__init__(f"words[{word_index}] has {symbol!r} at position {position}")
+    def __init__(self, word_index: int, position: int, symbol: str) -> None:
+        super().__init__(
+            f"words[{word_index}] has {symbol!r} at position {position}, which is not in the alphabet"
+        )
         self.word_index = word_index
         self.position = position
         self.symbol = symbol
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedWords:
-    """The words of one request, laid end to end.
+class DuplicateSymbolError(ValueError):
+    """An alphabet that holds a symbol twice: its one-hot order would be ambiguous."""
 
-    Attributes:
-        codes: The symbol index of every letter, word after word.
-        lengths: The letters of each word.
+    def __init__(self, symbol: str) -> None:
+        super().__init__(f"the alphabet has {symbol!r} more than once")
+        self.symbol = symbol
+
+
+class EncodedWords:
+    """Words whose letters are known to be in ``alphabet``; made by `Alphabet.encode` only.
+
+    The codes are made when they are first asked for: words that the engine remembers never need them.
     """
 
-    codes: Int32[np.ndarray, " letters"]
-    lengths: Int32[np.ndarray, " batch"]
+    __slots__ = ("_codes", "alphabet", "words")
+
+    def __init__(
+        self, words: Sequence[str], alphabet: "Alphabet", codes: Int32[np.ndarray, " letters"] | None = None
+    ) -> None:
+        self.words = words
+        self.alphabet = alphabet
+        self._codes = codes
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def codes(self) -> Int32[np.ndarray, " letters"]:
+        """The symbols of all words, one word after the other."""
+        if self._codes is None:
+            symbols = self.alphabet.index
+            self._codes = np.array([symbols[letter] for letter in "".join(self.words)], np.int32)
+        return self._codes
+
+    @property
+    def letter_count(self) -> int:
+        """Letters of all words together."""
+        return sum(map(len, self.words))
+
+    @property
+    def lengths(self) -> Int32[np.ndarray, " batch"]:
+        """Letters of each word."""
+        return np.fromiter(map(len, self.words), np.int32, len(self.words))
+
+    def code_lists(self) -> list[list[int]]:
+        """Gives each word's symbols as a list."""
+        if self._codes is None:
+            symbols = self.alphabet.index
+            return [[symbols[letter] for letter in word] for word in self.words]
+        codes = self._codes.tolist()
+        ends = accumulate(map(len, self.words))
+        return [codes[end - len(word) : end] for word, end in zip(self.words, ends, strict=True)]
+
+    def part(self, start: int, stop: int) -> "EncodedWords":
+        """Gives the words ``start:stop``, already checked."""
+        codes = self._codes
+        if codes is not None:
+            bounds = [0, *accumulate(map(len, self.words))]
+            codes = codes[bounds[start] : bounds[stop]]
+        return EncodedWords(self.words[start:stop], self.alphabet, codes)
+
+    def transposed(self) -> "EncodedWords":
+        """Gives one word per letter position, made of that letter of every word.
+
+        Raises:
+            ValueError: The words differ in length.
+        """
+        columns = ["".join(column) for column in zip(*self.words, strict=True)]
+        codes = self._codes
+        if codes is not None:
+            codes = codes.reshape(len(self.words), -1).T.ravel()  # (words, letters) -> (letters * words,)
+        return EncodedWords(columns, self.alphabet, codes)
+
+    @staticmethod
+    def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":
+        """Gives the words of several, which share one alphabet length, as one list of codes.
+
+        The letters of different alphabets mean different symbols, so the result is for resolving, not for
+        reading.
+        """
+        words = [word for part in parts for word in part.words]
+        codes = np.concatenate([part.codes for part in parts])
+        return EncodedWords(words, parts[0].alphabet, codes)
 
 
 class Alphabet:
-    """Symbols in one-hot order."""
+    """Symbols in one-hot order. Use `Alphabet.of`, which keeps recent ones.
+
+    >>> Alphabet.of("helo").encode(["hello", "ole"]).codes
+    array([0, 1, 2, 2, 3, 3, 2, 1], dtype=int32)
+    """
+
+    __slots__ = ("_sorted", "_table", "index", "symbol_set", "symbols")
 
     def __init__(self, symbols: str) -> None:
-        points = _code_points(symbols)
-        # As long as its largest letter needs, plus one entry that every larger letter falls on.
-        self._index_of = np.full(min(int(points.max()) + 2, CODE_POINTS), UNKNOWN, dtype=np.int32)
-        self._index_of[points] = np.arange(len(points), dtype=np.int32)
+        self.symbols = symbols
+        self.index = {symbol: code for code, symbol in enumerate(symbols)}
+        if len(self.index) != len(symbols):
+            raise DuplicateSymbolError(next(s for i, s in enumerate(symbols) if s in symbols[:i]))
+        self.symbol_set = frozenset(symbols)
+        self._table: Int32[np.ndarray, " points"] | None = None
+        self._sorted: tuple[UInt32[np.ndarray, " symbols"], Int32[np.ndarray, " symbols"]] | None = None
 
-    def encode(self, words: Sequence[str]) -> EncodedWords:
-        """The symbol indices of `words`.
+    @staticmethod
+    @lru_cache(maxsize=32)  # the largest take 4 MB each
+    def of(symbols: str) -> "Alphabet":
+        """Gives the alphabet of these symbols, the same object while it is remembered.
 
         Raises:
-            UnknownSymbolError: A letter is not in the alphabet; the first one is named.
+            DuplicateSymbolError: A symbol stands twice.
         """
-        lengths = np.fromiter(map(len, words), dtype=np.int32, count=len(words))
-        points = _code_points("".join(words))
-        codes = self._index_of[np.minimum(points, len(self._index_of) - 1)]
-        unknown = np.flatnonzero(codes == UNKNOWN)
-        if unknown.size:
-            raise _unknown_symbol(words, lengths=lengths, at=int(unknown[0]))
-        return EncodedWords(codes=codes, lengths=lengths)
+        return Alphabet(symbols)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, words: Sequence[str]) -> EncodedWords:
+        """Checks every letter, once.
+
+        Args:
+            words: One or more, none of them empty.
+
+        Raises:
+            UnknownSymbolError: The first letter that isn't in the alphabet.
+        """
+        letters = "".join(words)
+        if len(words) > _MAX_SMALL_WORDS:
+            return EncodedWords(words, self, self._code_all(letters, words))
+        if not self.symbol_set.issuperset(letters):
+            position = next(i for i, letter in enumerate(letters) if letter not in self.symbol_set)
+            raise _unknown_symbol(words, letters, position)
+        return EncodedWords(words, self)
+
+    def _code_all(self, letters: str, words: Sequence[str]) -> Int32[np.ndarray, " letters"]:
+        """Codes all letters in one pass and checks them."""
+        points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = (
+            self._search(points) if max(self.symbols) > chr(_MAX_TABLE_CODE_POINT) else self._look_up(points)
+        )
+        if codes.min() < 0:
+            raise _unknown_symbol(words, letters, int(np.argmax(codes < 0)))
+        return codes
+
+    def _look_up(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
+        """Codes by a table over code points, whose last place is empty and takes all that lie beyond."""
+        if self._table is None:
+            symbol_points = np.array([ord(symbol) for symbol in self.symbols])
+            self._table = np.full(symbol_points.max() + 2, -1, np.int32)
+            self._table[symbol_points] = np.arange(len(self.symbols), dtype=np.int32)
+        return self._table.take(points, mode="clip")
+
+    def _search(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
+        """Codes by a search among the sorted symbols."""
+        if self._sorted is None:
+            symbol_points = np.array([ord(symbol) for symbol in self.symbols], np.uint32)
+            order = np.argsort(symbol_points).astype(np.int32)
+            self._sorted = symbol_points[order], order
+        sorted_points, order = self._sorted
+        place = np.minimum(np.searchsorted(sorted_points, points), len(order) - 1)
+        return np.where(sorted_points[place] == points, order[place], np.int32(-1))
 
 
-def _code_points(text: str) -> Int32[np.ndarray, " letters"]:
-    return np.frombuffer(text.encode("utf-32-le"), dtype="<i4")
-
-
-def _unknown_symbol(
-    words: Sequence[str], *, lengths: Int32[np.ndarray, " batch"], at: int
-) -> UnknownSymbolError:
-    ends = np.cumsum(lengths)
-    word_index = int(np.searchsorted(ends, at, side="right"))
-    position = at - int(ends[word_index] - lengths[word_index])
-    return UnknownSymbolError(word_index=word_index, position=position, symbol=words[word_index][position])
+def _unknown_symbol(words: Sequence[str], letters: str, position: int) -> UnknownSymbolError:
+    """Says which letter of which word stands at ``position`` of all letters."""
+    ends = list(accumulate(map(len, words)))
+    word_index = int(np.searchsorted(ends, position, side="right"))
+    return UnknownSymbolError(
+        word_index, position - ends[word_index] + len(words[word_index]), letters[position]
+    )

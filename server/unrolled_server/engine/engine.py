@@ -1,104 +1,198 @@
-"""The engine's one door: validated jobs in, arrays out."""
+"""The engine: jobs in, hidden states out.
 
+A file of its own because it decides what is computed together and what is done when memory is short; the rest
+of the package computes.
+"""
+
+import contextlib
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.alphabet import Alphabet
+from unrolled_server.engine.alphabet import Alphabet, EncodedWords
+from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
 from unrolled_server.engine.network import Network
-from unrolled_server.engine.spec import Job, Layout, NetworkSpec
+from unrolled_server.engine.network_cache import NetworkCache
+from unrolled_server.engine.proof import START_WIDTHS, Proof
+from unrolled_server.engine.spec import Answer, Job, Layout, NetworkSpec
+from unrolled_server.engine.states import ReplyScratch
 
-MAX_NETWORKS = 64
-QUICK_WORK = 1 << 16
-"""Letters times hidden size squared up to which a known network's job may run on the event loop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The hidden states of one job.
-
-    Attributes:
-        values: Float32, C-contiguous; zero past the end of a word. Valid until the next answer is taken.
-        lengths: The letters of each word.
-    """
-
-    values: Float32[np.ndarray, "batch seq hidden"]
-    lengths: Int32[np.ndarray, " batch"]
+DEFAULT_STATE_MEMORY_BYTES = 1 << 30
+_MAX_QUICK_WORDS = 64
+_MAX_QUICK_FLOATS = 16 * 1024
+_GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
+_GOLDEN_HIDDEN_SIZES = (1, 2, 16, 50, 256)
 
 
 class Engine:
-    """Runs jobs on one device. Not thread-safe: one thread at a time."""
+    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
 
-    def __init__(self, *, device: str = "auto") -> None:
-        """Chooses the device.
+    A job's bytes depend on the job alone, on one machine and one version of torch: not on what else runs,
+    ran, or is remembered.
+
+    Args:
+        device: One of `device.CHOICES`; "auto" takes the accelerator that torch offers, else the CPU.
+        state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far) and
+            step scratch (1 MB at 256 columns) come on top.
+
+    Raises:
+        DeviceUnavailableError: `device` names one that is not here.
+    """
+
+    def __init__(self, *, device: str = "auto", state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES) -> None:
+        self._device = choose_device(device)
+        self.device = str(self._device)
+        self.fingerprint = ""
+        self._proof = Proof(self._device)
+        self._networks = NetworkCache(budget_bytes=state_memory_bytes, proof=self._proof, device=self._device)
+        self._scratch = ReplyScratch()
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory in use of the budget."""
+        return self._networks.held_bytes
+
+    @property
+    def network_count(self) -> int:
+        """Networks in memory."""
+        return len(self._networks)
+
+    def prove(self) -> None:
+        """Proves the usual widths and computes the fingerprint: the digest of fixed replies.
 
         Raises:
-            DeviceUnavailableError: `device` names one that is not here.
+            ProofError: This machine can't keep the bits promise.
         """
-        self._device = choose_device(device)
-        self._networks: OrderedDict[NetworkSpec, Network] = OrderedDict()
-        # One thread per product: sums split over threads would change a state's last bits.
-        torch.set_num_threads(1)
-
-    @property
-    def device(self) -> str:
-        """Where it computes, such as "cpu" or "cuda:0"."""
-        return str(self._device)
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the golden reply, in hexadecimal: engines that share it give the same bits."""
-        words = Alphabet("abcd").encode(["abcd", "dcba", "b"])
-        job = Job(network=NetworkSpec(input_size=4, hidden_size=33, seed=0), words=words)
-        return hashlib.blake2b(self._answer(job).values.tobytes(), digest_size=8).hexdigest()
+        _use_one_thread()
+        for width in START_WIDTHS:
+            self._proof.stepper(width)
+        digest = hashlib.sha256()
+        words = Alphabet.of("helo").encode(_GOLDEN_WORDS)
+        for hidden_size in _GOLDEN_HIDDEN_SIZES:
+            spec = NetworkSpec(input_size=4, hidden_size=hidden_size, seed=0)
+            digest.update(self._answer(Job(network=spec, words=words)).values.tobytes())
+            self._networks.forget(spec)
+        self.fingerprint = digest.hexdigest()[:16]
 
     def is_quick(self, job: Job) -> bool:
-        """Whether `job` is small and its network known, so that it may run on the event loop."""
-        return (
-            job.network in self._networks and job.words.codes.size * job.network.hidden_size**2 <= QUICK_WORK
-        )
+        """Whether a job is small and all its states are known. May be called from any thread.
+
+        A hint: a job that was quick may have been forgotten when it runs, and is then computed.
+        """
+        words = job.words.words
+        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
+            return False
+        if len(words) * max(map(len, words)) * job.network.hidden_size > _MAX_QUICK_FLOATS:
+            return False
+        network = self._networks.peek(job.network)
+        return network is not None and network.remembers(job.words)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Answer | Exception]:
-        """One result per job, in order; a job that fails gives its exception and touches no other."""
+        """Gives one result per job, in order. What fails is that job's result and nobody else's.
+
+        Prefixes that several jobs of one network need are computed once, together. An answer's values are
+        valid until the next is taken.
+        """
+        _use_one_thread()
+        together = self._group(jobs) if len(jobs) > 1 else {}
         for job in jobs:
+            if together and (group := together.pop(job.network, None)):
+                self._learn_together(job.network, group)
             try:
-                yield self._answer(job)
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is this job's result alone
-                yield error
+                result: Answer | Exception = self._answer(job)
+            except Exception as error:  # noqa: BLE001 - the batch lives on whatever one job does
+                result = error
+            yield result
+
+    def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[EncodedWords]]:
+        """Gives the words of jobs that share a network and aren't all remembered."""
+        groups: dict[NetworkSpec, list[EncodedWords]] = {}
+        for job in jobs:
+            network = self._networks.peek(job.network)
+            if job.layout is Layout.BATCH_FIRST and not (network and network.remembers(job.words)):
+                groups.setdefault(job.network, []).append(job.words)
+        return {spec: group for spec, group in groups.items() if len(group) > 1}
+
+    def _learn_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
+        """Computes the union of the words' prefixes. If that fails, each job still runs alone."""
+        with contextlib.suppress(Exception):  # the job that is to blame will say so itself
+            self._learn(spec, self._networks.use(spec), EncodedWords.joined(group))
 
     def _answer(self, job: Job) -> Answer:
-        codes = _padded(job)
-        network = self._network(job.network)
-        if job.layout is Layout.SEQ_FIRST:
-            states = network.forward(codes.T).transpose(0, 1)  # (seq, batch, hidden) -> (batch, seq, hidden)
+        """Runs one job."""
+        network = self._networks.use(job.network)
+        is_seq_first = job.layout is Layout.SEQ_FIRST
+        words = job.words.transposed() if is_seq_first else job.words
+        index = network.recall(words)
+        if index is None:
+            try:
+                index = self._learn(job.network, network, words)
+            except TableFullError:
+                return Answer(self._run_in_slices(job, network, words), job.words.lengths)
+            network.remember(words, index)
+            self._networks.measure(job.network)
+        if is_seq_first:
+            index = index.T  # (letters, words) -> (words, letters)
+        return Answer(network.table.gather(index, self._scratch), job.words.lengths)
+
+    def _learn(
+        self, spec: NetworkSpec, network: Network, words: EncodedWords
+    ) -> Int32[np.ndarray, "batch seq"]:
+        """Gives each letter's row; a full table starts anew.
+
+        Raises:
+            TableFullError: The words don't fit into an empty table either.
+        """
+        max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(spec)
+        try:
+            try:
+                return network.learn(words, max_rows=max_rows, make_room=make_room)
+            except TableFullError:
+                self._networks.measure(spec)
+                return network.learn(
+                    words, max_rows=None if len(words) == 1 else max_rows, make_room=make_room
+                )
+        finally:
+            self._networks.measure(spec)
+
+    def _run_in_slices(
+        self, job: Job, network: Network, words: EncodedWords
+    ) -> Float32[np.ndarray, "batch seq hidden"]:
+        """Runs a job that is larger than the budget, half by half."""
+        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.hidden_size
+        if job.layout is Layout.BATCH_FIRST:
+            values = self._scratch.view((batch, seq, hidden))
+            self._fill(job.network, network, words, values)
         else:
-            states = network.forward(codes)
-        values = states.cpu().contiguous().numpy()
-        values[~_is_letter(job)] = 0.0
-        return Answer(values=values, lengths=job.words.lengths)
+            values = self._scratch.view((seq, batch, hidden))
+            self._fill(job.network, network, words, values.transpose(1, 0, 2))  # recurs along the first axis
+        return values
 
-    def _network(self, spec: NetworkSpec) -> Network:
-        network = self._networks.pop(spec, None) or Network(spec, self._device)
-        self._networks[spec] = network
-        if len(self._networks) > MAX_NETWORKS:
-            self._networks.popitem(last=False)
-        return network
+    def _fill(
+        self,
+        spec: NetworkSpec,
+        network: Network,
+        words: EncodedWords,
+        values: Float32[np.ndarray, "batch seq hidden"],
+    ) -> None:
+        """Writes the states of words to ``values``, splitting the words until they fit."""
+        try:
+            index = self._learn(spec, network, words)
+        except TableFullError:
+            half = len(words) // 2
+            self._fill(spec, network, words.part(0, half), values[:half])
+            self._fill(spec, network, words.part(half, len(words)), values[half:])
+            return
+        seq = index.shape[1]
+        values[:, :seq] = network.table.gather(index, ReplyScratch())
+        values[:, seq:] = 0
 
 
-def _is_letter(job: Job) -> np.ndarray:
-    """(batch, seq): true where a word has a letter, false where it is padded."""
-    lengths = job.words.lengths
-    return np.arange(lengths.max()) < lengths[:, None]
-
-
-def _padded(job: Job) -> Int64[torch.Tensor, "batch seq"]:
-    is_letter = _is_letter(job)
-    codes = np.zeros(is_letter.shape, dtype=np.int64)
-    codes[is_letter] = job.words.codes
-    return torch.from_numpy(codes)
+def _use_one_thread() -> None:
+    """Holds products to one thread. The setting belongs to the calling thread, so every run looks at it."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)

@@ -1,35 +1,152 @@
-"""One drawn network on its device, and its forward pass over a batch of words."""
+"""One network: its weights, the prefixes it has met, and their states.
 
+A file of its own because tree and table must move together: a row that the tree hands out is computed before
+anything else happens, or both are cleared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int32
 
-from unrolled_server.engine import weights
+from unrolled_server.engine.alphabet import EncodedWords
+from unrolled_server.engine.cells import Stepper
+from unrolled_server.engine.prefix_tree import PrefixTree, Step
 from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.states import StateTable
+from unrolled_server.engine.weights import Weights, weights_nbytes
+
+# Lists up to this long are remembered word by word, which beats walking the tree; longer ones walk all words
+# at once.
+_MAX_REMEMBERED_WORDS = 256
+_REMEMBERED_NBYTES = 200  # str, bytes and dict entry without the letters: measured 160, rounded up
+_MAX_REMEMBERED_LIST = 8
+_ROW_NBYTES = 4
+_OBJECTS_NBYTES = 3_500  # a network's Python and tensor objects, without what they hold, measured
+
+
+def base_nbytes(spec: NetworkSpec) -> int:
+    """Gives what a network costs before it meets a word."""
+    return weights_nbytes(spec) + _OBJECTS_NBYTES
+
+
+def _index_of(
+    words: Sequence[str], rows_by_word: Mapping[str, bytes]
+) -> Int32[np.ndarray, "batch seq"] | None:
+    """Gives the rows of the words' letters, 0 past a word's end; None if a word is missing."""
+    try:
+        rows = [rows_by_word[word] for word in words]
+    except KeyError:
+        return None
+    sizes = set(map(len, rows))
+    if len(sizes) > 1:
+        size = max(sizes)
+        rows = [row.ljust(size, b"\0") for row in rows]
+    return np.frombuffer(b"".join(rows), np.int32).reshape(len(rows), -1)
 
 
 class Network:
-    """h_t = tanh(x_t W_ih^T + b_ih + h_{t-1} W_hh^T + b_hh), with x_t one-hot.
+    """Weights, prefix tree and state table of one spec. Not thread-safe.
 
-    A one-hot vector times a matrix is a row of that matrix, so the input product with both biases is a table
-    looked up by symbol.
+    Args:
+        spec: What was drawn.
+        weights: Its weights.
+        stepper: Runs the steps of its width.
+        device: Where the states live.
     """
 
-    def __init__(self, spec: NetworkSpec, device: torch.device) -> None:
-        drawn = weights.draw(spec)
-        table = drawn.weight_ih.T + (drawn.bias_ih + drawn.bias_hh)
-        self.hidden_size = spec.hidden_size
-        self._device = device
-        self._input_table: Float32[torch.Tensor, "symbol hidden"] = table.contiguous().to(device)
-        self._recurrent: Float32[torch.Tensor, "hidden hidden"] = drawn.weight_hh.T.contiguous().to(device)
+    def __init__(
+        self, spec: NetworkSpec, *, weights: Weights, stepper: Stepper, device: torch.device
+    ) -> None:
+        self.base_nbytes = base_nbytes(spec)  # kept, as are row_nbytes: every request asks
+        self._weights = weights
+        self._stepper = stepper
+        self._tree = PrefixTree(spec.input_size)
+        self.table = StateTable(spec.hidden_size, device)
+        self.row_nbytes = self._tree.row_nbytes + 4 * spec.hidden_size
+        self._remembered: dict[str, dict[str, bytes]] = {}
+        self._remembered_lists: dict[tuple[str, ...], Int32[np.ndarray, "batch seq"]] = {}
+        self._remembered_nbytes = 0
 
-    @torch.inference_mode()
-    def forward(self, codes: Int64[torch.Tensor, "batch seq"]) -> Float32[torch.Tensor, "batch seq hidden"]:
-        """The hidden state at every position, from zeros; padding is computed like any symbol."""
-        batch, seq = codes.shape
-        inputs = self._input_table[codes.to(self._device).T]  # (seq, batch, hidden)
-        states = torch.empty(batch, seq, self.hidden_size, device=self._device)
-        state = inputs.new_zeros(batch, self.hidden_size)
-        for position in range(seq):
-            state = torch.addmm(inputs[position], state, self._recurrent).tanh_()
-            states[:, position] = state
-        return states
+    @property
+    def nbytes(self) -> int:
+        """Memory held, the estimate of remembered words included."""
+        return self.base_nbytes + self._tree.nbytes + self.table.nbytes + self._remembered_nbytes
+
+    def clear(self) -> None:
+        """Starts anew: forgets every prefix and gives the memory back; the weights stay."""
+        self._tree.clear()
+        self.table.clear()
+        self._forget_words()
+
+    def remembers(self, words: EncodedWords) -> bool:
+        """Whether `recall` would give an answer. Reads only, so another thread may ask."""
+        remembered = self._remembered.get(words.alphabet.symbols)
+        return remembered is not None and all(word in remembered for word in words.words)
+
+    def recall(self, words: EncodedWords) -> Int32[np.ndarray, "batch seq"] | None:
+        """Gives each letter's row if every word is remembered, by one look-up a word.
+
+        A short list that was learnt as it stands takes one look-up in all.
+        """
+        if len(words.words) <= _MAX_REMEMBERED_LIST:
+            index = self._remembered_lists.get((words.alphabet.symbols, *words.words))
+            if index is not None:
+                return index
+        remembered = self._remembered.get(words.alphabet.symbols)
+        if remembered is None or len(words.words) > _MAX_REMEMBERED_WORDS:
+            return None
+        return _index_of(words.words, remembered)
+
+    def learn(
+        self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
+    ) -> Int32[np.ndarray, "batch seq"]:
+        """Gives each letter's row, computing the states that are new.
+
+        Args:
+            words: What to resolve.
+            max_rows: The most rows that this network may have; None for no limit.
+            make_room: Called with the bytes about to be allocated for states.
+
+        Raises:
+            TableFullError: Too many rows. The network holds no prefixes any more; its weights stay.
+        """
+        try:
+            resolution = self._tree.resolve(words, max_rows=max_rows)
+            self._compute(resolution.steps, max_rows, make_room)
+        except BaseException:  # the tree may name rows that were never computed
+            self.clear()
+            raise
+        return resolution.index
+
+    def remember(self, words: EncodedWords, index: Int32[np.ndarray, "batch seq"]) -> None:
+        """Keeps the rows of short lists for `recall`; starts anew once that costs more than the states."""
+        if len(words.words) > _MAX_REMEMBERED_WORDS:
+            return
+        if self._remembered_nbytes > self.table.nbytes + self._tree.nbytes:
+            self._forget_words()
+        symbols = words.alphabet.symbols
+        remembered = self._remembered.setdefault(symbols, {})
+        rows, width = index.tobytes(), index.shape[1] * _ROW_NBYTES
+        for place, word in enumerate(words.words):
+            if word not in remembered:
+                start = place * width
+                remembered[word] = rows[start : start + len(word) * _ROW_NBYTES]
+                self._remembered_nbytes += _REMEMBERED_NBYTES + (1 + _ROW_NBYTES) * len(word)
+        if len(words.words) <= _MAX_REMEMBERED_LIST:
+            self._remembered_lists[symbols, *words.words] = index
+            self._remembered_nbytes += 2 * _REMEMBERED_NBYTES + index.nbytes
+
+    def _forget_words(self) -> None:
+        self._remembered.clear()
+        self._remembered_lists.clear()
+        self._remembered_nbytes = 0
+
+    def _compute(self, steps: Sequence[Step], max_rows: int | None, make_room: Callable[[int], None]) -> None:
+        """Runs the steps, in a table that is large enough."""
+        capacity = self.table.new_capacity(self._tree.row_count, max_rows)
+        if capacity > self.table.capacity:
+            make_room(capacity * 4 * self.table.hidden_size)
+            self.table.grow(capacity)
+        self._stepper.run(steps, self._weights, self.table)

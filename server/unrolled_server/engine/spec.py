@@ -1,29 +1,47 @@
-"""What a computation is: the values that everything else in the engine is keyed by."""
+"""What is asked and what is answered: the values that cross the engine's door.
+
+A file of its own because the batcher and the service hold these values without caring how they are computed.
+"""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.alphabet import EncodedWords
 
-SEED_MASK = 0xFFFF_FFFF
-"""Torch's CPU generator is seeded with the low 32 bits of a seed; seeds that share them are one network."""
+_LOW_32_BITS = 0xFFFF_FFFF
 
 
 class Layout(enum.Enum):
-    """Which axis of the (batch, seq, hidden) array the network runs along."""
+    """Along which axis of (words, letters) the network recurs."""
 
     BATCH_FIRST = "batch_first"
     SEQ_FIRST = "seq_first"
 
 
+def drawn_seed(seed: int) -> int:
+    """Gives the 32 bits of ``seed`` that torch's CPU generator draws from.
+
+    Torch takes an int64 as its two's complement and seeds its Mersenne twister with the low 32 bits; seeds
+    that agree in those are one network. (The page of torch.Generator.manual_seed gives another formula for
+    negative seeds, one off from what torch 2.13 does.)
+
+    >>> drawn_seed(2**32 + 7), drawn_seed(-1)
+    (7, 4294967295)
+    """
+    return seed & _LOW_32_BITS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
-    """Everything that decides a network's drawn parameters, and nothing else.
+    """Everything that is drawn, and nothing else: the key of weights and states.
 
     Attributes:
-        input_size: Symbols of the alphabet. Letters play no part: a symbol is its index.
-        hidden_size: Units of the hidden state.
-        seed: Any int64, kept as its low 32 bits.
+        input_size: Length of the alphabet.
+        hidden_size: Units of the layer.
+        seed: As given to ``torch.manual_seed``; kept as the 32 bits that count (see `drawn_seed`).
     """
 
     input_size: int
@@ -31,13 +49,45 @@ class NetworkSpec:
     seed: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", self.seed & SEED_MASK)
+        if not 0 <= self.seed <= _LOW_32_BITS:
+            object.__setattr__(self, "seed", drawn_seed(self.seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One validated request: words for one network."""
+    """One validated request.
+
+    Attributes:
+        network: What to run.
+        words: The letters, checked against an alphabet of ``network.input_size`` symbols.
+        layout: ``SEQ_FIRST`` needs words of one length.
+    """
 
     network: NetworkSpec
     words: EncodedWords
-    layout: Layout = field(default=Layout.BATCH_FIRST)
+    layout: Layout = Layout.BATCH_FIRST
+
+    @property
+    def multiplications(self) -> int:
+        """Of floats, if none of the prefixes is known."""
+        return self.words.letter_count * self.network.hidden_size**2
+
+    @property
+    def reply_bytes(self) -> int:
+        """Of the answer's values."""
+        words = self.words.words
+        return 4 * len(words) * max(map(len, words)) * self.network.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hidden states of one job.
+
+    Attributes:
+        values: float32, C-contiguous, zero past a word's end. The memory is borrowed: it is overwritten when
+            the next answer is taken from the engine, so copy or send it before.
+        lengths: int32, letters of each word.
+    """
+
+    values: Float32[np.ndarray, "batch seq hidden"]
+    lengths: Int32[np.ndarray, " batch"]

@@ -1,46 +1,83 @@
-"""The parameters that torch would draw, from a generator of our own.
+"""The weights that torch would have drawn.
 
-`torch.manual_seed` sets one state for the whole process: two requests that draw at once would disturb each
-other. A private generator gives the same numbers and leaves torch's own stream untouched.
+A file of its own because exactness begins here: torch's order, torch's distribution, torch's generator, and
+no global state. Drawn on the CPU whatever the device, because a CUDA generator gives other numbers.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float32
+from torch import Tensor
 
 from unrolled_server.engine.spec import NetworkSpec
+
+# Matrix products over widths that are a multiple of 16 give a row the same bits at every position (design,
+# section 4).
+WIDTH_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The parameters of one tanh layer, as `torch.nn.RNN` names them.
+    """A network's weights as the step uses them, zero-padded to ``width`` columns.
 
-    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html
+    Attributes:
+        input_table: Row s is what symbol s adds: W_ih[:, s] + b_ih + b_hh. The input product is this look-up.
+        recurrent: W_hh transposed.
+        input_rows_on_cpu: The memory of ``input_table`` as an array; without rows on other devices.
     """
 
-    weight_ih: Float32[torch.Tensor, "hidden input"]
-    weight_hh: Float32[torch.Tensor, "hidden hidden"]
-    bias_ih: Float32[torch.Tensor, " hidden"]
-    bias_hh: Float32[torch.Tensor, " hidden"]
+    input_table: Float32[Tensor, "symbols width"]
+    recurrent: Float32[Tensor, "width width"]
+    input_rows_on_cpu: Float32[np.ndarray, "_ width"]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.input_table.nbytes + self.recurrent.nbytes
 
 
-def draw(spec: NetworkSpec) -> Weights:
-    """Exactly the parameters of `torch.manual_seed(seed); torch.nn.RNN(input_size, hidden_size)`.
+def padded_width(hidden_size: int) -> int:
+    """Gives the columns that a state has inside a step.
 
-    Always drawn on the CPU, so that a seed means the same on every device.
+    >>> padded_width(2), padded_width(256)
+    (16, 256)
     """
-    generator = torch.Generator().manual_seed(spec.seed)
-    bound = 1.0 / math.sqrt(spec.hidden_size)
+    return -(-hidden_size // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
 
-    # Keyword arguments are evaluated in order, and this order is torch's.
+def weights_nbytes(spec: NetworkSpec) -> int:
+    """Gives the size of `draw_weights(spec)` without drawing."""
+    width = padded_width(spec.hidden_size)
+    return 4 * width * (spec.input_size + width)
+
+
+def array_on_cpu(rows: Float32[Tensor, "rows columns"]) -> Float32[np.ndarray, "_ columns"]:
+    """Gives a tensor's memory as an array, or an array without rows if it isn't on the CPU."""
+    return rows.numpy() if rows.device.type == "cpu" else np.empty((0, rows.shape[1]), np.float32)
+
+
+def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
+    """Draws what ``torch.manual_seed(seed); torch.nn.RNN(input_size, hidden_size)`` draws, bit for bit.
+
+    Source: torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), in the order
+    weight_ih, weight_hh, bias_ih, bias_hh.
+    """
+    hidden, generator = spec.hidden_size, torch.Generator().manual_seed(spec.seed)
+    bound = 1.0 / math.sqrt(hidden)
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        for shape in ((hidden, spec.input_size), (hidden, hidden), (hidden,), (hidden,))
+    )
+    width = padded_width(hidden)
+    input_table = torch.zeros(spec.input_size, width)
+    torch.add(weight_ih.T, bias_ih + bias_hh, out=input_table[:, :hidden])
+    recurrent = torch.zeros(width, width)
+    recurrent[:hidden, :hidden] = weight_hh.T
     return Weights(
-        weight_ih=uniform(spec.hidden_size, spec.input_size),
-        weight_hh=uniform(spec.hidden_size, spec.hidden_size),
-        bias_ih=uniform(spec.hidden_size),
-        bias_hh=uniform(spec.hidden_size),
+        input_table=input_table.to(device),
+        recurrent=recurrent.to(device),
+        input_rows_on_cpu=array_on_cpu(input_table.to(device)),
     )

@@ -1,0 +1,138 @@
+"""Where a prefix's children are kept: two ways with one meaning.
+
+A file of its own because the choice between them is a matter of memory, not of what a tree is.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+# A dense child table costs 4 bytes per row and symbol; longer alphabets keep only the children that exist.
+_MAX_DENSE_SYMBOLS = 128
+_FIRST_CAPACITY = 64
+
+
+class TableFullError(Exception):
+    """The rows asked for don't fit; the tree may hold part of them and must be cleared."""
+
+
+def next_capacity(*, needed: int, capacity: int, max_rows: int | None) -> int:
+    """Gives the capacity to grow to: half as much again if it fits.
+
+    While a table grows both copies live, so a table that can't be copied within its limit has to start anew.
+
+    Raises:
+        TableFullError: ``needed`` rows don't fit beside the old ones.
+    """
+    if max_rows is None:
+        return max(needed, _FIRST_CAPACITY)
+    if needed + capacity > max_rows:
+        raise TableFullError
+    return min(max(needed, capacity * 3 // 2, _FIRST_CAPACITY), max_rows - capacity)
+
+
+@runtime_checkable  # the shape checks of the tests ask
+class Children(Protocol):
+    """Keys (parent row * symbols + symbol) to child rows; 0 means none, since the root is nobody's child."""
+
+    get: Callable[[int], int | None]
+    put: Callable[[int, int], None]
+    row_nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+
+    def reserve(self, row_count: int, max_rows: int | None) -> None:
+        """Makes room for ``row_count`` rows in all; raises TableFullError beyond ``max_rows``."""
+
+    def find_or_add(
+        self, keys: Int64[np.ndarray, " n"], next_row: int
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
+        """Gives each key's row, and the distinct new keys, which got the rows from ``next_row`` on."""
+
+
+class DenseChildren:
+    """One cell for every row and symbol."""
+
+    def __init__(self, symbol_count: int) -> None:
+        self._symbol_count = symbol_count
+        self.row_nbytes = 4 * symbol_count
+        self._set_cells(np.zeros(0, np.int32))
+
+    def _set_cells(self, cells: Int32[np.ndarray, " cells"]) -> None:
+        self._cells = cells
+        view = memoryview(cells.data)  # reads one cell in half of numpy's time
+        self.get: Callable[[int], int | None] = view.__getitem__
+        self.put: Callable[[int, int], None] = view.__setitem__
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self._cells.nbytes
+
+    def reserve(self, row_count: int, max_rows: int | None) -> None:
+        """As `Children.reserve`."""
+        capacity = len(self._cells) // self._symbol_count
+        if row_count > capacity:
+            capacity = next_capacity(needed=row_count, capacity=capacity, max_rows=max_rows)
+            cells = np.zeros(capacity * self._symbol_count, np.int32)
+            cells[: len(self._cells)] = self._cells
+            self._set_cells(cells)
+
+    def find_or_add(
+        self, keys: Int64[np.ndarray, " n"], next_row: int
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
+        """As `Children.find_or_add`."""
+        cells = self._cells
+        rows = cells.take(keys)
+        missing = keys[rows == 0]
+        if not len(missing):
+            return rows.astype(np.int64), missing
+        # Equal keys share a cell: each writes its number, one stays, and that one stands for all. No sorting.
+        numbers = np.arange(len(missing), dtype=np.int32)
+        cells[missing] = numbers
+        new_keys = missing[cells.take(missing) == numbers]
+        cells[new_keys] = np.arange(next_row, next_row + len(new_keys), dtype=np.int32)
+        return cells.take(keys).astype(np.int64), new_keys
+
+
+class SparseChildren:
+    """One dict entry for every child that exists."""
+
+    row_nbytes = 120  # an int key, an int value and their dict entry, measured
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+        self.get: Callable[[int], int | None] = self._rows.get
+        self.put: Callable[[int, int], None] = self._rows.__setitem__
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return len(self._rows) * self.row_nbytes
+
+    def reserve(self, row_count: int, max_rows: int | None) -> None:
+        """As `Children.reserve`."""
+        if max_rows is not None and row_count > max_rows:
+            raise TableFullError
+
+    def find_or_add(
+        self, keys: Int64[np.ndarray, " n"], next_row: int
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
+        """As `Children.find_or_add`."""
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        known = self._rows
+        rows = np.array([known.get(key, 0) for key in distinct.tolist()], np.int64)
+        new_keys = distinct[rows == 0]
+        new_rows = range(next_row, next_row + len(new_keys))
+        rows[rows == 0] = new_rows
+        known.update(zip(new_keys.tolist(), new_rows, strict=True))
+        return rows[inverse], new_keys
+
+
+def new_children(symbol_count: int) -> Children:
+    """Gives an empty store of the kind that suits the alphabet."""
+    return DenseChildren(symbol_count) if symbol_count <= _MAX_DENSE_SYMBOLS else SparseChildren()

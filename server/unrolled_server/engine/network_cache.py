@@ -1,0 +1,84 @@
+"""The networks in memory, within one budget of bytes.
+
+A file of its own because forgetting is one decision: whole networks leave, least recently used first; there
+is no bookkeeping by row.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+
+from unrolled_server.engine.network import Network, base_nbytes
+from unrolled_server.engine.proof import Proof
+from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.weights import draw_weights, padded_width
+
+
+class NetworkCache:
+    """Networks by spec. Not thread-safe, but `peek` may be called from another thread.
+
+    Args:
+        budget_bytes: For weights, trees, states and remembered words of all networks. One network that needs
+            more for a single word gets it while it is the only one.
+        proof: Gives the steppers.
+        device: Where networks live.
+    """
+
+    def __init__(self, *, budget_bytes: int, proof: Proof, device: torch.device) -> None:
+        self._budget_bytes = budget_bytes
+        self._proof = proof
+        self._device = device
+        self._networks: OrderedDict[NetworkSpec, Network] = OrderedDict()
+        self._sizes: dict[NetworkSpec, int] = {}
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def peek(self, spec: NetworkSpec) -> Network | None:
+        """Gives a network if it is in memory; doesn't count as use."""
+        return self._networks.get(spec)
+
+    def use(self, spec: NetworkSpec) -> Network:
+        """Gives a network, drawn if it isn't in memory, and counts as use."""
+        network = self._networks.get(spec)
+        if network is None:
+            stepper = self._proof.stepper(padded_width(spec.hidden_size))
+            self._make_room(base_nbytes(spec), keep=None)
+            weights = draw_weights(spec, self._device)
+            network = self._networks[spec] = Network(
+                spec, weights=weights, stepper=stepper, device=self._device
+            )
+            self.measure(spec)
+        else:
+            self._networks.move_to_end(spec)
+        return network
+
+    def max_rows(self, network: Network) -> int:
+        """Gives the rows that a network may have when it is alone in memory."""
+        return max(0, self._budget_bytes - network.base_nbytes) // network.row_nbytes
+
+    def room_maker(self, spec: NetworkSpec) -> Callable[[int], None]:
+        """Gives a function that frees bytes for this network by dropping others."""
+        return lambda nbytes: self._make_room(nbytes, keep=spec)
+
+    def measure(self, spec: NetworkSpec) -> None:
+        """Takes note of a network's present size, and drops others while the budget is exceeded."""
+        size = self._networks[spec].nbytes
+        self.held_bytes += size - self._sizes.get(spec, 0)
+        self._sizes[spec] = size
+        self._make_room(0, keep=spec)
+
+    def forget(self, spec: NetworkSpec) -> None:
+        """Drops a network."""
+        if self._networks.pop(spec, None) is not None:
+            self.held_bytes -= self._sizes.pop(spec)
+
+    def _make_room(self, nbytes: int, *, keep: NetworkSpec | None) -> None:
+        """Drops networks, least recently used first, until ``nbytes`` more fit or only ``keep`` is left."""
+        while self.held_bytes + nbytes > self._budget_bytes:
+            oldest = next((spec for spec in self._networks if spec != keep), None)
+            if oldest is None:
+                return
+            self.forget(oldest)

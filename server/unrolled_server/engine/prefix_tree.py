@@ -1,0 +1,148 @@
+r"""Which prefix is which row: (parent row, symbol) -> row.
+
+A file of its own because it is pure bookkeeping: no weights, no states, no device. Rows are handed out
+position by position, so the new rows of one position are consecutive and become one step.
+
+         root = row 0
+        /            \
+      h = 1          o = 2           words: "he", "hi", "o"
+     /      \
+  he = 3   hi = 4                    index: [[1, 3], [1, 4], [2, 0]]    (0 is the padding, too)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from unrolled_server.engine.alphabet import EncodedWords
+from unrolled_server.engine.children import new_children
+
+_NO_SYMBOL = -1
+# Up to here a loop over letters beats a dozen numpy calls per position (measured).
+_MAX_LOOP_LETTERS = 256
+
+Symbols = Sequence[int] | Int64[np.ndarray, " rows"]
+
+
+class Step(NamedTuple):
+    """The new rows of one position: ``first_row`` onwards, one for each (parent, symbol).
+
+    A tuple because small requests make one for every letter, and a frozen dataclass costs three times as
+    much.
+
+    Attributes:
+        first_row: The row of the first pair; the others follow.
+        parents: Rows of the states before.
+        symbols: What each row reads.
+    """
+
+    first_row: int
+    parents: Symbols
+    symbols: Symbols
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where each letter's state stands, and what has to be computed first, in order."""
+
+    index: Int32[np.ndarray, "batch seq"]
+    steps: Sequence[Step]
+
+
+class PrefixTree:
+    """The prefixes of one network. Not thread-safe."""
+
+    def __init__(self, symbol_count: int) -> None:
+        self._symbol_count = symbol_count
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets every prefix and gives the memory back; row 0 stays the root."""
+        self._children = new_children(self._symbol_count)
+        self.row_count = 1
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self._children.nbytes
+
+    @property
+    def row_nbytes(self) -> int:
+        """What one more row costs at most."""
+        return self._children.row_nbytes
+
+    def resolve(self, words: EncodedWords, *, max_rows: int | None) -> Resolution:
+        """Finds each letter's row, adding prefixes that are new.
+
+        Raises:
+            TableFullError: More than ``max_rows`` rows; clear the tree.
+        """
+        letter_count = words.letter_count
+        if letter_count <= _MAX_LOOP_LETTERS:
+            return self._resolve_by_loop(words, letter_count, max_rows)
+        return self._resolve_by_position(words, max_rows)
+
+    def _resolve_by_loop(self, words: EncodedWords, letter_count: int, max_rows: int | None) -> Resolution:
+        """The short way for a few letters: one loop, and no numpy call before the index."""
+        self._children.reserve(self.row_count + letter_count, max_rows)
+        get, put, symbol_count = self._children.get, self._children.put, self._symbol_count
+        rows, new_row, columns, steps = [0] * len(words), self.row_count, [], []
+        for codes in zip_longest(*words.code_lists(), fillvalue=_NO_SYMBOL):
+            first_row, parents, symbols, column = new_row, [], [], []
+            for parent, symbol in zip(rows, codes, strict=True):
+                if symbol == _NO_SYMBOL:
+                    column.append(0)
+                    continue
+                key = parent * symbol_count + symbol
+                row = get(key)
+                if not row:
+                    row = new_row
+                    new_row += 1
+                    put(key, row)
+                    parents.append(parent)
+                    symbols.append(symbol)
+                column.append(row)
+            rows = column
+            columns.append(column)
+            if parents:
+                steps.append(Step(first_row, parents, symbols))
+        self.row_count = new_row
+        return Resolution(np.array(columns, np.int32).T, steps)  # (seq, batch) -> (batch, seq)
+
+    def _resolve_by_position(self, words: EncodedWords, max_rows: int | None) -> Resolution:
+        """The way for many letters: all words at once, position by position, longest words first."""
+        self._children.reserve(self.row_count, max_rows)
+        lengths = words.lengths
+        order = np.argsort(-lengths, kind="stable")
+        columns = np.zeros((int(lengths.max()), len(lengths)), np.int32)
+        rows = np.zeros(len(lengths), np.int64)
+        steps = []
+        for position, codes in enumerate(_columns_of(words.codes, lengths, order)):
+            count = len(codes)
+            keys = rows[:count] * self._symbol_count + codes
+            rows, new_keys = self._children.find_or_add(keys, self.row_count)
+            columns[position, :count] = rows
+            if len(new_keys):
+                parents, symbols = np.divmod(new_keys, self._symbol_count)
+                steps.append(Step(self.row_count, parents, symbols))
+                self.row_count += len(new_keys)
+                self._children.reserve(self.row_count, max_rows)
+        index = np.empty((len(lengths), len(columns)), np.int32)
+        index[order] = columns.T  # (seq, batch), longest first -> (batch, seq), as given
+        return Resolution(index, steps)
+
+
+def _columns_of(
+    codes: Int32[np.ndarray, " letters"],
+    lengths: Int32[np.ndarray, " batch"],
+    order: Int64[np.ndarray, " batch"],
+) -> Iterator[Int32[np.ndarray, " words"]]:
+    """Gives, for each position, the symbols of the words that reach it, in ``order`` (longest first)."""
+    starts = (np.cumsum(lengths) - lengths)[order]
+    reaching = len(lengths) - np.cumsum(np.bincount(lengths))  # at p: words longer than p
+    for position in range(int(lengths.max())):
+        yield codes.take(starts[: reaching[position]] + position)

@@ -1,0 +1,118 @@
+"""The proof that a row's bits don't depend on its batch.
+
+A file of its own because the bits promise rests on what a matrix library happens to do on this machine, and
+that is measured here, not assumed. It runs the very function that steps run (`cells.advance`), over the row
+counts where libraries change kernels, with every row at other positions and beside other neighbours.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from unrolled_server.engine.cells import RowRule, Stepper, advance, row_multiple
+
+START_WIDTHS = (16, 32, 64, 256)
+_FLOORS = (4, 8, 16, 32)
+_TILE_ROWS = 64
+_WIDE = 1024
+_COUNTS = (*range(4, 41), 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 191, 192, 193, 255, 256)
+_WIDE_COUNTS = (4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64)
+
+
+class ProofError(RuntimeError):
+    """This machine gives a row different bits at different places, even in products of one fixed size."""
+
+
+class Proof:
+    """Finds the row rule of each padded width, once, and keeps it with the stepper that follows it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._steppers: dict[int, Stepper] = {}
+
+    def stepper(self, width: int) -> Stepper:
+        """Gives the stepper for states of ``width`` columns, proving the width when it is first met.
+
+        Raises:
+            ProofError: No rule holds on this machine.
+        """
+        stepper = self._steppers.get(width)
+        if stepper is None:
+            rule = find_rule(width, self._device)
+            stepper = self._steppers[width] = Stepper(width=width, rule=rule, device=self._device)
+        return stepper
+
+
+def find_rule(width: int, device: torch.device) -> RowRule:
+    """Gives the smallest floor above which every row count gives the same bits, else fixed tiles.
+
+    Raises:
+        ProofError: Not even fixed tiles do.
+    """
+    multiple = row_multiple(width)
+    max_rows, counts = (256, _COUNTS) if width < _WIDE else (64, _WIDE_COUNTS)
+    sample = _Sample(width, max_rows, device)
+    failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
+    floor = next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
+    if floor is not None:
+        return RowRule(floor=floor, multiple=multiple, max_rows=max_rows)
+    return _tile_rule(width, device)
+
+
+def _tile_rule(width: int, device: torch.device) -> RowRule:
+    """Gives the rule of one product size, once rows are shown to have the same bits at every place in it."""
+    if not _Sample(width, _TILE_ROWS, device).holds_rolled():
+        raise ProofError(
+            f"products of {_TILE_ROWS} rows, {width} wide, give a row other bits at other places"
+        )
+    return RowRule(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
+
+
+def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
+    """Gives the counts that can occur under a row multiple."""
+    return sorted({-(-count // multiple) * multiple for count in counts})
+
+
+class _Sample:
+    """Random states and weights like those of a network, and the step's result over all of them at once."""
+
+    def __init__(self, width: int, row_count: int, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(width)
+        bound = 1.0 / math.sqrt(width)
+        draws = ((row_count, width, 1.0), (row_count, width, 1.0), (width, width, bound))
+        self._states, self._sums, self._recurrent = (
+            torch.empty(rows, columns).uniform_(-limit, limit, generator=generator).to(device)
+            for rows, columns, limit in draws
+        )
+        self._row_count = row_count
+        self._scratch = torch.zeros_like(self._states), torch.zeros_like(self._sums)
+        self._whole = self._run(torch.arange(row_count, device=device)).clone()
+
+    def holds_at(self, count: int) -> bool:
+        """Whether products of ``count`` rows agree with the whole, for rows from several places."""
+        return all(torch.equal(self._run(rows), self._whole[rows]) for rows in self._choices(count))
+
+    def holds_rolled(self) -> bool:
+        """Whether each row keeps its bits at every place of a product of all rows."""
+        rows = torch.arange(self._row_count, device=self._whole.device)
+        return all(
+            torch.equal(self._run(rolled), self._whole[rolled])
+            for rolled in (rows.roll(shift) for shift in range(1, self._row_count))
+        )
+
+    def _choices(self, count: int) -> Iterator[Tensor]:
+        """Row choices that put a row elsewhere: the last rows backwards, and one row everywhere."""
+        last = torch.arange(self._row_count - 1, self._row_count - 1 - count, -1, device=self._whole.device)
+        yield last
+        yield torch.full_like(last, count % self._row_count)
+
+    def _run(self, rows: Tensor) -> Float32[Tensor, "rows width"]:
+        """Gives the step's result for these rows, computed at the start of a scratch, as steps are."""
+        states, sums = (memory[: len(rows)] for memory in self._scratch)
+        torch.index_select(self._states, 0, rows, out=states)
+        torch.index_select(self._sums, 0, rows, out=sums)
+        advance(states, sums, self._recurrent)
+        return sums

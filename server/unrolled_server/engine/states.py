@@ -1,0 +1,101 @@
+"""The state table: one row of floats for each prefix.
+
+A file of its own because it owns the large memory: how it grows, and how replies are gathered from it. Rows
+hold exactly ``hidden_size`` floats; the padding that exact bits need lives in the step's scratch (see cells),
+so a reply is one contiguous gather.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int32
+from torch import Tensor
+
+from unrolled_server.engine.children import next_capacity
+
+# Replies up to here are small enough that malloc hands back warm memory; larger ones reuse one buffer,
+# because a fresh 12 MB array costs thousands of page faults (design, section 5).
+_MAX_FRESH_REPLY_BYTES = 64 * 1024
+
+
+class StateTable:
+    """The states of one network. Row 0 is zero: the start, and the padding. Not thread-safe."""
+
+    def __init__(self, hidden_size: int, device: torch.device) -> None:
+        self.hidden_size = hidden_size
+        self._device = device
+        self.is_on_cpu = device.type == "cpu"
+        self.clear()
+
+    def clear(self) -> None:
+        """Gives the memory back."""
+        self._allocate(0)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that fit."""
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return 4 * self.hidden_size * len(self.rows)
+
+    def new_capacity(self, needed: int, max_rows: int | None) -> int:
+        """Gives the capacity that holds ``needed`` rows: the present one where it does.
+
+        Raises:
+            TableFullError: As `next_capacity`.
+        """
+        if needed <= self.capacity:
+            return self.capacity
+        return next_capacity(needed=needed, capacity=self.capacity, max_rows=max_rows)
+
+    def grow(self, capacity: int) -> None:
+        """Moves the rows into a table of ``capacity`` rows."""
+        old = self.rows
+        self._allocate(capacity)
+        self.rows[: len(old)] = old
+        self.rows[:1] = 0
+
+    def _allocate(self, capacity: int) -> None:
+        """Takes memory without touching it; by numpy on the CPU, which asks the kernel for huge pages."""
+        shape = (capacity, self.hidden_size)
+        self.rows_on_cpu: Float32[np.ndarray, "_ hidden"] = np.empty(
+            shape if self.is_on_cpu else (0, 0), np.float32
+        )
+        self.rows: Float32[Tensor, "rows hidden"] = (
+            torch.from_numpy(self.rows_on_cpu) if self.is_on_cpu else torch.empty(shape, device=self._device)
+        )
+
+    def gather(
+        self, index: Int32[np.ndarray, "batch seq"], scratch: "ReplyScratch"
+    ) -> Float32[np.ndarray, "batch seq hidden"]:
+        """Gives ``rows[index]``, in fresh memory where small, else in the scratch."""
+        if not self.is_on_cpu:
+            found = self.rows.index_select(
+                0, torch.from_numpy(np.ascontiguousarray(index).ravel()).to(self._device)
+            )
+            return found.cpu().numpy().reshape(*index.shape, self.hidden_size)
+        if 4 * index.size * self.hidden_size <= _MAX_FRESH_REPLY_BYTES:
+            return self.rows_on_cpu.take(index, axis=0)
+        values = scratch.view((*index.shape, self.hidden_size))
+        # mode="clip" because numpy's default mode writes through a second buffer; no index is ever out of
+        # range.
+        return self.rows_on_cpu.take(index, axis=0, out=values, mode="clip")
+
+
+class ReplyScratch:
+    """Warm memory for one large reply at a time; as large as the largest so far."""
+
+    def __init__(self) -> None:
+        self._floats = np.empty(0, np.float32)
+
+    def view(self, shape: tuple[int, int, int]) -> Float32[np.ndarray, "batch seq hidden"]:
+        """Gives memory of this shape with whatever it held before."""
+        size = math.prod(shape)
+        if size > len(self._floats):
+            self._floats = np.empty(0, np.float32)  # freed first: old and new never live together
+            self._floats = np.empty(size, np.float32)
+        return self._floats[:size].reshape(shape)

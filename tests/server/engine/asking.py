@@ -1,0 +1,47 @@
+"""Asking the engine, in one line: what its tests share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, Layout, NetworkSpec
+
+
+def job(
+    words: Sequence[str],
+    *,
+    hidden_size: int = 5,
+    seed: int = 0,
+    alphabet: str = "abc",
+    layout: Layout = Layout.BATCH_FIRST,
+) -> Job:
+    """Makes a job as the service does."""
+    spec = NetworkSpec(input_size=len(alphabet), hidden_size=hidden_size, seed=seed)
+    return Job(network=spec, words=Alphabet.of(alphabet).encode(words), layout=layout)
+
+
+def answers(engine: Engine, jobs: Sequence[Job]) -> list[bytes | Exception]:
+    """Gives each job's values as bytes, copied while they are valid, or its error."""
+    return [result.values.tobytes() if isinstance(result, Answer) else result for result in engine.run(jobs)]
+
+
+def answer(engine: Engine, asked: Job) -> Answer:
+    """Gives one job's answer; raises its error."""
+    result = next(engine.run([asked]))
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def torch_states(words: Sequence[str], *, hidden_size: int, seed: int, alphabet: str) -> np.ndarray:
+    """Gives what torch computes for each word alone, zero past its end."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        rnn = torch.nn.RNN(len(alphabet), hidden_size, batch_first=True)
+    values = np.zeros((len(words), max(map(len, words)), hidden_size), np.float32)
+    for row, word in enumerate(words):
+        codes = torch.tensor([[alphabet.index(letter) for letter in word]])
+        with torch.no_grad():
+            one_hot = torch.nn.functional.one_hot(codes, len(alphabet)).float()
+            values[row, : len(word)] = rnn(one_hot)[0][0].numpy()
+    return values

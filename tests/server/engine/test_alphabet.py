@@ -1,0 +1,89 @@
+import string
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unrolled_server.engine.alphabet import (
+    Alphabet,
+    DuplicateSymbolError,
+    EncodedWords,
+    UnknownSymbolError,
+)
+
+# Latin, Greek, CJK and emoji: tables by code point on one side, searching on the other.
+alphabets = st.text(st.sampled_from("abcdeαβγ語字😀🚀\x00"), min_size=1).map(
+    lambda text: "".join(dict.fromkeys(text))
+)
+
+
+@st.composite
+def alphabets_with_words(draw: st.DrawFn) -> tuple[str, list[str]]:
+    symbols = draw(alphabets)
+    return symbols, draw(st.lists(st.text(symbols, min_size=1, max_size=6), min_size=1, max_size=40))
+
+
+@given(alphabets_with_words())
+def test_a_symbol_is_its_index_in_the_alphabet(case: tuple[str, list[str]]) -> None:
+    symbols, words = case
+    encoded = Alphabet.of(symbols).encode(words)
+    assert encoded.codes.tolist() == [symbols.index(letter) for word in words for letter in word]
+    assert encoded.codes.dtype == np.int32
+    assert encoded.lengths.tolist() == [len(word) for word in words]
+    assert encoded.code_lists() == [[symbols.index(letter) for letter in word] for word in words]
+
+
+@given(alphabets_with_words(), st.data())
+def test_the_first_unknown_letter_is_named_by_word_and_position(
+    case: tuple[str, list[str]], data: st.DataObject
+) -> None:
+    symbols, words = case
+    word_index = data.draw(st.integers(0, len(words) - 1))
+    position = data.draw(st.integers(0, len(words[word_index])))
+    symbol = data.draw(st.sampled_from("zß界\U0010ffff"))
+    words[word_index] = words[word_index][:position] + symbol + words[word_index][position:]
+    with pytest.raises(UnknownSymbolError) as caught:
+        Alphabet.of(symbols).encode(words)
+    assert (caught.value.word_index, caught.value.position, caught.value.symbol) == (
+        word_index,
+        position,
+        symbol,
+    )
+
+
+def test_a_symbol_that_stands_twice_is_named() -> None:
+    with pytest.raises(DuplicateSymbolError, match="'b'"):
+        Alphabet.of("abcb")
+
+
+def test_recent_alphabets_are_kept() -> None:
+    assert Alphabet.of(string.ascii_lowercase) is Alphabet.of(string.ascii_lowercase)
+
+
+@given(alphabets_with_words(), st.data())
+def test_a_part_is_the_encoding_of_those_words(case: tuple[str, list[str]], data: st.DataObject) -> None:
+    symbols, words = case
+    start = data.draw(st.integers(0, len(words) - 1))
+    stop = data.draw(st.integers(start + 1, len(words)))
+    part = Alphabet.of(symbols).encode(words).part(start, stop)
+    assert part.words == words[start:stop]
+    assert part.codes.tolist() == Alphabet.of(symbols).encode(words[start:stop]).codes.tolist()
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.randoms())
+def test_transposing_gives_one_word_for_each_letter_position(length: int, count: int, draw: object) -> None:
+    words = ["".join(draw.choices("abc", k=length)) for _ in range(count)]  # type: ignore[attr-defined]
+    encoded = Alphabet.of("abc").encode(words)
+    transposed = encoded.transposed()
+    assert transposed.words == ["".join(word[i] for word in words) for i in range(length)]
+    assert transposed.codes.tolist() == encoded.codes.reshape(count, length).T.ravel().tolist()
+
+
+def test_words_of_two_lengths_cannot_be_transposed() -> None:
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        Alphabet.of("ab").encode(["a", "ab"]).transposed()
+
+
+def test_joined_words_keep_the_codes_of_their_own_alphabets() -> None:
+    joined = EncodedWords.joined([Alphabet.of("ab").encode(["ab"]), Alphabet.of("ba").encode(["ab"])])
+    assert joined.code_lists() == [[0, 1], [1, 0]]

@@ -1,0 +1,222 @@
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unrolled_server.engine import Alphabet, Engine, Job, Layout, NetworkSpec
+
+from .asking import answer, answers, job, torch_states
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+HELLO = ["hello", "eolll", "lleel"]
+
+# Arguments and not jobs, since the shape checks of the tests draw random numbers, which strategies must not.
+job_arguments = st.fixed_dictionaries(
+    {
+        "words": st.lists(st.text("abc", min_size=1, max_size=7), min_size=1, max_size=12),
+        "hidden_size": st.sampled_from([1, 2, 5, 16, 20, 64]),
+        "seed": st.integers(0, 2),
+    }
+)
+seq_first_arguments = st.fixed_dictionaries(
+    {
+        "words": st.integers(1, 5).flatmap(
+            lambda n: st.lists(st.text("abc", min_size=n, max_size=n), min_size=1, max_size=9)
+        ),
+        "hidden_size": st.sampled_from([2, 16]),
+        "layout": st.just(Layout.SEQ_FIRST),
+    }
+)
+
+
+def random_words(seed: int, count: int, max_letters: int = 9) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list("abc"), rng.integers(1, max_letters + 1))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("hidden_size", [1, 2, 7, 16, 50, 256, 300])
+@pytest.mark.parametrize("seed", [0, -1, 2**62 + 11])
+def test_answers_are_within_a_millionth_of_torch_run_on_each_word_alone(
+    engine: Engine, hidden_size: int, seed: int
+) -> None:
+    words = random_words(hidden_size, 20)
+    expected = torch_states(words, hidden_size=hidden_size, seed=seed, alphabet="abc")
+    values = answer(engine, job(words, hidden_size=hidden_size, seed=seed)).values
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
+
+
+def test_lengths_are_the_letters_of_each_word(engine: Engine) -> None:
+    lengths = answer(engine, job(["a", "abc", "ab"])).lengths
+    assert lengths.dtype == np.int32
+    assert lengths.tolist() == [1, 3, 2]
+
+
+def test_seq_first_gives_the_lessons_listing(engine: Engine) -> None:
+    values = answer(engine, job(HELLO, hidden_size=2, alphabet="helo", layout=Layout.SEQ_FIRST)).values
+    listing = [
+        [-0.7497, -0.6135],
+        [-0.5282, -0.2473],
+        [-0.9136, -0.4269],
+        [-0.9136, -0.4269],
+        [-0.9028, 0.1180],
+    ]
+    np.testing.assert_allclose(values[0], listing, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_seq_first_recurs_along_the_words_as_torch_does(engine: Engine, count: int) -> None:
+    words = ["".join(np.random.default_rng(i).choice(list("abc"), 5)) for i in range(count)]
+    torch.manual_seed(4)
+    rnn = torch.nn.RNN(3, 20)
+    codes = torch.tensor([["abc".index(letter) for letter in word] for word in words])
+    expected = rnn(torch.nn.functional.one_hot(codes, 3).float())[0].detach().numpy()
+    values = answer(engine, job(words, hidden_size=20, seed=4, layout=Layout.SEQ_FIRST)).values
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
+
+
+def test_values_are_contiguous_float32_in_both_layouts(engine: Engine) -> None:
+    for layout in Layout:
+        values = answer(engine, job(["ab"] * 40, hidden_size=64, layout=layout)).values
+        assert values.flags.c_contiguous
+        assert values.dtype == np.float32
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(st.one_of(job_arguments, seq_first_arguments), min_size=1, max_size=8),
+    st.sampled_from([0, 3_000, 30_000, 1 << 30]),
+)
+def test_a_jobs_bytes_never_depend_on_its_company_the_table_or_the_budget(
+    arguments: list[dict[str, Any]], budget: int
+) -> None:
+    batch = [job(**each) for each in arguments]
+    shared = Engine(device="cpu", state_memory_bytes=budget)
+    together = answers(shared, batch)
+    again = answers(shared, batch[::-1])[::-1]
+    alone = [answers(Engine(device="cpu"), [one])[0] for one in batch]
+    assert together == alone
+    assert again == alone
+
+
+@pytest.mark.parametrize("hidden_size", [2, 48, 256])
+def test_a_words_bytes_are_the_same_among_any_number_of_words(engine: Engine, hidden_size: int) -> None:
+    words = random_words(1, 700, 12)
+    whole = answer(engine, job(words, hidden_size=hidden_size)).values.copy()
+    for count in (1, 2, 3, 5, 9, 33, 257):
+        part = answer(Engine(device="cpu"), job(words[-count:], hidden_size=hidden_size)).values
+        assert part.tobytes() == whole[-count:, : part.shape[1]].tobytes()
+
+
+def test_words_in_another_order_keep_their_bytes() -> None:
+    words = random_words(2, 300)
+    order = np.random.default_rng(0).permutation(300)
+    straight = answer(Engine(device="cpu"), job(words, hidden_size=33)).values
+    shuffled = answer(Engine(device="cpu"), job([words[i] for i in order], hidden_size=33)).values
+    assert straight[order].tobytes() == shuffled.tobytes()
+
+
+@pytest.mark.parametrize("budget", [0, 20_000, 200_000])
+@pytest.mark.parametrize("layout", Layout)
+def test_a_job_larger_than_the_budget_runs_in_slices(budget: int, layout: Layout) -> None:
+    words = ["".join(np.random.default_rng(i).choice(list("abc"), 6)) for i in range(300)]
+    asked = job(words, hidden_size=64, layout=layout)
+    expected = answer(Engine(device="cpu"), asked).values
+    assert (
+        answer(Engine(device="cpu", state_memory_bytes=budget), asked).values.tobytes() == expected.tobytes()
+    )
+
+
+def test_letters_of_two_alphabets_of_one_length_share_states_but_not_meaning() -> None:
+    asked = [
+        job(["abcab"] * 40, alphabet="abc"),
+        job(["abcab"] * 40, alphabet="bca"),
+        job(["cba"], alphabet="cba"),
+    ]
+    assert answers(Engine(device="cpu"), asked) == [answers(Engine(device="cpu"), [one])[0] for one in asked]
+
+
+def test_a_jobs_failure_is_its_own_result(engine: Engine) -> None:
+    bad = job(["ab", "a"], layout=Layout.SEQ_FIRST)
+    good = job(["ab", "a"])
+    results = answers(engine, [good, bad, good])
+    assert isinstance(results[1], ValueError)
+    assert results[0] == results[2] == answers(engine, [good])[0]
+
+
+def test_many_seeds_in_a_row_stay_within_the_budget() -> None:
+    budget = 100_000
+    engine = Engine(device="cpu", state_memory_bytes=budget)
+    for seed in range(1_000):
+        answer(engine, job(HELLO, hidden_size=8, seed=seed, alphabet="helo"))
+        assert engine.held_bytes <= budget
+    assert engine.network_count > 10
+
+
+def test_a_growing_network_drops_others_before_itself() -> None:
+    engine = Engine(device="cpu", state_memory_bytes=400_000)
+    for seed in range(20):
+        answer(engine, job(["abc"], hidden_size=64, seed=seed))
+    answer(engine, job(random_words(0, 200, 8), hidden_size=64, seed=99))
+    assert engine.held_bytes <= 400_000
+    assert engine.network_count < 20
+
+
+def test_quick_is_what_is_small_and_known(engine: Engine) -> None:
+    asked = job(HELLO, hidden_size=2, seed=77, alphabet="helo")
+    assert not engine.is_quick(asked)
+    answer(engine, asked)
+    assert engine.is_quick(asked)
+    assert not engine.is_quick(job([*HELLO, "hell", "oh"], hidden_size=2, seed=77, alphabet="helo"))
+    large = job(["hello"] * 65, hidden_size=2, seed=77, alphabet="helo")
+    answer(engine, large)
+    assert not engine.is_quick(large)
+
+
+def test_products_run_on_one_thread_whatever_the_calling_thread_was_set_to() -> None:
+    threads = []
+
+    def run() -> None:
+        torch.set_num_threads(2)
+        answer(Engine(device="cpu"), job(["abc"]))
+        threads.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert threads == [1]
+
+
+def test_the_global_generator_is_left_alone(engine: Engine) -> None:
+    before = torch.get_rng_state()
+    answer(engine, job(["abc"], seed=123))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_fingerprint_is_the_same_for_every_engine_of_a_machine(engine: Engine) -> None:
+    other = Engine(device="cpu")
+    other.prove()
+    assert other.fingerprint == engine.fingerprint != ""
+    assert other.network_count == 0
+
+
+def test_a_large_alphabet_answers_as_torch_does(engine: Engine) -> None:
+    symbols = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    words = ["".join(np.random.default_rng(i).choice(list(symbols), 4)) for i in range(60)]
+    expected = torch_states(words, hidden_size=12, seed=0, alphabet=symbols)
+    values = answer(engine, job(words, hidden_size=12, alphabet=symbols)).values
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
+
+
+def test_the_device_that_auto_finds_is_named() -> None:
+    assert Engine().device == str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+
+
+def test_the_engine_takes_whatever_alphabet_length_the_network_was_drawn_for(engine: Engine) -> None:
+    asked = Job(
+        network=NetworkSpec(input_size=26, hidden_size=3, seed=0),
+        words=Alphabet.of(LETTERS).encode(["zebra"]),
+    )
+    assert answer(engine, asked).values.shape == (1, 5, 3)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from unrolled_server.engine.network import base_nbytes
+from unrolled_server.engine.network_cache import NetworkCache
+from unrolled_server.engine.proof import Proof
+from unrolled_server.engine.spec import NetworkSpec
+
+CPU = torch.device("cpu")
+
+
+def spec(seed: int) -> NetworkSpec:
+    return NetworkSpec(input_size=3, hidden_size=8, seed=seed)
+
+
+SIZE = base_nbytes(spec(0))
+
+
+@pytest.fixture
+def cache() -> NetworkCache:
+    return NetworkCache(budget_bytes=3 * SIZE, proof=Proof(CPU), device=CPU)
+
+
+def test_a_network_is_drawn_once(cache: NetworkCache) -> None:
+    assert cache.use(spec(0)) is cache.use(spec(0))
+
+
+def test_the_least_recently_used_network_leaves_first(cache: NetworkCache) -> None:
+    for seed in (0, 1, 2, 0, 3):
+        cache.use(spec(seed))
+    assert [seed for seed in range(4) if cache.peek(spec(seed))] == [0, 2, 3]
+
+
+def test_peeking_is_no_use(cache: NetworkCache) -> None:
+    for seed in (0, 1, 2):
+        cache.use(spec(seed))
+    cache.peek(spec(0))
+    cache.use(spec(3))
+    assert cache.peek(spec(0)) is None
+
+
+def test_held_bytes_are_those_of_the_networks_in_memory(cache: NetworkCache) -> None:
+    for seed in range(10):
+        cache.use(spec(seed))
+        assert cache.held_bytes == len(cache) * SIZE <= 3 * SIZE
+
+
+def test_making_room_spares_the_network_it_is_for(cache: NetworkCache) -> None:
+    for seed in (0, 1, 2):
+        cache.use(spec(seed))
+    cache.room_maker(spec(0))(2 * SIZE)
+    assert cache.peek(spec(0)) is not None
+    assert len(cache) == 1
+
+
+def test_a_network_larger_than_the_budget_still_runs_alone() -> None:
+    cache = NetworkCache(budget_bytes=1, proof=Proof(CPU), device=CPU)
+    cache.use(spec(0))
+    cache.use(spec(1))
+    assert len(cache) == 1
+    assert cache.max_rows(cache.use(spec(1))) == 0

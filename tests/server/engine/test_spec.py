@@ -1,0 +1,30 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from unrolled_server.engine.spec import NetworkSpec, drawn_seed
+
+int64s = st.integers(-(2**63), 2**63 - 1)
+
+
+def first_draw(seed: int) -> float:
+    return torch.rand(1, generator=torch.Generator().manual_seed(seed)).item()
+
+
+@given(int64s)
+def test_the_drawn_seed_draws_what_the_whole_seed_draws(seed: int) -> None:
+    assert first_draw(drawn_seed(seed)) == first_draw(seed)
+
+
+@given(int64s)
+def test_seeds_with_the_same_low_32_bits_are_one_network(seed: int) -> None:
+    spec = NetworkSpec(input_size=3, hidden_size=4, seed=seed)
+    twin = NetworkSpec(input_size=3, hidden_size=4, seed=seed & 0xFFFF_FFFF)
+    assert spec == twin
+    assert hash(spec) == hash(twin)
+
+
+@pytest.mark.parametrize("change", [{"input_size": 4}, {"hidden_size": 5}, {"seed": 1}])
+def test_whatever_is_drawn_tells_networks_apart(change: dict[str, int]) -> None:
+    sizes = {"input_size": 3, "hidden_size": 4, "seed": 0}
+    assert NetworkSpec(**sizes) != NetworkSpec(**(sizes | change))
