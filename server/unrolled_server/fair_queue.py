@@ -1,8 +1,8 @@
 """What waits, and in which order it is taken: a decision without threads, clocks or sockets.
 
-Entries of one network are taken together, oldest first, so that what they share is computed once. Networks
-take turns: one that has more than a batch holds goes to the end of the line, so a flood for one network delays
-another's request by one batch.
+Entries of one network are taken together, oldest first, so what they share is computed once. Networks
+take turns: one that has more than a batch holds goes to the end of the line, so a flood for one network
+delays another's request by one batch.
 """
 
 from collections import OrderedDict, deque
