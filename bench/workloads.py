@@ -1,4 +1,4 @@
-"""The words that are measured on, and the rival: local torch.
+"""The words that are measured on.
 
 Words come from wordfreq (https://pypi.org/project/wordfreq/; code Apache-2.0, data CC BY-SA 4.0), which ships
 a frequency with every word. The sets are drawn from fixed seeds and repeat exactly.
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 import wordfreq
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -67,28 +66,3 @@ def workloads() -> list[Workload]:
         Workload(name="X", words=random_words(16_384, seed=3), alphabet=LETTERS, hidden_size=256),
         Workload(name="text", words=running_text(1_024, seed=4), alphabet=LETTERS, hidden_size=256),
     ]
-
-
-class LocalTorch:
-    """What one would write without the service: the module is kept, the one-hot array made per request."""
-
-    def __init__(self, workload: Workload) -> None:
-        torch.manual_seed(workload.seed)
-        self._network = torch.nn.RNN(len(workload.alphabet), workload.hidden_size, batch_first=True)
-        self._index_of = np.zeros(128, dtype=np.int64)
-        self._index_of[[ord(symbol) for symbol in workload.alphabet]] = np.arange(len(workload.alphabet))
-        self._rows = np.eye(len(workload.alphabet), dtype=np.float32)
-
-    def one_hot(self, words: Sequence[str]) -> np.ndarray:
-        """(batch, seq, input) float32, zero past a word's end; vectorised, or S would flatter us."""
-        lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
-        is_letter = np.arange(lengths.max()) < lengths[:, None]
-        hot = np.zeros((*is_letter.shape, len(self._rows)), dtype=np.float32)
-        codes = self._index_of[np.frombuffer("".join(words).encode(), dtype=np.uint8)]
-        hot[is_letter] = self._rows[codes]
-        return hot
-
-    @torch.inference_mode()
-    def forward(self, words: Sequence[str]) -> np.ndarray:
-        """(batch, seq, hidden) float32."""
-        return self._network(torch.from_numpy(self.one_hot(words)))[0].numpy()

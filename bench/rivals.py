@@ -1,0 +1,104 @@
+"""What we are measured against, as its users would write it: module kept, one-hot made per request."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper
+from unrolled_server.engine import Alphabet
+from unrolled_server.engine.prefix_tree import PrefixTree
+from workloads import Workload
+
+
+class OneHot:
+    """Words to a (batch, seq, input) float32 array by a few numpy calls; zero past a word's end.
+
+    Vectorised, and with a short way for words of one length, or small work would flatter us.
+    """
+
+    def __init__(self, alphabet: str, *, seq_first: bool = False) -> None:
+        self._code_of = np.zeros(128, np.int64)
+        self._code_of[[ord(symbol) for symbol in alphabet]] = np.arange(len(alphabet))
+        self._rows = np.eye(len(alphabet) + 1, len(alphabet), dtype=np.float32)
+        self._padding = len(alphabet)
+        self._seq_first = seq_first
+
+    def __call__(self, words: Sequence[str]) -> np.ndarray:
+        """The array of `words`."""
+        lengths = list(map(len, words))
+        letters = self._code_of[np.frombuffer("".join(words).encode(), np.uint8)]
+        seq = max(lengths)
+        if min(lengths) == seq:
+            codes = letters.reshape(len(words), seq)
+        else:
+            codes = np.full((len(words), seq), self._padding)
+            codes[np.arange(seq) < np.array(lengths)[:, None]] = letters
+        return self._rows[codes.T if self._seq_first else codes]
+
+
+def drawn_module(workload: Workload, *, batch_first: bool = True) -> torch.nn.RNN:
+    """The network of the workload, as torch draws it."""
+    torch.manual_seed(workload.seed)
+    return torch.nn.RNN(len(workload.alphabet), workload.hidden_size, batch_first=batch_first)
+
+
+def torch_call(workload: Workload) -> Callable[[], object]:
+    """Local torch."""
+    module, one_hot = drawn_module(workload), OneHot(workload.alphabet)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return module(torch.from_numpy(one_hot(workload.words)))[0].numpy()
+
+    return call
+
+
+def onnx_call(workload: Workload) -> Callable[[], object]:
+    """ONNX Runtime's RNN, one thread."""
+    module, one_hot = drawn_module(workload), OneHot(workload.alphabet, seq_first=True)
+    weights = {
+        "W": module.weight_ih_l0[None],
+        "R": module.weight_hh_l0[None],
+        "B": torch.cat([module.bias_ih_l0, module.bias_hh_l0])[None],
+    }
+    shape = ["seq", "batch", len(workload.alphabet)]
+    graph = helper.make_graph(
+        [helper.make_node("RNN", ["X", "W", "R", "B"], ["Y"], hidden_size=workload.hidden_size)],
+        "rnn",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(value.detach().numpy(), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    return lambda: session.run(None, {"X": one_hot(workload.words)})
+
+
+def without_promise_call(workload: Workload) -> Callable[[], object]:
+    """The same tree without the promise of equal bits: no floor of rows, no padding, no scratch.
+
+    What the promise costs is our time beside this one's.
+    """
+    module = drawn_module(workload)
+    recurrent = module.weight_hh_l0.detach().T.contiguous()
+    inputs = (module.weight_ih_l0.T + module.bias_ih_l0 + module.bias_hh_l0).detach().contiguous()
+    rows = torch.zeros(sum(map(len, workload.words)) + 1, workload.hidden_size)
+    replies: dict[tuple[int, ...], np.ndarray] = {}
+
+    def call() -> object:
+        words = Alphabet.of(workload.alphabet).encode(workload.words)
+        resolution = PrefixTree(len(workload.alphabet)).resolve(words, max_rows=None)
+        for step in resolution.steps:
+            out = rows[step.first_row : step.first_row + len(step.parents)]
+            torch.index_select(inputs, 0, torch.as_tensor(step.symbols), out=out)
+            out.addmm_(rows.index_select(0, torch.as_tensor(step.parents)), recurrent).tanh_()
+        shape = (*resolution.index.shape, workload.hidden_size)
+        values = replies.setdefault(shape, np.empty(shape, np.float32))
+        return rows.numpy().take(resolution.index, axis=0, out=values, mode="clip")
+
+    return call
