@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check fix proto proto-check bench image
+.PHONY: help setup demo serve test check fix proto proto-check bench soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ BENCH_FLAGS ?=
 IMAGE ?= unrolled:latest
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with the package and all its tools (done by the others when needed).
 
@@ -68,6 +68,12 @@ proto-check: $(PROTO_READY)
 
 bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
+
+soak-bits: $(READY) ## Compare 200,000 replies under load with each computed alone, byte for byte.
+	@$(BIN)/python tests/soak_bits.py
+
+soak-memory: $(READY) ## Ask for 5,000 networks and watch the server's resident size against its budget.
+	@$(BIN)/python tests/soak_memory.py
 
 image: ## Build the container image (IMAGE=name:tag).
 	docker build --tag $(IMAGE) .

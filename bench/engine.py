@@ -1,7 +1,7 @@
 """The engine, from words and alphabet to an array, against local torch and ONNX Runtime.
 
-"First time": the network is known, none of the words is. "Known": the same words were asked before. "Unknown":
-the network has to be drawn too.
+"First time": the network is known, none of the words is. "Known": the same words were asked before.
+"Unknown": the network has to be drawn too.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,126 @@
+"""Every reply has the bits it would have alone: under real concurrency, for as long as one likes.
+
+`make soak-bits` runs the long form; the suite runs a short one. A server is started per configuration
+(compute threads, memory budget), asked by many calls at once, and each reply is compared byte for byte with
+the answer of an engine of its own that has seen nothing else.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc.aio
+import wordfreq
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import split_reply
+from unrolled_server.config import Settings
+from unrolled_server.engine import Alphabet, Engine, Job, NetworkSpec
+from unrolled_server.lifecycle import running_server
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+FORWARD = "/unrolled.v1.ForwardService/Forward"
+HIDDEN_SIZES = (1, 2, 3, 16, 31, 50, 64, 100, 256)
+# Mostly small, as traffic is, and up to the largest in question.
+WORD_COUNTS = (1, 1, 1, 2, 3, 3, 5, 8, 16, 33, 64, 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One request, and the bytes that it must get."""
+
+    request: bytes
+    expected: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What may not change a bit."""
+
+    compute_threads: int
+    state_memory_mb: int
+    concurrency: int
+
+
+CONFIGURATIONS = tuple(
+    Configuration(compute_threads=threads, state_memory_mb=memory, concurrency=concurrency)
+    for threads, memory, concurrency in itertools.product((1, 2), (1, 1024), (1, 8, 64))
+)
+
+
+def make_cases(count: int, *, seed: int) -> list[Case]:
+    """Requests over several networks, each computed alone by an engine that starts anew."""
+    chance = random.Random(seed)
+    words = [word for word in wordfreq.top_n_list("en", 5_000) if set(word) <= set(LETTERS)]
+    return [_make_case(chance, words) for _ in range(count)]
+
+
+def _make_case(chance: random.Random, words: list[str]) -> Case:
+    batch = chance.choices(words, k=chance.choice(WORD_COUNTS))
+    hidden_size, seed = chance.choice(HIDDEN_SIZES), chance.randrange(4)
+    request = pb.ForwardRequest(words=batch, hidden_size=hidden_size, seed=seed, alphabet=LETTERS)
+    network = NetworkSpec(input_size=len(LETTERS), hidden_size=hidden_size, seed=seed)
+    job = Job(network=network, words=Alphabet.of(LETTERS).encode(batch))
+    answer = next(Engine(device="cpu").run([job]))
+    if isinstance(answer, Exception):
+        raise answer
+    return Case(request=request.SerializeToString(), expected=answer.values.tobytes())
+
+
+def count_differing(cases: list[Case], configuration: Configuration, *, replies: int, seed: int) -> int:
+    """Replies whose bytes differ from the answer computed alone, of `replies` asked for."""
+    settings = Settings(
+        address="127.0.0.1:0",
+        device="cpu",
+        compute_threads=configuration.compute_threads,
+        state_memory_mb=configuration.state_memory_mb,
+    )
+    order = random.Random(seed).choices(cases, k=replies)
+    with running_server(settings) as server:
+        return asyncio.run(_ask(server.address, iter(order), concurrency=configuration.concurrency))
+
+
+async def _ask(address: str, order: Iterator[Case], *, concurrency: int) -> int:
+    async with grpc.aio.insecure_channel(
+        address, options=[("grpc.max_receive_message_length", -1)]
+    ) as channel:
+        call = channel.unary_unary(FORWARD)
+
+        async def caller() -> int:
+            differing = 0
+            for case in order:  # shared: each takes the next
+                values = split_reply(await call(case.request)).values
+                differing += values.tobytes() != case.expected
+            return differing
+
+        return sum(await asyncio.gather(*(caller() for _ in range(concurrency))))
+
+
+def main() -> int:
+    """Runs every configuration; gives 1 if a single byte differed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replies", type=int, default=200_000, help="over all configurations")
+    parser.add_argument("--cases", type=int, default=2_000, help="different requests")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    cases = make_cases(options.cases, seed=options.seed)
+    share = -(-options.replies // len(CONFIGURATIONS))
+    differing = 0
+    for configuration in CONFIGURATIONS:
+        begin = time.perf_counter()
+        found = count_differing(cases, configuration, replies=share, seed=options.seed)
+        print(
+            f"{configuration}: {share:,} replies, {found} differ, {time.perf_counter() - begin:.0f} s",
+            flush=True,
+        )
+        differing += found
+    print(f"{share * len(CONFIGURATIONS):,} replies, {differing} differ")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

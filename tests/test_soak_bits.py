@@ -1,0 +1,22 @@
+"""The short form of `make soak-bits`."""
+
+import pytest
+
+from tests.soak_bits import CONFIGURATIONS, count_differing, make_cases
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return make_cases(60, seed=1)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_no_reply_has_other_bits_than_its_request_computed_alone(cases, configuration):
+    assert count_differing(cases, configuration, replies=200, seed=2) == 0
+
+
+def test_a_single_other_bit_would_be_noticed(cases):
+    first = cases[0]
+    flipped = bytes([first.expected[0] ^ 1]) + first.expected[1:]
+    wrong = type(first)(request=first.request, expected=flipped)
+    assert count_differing([wrong], CONFIGURATIONS[0], replies=3, seed=0) == 3
