@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int32
 from torch import Tensor
 
 from unrolled_server.engine.children import next_capacity
+from unrolled_server.engine.memory import zeros
 
 # Replies up to here are small enough that malloc hands back warm memory; larger ones reuse one buffer,
 # because a fresh 12 MB array costs thousands of page faults (design, section 5).
@@ -60,11 +61,9 @@ class StateTable:
         self.rows[:1] = 0
 
     def _allocate(self, capacity: int) -> None:
-        """Takes memory without touching it; by numpy on the CPU, which asks the kernel for huge pages."""
+        """Takes memory without touching it."""
         shape = (capacity, self.hidden_size)
-        self.rows_on_cpu: Float32[np.ndarray, "_ hidden"] = np.empty(
-            shape if self.is_on_cpu else (0, 0), np.float32
-        )
+        self.rows_on_cpu: Float32[np.ndarray, "_ hidden"] = zeros(*(shape if self.is_on_cpu else (0, 0)))
         self.rows: Float32[Tensor, "rows hidden"] = (
             torch.from_numpy(self.rows_on_cpu) if self.is_on_cpu else torch.empty(shape, device=self._device)
         )

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from unrolled_server.engine.memory import zeros
 from unrolled_server.engine.spec import NetworkSpec
 
 # Matrix products over widths that are a multiple of 16 give a row the same bits at every position (design,
@@ -72,9 +73,9 @@ def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
         for shape in ((hidden, spec.input_size), (hidden, hidden), (hidden,), (hidden,))
     )
     width = padded_width(hidden)
-    input_table = torch.zeros(spec.input_size, width)
+    input_table = torch.from_numpy(zeros(spec.input_size, width))
     torch.add(weight_ih.T, bias_ih + bias_hh, out=input_table[:, :hidden])
-    recurrent = torch.zeros(width, width)
+    recurrent = torch.from_numpy(zeros(width, width))
     recurrent[:hidden, :hidden] = weight_hh.T
     return Weights(
         input_table=input_table.to(device),

@@ -1,0 +1,31 @@
+"""Memory that is zero, exclusive, and given back."""
+
+import gc
+
+import numpy as np
+import psutil
+import pytest
+from unrolled_server.engine.memory import zeros
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 7), (300, 300), (5_000, 300)])
+def test_it_is_zeros_of_the_shape_and_may_be_written(shape):
+    array = zeros(*shape)
+    array[...] = 1
+    assert array.shape == shape
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
+    assert not zeros(*shape).any()
+
+
+def test_it_goes_back_to_the_system_in_whatever_order_it_is_freed():
+    process = psutil.Process()
+    arrays = [zeros(1, MIB // 4 - 1) for _ in range(64)]
+    for array in arrays:
+        array.fill(1)
+    held = process.memory_info().rss
+    del arrays[::2], array
+    gc.collect()
+    assert held - process.memory_info().rss > 24 * MIB
