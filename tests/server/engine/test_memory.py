@@ -17,6 +17,7 @@ def test_it_is_zeros_of_the_shape_and_may_be_written(shape):
     assert array.shape == shape
     assert array.dtype == np.float32
     assert array.flags.c_contiguous
+    assert array.ctypes.data % 64 == 0 or not array.size
     assert not zeros(*shape).any()
 
 

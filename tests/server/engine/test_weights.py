@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +19,14 @@ def test_weights_are_bit_equal_to_those_of_torch(input_size: int, hidden_size: i
     expected = rnn.weight_ih_l0.T + (rnn.bias_ih_l0 + rnn.bias_hh_l0)
     assert torch.equal(weights.input_table[:, :hidden_size], expected)
     assert torch.equal(weights.recurrent[:hidden_size, :hidden_size], rnn.weight_hh_l0.T)
+
+
+def test_threads_that_draw_at_once_do_not_disturb_each_other() -> None:
+    specs = [NetworkSpec(input_size=4, hidden_size=40, seed=seed) for seed in range(64)]
+    alone = [draw_weights(spec, CPU).recurrent for spec in specs]
+    with ThreadPoolExecutor(8) as threads:
+        at_once = threads.map(lambda spec: draw_weights(spec, CPU).recurrent, specs)
+        assert all(map(torch.equal, alone, at_once))
 
 
 def test_drawing_leaves_the_global_generator_alone() -> None:
