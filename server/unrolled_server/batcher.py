@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unrolled_server.engine import Answer, Engine, Job
-from unrolled_server.errors import ComputeError
+from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job
+from unrolled_server.errors import ComputeError, InvalidRequestError, RequestError, Violation
 from unrolled_server.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
@@ -50,14 +50,17 @@ class Batcher:
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._lanes = [_Lane(engine, name=f"compute-{at}") for at, engine in enumerate(engines)]
 
-    async def submit(self, job: Job, encode: Encode) -> bytes:
-        """The reply to `job`, as `encode` makes it.
+    def start(self, job: Job, encode: Encode) -> bytes | asyncio.Future[bytes]:
+        """The reply to `job`, as `encode` makes it: at once if the work is small and known.
+
+        Cancelling the future drops the job if it still waits.
 
         Raises:
-            ComputeError: The engine failed on this job; no other job is touched.
+            ComputeError: The engine failed on this job, no other is touched. The future fails with it, too.
+            InvalidRequestError: The reply would be too large, which only its prefixes tell; as above.
         """
         lane = self._lanes[hash(job.network) % len(self._lanes)]
-        return lane.answer_at_once(job, encode) or await lane.enqueue(job, encode)
+        return lane.answer_at_once(job, encode) or lane.enqueue(job, encode)
 
     async def close(self) -> None:
         """Ends the threads once everything that waits is computed."""
@@ -76,7 +79,7 @@ class _Waiting(NamedTuple):
 
 class _Outcome(NamedTuple):
     reply: asyncio.Future[bytes]
-    result: bytes | ComputeError
+    result: bytes | RequestError
 
 
 class _Lane:
@@ -105,19 +108,20 @@ class _Lane:
         """The reply to small work that the engine knows, if the thread is idle; else None."""
         if not (self.is_idle and self._engine.is_quick(job)):
             return None
-        now_s = time.monotonic()
-        (outcome,) = self._run([_Waiting(job, encode, self._loop.create_future(), now_s)])
-        if isinstance(outcome.result, ComputeError):
-            raise outcome.result
-        return outcome.result
+        started_s = time.monotonic()
+        (result,) = self._engine.run([job])
+        reply = _reply_to(job, encode, result, queue_s=0.0, started_s=started_s)
+        if isinstance(reply, RequestError):
+            raise reply
+        return reply
 
-    async def enqueue(self, job: Job, encode: Encode) -> bytes:
+    def enqueue(self, job: Job, encode: Encode) -> asyncio.Future[bytes]:
         """The reply to `job`, computed in the thread."""
         entry = _Waiting(job, encode, self._loop.create_future(), time.monotonic())
         with self._changed:
             self._queue.add(entry, network=job.network, share=batch_share(job))
             self._changed.notify()
-        return await entry.reply
+        return entry.reply
 
     def close(self) -> None:
         """Lets the thread end once nothing waits."""
@@ -147,18 +151,24 @@ class _Lane:
         started_s = time.monotonic()
         results = self._engine.run([entry.job for entry in wanted])
         for entry in wanted:
-            try:
-                computed = Computed(
-                    answer=_answer(next(results)),
-                    queue_s=started_s - entry.arrived_s,
-                    compute_s=time.monotonic() - started_s,
-                )
-                yield _Outcome(entry.reply, entry.encode(computed))
-            except Exception:
-                LOG.exception("a job failed: %s", entry.job.network)
-                yield _Outcome(
-                    entry.reply, ComputeError("the server failed on this request; its log says why")
-                )
+            result = next(results)
+            queue_s = started_s - entry.arrived_s
+            reply = _reply_to(entry.job, entry.encode, result, queue_s=queue_s, started_s=started_s)
+            yield _Outcome(entry.reply, reply)
+
+
+def _reply_to(
+    job: Job, encode: Encode, result: Answer | Exception, *, queue_s: float, started_s: float
+) -> bytes | RequestError:
+    """The reply that `encode` makes of an engine's result, or what the caller is told instead."""
+    try:
+        computed = Computed(answer=_answer(result), queue_s=queue_s, compute_s=time.monotonic() - started_s)
+        return encode(computed)
+    except AnswerTooLargeError as error:
+        return InvalidRequestError([Violation(field="words", description=str(error))])
+    except Exception:
+        LOG.exception("a job failed: %s", job.network)
+        return ComputeError("the server failed on this request; its log says why")
 
 
 def batch_share(job: Job) -> float:
@@ -191,7 +201,7 @@ def _hand_over(outcomes: Iterable[_Outcome]) -> None:
     for reply, result in outcomes:
         if reply.done():  # the caller left while it was computed
             continue
-        if isinstance(result, ComputeError):
+        if isinstance(result, RequestError):
             reply.set_exception(result)
         else:
             reply.set_result(result)

@@ -85,7 +85,13 @@ OPTIONS: dict[str, Callable[[Any], None]] = {
         of=pb.Layout,
         name="LAYOUT_BATCH_FIRST and LAYOUT_SEQ_FIRST",
     ),
-    "reply_form": _only("reply_form", pb.REPLY_FORM_DENSE, of=pb.ReplyForm, name="REPLY_FORM_DENSE"),
+    "reply_form": _only(
+        "reply_form",
+        pb.REPLY_FORM_DENSE,
+        pb.REPLY_FORM_DISTINCT,
+        of=pb.ReplyForm,
+        name="REPLY_FORM_DENSE and REPLY_FORM_DISTINCT",
+    ),
     "return_final_state": _never("return_final_state", instead="sends replies without it"),
 }
 NETWORK_OPTIONS: dict[str, Callable[[Any], None]] = {

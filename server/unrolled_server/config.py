@@ -63,6 +63,24 @@ class Settings(BaseSettings):
     max_reply_bytes: PositiveInt = Field(
         default=32 * 2**20, le=2**30, description="Bytes of the array in one reply message"
     )
+    max_stream_bytes: PositiveInt = Field(
+        default=16 * 2**20,
+        le=2**40,
+        description="Bytes of requests and replies that one stream holds; beyond, it is not read from",
+    )
+    max_inflight_mb: PositiveInt = Field(
+        default=256,
+        le=2**20,
+        description="MiB of requests and replies in flight, all calls together; beyond, requests are refused",
+    )
+    max_inflight_gmul: PositiveInt = Field(
+        default=1_000,
+        le=10**9,
+        description=(
+            "Billions of multiplications that wait (a core does about 40 a second); "
+            "beyond, requests are refused"
+        ),
+    )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="Seconds that accepted work gets to finish after SIGTERM"
     )
@@ -80,6 +98,11 @@ class Settings(BaseSettings):
     def state_memory_bytes_per_thread(self) -> int:
         """Each compute thread's share of the budget."""
         return self.state_memory_mb * 2**20 // self.compute_threads
+
+    @property
+    def stream_bytes(self) -> int:
+        """What one stream may hold: no more than all calls together, so that a lone stream waits instead."""
+        return min(self.max_stream_bytes, self.max_inflight_mb * 2**20)
 
     def limits(self) -> Limits:
         """What requests may ask for."""

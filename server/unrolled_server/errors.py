@@ -3,9 +3,12 @@
 RequestError
 ├── InvalidRequestError   the request is wrong; sending it again does not help
 ├── UnsupportedError      the request asks for what this server does not do
+├── OverloadedError       too much is here already; a retry helps, after the time that it tells
+├── DrainingError         the server ends; a retry helps, at another server or later
 └── ComputeError          our fault; the log has the traceback, the wire has none of it
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +17,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailing metadata key under which gRPC carries a google.rpc.Status."""
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""The trailing metadata key that tells gRPC's retries how long to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,18 @@ class UnsupportedError(RequestError):
     """The request asks for something that the contract knows and this server does not do."""
 
 
+class OverloadedError(RequestError):
+    """The server has as much as it can take; `retry_after_s` from now it may have room."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DrainingError(RequestError):
+    """The server stops, and takes nothing new on a stream that is open."""
+
+
 class ComputeError(RequestError):
     """The computation failed for a reason that is not in the request."""
 
@@ -47,6 +64,8 @@ class ComputeError(RequestError):
 STATUS_CODES: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DrainingError: grpc.StatusCode.UNAVAILABLE,
     ComputeError: grpc.StatusCode.INTERNAL,
 }
 
@@ -57,7 +76,10 @@ def status_code(error: RequestError) -> grpc.StatusCode:
 
 
 def status(error: RequestError) -> status_pb2.Status:
-    """`error` as a google.rpc.Status: code, message, and BadRequest details for the fields at fault."""
+    """`error` as a google.rpc.Status: code, message, and details for a program.
+
+    Details are BadRequest for the fields at fault, and RetryInfo where the time to come back is known.
+    """
     code: int = status_code(error).value[0]
     answer = status_pb2.Status(code=code, message=str(error))
     if isinstance(error, InvalidRequestError):
@@ -66,4 +88,20 @@ def status(error: RequestError) -> status_pb2.Status:
             for v in error.violations
         ]
         answer.details.add().Pack(error_details_pb2.BadRequest(field_violations=fields))
+    if isinstance(error, OverloadedError):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(_retry_after_ms(error))
+        answer.details.add().Pack(retry)
     return answer
+
+
+def trailing_metadata(error: RequestError) -> tuple[tuple[str, str | bytes], ...]:
+    """What a unary call ends with beside code and message: details, and pushback for gRPC's retries."""
+    details = ((DETAILS_KEY, status(error).SerializeToString()),)
+    if isinstance(error, OverloadedError):
+        return (*details, (PUSHBACK_KEY, str(_retry_after_ms(error))))
+    return details
+
+
+def _retry_after_ms(error: OverloadedError) -> int:
+    return math.ceil(error.retry_after_s * 1e3)

@@ -18,9 +18,11 @@ from grpc_reflection.v1alpha import reflection
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.address import listening
+from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
 from unrolled_server.engine import Engine
+from unrolled_server.intake import Intake
 from unrolled_server.service import SERVICE_NAME, ForwardService
 
 LOG = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ class Server:
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self.address = settings.address
+        self.admission = Admission(
+            max_bytes=settings.max_inflight_mb * MIB,
+            max_multiplications=settings.max_inflight_gmul * 10**9,
+        )
 
     async def start(self) -> None:
         """Binds, proves the engines and serves.
@@ -63,8 +69,17 @@ class Server:
         self._batcher = Batcher(engines)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        service = ForwardService(self._batcher, limits=limits, info=self.info)
-        self._server.add_generic_rpc_handlers((service.handlers(),))
+        self._service = ForwardService(
+            Intake(
+                batcher=self._batcher,
+                limits=limits,
+                admission=self.admission,
+                fingerprint=self.info.fingerprint,
+            ),
+            max_stream_bytes=self._settings.stream_bytes,
+            info=self.info,
+        )
+        self._server.add_generic_rpc_handlers((self._service.handlers(),))
         if self._settings.reflection:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
@@ -74,6 +89,7 @@ class Server:
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
         await self._health.enter_graceful_shutdown()
+        self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._server.stop(self._settings.drain_timeout_s)
         await self._batcher.close()
         self._stack.close()
@@ -149,9 +165,10 @@ def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, asked: asyncio.Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningServer:
-    """A server inside this process; `address` is what a client takes."""
+    """A server inside this process; `address` is what a client takes, `admission` what it counts."""
 
     address: str
+    admission: Admission
 
 
 @contextlib.contextmanager
@@ -162,20 +179,22 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
         AddressError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
-    ready: Future[tuple[str, Callable[[], object]]] = Future()
+    ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()
     thread = threading.Thread(
         target=asyncio.run, args=(_serve_until_released(settings, ready),), name="server"
     )
     thread.start()
-    address, release = ready.result()
+    running, release = ready.result()
     try:
-        yield RunningServer(address=address)
+        yield running
     finally:
         release()
         thread.join()
 
 
-async def _serve_until_released(settings: Settings, ready: Future[tuple[str, Callable[[], object]]]) -> None:
+async def _serve_until_released(
+    settings: Settings, ready: Future[tuple[RunningServer, Callable[[], object]]]
+) -> None:
     released = asyncio.Event()
     loop = asyncio.get_running_loop()
     server = Server(settings)
@@ -184,6 +203,7 @@ async def _serve_until_released(settings: Settings, ready: Future[tuple[str, Cal
     except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
         ready.set_exception(error)
         return
-    ready.set_result((server.address, partial(loop.call_soon_threadsafe, released.set)))
+    running = RunningServer(address=server.address, admission=server.admission)
+    ready.set_result((running, partial(loop.call_soon_threadsafe, released.set)))
     await released.wait()
     await server.stop()

@@ -4,78 +4,82 @@ Handlers take and give bytes, because a deserialiser of gRPC's that fails answer
 is at fault, and because a reply's array must not pass through protobuf.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
-from typing import NoReturn
+from functools import wraps
+from typing import NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import join_reply
 
-from unrolled_server.batcher import Batcher, Computed
-from unrolled_server.config import Limits
-from unrolled_server.errors import (
-    DETAILS_KEY,
-    ComputeError,
-    RequestError,
-    UnsupportedError,
-    status,
-    status_code,
-)
-from unrolled_server.validation import accept, parse_info_request
+from unrolled_server.errors import RequestError, status_code, trailing_metadata
+from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.stream import Context, Stream
+from unrolled_server.validation import parse_info_request
 
-LOG = logging.getLogger(__name__)
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[["ForwardService", bytes, Context], Awaitable[bytes]]
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Method = Callable[["ForwardService", Asked, Context], Awaitable[Answered]]
 
 
-def _refusing(method: Method) -> Method:
+def _refusing(method: Method[Asked, Answered]) -> Method[Asked, Answered]:
     """Turns a failure of `method` into a status: ours by their table, any other without its traceback."""
 
     @wraps(method)
-    async def answer(self: "ForwardService", data: bytes, context: Context) -> bytes:
-        refusal: RequestError
+    async def answer(self: "ForwardService", asked: Asked, context: Context) -> Answered:
         try:
-            return await method(self, data, context)
-        except RequestError as error:
-            refusal = error
-        except Exception:
-            LOG.exception("a request failed")
-            refusal = ComputeError("the server failed on this request; its log says why")
+            return await method(self, asked, context)
+        except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
+            refusal = as_refusal(error)
         return await _abort(context, refusal)
 
     return answer
 
 
 async def _abort(context: Context, error: RequestError) -> NoReturn:
-    details = ((DETAILS_KEY, status(error).SerializeToString()),)
-    await context.abort(status_code(error), str(error), trailing_metadata=details)
+    await context.abort(status_code(error), str(error), trailing_metadata=trailing_metadata(error))
 
 
 class ForwardService:
-    """unrolled.v1.ForwardService on one batcher."""
+    """unrolled.v1.ForwardService on one intake.
 
-    def __init__(self, batcher: Batcher, *, limits: Limits, info: pb.GetServerInfoReply) -> None:
-        self._batcher = batcher
-        self._limits = limits
+    Args:
+        intake: Answers requests.
+        max_stream_bytes: What one stream may hold.
+        info: The answer to GetServerInfo.
+    """
+
+    def __init__(self, intake: Intake, *, max_stream_bytes: int, info: pb.GetServerInfoReply) -> None:
+        self._intake = intake
+        self._max_stream_bytes = max_stream_bytes
         self._info = info.SerializeToString()
-        self._fingerprint = info.fingerprint
+        self._streams: set[Stream] = set()
+        self._drain_s: float | None = None
 
     @_refusing
     async def forward(self, data: bytes, _context: Context) -> bytes:
         """One ForwardRequest to one ForwardReply."""
-        accepted = accept(data, self._limits)
-        encode = partial(encode_reply, request_id=accepted.id, fingerprint=self._fingerprint)
-        return await self._batcher.submit(accepted.job, encode)
+        accepted = self._intake.accept(data)
+        ticket = self._intake.admit(accepted)
+        try:
+            reply = self._intake.start(accepted)
+            return reply if isinstance(reply, bytes) else await reply
+        finally:
+            ticket.release()
 
     @_refusing
-    async def forward_stream(self, _requests: object, _context: Context) -> bytes:
-        """Not there yet, and says so."""
-        raise UnsupportedError("ForwardStream is not implemented by this server; use Forward")
+    async def forward_stream(self, _requests: object, context: Context) -> None:
+        """Many ForwardRequests to as many ForwardReplies."""
+        stream = Stream(context, self._intake, max_bytes=self._max_stream_bytes)
+        self._streams.add(stream)
+        try:
+            if self._drain_s is not None:
+                stream.drain(within_s=self._drain_s)
+            await stream.run()
+        finally:
+            self._streams.discard(stream)
 
     @_refusing
     async def get_server_info(self, data: bytes, _context: Context) -> bytes:
@@ -83,26 +87,19 @@ class ForwardService:
         parse_info_request(data)
         return self._info
 
+    def drain(self, *, within_s: float) -> None:
+        """Ends streams as they fall idle; after `within_s` none reads on."""
+        self._drain_s = within_s
+        for stream in self._streams:
+            stream.drain(within_s=within_s)
+
     def handlers(self) -> grpc.GenericRpcHandler:
         """The methods under their names in the contract, serialisation left to us."""
         return grpc.method_handlers_generic_handler(
             SERVICE_NAME,
             {
                 "Forward": grpc.unary_unary_rpc_method_handler(self.forward),
-                "ForwardStream": grpc.stream_unary_rpc_method_handler(self.forward_stream),
+                "ForwardStream": grpc.stream_stream_rpc_method_handler(self.forward_stream),
                 "GetServerInfo": grpc.unary_unary_rpc_method_handler(self.get_server_info),
             },
         )
-
-
-def encode_reply(computed: Computed, *, request_id: str, fingerprint: str) -> bytes:
-    """A ForwardReply's bytes: the small fields by protobuf, the array appended as memory."""
-    answer = computed.answer
-    rest = pb.ForwardReply(
-        shape=answer.values.shape,
-        lengths=answer.lengths.tolist(),
-        id=request_id,
-        timing=pb.Timing(queue_s=computed.queue_s, compute_s=computed.compute_s),
-        fingerprint=fingerprint,
-    )
-    return join_reply(rest, values=answer.values)

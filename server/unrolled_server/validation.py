@@ -15,6 +15,7 @@ from unrolled_server.engine import (
     Job,
     Layout,
     NetworkSpec,
+    ReplyForm,
     UnknownSymbolError,
 )
 from unrolled_server.errors import InvalidRequestError, Violation
@@ -26,6 +27,11 @@ LAYOUTS = {
     pb.LAYOUT_BATCH_FIRST: Layout.BATCH_FIRST,
     pb.LAYOUT_SEQ_FIRST: Layout.SEQ_FIRST,
 }
+FORMS = {
+    pb.REPLY_FORM_UNSPECIFIED: ReplyForm.DENSE,
+    pb.REPLY_FORM_DENSE: ReplyForm.DENSE,
+    pb.REPLY_FORM_DISTINCT: ReplyForm.DISTINCT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,12 @@ class AcceptedRequest:
 
     job: Job
     id: str
+    request_bytes: int
+
+    @property
+    def byte_count(self) -> int:
+        """Of the request and its reply."""
+        return self.request_bytes + self.job.reply_bytes
 
 
 def accept(data: bytes, limits: Limits) -> AcceptedRequest:
@@ -55,7 +67,15 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
     encoded = _encode(words, symbols)
     network = NetworkSpec(input_size=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
     return AcceptedRequest(
-        job=Job(network=network, words=encoded, layout=LAYOUTS[request.layout]), id=request.id
+        job=Job(
+            network=network,
+            words=encoded,
+            layout=LAYOUTS[request.layout],
+            form=FORMS[request.reply_form],
+            max_reply_bytes=limits.max_reply_bytes,
+        ),
+        id=request.id,
+        request_bytes=len(data),
     )
 
 
@@ -89,6 +109,24 @@ def parse_info_request(data: bytes) -> None:
             ]
         ) from None
     refuse_unknown_fields(request, path="the request")
+
+
+def request_id(data: bytes) -> str:
+    """The id in a request that was refused, as far as it can be read; else empty."""
+    try:
+        return pb.ForwardRequest.FromString(data).id
+    except DecodeError:
+        return _id_among_others(data)
+
+
+def _id_among_others(data: bytes) -> str:
+    """The id in a message whose other fields are malformed."""
+    try:
+        raw = unknown_fields(pb.GetServerInfoRequest.FromString(data))
+    except DecodeError:
+        return ""
+    ids = [item.data for item in raw if item.field_number == pb.ForwardRequest.ID_FIELD_NUMBER]
+    return ids[-1].decode() if ids and isinstance(ids[-1], bytes) and _is_utf8(ids[-1]) else ""
 
 
 def _undecodable(data: bytes) -> InvalidRequestError:
@@ -202,14 +240,25 @@ def _size_violations(
                 "it runs along the words axis, so send words of one length or use LAYOUT_BATCH_FIRST"
             ),
         )
-    reply_bytes = len(words) * max(lengths) * request.hidden_size * BYTES_PER_VALUE
+    yield from _reply_violations(request, batch=len(words), seq=max(lengths), limits=limits)
+
+
+def _reply_violations(
+    request: pb.ForwardRequest, *, batch: int, seq: int, limits: Limits
+) -> Iterator[Violation]:
+    """A reply too large whatever the words are; how many states are distinct, the engine finds out."""
+    if FORMS[request.reply_form] is ReplyForm.DENSE:
+        reply_bytes = batch * seq * request.hidden_size * BYTES_PER_VALUE
+        contents = f"{batch} x {seq} x {request.hidden_size} float32 values"
+    else:
+        reply_bytes = (batch * seq + 2 * request.hidden_size) * BYTES_PER_VALUE
+        contents = f"at least 2 x {request.hidden_size} float32 values and an index of {batch} x {seq}"
     if reply_bytes > limits.max_reply_bytes:
         yield Violation(
             field="words",
             description=(
-                f"the reply would be {len(words)} x {max(lengths)} x {request.hidden_size} float32 values, "
-                f"{reply_bytes} bytes; this server sends up to {limits.max_reply_bytes} in one reply; "
-                "send fewer words at a time or a smaller hidden_size"
+                f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
+                f"{limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller hidden_size"
             ),
         )
 

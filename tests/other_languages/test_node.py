@@ -37,13 +37,13 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """The Node program with its packages installed beside it."""
+    """The folder of the Node programs with their packages installed beside them."""
     folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "client.mjs"):
+    for name in ("package.json", "client.mjs", "stream.mjs"):
         shutil.copy(HERE / name, folder)
     command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
     subprocess.run(command, cwd=folder, check=True, timeout=200)
-    return folder / "client.mjs"
+    return folder
 
 
 @pytest.fixture
@@ -51,7 +51,18 @@ def forward(program, server_address):
     """Sends a request from Node and gives what it printed."""
 
     def send(**request):
-        command = ["node", program, server_address, PROTO_FILE, json.dumps(request)]
+        command = ["node", program / "client.mjs", server_address, PROTO_FILE, json.dumps(request)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+    return send
+
+
+@pytest.fixture
+def stream(program, server_address):
+    """Sends requests over one stream from Node and gives the replies that it printed, by id."""
+
+    def send(requests):
+        command = ["node", program / "stream.mjs", server_address, PROTO_FILE, json.dumps(requests)]
         return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
 
     return send
@@ -96,3 +107,32 @@ def test_node_gets_the_reason_of_a_refusal(forward):
     assert refusal["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert "hidden_size" in refusal["message"]
     assert "-1" in refusal["message"]
+
+
+def test_node_streams_a_hundred_requests_and_the_bad_one_alone_fails(stream):
+    """Replies are told apart by id; an error comes in-band with its code, message and details."""
+    requests = [
+        {"id": str(at), "words": WORDS[: at % 3 + 1], "hidden_size": 2, "seed": 0} for at in range(100)
+    ]
+    requests[41]["hidden_size"] = -1
+
+    replies = stream(requests)
+
+    error = replies.pop("41")["error"]
+    assert error["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "hidden_size is -1" in error["message"]
+    assert error["details"][0]["type_url"] == "type.googleapis.com/google.rpc.BadRequest"
+    assert sorted(replies, key=int) == [str(at) for at in range(100) if at != 41]
+    assert all(replies[name]["shape"] == [int(name) % 3 + 1, 5, 2] for name in replies)
+    assert all(printed(replies[name])[0] == HELLO_BATCH_FIRST for name in replies if int(name) % 3 == 2)
+
+
+def test_node_rebuilds_the_dense_array_of_the_distinct_form(forward):
+    """Five lines in any language: a row of `hidden` values for each number of the index."""
+    dense = forward(words=WORDS, hidden_size=2, seed=0, id="d")
+    reply = forward(words=WORDS, hidden_size=2, seed=0, reply_form="REPLY_FORM_DISTINCT")
+
+    rows = np.reshape(reply["values"], (-1, 2))
+    assert rows[0].tolist() == [0, 0]
+    assert rows[reply["index"]].ravel().tolist() == dense["values"]
+    assert reply["shape"] == dense["shape"]

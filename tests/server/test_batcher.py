@@ -22,6 +22,12 @@ def encode(computed):
     return computed.answer.values.tobytes()
 
 
+async def submit(batcher, job):
+    """As a unary call does."""
+    reply = batcher.start(job, encode)
+    return reply if isinstance(reply, bytes) else await reply
+
+
 class Gate(Engine):
     """A real engine that waits at a gate, fails on seed 666, and notes which thread ran which seeds."""
 
@@ -61,16 +67,16 @@ def alone(job):
 def test_the_reply_is_what_encode_makes_of_the_answer():
     async def scenario(batcher, engine):
         engine.open.set()
-        return await batcher.submit(a_job(), encode)
+        return await submit(batcher, a_job())
 
     assert within_loop(scenario) == alone(a_job())
 
 
 def test_what_waits_while_the_thread_is_busy_is_taken_together():
     async def scenario(batcher, engine):
-        first = asyncio.ensure_future(batcher.submit(a_job(1), encode))
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        others = [asyncio.ensure_future(batcher.submit(a_job(seed), encode)) for seed in (2, 3, 4)]
+        others = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in (2, 3, 4)]
         await asyncio.sleep(0)
         engine.open.set()
         replies = await asyncio.gather(first, *others)
@@ -84,7 +90,7 @@ def test_what_waits_while_the_thread_is_busy_is_taken_together():
 def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
     async def scenario(batcher, engine):
         engine.open.set()
-        jobs = [batcher.submit(a_job(seed), encode) for seed in (1, 666, 2)]
+        jobs = [submit(batcher, a_job(seed)) for seed in (1, 666, 2)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     good, bad, also_good = within_loop(scenario)
@@ -95,10 +101,10 @@ def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
 
 def test_a_job_whose_caller_left_is_not_computed():
     async def scenario(batcher, engine):
-        first = asyncio.ensure_future(batcher.submit(a_job(1), encode))
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        left = asyncio.ensure_future(batcher.submit(a_job(2), encode))
-        stays = asyncio.ensure_future(batcher.submit(a_job(3), encode))
+        left = asyncio.ensure_future(submit(batcher, a_job(2)))
+        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.sleep(0)
@@ -112,11 +118,11 @@ def test_a_job_whose_caller_left_is_not_computed():
 def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     async def scenario(batcher, engine):
         engine.open.set()
-        await batcher.submit(a_job(1), encode)
+        await submit(batcher, a_job(1))
         while not batcher._lanes[0].is_idle:  # noqa: ASYNC110 - the thread tells nobody that it is free
             await asyncio.sleep(0)
-        await batcher.submit(a_job(1), encode)
-        await batcher.submit(a_job(2), encode)
+        await submit(batcher, a_job(1))
+        await submit(batcher, a_job(2))
         return [name for name, _ in engine.runs]
 
     assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
@@ -127,7 +133,7 @@ def test_closing_finishes_what_was_accepted():
         engine = Gate()
         engine.open.set()
         batcher = Batcher([engine])
-        waiting = [asyncio.ensure_future(batcher.submit(a_job(seed), encode)) for seed in range(5)]
+        waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]
         await asyncio.sleep(0)
         await batcher.close()
         return await asyncio.gather(*waiting)

@@ -15,7 +15,7 @@ from unrolled_server.errors import UnsupportedError
         ({"output": pb.OUTPUT_LAST}, "output is OUTPUT_LAST"),
         ({"output": 99}, "output is 99"),
         ({"layout": 99}, "layout is 99"),
-        ({"reply_form": pb.REPLY_FORM_DISTINCT}, "reply_form is REPLY_FORM_DISTINCT"),
+        ({"reply_form": 99}, "reply_form is 99"),
         ({"return_final_state": True}, "return_final_state"),
         ({"network": pb.Network(cell=pb.CELL_LSTM)}, "network.cell is CELL_LSTM"),
         ({"network": pb.Network(cell=77)}, "network.cell is 77"),
@@ -34,8 +34,8 @@ def test_an_option_that_is_not_done_is_refused_by_name(options, names):
 
 
 def test_every_field_of_the_contract_is_either_done_or_refused():
-    done = {"words", "hidden_size", "seed", "alphabet", "id", "layout", "network"}
-    refused = {"embedding", "initial_state", "output", "reply_form", "return_final_state"}
+    done = {"words", "hidden_size", "seed", "alphabet", "id", "layout", "network", "reply_form"}
+    refused = {"embedding", "initial_state", "output", "return_final_state"}
     assert {field.name for field in pb.ForwardRequest.DESCRIPTOR.fields} == done | refused
 
 
@@ -44,6 +44,7 @@ def test_every_field_of_the_contract_is_either_done_or_refused():
     [
         {},
         {"layout": pb.LAYOUT_SEQ_FIRST, "output": pb.OUTPUT_ALL, "reply_form": pb.REPLY_FORM_DENSE},
+        {"reply_form": pb.REPLY_FORM_DISTINCT},
         {"network": pb.Network()},
         {"network": pb.Network(cell=pb.CELL_RNN, nonlinearity=pb.NONLINEARITY_TANH, num_layers=1, bias=True)},
     ],

@@ -1,10 +1,15 @@
 """Settings come from flags, then the environment, then defaults, and are checked."""
 
+from dataclasses import fields
+
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.config import Settings
+from unrolled_server.config import Limits, Settings
+
+# What a server carries at a time: no property of a request, so no part of the contract.
+LOAD_LIMITS = {"max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
 
 
 def from_flags(*flags):
@@ -24,6 +29,11 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_default(monk
     assert (settings.max_words, settings.max_word_length) == (9, 8)
 
 
+def test_a_stream_never_holds_more_than_all_calls_together():
+    assert from_flags("--max-inflight-mb", "1").stream_bytes == 2**20
+    assert from_flags("--max-stream-bytes", "5").stream_bytes == 5
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -39,7 +49,7 @@ def test_a_value_out_of_range_is_refused(flags):
 
 
 def test_every_limit_is_a_setting_and_is_told_by_server_info():
-    assert set(pb.Limits.DESCRIPTOR.fields_by_name) == {
-        name for name in Settings.model_fields if name.startswith("max_")
-    }
+    told = set(pb.Limits.DESCRIPTOR.fields_by_name)
+    assert told == {field.name for field in fields(Limits)}
+    assert {name for name in Settings.model_fields if name.startswith("max_")} == told | LOAD_LIMITS
     assert all(field.description for field in Settings.model_fields.values())

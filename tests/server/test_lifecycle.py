@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
+from itertools import chain
 
 import grpc
 import pytest
@@ -60,6 +62,28 @@ def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
             stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
             server.send_signal(number)
             assert call.result(TIMEOUT_S).shape == [16, 400, 1024]
+        assert server.wait(TIMEOUT_S) == 0
+
+
+def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
+    with process("--address", "127.0.0.1:0") as server:
+        address = address_in(server.stdout.readline())
+        with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+            stub = ForwardServiceStub(channel)
+            never = threading.Event()
+            requests = [
+                pb.ForwardRequest(words=["ab" * 50] * 16, hidden_size=512, id=str(at)) for at in range(8)
+            ]
+            ends = stub.ForwardStream(iter(requests))
+            waits = stub.ForwardStream(chain(requests[:1], (never.wait() for _ in range(1))))
+            assert next(waits).id == "0"
+            first = next(ends).id
+            server.send_signal(signal.SIGTERM)
+            assert sorted([first, *(reply.id for reply in ends)]) == [str(at) for at in range(8)]
+            with pytest.raises(grpc.RpcError) as caught:
+                next(waits)
+            never.set()
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert server.wait(TIMEOUT_S) == 0
 
 

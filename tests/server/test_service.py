@@ -90,8 +90,6 @@ def test_an_unknown_field_is_refused_by_every_method(channel, method):
 def test_what_is_not_done_is_unimplemented(stub):
     error = refusal(stub.Forward, pb.ForwardRequest(words=["a"], hidden_size=1, output=pb.OUTPUT_MAX))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-    stream = refusal(list, stub.ForwardStream(iter([pb.ForwardRequest(words=["a"], hidden_size=1)])))
-    assert stream.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_server_info_tells_versions_device_limits_and_the_fingerprint_of_replies(stub):

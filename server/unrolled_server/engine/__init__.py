@@ -9,12 +9,13 @@ from unrolled_server.engine.alphabet import (
 from unrolled_server.engine.device import DeviceUnavailableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.proof import ProofError
-from unrolled_server.engine.spec import Answer, Job, Layout, NetworkSpec
+from unrolled_server.engine.spec import Answer, AnswerTooLargeError, Job, Layout, NetworkSpec, ReplyForm
 
 __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES",
     "Alphabet",
     "Answer",
+    "AnswerTooLargeError",
     "DeviceUnavailableError",
     "DuplicateSymbolError",
     "EncodedWords",
@@ -23,5 +24,6 @@ __all__ = [
     "Layout",
     "NetworkSpec",
     "ProofError",
+    "ReplyForm",
     "UnknownSymbolError",
 ]

@@ -77,8 +77,8 @@ class EncodedWords:
     def code_lists(self) -> list[list[int]]:
         """Gives each word's symbols as a list."""
         if self._codes is None:
-            symbols = self.alphabet.index
-            return [[symbols[letter] for letter in word] for word in self.words]
+            code_of = self.alphabet.index.__getitem__
+            return [list(map(code_of, word)) for word in self.words]
         codes = self._codes.tolist()
         ends = accumulate(map(len, self.words))
         return [codes[end - len(word) : end] for word, end in zip(self.words, ends, strict=True)]

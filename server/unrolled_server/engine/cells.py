@@ -1,12 +1,12 @@
 """One step of the recurrence for many rows: tanh(table[symbol] + W_hh h).
 
 A file of its own because every float of every reply comes out of it, and the bits promise is kept or broken
-here: the same scratch memory each time, padded widths, never fewer rows than the floor, activation over whole
-vector blocks.
+here: the same scratch memory each time, padded widths, one kernel a width, never fewer rows than the floor,
+activation over whole vector blocks.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,18 +22,81 @@ from unrolled_server.engine.weights import Weights, array_on_cpu
 # Activations run over a multiple of this many elements: vector bodies and scalar tails may differ (design,
 # section 4).
 ACTIVATION_BLOCK = 64
+# OpenBLAS, numpy's library, keeps to one thread up to 2**18 multiplications: 256 rows of 32 columns.
+_MAX_NUMPY_WIDTH = 32
+
+
+class Block(NamedTuple):
+    """The scratch for one row count; kept, since slicing costs as much as a small product.
+
+    The arrays are the tensors' memory on the CPU, and without rows on other devices.
+
+    Attributes:
+        states: The rows of the product, the floor's included.
+        sums: The rows of the input table, which become the next states.
+        states_on_cpu: Likewise.
+        sums_on_cpu: Likewise.
+        products_on_cpu: Room for a product that can't be added in place.
+        parents_on_cpu: The rows and columns of ``states`` that a step fills.
+        inputs_on_cpu: The rows of ``sums`` that a step fills.
+        results_on_cpu: The rows and columns of ``sums`` that a step keeps.
+    """
+
+    states: Float32[Tensor, "padded width"]
+    sums: Float32[Tensor, "padded width"]
+    states_on_cpu: Float32[np.ndarray, "_ width"]
+    sums_on_cpu: Float32[np.ndarray, "_ width"]
+    products_on_cpu: Float32[np.ndarray, "_ width"]
+    parents_on_cpu: Float32[np.ndarray, "_ hidden"]
+    inputs_on_cpu: Float32[np.ndarray, "_ width"]
+    results_on_cpu: Float32[np.ndarray, "_ hidden"]
+
+
+# Turns the sums of a block into the next states, in place.
+Advance = Callable[[Block, Weights], None]
+
+
+def advance_by_numpy(block: Block, weights: Weights) -> None:
+    """A third of torch's time at 16 columns, where calls are what costs."""
+    sums, products = block.sums_on_cpu, block.products_on_cpu
+    block.states_on_cpu.dot(weights.recurrent_on_cpu, products)
+    np.add(products, sums, sums)
+    np.tanh(sums, sums)
+
+
+def advance_by_both(block: Block, weights: Weights) -> None:
+    """The product by torch, whose threads are set, and tanh by numpy, in a third of torch's time."""
+    block.sums.addmm_(block.states, weights.recurrent)
+    np.tanh(block.sums_on_cpu, block.sums_on_cpu)
+
+
+def advance_by_torch(block: Block, weights: Weights) -> None:
+    """The way of every device."""
+    block.sums.addmm_(block.states, weights.recurrent)
+    block.sums.tanh_()
+
+
+def kernels(width: int, device: torch.device) -> Sequence[Advance]:
+    """Gives the ways to advance states of one width, the fastest first (measured)."""
+    if device.type != "cpu":
+        return (advance_by_torch,)
+    if width > _MAX_NUMPY_WIDTH:
+        return (advance_by_both, advance_by_torch)
+    return (advance_by_numpy, advance_by_both, advance_by_torch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRule:
-    """How many rows a product may have so that each row's bits are the same; found by the proof.
+    """How steps of one width are computed so that each row's bits are the same; found by the proof.
 
     Attributes:
+        advance: The kernel.
         floor: The fewest rows.
         multiple: Row counts are a multiple of this.
         max_rows: The most rows; more become several products.
     """
 
+    advance: Advance
     floor: int
     multiple: int
     max_rows: int
@@ -41,7 +104,7 @@ class RowRule:
     def padded(self, row_count: int) -> int:
         """Gives the rows that are computed for ``row_count`` rows.
 
-        >>> rule = RowRule(floor=4, multiple=2, max_rows=256)
+        >>> rule = RowRule(advance=advance_by_torch, floor=4, multiple=2, max_rows=256)
         >>> rule.padded(1), rule.padded(7)
         (4, 8)
         """
@@ -57,30 +120,38 @@ def row_multiple(width: int) -> int:
     return ACTIVATION_BLOCK // math.gcd(ACTIVATION_BLOCK, width)
 
 
-def advance(
-    states: Float32[Tensor, "rows width"],
-    sums: Float32[Tensor, "rows width"],
-    recurrent: Float32[Tensor, "width width"],
-) -> None:
-    """Turns ``sums``, which holds the rows of the input table, into the next states, in place."""
-    sums.addmm_(states, recurrent)
-    sums.tanh_()
+class Scratch:
+    """The memory that the steps of one width work in. Not thread-safe.
 
-
-class _Block(NamedTuple):
-    """The scratch for one row count; kept, since slicing a tensor costs as much as a small product.
-
-    Attributes:
-        padded_states: The rows of the product, the floor's included.
-        padded_sums: Likewise.
-        states: The rows asked for, as an array on the CPU's memory; without rows on other devices.
-        sums: Likewise.
+    Args:
+        width: Columns.
+        max_rows: Rows of the largest step.
+        device: Where it lies.
     """
 
-    padded_states: Float32[Tensor, "padded width"]
-    padded_sums: Float32[Tensor, "padded width"]
-    states: Float32[np.ndarray, "rows width"]
-    sums: Float32[np.ndarray, "rows width"]
+    def __init__(self, *, width: int, max_rows: int, device: torch.device) -> None:
+        self._states = torch.zeros(max_rows, width, device=device)
+        self._sums = torch.zeros(max_rows, width, device=device)
+        self._products = torch.empty(max_rows, width, device=device)
+
+    def clear(self) -> None:
+        """Zeroes the states."""
+        self._states.zero_()
+
+    def block(self, row_count: int, *, padded: int, hidden_size: int) -> Block:
+        """Slices the memory. Rows added for the floor hold leftovers that nobody reads."""
+        states, sums, products = (rows[:padded] for rows in (self._states, self._sums, self._products))
+        states_on_cpu, sums_on_cpu, products_on_cpu = map(array_on_cpu, (states, sums, products))
+        return Block(
+            states=states,
+            sums=sums,
+            states_on_cpu=states_on_cpu,
+            sums_on_cpu=sums_on_cpu,
+            products_on_cpu=products_on_cpu,
+            parents_on_cpu=states_on_cpu[:row_count, :hidden_size],
+            inputs_on_cpu=sums_on_cpu[:row_count],
+            results_on_cpu=sums_on_cpu[:row_count, :hidden_size],
+        )
 
 
 class Stepper:
@@ -88,19 +159,18 @@ class Stepper:
 
     def __init__(self, *, width: int, rule: RowRule, device: torch.device) -> None:
         self._rule = rule
-        self._states = torch.zeros(rule.max_rows, width, device=device)
-        self._sums = torch.zeros(rule.max_rows, width, device=device)
-        self._blocks: dict[int, _Block] = {}
+        self._scratch = Scratch(width=width, max_rows=rule.max_rows, device=device)
+        self._blocks: dict[int, Block] = {}
         self._width = self._hidden_size = width
 
     def run(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
         """Computes the steps' rows into the table, in order."""
         if self._hidden_size != table.hidden_size:
-            self._states.zero_()  # no network may see in its padding what a wider one left there
+            self._scratch.clear()  # no network may see in its padding what a wider one left there
+            self._blocks.clear()
             self._hidden_size = table.hidden_size
-        run_step = self._run_on_cpu if table.is_on_cpu else self._run_on_device
-        for step in self._split(steps):
-            run_step(step, weights, table)
+        run_all = self._run_on_cpu if table.is_on_cpu else self._run_on_device
+        run_all(self._split(steps), weights, table)
 
     def _split(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Gives steps of at most ``max_rows`` rows."""
@@ -113,34 +183,40 @@ class Stepper:
                 part = slice(start, start + max_rows)
                 yield Step(step.first_row + start, step.parents[part], step.symbols[part])
 
-    def _run_on_cpu(self, step: Step, weights: Weights, table: StateTable) -> None:
-        """Computes one product. numpy gathers at half of torch's cost per call, on the same memory."""
-        first_row, parents, symbols = step
-        row_count, hidden_size, rows = len(parents), table.hidden_size, table.rows_on_cpu
-        padded_states, padded_sums, states, sums = self._blocks.get(row_count) or self._new_block(row_count)
-        if hidden_size == self._width:
-            rows.take(parents, axis=0, out=states, mode="clip")
-        else:
-            states[:, :hidden_size] = rows.take(parents, axis=0)
-        weights.input_rows_on_cpu.take(symbols, axis=0, out=sums, mode="clip")
-        advance(padded_states, padded_sums, weights.recurrent)
-        rows[first_row : first_row + row_count] = sums[:, :hidden_size]
+    def _run_on_cpu(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
+        """Computes one product a step. numpy gathers at half of torch's cost per call, on the same memory.
 
-    def _run_on_device(self, step: Step, weights: Weights, table: StateTable) -> None:
+        Arguments are positional and look-ups stand before the loop, as small work is all calls and look-ups.
+        """
+        find_block, advance, is_narrow = self._blocks.get, self._rule.advance, self._hidden_size < self._width
+        rows, input_rows = table.rows_on_cpu, weights.input_rows_on_cpu
+        for first_row, parents, symbols in steps:
+            row_count = len(parents)
+            block = find_block(row_count) or self._new_block(row_count)
+            if is_narrow:
+                block.parents_on_cpu[...] = rows.take(parents, 0)
+            else:
+                rows.take(parents, 0, block.parents_on_cpu, "clip")
+            input_rows.take(symbols, 0, block.inputs_on_cpu, "clip")
+            advance(block, weights)
+            rows[first_row : first_row + row_count] = block.results_on_cpu
+
+    def _run_on_device(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
         """The same as `_run_on_cpu`, by torch, on any device."""
-        first_row, parents, symbols = step
-        row_count, hidden_size, device = len(parents), table.hidden_size, self._states.device
-        block = self._blocks.get(row_count) or self._new_block(row_count)
-        parent_rows, symbol_rows = (torch.as_tensor(rows, device=device) for rows in (parents, symbols))
-        self._states[:row_count, :hidden_size] = table.rows.index_select(0, parent_rows)
-        self._sums[:row_count] = weights.input_table.index_select(0, symbol_rows)
-        advance(block.padded_states, block.padded_sums, weights.recurrent)
-        table.rows[first_row : first_row + row_count] = self._sums[:row_count, :hidden_size]
+        hidden_size = table.hidden_size
+        for first_row, parents, symbols in steps:
+            row_count = len(parents)
+            block = self._blocks.get(row_count) or self._new_block(row_count)
+            device = block.states.device
+            parent_rows, symbol_rows = (torch.as_tensor(rows, device=device) for rows in (parents, symbols))
+            block.states[:row_count, :hidden_size] = table.rows.index_select(0, parent_rows)
+            block.sums[:row_count] = weights.input_table.index_select(0, symbol_rows)
+            self._rule.advance(block, weights)
+            table.rows[first_row : first_row + row_count] = block.sums[:row_count, :hidden_size]
 
-    def _new_block(self, row_count: int) -> _Block:
-        """Slices the scratch. Rows added for the floor hold leftovers that nobody reads."""
+    def _new_block(self, row_count: int) -> Block:
+        """Slices the scratch for steps of ``row_count`` rows."""
         padded = self._rule.padded(row_count)
-        states, sums = self._states[:padded], self._sums[:padded]
-        states_on_cpu, sums_on_cpu = (array_on_cpu(rows[:row_count]) for rows in (states, sums))
-        block = self._blocks[row_count] = _Block(states, sums, states_on_cpu, sums_on_cpu)
+        block = self._scratch.block(row_count, padded=padded, hidden_size=self._hidden_size)
+        self._blocks[row_count] = block
         return block

@@ -3,7 +3,6 @@
 A file of its own because the choice between them is a matter of memory, not of what a tree is.
 """
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -34,11 +33,26 @@ def next_capacity(*, needed: int, capacity: int, max_rows: int | None) -> int:
 
 
 @runtime_checkable  # the shape checks of the tests ask
-class Children(Protocol):
-    """Keys (parent row * symbols + symbol) to child rows; 0 means none, since the root is nobody's child."""
+class RowByKey(Protocol):
+    """Reads and writes by subscript, which costs small work half of what a method does."""
 
-    get: Callable[[int], int | None]
-    put: Callable[[int, int], None]
+    def __getitem__(self, key: int, /) -> int:
+        """Gives the child, or 0."""
+
+    def __setitem__(self, key: int, row: int, /) -> None:
+        """Puts a child."""
+
+
+@runtime_checkable
+class Children(Protocol):
+    """Keys (parent row * symbols + symbol) to child rows; 0 means none, since the root is nobody's child.
+
+    Attributes:
+        row_by_key: One child at a time, until room is reserved again.
+        row_nbytes: What one more row costs at most.
+    """
+
+    row_by_key: "RowByKey"
     row_nbytes: int
 
     @property
@@ -64,14 +78,8 @@ class DenseChildren:
 
     def _set_cells(self, cells: Int32[np.ndarray, " cells"]) -> None:
         self._cells = cells
-        view = memoryview(cells.data)  # reads one cell in half of numpy's time
-        self.get: Callable[[int], int | None] = view.__getitem__
-        self.put: Callable[[int, int], None] = view.__setitem__
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return self._cells.nbytes
+        self.nbytes = cells.nbytes
+        self.row_by_key: RowByKey = memoryview(cells.data)  # reads one cell in half of numpy's time
 
     def reserve(self, row_count: int, max_rows: int | None) -> None:
         """As `Children.reserve`."""
@@ -99,15 +107,21 @@ class DenseChildren:
         return cells.take(keys).astype(np.int64), new_keys
 
 
+class _RowDict(dict[int, int]):
+    """Children that exist."""
+
+    def __missing__(self, key: int) -> int:
+        return 0
+
+
 class SparseChildren:
     """One dict entry for every child that exists."""
 
     row_nbytes = 120  # an int key, an int value and their dict entry, measured
 
     def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
-        self.get: Callable[[int], int | None] = self._rows.get
-        self.put: Callable[[int, int], None] = self._rows.__setitem__
+        self._rows = _RowDict()
+        self.row_by_key: RowByKey = self._rows
 
     @property
     def nbytes(self) -> int:

@@ -15,13 +15,15 @@ from jaxtyping import Float32, Int32
 from unrolled_server.engine.alphabet import Alphabet, EncodedWords
 from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
+from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.proof import START_WIDTHS, Proof
-from unrolled_server.engine.spec import Answer, Job, Layout, NetworkSpec
+from unrolled_server.engine.spec import Answer, AnswerTooLargeError, Job, Layout, NetworkSpec, ReplyForm
 from unrolled_server.engine.states import ReplyScratch
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
+_ZERO_ROW = np.zeros(1, np.int32)
 _MAX_QUICK_WORDS = 64
 _MAX_QUICK_FLOATS = 16 * 1024
 _GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
@@ -113,51 +115,68 @@ class Engine:
         groups: dict[NetworkSpec, list[EncodedWords]] = {}
         for job in jobs:
             network = self._networks.peek(job.network)
-            if job.layout is Layout.BATCH_FIRST and not (network and network.remembers(job.words)):
+            is_alone = job.layout is not Layout.BATCH_FIRST or job.may_be_too_large
+            if not is_alone and not (network and network.remembers(job.words)):
                 groups.setdefault(job.network, []).append(job.words)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
 
     def _learn_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
         """Computes the union of the words' prefixes. If that fails, each job still runs alone."""
         with contextlib.suppress(Exception):  # the job that is to blame will say so itself
-            self._learn(spec, self._networks.use(spec), EncodedWords.joined(group))
+            self._learn(self._networks.use(spec), EncodedWords.joined(group))
 
     def _answer(self, job: Job) -> Answer:
         """Runs one job."""
         network = self._networks.use(job.network)
         is_seq_first = job.layout is Layout.SEQ_FIRST
         words = job.words.transposed() if is_seq_first else job.words
+        if job.may_be_too_large:
+            _distinct_rows(job, words)
         index = network.recall(words)
         if index is None:
             try:
-                index = self._learn(job.network, network, words)
+                index = self._learn(network, words)
             except TableFullError:
-                return Answer(self._run_in_slices(job, network, words), job.words.lengths)
+                return self._answer_in_slices(job, network, words)
             network.remember(words, index)
-            self._networks.measure(job.network)
+            self._networks.measure(network)
         if is_seq_first:
             index = index.T  # (letters, words) -> (words, letters)
-        return Answer(network.table.gather(index, self._scratch), job.words.lengths)
+        if job.form is ReplyForm.DENSE:
+            return Answer(network.table.gather(index, self._scratch), job.words.lengths)
+        numbering = number_by_appearance(index)
+        rows = np.concatenate([_ZERO_ROW, index.ravel().take(numbering.firsts)])
+        values = network.table.gather(rows[np.newaxis], self._scratch)[0]
+        return Answer(values, job.words.lengths, numbering.index)
 
-    def _learn(
-        self, spec: NetworkSpec, network: Network, words: EncodedWords
-    ) -> Int32[np.ndarray, "batch seq"]:
+    def _learn(self, network: Network, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
         """Gives each letter's row; a full table starts anew.
 
         Raises:
             TableFullError: The words don't fit into an empty table either.
         """
-        max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(spec)
+        max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(network)
         try:
             try:
                 return network.learn(words, max_rows=max_rows, make_room=make_room)
             except TableFullError:
-                self._networks.measure(spec)
+                self._networks.measure(network)
                 return network.learn(
                     words, max_rows=None if len(words) == 1 else max_rows, make_room=make_room
                 )
         finally:
-            self._networks.measure(spec)
+            self._networks.measure(network)
+
+    def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:
+        """Runs a job that is larger than the budget, in either form."""
+        if job.form is ReplyForm.DENSE:
+            return Answer(self._run_in_slices(job, network, words), job.words.lengths)
+        rows = _distinct_rows(job, words)
+        numbering = number_by_appearance(rows.T if job.layout is Layout.SEQ_FIRST else rows)
+        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.hidden_size))[0]
+        values[0] = 0
+        self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
+        return Answer(values, job.words.lengths, numbering.index)
 
     def _run_in_slices(
         self, job: Job, network: Network, words: EncodedWords
@@ -166,30 +185,72 @@ class Engine:
         batch, seq, hidden = len(words), int(words.lengths.max()), job.network.hidden_size
         if job.layout is Layout.BATCH_FIRST:
             values = self._scratch.view((batch, seq, hidden))
-            self._fill(job.network, network, words, values)
+            self._fill(network, words, values)
         else:
             values = self._scratch.view((seq, batch, hidden))
-            self._fill(job.network, network, words, values.transpose(1, 0, 2))  # recurs along the first axis
+            self._fill(network, words, values.transpose(1, 0, 2))  # recurs along the first axis
         return values
 
     def _fill(
         self,
-        spec: NetworkSpec,
         network: Network,
         words: EncodedWords,
         values: Float32[np.ndarray, "batch seq hidden"],
     ) -> None:
         """Writes the states of words to ``values``, splitting the words until they fit."""
         try:
-            index = self._learn(spec, network, words)
+            index = self._learn(network, words)
         except TableFullError:
             half = len(words) // 2
-            self._fill(spec, network, words.part(0, half), values[:half])
-            self._fill(spec, network, words.part(half, len(words)), values[half:])
+            self._fill(network, words.part(0, half), values[:half])
+            self._fill(network, words.part(half, len(words)), values[half:])
             return
         seq = index.shape[1]
         values[:, :seq] = network.table.gather(index, ReplyScratch())
         values[:, seq:] = 0
+
+    def _fill_distinct(
+        self,
+        network: Network,
+        words: EncodedWords,
+        numbers: Int32[np.ndarray, "batch seq"],
+        values: Float32[np.ndarray, "rows hidden"],
+    ) -> None:
+        """Writes each state to the row of ``values`` that ``numbers`` has for it; 0 means nowhere."""
+        try:
+            index = self._learn(network, words)
+        except TableFullError:
+            half = len(words) // 2
+            self._fill_distinct(network, words.part(0, half), numbers[:half], values)
+            self._fill_distinct(network, words.part(half, len(words)), numbers[half:], values)
+            return
+        numbers = numbers[:, : index.shape[1]]
+        wanted = numbers != 0
+        if wanted.any():
+            values[numbers[wanted]] = network.table.gather(index[wanted][np.newaxis], ReplyScratch())[0]
+
+
+def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
+    """Tells the prefixes of ``words`` apart, before anything is computed.
+
+    Raises:
+        AnswerTooLargeError: They are more than the job may have.
+    """
+    rows = prefix_rows(words, max_rows=job.max_distinct)
+    if rows is None:
+        raise AnswerTooLargeError(
+            f"the reply would have more than {job.max_distinct} distinct states of "
+            f"{job.network.hidden_size} float32 values and an index of {4 * job.position_count} bytes; this "
+            f"server sends up to {job.max_reply_bytes} bytes in one reply; send fewer words at a time"
+        )
+    return rows
+
+
+def _numbers_at_firsts(job: Job, numbering: Numbering) -> Int32[np.ndarray, "batch seq"]:
+    """Keeps each number where it appears first and 0 elsewhere, along the axes in which the network runs."""
+    numbers = np.zeros_like(numbering.index)
+    numbers.ravel()[numbering.firsts] = np.arange(1, len(numbering.firsts) + 1)
+    return numbers.T if job.layout is Layout.SEQ_FIRST else numbers
 
 
 def _use_one_thread() -> None:

@@ -36,7 +36,7 @@ def _index_of(
 ) -> Int32[np.ndarray, "batch seq"] | None:
     """Gives the rows of the words' letters, 0 past a word's end; None if a word is missing."""
     try:
-        rows = [rows_by_word[word] for word in words]
+        rows = list(map(rows_by_word.__getitem__, words))
     except KeyError:
         return None
     sizes = set(map(len, rows))
@@ -54,12 +54,16 @@ class Network:
         weights: Its weights.
         stepper: Runs the steps of its width.
         device: Where the states live.
+
+    Attributes:
+        counted_nbytes: What the budget counts for it; the cache's to set.
     """
 
     def __init__(
         self, spec: NetworkSpec, *, weights: Weights, stepper: Stepper, device: torch.device
     ) -> None:
         self.base_nbytes = base_nbytes(spec)  # kept, as are row_nbytes: every request asks
+        self.counted_nbytes = 0
         self._weights = weights
         self._stepper = stepper
         self._tree = PrefixTree(spec.input_size)

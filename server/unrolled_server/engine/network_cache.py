@@ -30,7 +30,6 @@ class NetworkCache:
         self._proof = proof
         self._device = device
         self._networks: OrderedDict[NetworkSpec, Network] = OrderedDict()
-        self._sizes: dict[NetworkSpec, int] = {}
         self.held_bytes = 0
 
     def __len__(self) -> int:
@@ -50,7 +49,7 @@ class NetworkCache:
             network = self._networks[spec] = Network(
                 spec, weights=weights, stepper=stepper, device=self._device
             )
-            self.measure(spec)
+            self.measure(network)
         else:
             self._networks.move_to_end(spec)
         return network
@@ -59,26 +58,27 @@ class NetworkCache:
         """Gives the rows that a network may have when it is alone in memory."""
         return max(0, self._budget_bytes - network.base_nbytes) // network.row_nbytes
 
-    def room_maker(self, spec: NetworkSpec) -> Callable[[int], None]:
+    def room_maker(self, network: Network) -> Callable[[int], None]:
         """Gives a function that frees bytes for this network by dropping others."""
-        return lambda nbytes: self._make_room(nbytes, keep=spec)
+        return lambda nbytes: self._make_room(nbytes, keep=network)
 
-    def measure(self, spec: NetworkSpec) -> None:
+    def measure(self, network: Network) -> None:
         """Takes note of a network's present size, and drops others while the budget is exceeded."""
-        size = self._networks[spec].nbytes
-        self.held_bytes += size - self._sizes.get(spec, 0)
-        self._sizes[spec] = size
-        self._make_room(0, keep=spec)
+        size = network.nbytes
+        self.held_bytes += size - network.counted_nbytes
+        network.counted_nbytes = size
+        self._make_room(0, keep=network)
 
     def forget(self, spec: NetworkSpec) -> None:
         """Drops a network."""
-        if self._networks.pop(spec, None) is not None:
-            self.held_bytes -= self._sizes.pop(spec)
+        network = self._networks.pop(spec, None)
+        if network is not None:
+            self.held_bytes -= network.counted_nbytes
 
-    def _make_room(self, nbytes: int, *, keep: NetworkSpec | None) -> None:
+    def _make_room(self, nbytes: int, *, keep: Network | None) -> None:
         """Drops networks, least recently used first, until ``nbytes`` more fit or only ``keep`` is left."""
         while self.held_bytes + nbytes > self._budget_bytes:
-            oldest = next((spec for spec in self._networks if spec != keep), None)
+            oldest = next((spec for spec, network in self._networks.items() if network is not keep), None)
             if oldest is None:
                 return
             self.forget(oldest)

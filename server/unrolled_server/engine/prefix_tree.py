@@ -89,29 +89,29 @@ class PrefixTree:
     def _resolve_by_loop(self, words: EncodedWords, letter_count: int, max_rows: int | None) -> Resolution:
         """The short way for a few letters: one loop, and no numpy call before the index."""
         self._children.reserve(self.row_count + letter_count, max_rows)
-        get, put, symbol_count = self._children.get, self._children.put, self._symbol_count
+        row_by_key, symbol_count = self._children.row_by_key, self._symbol_count
         rows, new_row, columns, steps = [0] * len(words), self.row_count, [], []
         for codes in zip_longest(*words.code_lists(), fillvalue=_NO_SYMBOL):
             first_row, parents, symbols, column = new_row, [], [], []
-            for parent, symbol in zip(rows, codes, strict=True):
+            for parent, symbol in zip(rows, codes):  # noqa: B905 - saying strict costs as much as a letter
                 if symbol == _NO_SYMBOL:
                     column.append(0)
                     continue
                 key = parent * symbol_count + symbol
-                row = get(key)
+                row = row_by_key[key]
                 if not row:
-                    row = new_row
+                    row_by_key[key] = row = new_row
                     new_row += 1
-                    put(key, row)
                     parents.append(parent)
                     symbols.append(symbol)
                 column.append(row)
             rows = column
-            columns.append(column)
+            columns += column
             if parents:
                 steps.append(Step(first_row, parents, symbols))
         self.row_count = new_row
-        return Resolution(np.array(columns, np.int32).T, steps)  # (seq, batch) -> (batch, seq)
+        index = np.array(columns, np.int32).reshape(-1, len(words)).T  # (seq * batch,) -> (batch, seq)
+        return Resolution(index, steps)
 
     def _resolve_by_position(self, words: EncodedWords, max_rows: int | None) -> Resolution:
         """The way for many letters: all words at once, position by position, longest words first."""

@@ -1,7 +1,7 @@
 """The proof that a row's bits don't depend on its batch.
 
 A file of its own because the bits promise rests on what a matrix library happens to do on this machine, and
-that is measured here, not assumed. It runs the very function that steps run (`cells.advance`), over the row
+that is measured here, not assumed. It runs the very function that steps run (`cells.kernels`), over the row
 counts where libraries change kernels, with every row at other positions and beside other neighbours.
 """
 
@@ -12,7 +12,15 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from unrolled_server.engine.cells import RowRule, Stepper, advance, row_multiple
+from unrolled_server.engine.cells import (
+    Advance,
+    RowRule,
+    Scratch,
+    Stepper,
+    kernels,
+    row_multiple,
+)
+from unrolled_server.engine.weights import Weights
 
 START_WIDTHS = (16, 32, 64, 256)
 _FLOORS = (4, 8, 16, 32)
@@ -47,28 +55,37 @@ class Proof:
 
 
 def find_rule(width: int, device: torch.device) -> RowRule:
-    """Gives the smallest floor above which every row count gives the same bits, else fixed tiles.
+    """Gives the fastest kernel with the smallest floor above which every row count gives the same bits.
+
+    Where no kernel has one, torch's runs in fixed tiles.
 
     Raises:
         ProofError: Not even fixed tiles do.
     """
+    rules = (_floor_rule(width, device, advance) for advance in kernels(width, device))
+    return next(filter(None, rules), None) or _tile_rule(width, device)
+
+
+def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
+    """Gives a kernel's smallest floor, if there is one."""
     multiple = row_multiple(width)
     max_rows, counts = (256, _COUNTS) if width < _WIDE else (64, _WIDE_COUNTS)
-    sample = _Sample(width, max_rows, device)
+    sample = _Sample(width, max_rows, device, advance)
     failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
     floor = next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
-    if floor is not None:
-        return RowRule(floor=floor, multiple=multiple, max_rows=max_rows)
-    return _tile_rule(width, device)
+    if floor is None:
+        return None
+    return RowRule(advance=advance, floor=floor, multiple=multiple, max_rows=max_rows)
 
 
 def _tile_rule(width: int, device: torch.device) -> RowRule:
     """Gives the rule of one product size, once rows are shown to have the same bits at every place in it."""
-    if not _Sample(width, _TILE_ROWS, device).holds_rolled():
+    advance = kernels(width, device)[-1]
+    if not _Sample(width, _TILE_ROWS, device, advance).holds_rolled():
         raise ProofError(
             f"products of {_TILE_ROWS} rows, {width} wide, give a row other bits at other places"
         )
-    return RowRule(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
+    return RowRule(advance=advance, floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
 
 
 def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
@@ -79,16 +96,18 @@ def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
 class _Sample:
     """Random states and weights like those of a network, and the step's result over all of them at once."""
 
-    def __init__(self, width: int, row_count: int, device: torch.device) -> None:
+    def __init__(self, width: int, row_count: int, device: torch.device, advance: Advance) -> None:
         generator = torch.Generator().manual_seed(width)
         bound = 1.0 / math.sqrt(width)
         draws = ((row_count, width, 1.0), (row_count, width, 1.0), (width, width, bound))
-        self._states, self._sums, self._recurrent = (
+        self._states, self._sums, recurrent = (
             torch.empty(rows, columns).uniform_(-limit, limit, generator=generator).to(device)
             for rows, columns, limit in draws
         )
         self._row_count = row_count
-        self._scratch = torch.zeros_like(self._states), torch.zeros_like(self._sums)
+        self._advance = advance
+        self._weights = Weights.of(input_table=self._sums, recurrent=recurrent)
+        self._scratch = Scratch(width=width, max_rows=row_count, device=device)
         self._whole = self._run(torch.arange(row_count, device=device)).clone()
 
     def holds_at(self, count: int) -> bool:
@@ -111,8 +130,8 @@ class _Sample:
 
     def _run(self, rows: Tensor) -> Float32[Tensor, "rows width"]:
         """Gives the step's result for these rows, computed at the start of a scratch, as steps are."""
-        states, sums = (memory[: len(rows)] for memory in self._scratch)
-        torch.index_select(self._states, 0, rows, out=states)
-        torch.index_select(self._sums, 0, rows, out=sums)
-        advance(states, sums, self._recurrent)
-        return sums
+        block = self._scratch.block(len(rows), padded=len(rows), hidden_size=self._states.shape[1])
+        torch.index_select(self._states, 0, rows, out=block.states)
+        torch.index_select(self._sums, 0, rows, out=block.sums)
+        self._advance(block, self._weights)
+        return block.sums

@@ -21,7 +21,12 @@ _MAX_FRESH_REPLY_BYTES = 64 * 1024
 
 
 class StateTable:
-    """The states of one network. Row 0 is zero: the start, and the padding. Not thread-safe."""
+    """The states of one network. Row 0 is zero: the start, and the padding. Not thread-safe.
+
+    Attributes:
+        capacity: Rows that fit.
+        nbytes: Memory taken.
+    """
 
     def __init__(self, hidden_size: int, device: torch.device) -> None:
         self.hidden_size = hidden_size
@@ -32,16 +37,6 @@ class StateTable:
     def clear(self) -> None:
         """Gives the memory back."""
         self._allocate(0)
-
-    @property
-    def capacity(self) -> int:
-        """Rows that fit."""
-        return len(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory taken."""
-        return 4 * self.hidden_size * len(self.rows)
 
     def new_capacity(self, needed: int, max_rows: int | None) -> int:
         """Gives the capacity that holds ``needed`` rows: the present one where it does.
@@ -61,7 +56,12 @@ class StateTable:
         self.rows[:1] = 0
 
     def _allocate(self, capacity: int) -> None:
-        """Takes memory without touching it."""
+        """Takes memory without touching it.
+
+        Its size is kept, because every request asks for it, and a tensor takes long to tell.
+        """
+        self.capacity = capacity
+        self.nbytes = 4 * self.hidden_size * capacity
         shape = (capacity, self.hidden_size)
         self.rows_on_cpu: Float32[np.ndarray, "_ hidden"] = zeros(*(shape if self.is_on_cpu else (0, 0)))
         self.rows: Float32[Tensor, "rows hidden"] = (

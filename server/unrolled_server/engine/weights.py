@@ -28,11 +28,25 @@ class Weights:
         input_table: Row s is what symbol s adds: W_ih[:, s] + b_ih + b_hh. The input product is this look-up.
         recurrent: W_hh transposed.
         input_rows_on_cpu: The memory of ``input_table`` as an array; without rows on other devices.
+        recurrent_on_cpu: Likewise of ``recurrent``.
     """
 
     input_table: Float32[Tensor, "symbols width"]
     recurrent: Float32[Tensor, "width width"]
     input_rows_on_cpu: Float32[np.ndarray, "_ width"]
+    recurrent_on_cpu: Float32[np.ndarray, "_ width"]
+
+    @staticmethod
+    def of(
+        *, input_table: Float32[Tensor, "symbols width"], recurrent: Float32[Tensor, "width width"]
+    ) -> "Weights":
+        """Gives the weights in these tensors, on their device."""
+        return Weights(
+            input_table=input_table,
+            recurrent=recurrent,
+            input_rows_on_cpu=array_on_cpu(input_table),
+            recurrent_on_cpu=array_on_cpu(recurrent),
+        )
 
     @property
     def nbytes(self) -> int:
@@ -77,8 +91,4 @@ def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
     torch.add(weight_ih.T, bias_ih + bias_hh, out=input_table[:, :hidden])
     recurrent = torch.from_numpy(zeros(width, width))
     recurrent[:hidden, :hidden] = weight_hh.T
-    return Weights(
-        input_table=input_table.to(device),
-        recurrent=recurrent.to(device),
-        input_rows_on_cpu=array_on_cpu(input_table.to(device)),
-    )
+    return Weights.of(input_table=input_table.to(device), recurrent=recurrent.to(device))

@@ -2,7 +2,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_server.engine.cells import ACTIVATION_BLOCK, RowRule, Stepper, row_multiple
+from unrolled_server.engine.cells import (
+    ACTIVATION_BLOCK,
+    Advance,
+    RowRule,
+    Stepper,
+    advance_by_torch,
+    kernels,
+    row_multiple,
+)
 from unrolled_server.engine.prefix_tree import Step
 from unrolled_server.engine.spec import NetworkSpec
 from unrolled_server.engine.states import StateTable
@@ -14,16 +22,17 @@ CPU = torch.device("cpu")
 @given(st.integers(1, 256), st.integers(1, 300))
 def test_an_activation_runs_over_whole_blocks(row_count: int, hidden_size: int) -> None:
     width = padded_width(hidden_size)
-    rule = RowRule(floor=4, multiple=row_multiple(width), max_rows=256)
+    rule = RowRule(advance=advance_by_torch, floor=4, multiple=row_multiple(width), max_rows=256)
     assert rule.padded(row_count) * width % ACTIVATION_BLOCK == 0
     assert row_count <= rule.padded(row_count)
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("advance", kernels(16, CPU))
 @pytest.mark.parametrize("hidden_size", [2, 16, 20])
 @pytest.mark.parametrize("row_count", [1, 3, 8, 21])
 def test_a_step_computes_tanh_of_input_row_and_recurrent_product(
-    row_count: int, hidden_size: int, on_cpu: bool
+    row_count: int, hidden_size: int, advance: Advance, on_cpu: bool
 ) -> None:
     spec = NetworkSpec(input_size=6, hidden_size=hidden_size, seed=3)
     weights, table = draw_weights(spec, CPU), StateTable(hidden_size, CPU)
@@ -34,16 +43,22 @@ def test_a_step_computes_tanh_of_input_row_and_recurrent_product(
     parents = [(7 * row) % 32 for row in range(row_count)]
     symbols = [row % 6 for row in range(row_count)]
     width = padded_width(hidden_size)
-    rule = RowRule(floor=8, multiple=row_multiple(width), max_rows=8)
+    rule = RowRule(advance=advance, floor=8, multiple=row_multiple(width), max_rows=8)
     Stepper(width=width, rule=rule, device=CPU).run([Step(40, parents, symbols)], weights, table)
     product = table.rows[parents] @ weights.recurrent[:hidden_size, :hidden_size]
     expected = torch.tanh(weights.input_table[symbols, :hidden_size] + product)
     torch.testing.assert_close(table.rows[40 : 40 + row_count], expected, rtol=0, atol=1e-6)
 
 
-def test_networks_that_share_a_stepper_leave_nothing_behind() -> None:
+@pytest.mark.parametrize("width", [16, 64])
+def test_other_devices_have_torchs_kernel_only(width: int) -> None:
+    assert kernels(width, torch.device("meta")) == (advance_by_torch,)
+
+
+@pytest.mark.parametrize("advance", kernels(16, CPU))
+def test_networks_that_share_a_stepper_leave_nothing_behind(advance: Advance) -> None:
     """A wide network first must not change a narrow one's bits through the shared scratch."""
-    rule = RowRule(floor=4, multiple=4, max_rows=64)
+    rule = RowRule(advance=advance, floor=4, multiple=4, max_rows=64)
     results = []
     for hidden_sizes in ([9], [16, 9]):
         stepper = Stepper(width=16, rule=rule, device=CPU)

@@ -18,7 +18,7 @@ def add_all(children: Children, key_lists: list[list[int]]) -> list[dict[int, in
     for keys in key_lists:
         rows, new_keys = children.find_or_add(np.array(keys, np.int64), next_row)
         found.append(dict(zip(keys, rows.tolist(), strict=True)))
-        assert [children.get(key) for key in new_keys.tolist()] == [
+        assert [children.row_by_key[key] for key in new_keys.tolist()] == [
             *range(next_row, next_row + len(new_keys))
         ]
         next_row += len(new_keys)
@@ -37,10 +37,18 @@ def test_both_kinds_give_every_distinct_key_one_row_for_good(key_lists: list[lis
 def test_single_keys_and_arrays_of_keys_see_the_same_rows() -> None:
     for children in (DenseChildren(2), SparseChildren()):
         children.reserve(10, None)
-        children.put(7, 3)
+        children.row_by_key[7] = 3
         rows, new_keys = children.find_or_add(np.array([7, 8, 8]), 4)
         assert (rows.tolist(), new_keys.tolist()) == ([3, 4, 4], [8])
-        assert not children.get(9)
+        assert not children.row_by_key[9]
+
+
+def test_asking_for_a_child_that_does_not_exist_takes_no_memory() -> None:
+    for children in (DenseChildren(2), SparseChildren()):
+        children.reserve(10, None)
+        before = children.nbytes
+        assert children.row_by_key[9] == 0
+        assert children.nbytes == before
 
 
 def test_long_alphabets_keep_only_the_children_that_exist() -> None:

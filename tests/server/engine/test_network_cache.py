@@ -44,10 +44,19 @@ def test_held_bytes_are_those_of_the_networks_in_memory(cache: NetworkCache) -> 
         assert cache.held_bytes == len(cache) * SIZE <= 3 * SIZE
 
 
+def test_a_forgotten_network_gives_back_what_was_counted_for_it(cache: NetworkCache) -> None:
+    network = cache.use(spec(0))
+    network.table.grow(64)
+    cache.measure(network)
+    assert cache.held_bytes == network.nbytes > SIZE
+    cache.forget(spec(0))
+    assert cache.held_bytes == 0
+
+
 def test_making_room_spares_the_network_it_is_for(cache: NetworkCache) -> None:
     for seed in (0, 1, 2):
         cache.use(spec(seed))
-    cache.room_maker(spec(0))(2 * SIZE)
+    cache.room_maker(cache.use(spec(0)))(2 * SIZE)
     assert cache.peek(spec(0)) is not None
     assert len(cache) == 1
 

@@ -1,0 +1,82 @@
+"""From a request's bytes to its reply's bytes: the way that unary calls and streams share.
+
+A file of its own so that both keep one rule. It waits for nothing: work that is not answered at once comes as
+a future.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import join_reply
+
+from unrolled_server.admission import Admission, Ticket
+from unrolled_server.batcher import Batcher, Computed
+from unrolled_server.config import Limits
+from unrolled_server.errors import ComputeError, RequestError
+from unrolled_server.validation import AcceptedRequest, accept
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Accepts, admits and starts requests. Used from one event loop."""
+
+    batcher: Batcher
+    limits: Limits
+    admission: Admission
+    fingerprint: str
+
+    def accept(self, data: bytes) -> AcceptedRequest:
+        """The request in `data`, judged.
+
+        Raises:
+            InvalidRequestError: As `validation.accept`.
+            UnsupportedError: As `validation.accept`.
+        """
+        return accept(data, self.limits)
+
+    def admit(self, accepted: AcceptedRequest) -> Ticket:
+        """Room for the request and its reply; the caller releases it.
+
+        Raises:
+            OverloadedError: There is none.
+        """
+        return self.admission.admit(
+            byte_count=accepted.byte_count, multiplications=accepted.job.multiplications
+        )
+
+    def start(self, accepted: AcceptedRequest) -> bytes | asyncio.Future[bytes]:
+        """The reply's bytes, at once where the work is small and known.
+
+        Cancelling the future drops the request if it still waits; the future fails with ComputeError only.
+
+        Raises:
+            ComputeError: The engine failed on this request; no other request is touched.
+        """
+        encode = partial(encode_reply, request_id=accepted.id, fingerprint=self.fingerprint)
+        return self.batcher.start(accepted.job, encode)
+
+
+def encode_reply(computed: Computed, *, request_id: str, fingerprint: str) -> bytes:
+    """A ForwardReply's bytes: the small fields by protobuf, the arrays appended as memory."""
+    answer = computed.answer
+    rest = pb.ForwardReply(
+        shape=answer.shape,
+        lengths=answer.lengths.tolist(),
+        id=request_id,
+        timing=pb.Timing(queue_s=computed.queue_s, compute_s=computed.compute_s),
+        fingerprint=fingerprint,
+    )
+    return join_reply(rest, values=answer.values, index=answer.index)
+
+
+def as_refusal(error: BaseException) -> RequestError:
+    """What the caller is told of `error`: ours as it is, any other without its traceback."""
+    if isinstance(error, RequestError):
+        return error
+    LOG.error("a request failed", exc_info=error)
+    return ComputeError("the server failed on this request; its log says why")

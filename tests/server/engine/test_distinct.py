@@ -1,0 +1,110 @@
+"""The distinct form is the dense one, said shorter; its numbers depend on the request alone."""
+
+import doctest
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unrolled_server.engine import (
+    Alphabet,
+    AnswerTooLargeError,
+    Engine,
+    Job,
+    Layout,
+    NetworkSpec,
+    ReplyForm,
+    distinct,
+)
+
+lists_of_words = st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=20)
+words_of_one_length = st.integers(1, 6).flatmap(
+    lambda size: st.lists(st.text("abc", min_size=size, max_size=size), min_size=1, max_size=9)
+)
+
+
+def make_job(words, form, *, hidden_size=5, layout=Layout.BATCH_FIRST, **options) -> Job:
+    spec = NetworkSpec(input_size=3, hidden_size=hidden_size, seed=0)
+    return Job(network=spec, words=Alphabet.of("abc").encode(words), layout=layout, form=form, **options)
+
+
+def ask(engine, *job_of, **options):
+    (answer,) = engine.run([make_job(*job_of, **options)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer.values.tobytes(), answer.index, answer.shape
+
+
+def check_equal(words, layout, *, distinct_engine, hidden_size=5):
+    """Compares both forms, the dense one by an engine with room for everything."""
+    dense, _, shape = ask(
+        Engine(device="cpu"), words, ReplyForm.DENSE, layout=layout, hidden_size=hidden_size
+    )
+    values, index, same_shape = ask(
+        distinct_engine, words, ReplyForm.DISTINCT, layout=layout, hidden_size=hidden_size
+    )
+    rows = np.frombuffer(values, np.float32).reshape(-1, hidden_size)
+    assert same_shape == shape
+    assert not rows[0].any()
+    assert rows[index].tobytes() == dense
+    appeared = list(dict.fromkeys(index.ravel()[index.ravel() != 0].tolist()))
+    assert appeared == list(range(1, len(rows)))
+    return values, index.tobytes()
+
+
+@given(lists_of_words)
+@settings(max_examples=60, deadline=None)
+def test_distinct_is_dense_bit_for_bit(words):
+    check_equal(words, Layout.BATCH_FIRST, distinct_engine=Engine(device="cpu"))
+
+
+@given(words_of_one_length)
+@settings(max_examples=30, deadline=None)
+def test_distinct_is_dense_in_torchs_default_layout_too(words):
+    check_equal(words, Layout.SEQ_FIRST, distinct_engine=Engine(device="cpu"))
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_budget_that_makes_slices_changes_no_bit_of_values_and_index(layout):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abc"), 40)) for _ in range(40)]
+    roomy = check_equal(words, layout, distinct_engine=Engine(device="cpu"), hidden_size=64)
+    tiny = Engine(device="cpu", state_memory_bytes=1)
+    assert check_equal(words, layout, distinct_engine=tiny, hidden_size=64) == roomy
+
+
+@given(lists_of_words, lists_of_words)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_was_asked_before_changes_no_number(before, words):
+    engine = Engine(device="cpu")
+    ask(engine, before, ReplyForm.DENSE)
+    values, index, _ = ask(engine, words, ReplyForm.DISTINCT)
+    fresh_values, fresh_index, _ = ask(Engine(device="cpu"), words, ReplyForm.DISTINCT)
+    assert (values, index.tobytes()) == (fresh_values, fresh_index.tobytes())
+
+
+@given(lists_of_words)
+@settings(max_examples=60, deadline=None)
+def test_the_size_that_is_allowed_is_the_size_that_is_sent(words):
+    engine = Engine(device="cpu")
+    values, index, _ = ask(engine, words, ReplyForm.DISTINCT)
+    size = len(values) + index.nbytes
+    exact = make_job(words, ReplyForm.DISTINCT, max_reply_bytes=size)
+    assert exact.reply_bytes <= size
+    (allowed,) = engine.run([exact])
+    assert allowed.values.tobytes() == values
+    (refused,) = engine.run([make_job(words, ReplyForm.DISTINCT, max_reply_bytes=size - 1)])
+    assert isinstance(refused, AnswerTooLargeError)
+
+
+def test_a_reply_beyond_the_limit_is_refused_before_it_costs_anything():
+    engine = Engine(device="cpu")
+    jobs = [make_job(["abc" * 5, "cba" * 5], ReplyForm.DISTINCT, max_reply_bytes=400) for _ in range(2)]
+    assert [str(error)[:41] for error in engine.run(jobs)] == [
+        "the reply would have more than 13 distinct"[:41]
+    ] * 2
+    assert "send fewer words" in str(next(engine.run(jobs)))
+
+
+def test_the_examples_hold():
+    assert doctest.testmod(distinct).failed == 0

@@ -1,0 +1,61 @@
+"""Replies on streams have the bits of their requests computed alone, in either form."""
+
+import asyncio
+
+import grpc.aio
+import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import split_reply
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+from unrolled_server.service import SERVICE_NAME
+
+from tests.soak_bits import make_cases
+
+STREAMS = 4
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return make_cases(80, seed=3)
+
+
+def dense_bytes(data):
+    """The id of a reply and its dense values, whichever form it has."""
+    reply = split_reply(data)
+    values = reply.values
+    if len(reply.index):
+        values = values.reshape(-1, reply.rest.shape[2])[reply.index]
+    return reply.rest.id, values.tobytes()
+
+
+def request_of(case, place):
+    request = pb.ForwardRequest.FromString(case.request)
+    request.id = str(place)
+    request.reply_form = (pb.REPLY_FORM_DENSE, pb.REPLY_FORM_DISTINCT)[place % 2]
+    return request.SerializeToString()
+
+
+async def ask(address, cases):
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        call = channel.stream_stream(f"/{SERVICE_NAME}/ForwardStream")
+
+        async def one_stream(first):
+            places = list(range(first, len(cases), STREAMS)) * 3
+            replies = call(iter([request_of(cases[place], place) for place in places]))
+            return [dense_bytes(data) async for data in replies]
+
+        return [
+            reply for replies in await asyncio.gather(*map(one_stream, range(STREAMS))) for reply in replies
+        ]
+
+
+@pytest.mark.parametrize("state_memory_mb", [1, 1024])
+def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cases, state_memory_mb):
+    settings = Settings(address="127.0.0.1:0", device="cpu", state_memory_mb=state_memory_mb)
+    with running_server(settings) as server:
+        replies = asyncio.run(ask(server.address, cases))
+    assert len(replies) == 3 * len(cases)
+    assert all(values == cases[int(name)].expected for name, values in replies)
+    assert (server.admission.held_bytes, server.admission.ticket_count) == (0, 0)
