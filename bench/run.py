@@ -8,14 +8,23 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
+import bulk
+import echo
 import engine
+import merging
 import sdk
 import torch
 from rich.console import Console
 from rich.table import Table
 from workloads import workloads
 
-SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {"engine": engine.tables, "sdk": sdk.tables}
+SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
+    "engine": engine.tables,
+    "sdk": sdk.tables,
+    "bulk": bulk.tables,
+    "echo": echo.tables,
+    "merging": merging.tables,
+}
 
 
 def main() -> int:

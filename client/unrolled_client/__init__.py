@@ -10,6 +10,9 @@ This page lists the whole public surface; modules with an underscore may change 
 loads grpc, numpy and the contract, and never torch.
 """
 
+from typing import TYPE_CHECKING
+
+from unrolled_client._codec import derive_alphabet
 from unrolled_client.client import Client
 from unrolled_client.errors import (
     AuthenticationError,
@@ -27,9 +30,13 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.result import Layout, Limits, Result, ServerInfo, Timing
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, Timing
+
+if TYPE_CHECKING:
+    from unrolled_client.aio import AsyncClient
 
 __all__ = [
+    "AsyncClient",
     "AuthenticationError",
     "CallCancelledError",
     "Client",
@@ -40,6 +47,7 @@ __all__ = [
     "Layout",
     "Limits",
     "LocalServerError",
+    "Outcome",
     "OverloadedError",
     "ProtocolError",
     "Result",
@@ -50,4 +58,14 @@ __all__ = [
     "UnavailableError",
     "UnrolledError",
     "UnsupportedError",
+    "derive_alphabet",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Loads what needs asyncio when it is asked for."""
+    if name == "AsyncClient":
+        from unrolled_client.aio import AsyncClient  # noqa: PLC0415
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,20 @@
 """Channels to a server: every option of the transport, and every deadline, is decided here.
 
-It is a file of its own because the synchronous and the asynchronous client open the same channel, each with
+It is a file of its own because the synchronous and the asynchronous client open the same channels, each with
 its own half of grpc.
 """
 
 import math
-from collections.abc import Sequence
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from itertools import cycle
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -20,6 +27,8 @@ DEFAULT_TARGET = "localhost:50051"
 DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
+RootCertificates: TypeAlias = bytes | Literal["default"]
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Default(Enum):
@@ -34,9 +43,10 @@ Timeout: TypeAlias = float | Literal[_Default.DEFAULT] | None
 _MIB = 2**20
 _UNLIMITED = -1
 
-# At most five attempts, which is gRPC's own limit. They last about 1.5 s: enough for a server that restarts
-# behind its address, little enough to wait for when it is not there. Written as text, because json would be
-# a twentieth of this package's import time.
+# At most five attempts, gRPC's own limit. Without a word from the server they last about 1.5 s: enough
+# for one that restarts behind its address, little enough to wait for when it is not there. A server that says
+# when to come back (grpc-retry-pushback-ms) is asked then. Written as text, because json would be a twentieth
+# of this package's import time.
 _SERVICE_CONFIG = """{"methodConfig": [{
     "name": [
         {"service": "unrolled.v1.ForwardService", "method": "Forward"},
@@ -47,7 +57,7 @@ _SERVICE_CONFIG = """{"methodConfig": [{
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"]
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
     }
 }]}"""
 _OPTIONS: dict[str, Any] = {
@@ -55,8 +65,9 @@ _OPTIONS: dict[str, Any] = {
     "grpc.max_receive_message_length": _UNLIMITED,
     "grpc.max_send_message_length": _UNLIMITED,
     "grpc.service_config": _SERVICE_CONFIG,
-    # A request beyond this is not kept for another attempt; gRPC's default is 256 KiB.
-    "grpc.per_rpc_retry_buffer_size": 64 * _MIB,
+    # A request beyond this is not kept for another attempt; gRPC's default is 256 KiB. It is a server's usual
+    # limit with its metadata, so that what is refused as too large is not sent five times.
+    "grpc.per_rpc_retry_buffer_size": 32 * _MIB + 2**16,
     # Retries are of no use while gRPC itself waits a second before it connects again.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 5_000,
@@ -65,6 +76,86 @@ _OPTIONS: dict[str, Any] = {
     "grpc.keepalive_time_ms": 300_000,
     "grpc.keepalive_timeout_ms": 20_000,
 }
+# Where a token may travel in clear text, because nobody else listens there.
+_PRIVATE_TARGET = re.compile(
+    r"unix(-abstract)?:.*|(dns:(///)?|ipv[46]:)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Whom to call, and how: what both clients take, checked.
+
+    Attributes:
+        target: In gRPC's notation: HOST:PORT, unix:PATH, dns:///NAME.
+        options: The user's channel arguments.
+        root_certificates: PEM of those who may vouch for the server, or "default" for gRPC's own list; None
+            for no TLS.
+        private_key: PEM of the client's own key; None if the server asks for none.
+        certificate_chain: PEM of the certificate that belongs to it.
+        token: Sent with every call as "authorization: Bearer ...".
+        channels: Connections, used in turn.
+
+    Raises:
+        InvalidRequestError: They do not go together.
+    """
+
+    target: str
+    options: tuple[tuple[str, Any], ...] = ()
+    root_certificates: RootCertificates | None = None
+    private_key: bytes | None = field(default=None, repr=False)
+    certificate_chain: bytes | None = None
+    token: str | None = field(default=None, repr=False)
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise InvalidRequestError(f"channels is {self.channels}; it must be 1 or more")
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise InvalidRequestError("private_key and certificate_chain go together; give both or neither")
+        if self.root_certificates is not None:
+            return
+        if self.private_key is not None:
+            raise InvalidRequestError("private_key needs TLS; give root_certificates as well")
+        if self.token is not None and not _PRIVATE_TARGET.fullmatch(self.target):
+            raise InvalidRequestError(
+                f"a token would travel to {self.target} in clear text; give root_certificates, or use a "
+                "loopback address or a Unix socket"
+            )
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...] | None:
+        """What every call carries."""
+        return None if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """TLS; None for a channel in clear text."""
+        if self.root_certificates is None:
+            return None
+        roots = None if self.root_certificates == "default" else self.root_certificates
+        return grpc.ssl_channel_credentials(roots, self.private_key, self.certificate_chain)
+
+    def channel_options(self) -> list[tuple[str, Any]]:
+        """The arguments of a channel of this process."""
+        own: list[tuple[str, Any]] = []
+        if self.channels > 1:  # else gRPC lets all of them share one connection
+            own.append(("grpc.use_local_subchannel_pool", 1))
+        if _fork_count:
+            # Channels with the same arguments share connections, also with the parent's, whose they are.
+            own.append(("unrolled.fork", f"{os.getpid()}"))
+        return channel_options((*self.options, *own))
+
+    def method(self, methods: Sequence[_Method]) -> Callable[..., Any]:
+        """One method of several channels, as one: in turn, with the metadata of every call."""
+        method: Callable[..., Any] = methods[0]
+        if len(methods) > 1:
+            turns = cycle(methods)
+
+            def method(*args: Any, **kwargs: Any) -> Any:
+                return next(turns)(*args, **kwargs)
+
+        return method if self.metadata is None else partial(method, metadata=self.metadata)
 
 
 def channel_options(options: ChannelOptions) -> list[tuple[str, Any]]:
@@ -72,9 +163,94 @@ def channel_options(options: ChannelOptions) -> list[tuple[str, Any]]:
     return list({**_OPTIONS, **dict(options)}.items())
 
 
-def open_channel(target: str, *, options: ChannelOptions) -> grpc.Channel:
-    """A channel to `target`, in gRPC's notation (HOST:PORT, unix:PATH, dns:///NAME); connects when used."""
-    return grpc.insecure_channel(target, options=channel_options(options))
+def open_channel(endpoint: Endpoint) -> grpc.Channel:
+    """A channel, which connects when it is used."""
+    options, credentials = endpoint.channel_options(), endpoint.credentials
+    if credentials is None:
+        return grpc.insecure_channel(endpoint.target, options=options)
+    return grpc.secure_channel(endpoint.target, credentials, options=options)
+
+
+class Connection:
+    """The channels of a synchronous client: opened when first used, and anew in a forked child."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel] = []
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._is_closed = False
+        forget_in_children(self)
+
+    def unary(self, path: str) -> Callable[..., bytes]:
+        """A unary method: bytes and `timeout` in, bytes out."""
+        return self._methods.get(path) or self._opened(path, kind="unary_unary")
+
+    def stream(self, path: str) -> Callable[..., Any]:
+        """A method with streams both ways."""
+        return self._methods.get(path) or self._opened(path, kind="stream_stream")
+
+    def close(self) -> None:
+        """Ends the channels; what waits for them is cancelled."""
+        with self._lock:
+            self._is_closed = True
+            for channel in self._channels:
+                channel.close()
+
+    def forget(self) -> object:
+        """Starts anew without touching the channels, which are given back."""
+        channels = self._channels
+        self._lock = threading.Lock()  # in a forked child nobody is left to release the old one
+        self._channels, self._methods = [], {}
+        return channels
+
+    def drop_unused(self) -> None:
+        """Nothing: these channels survive a fork in the parent."""
+
+    def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the connection is closed")  # as a closed channel of gRPC's does
+            if not self._channels:
+                self._channels = [open_channel(self._endpoint) for _ in range(self._endpoint.channels)]
+            methods = [getattr(channel, kind)(path) for channel in self._channels]
+            return self._methods.setdefault(path, self._endpoint.method(methods))
+
+
+class Forgetful(Protocol):
+    """Something with channels that a forked child must not use."""
+
+    def drop_unused(self) -> None:
+        """Closes what nobody can use any more; before a fork, in the parent."""
+
+    def forget(self) -> object:
+        """Drops them unused; gives what must not be collected either."""
+
+
+_fork_count = 0
+_forgetful: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_forgotten: list[object] = []
+
+
+def forget_in_children(connection: Forgetful) -> None:
+    """Has `drop_unused` called before every fork from now on, and `forget` in the child."""
+    _forgetful.add(connection)
+
+
+def _drop_unused() -> None:
+    for connection in list(_forgetful):
+        connection.drop_unused()
+
+
+def _forget() -> None:
+    """Leaves the parent's channels alone: closing one would end the parent's connection."""
+    global _fork_count  # noqa: PLW0603 - a fact about this process
+    _fork_count += 1
+    _forgotten.extend(connection.forget() for connection in list(_forgetful))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_drop_unused, after_in_child=_forget)
 
 
 def resolve_timeout_s(timeout_s: Timeout, *, default_s: float | None) -> float | None:

@@ -4,13 +4,14 @@ What the caller got wrong in Python's terms (types, ranges of the wire's integer
 is found here, where it can be named as the caller wrote it. Everything else is for the server to judge.
 """
 
+import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
 
@@ -27,6 +28,27 @@ _LAYOUTS: dict[Layout, pb.Layout] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one call asks for, in types that the contract can carry.
+
+    Attributes:
+        words: In the order of the result.
+        lengths: The symbols of each word.
+        hidden: The width of the states.
+        seed: Any int64.
+        alphabet: The symbols in one-hot order, given or derived.
+        layout: Along which axis the network runs.
+    """
+
+    words: list[str]
+    lengths: list[int]
+    hidden: int
+    seed: int
+    alphabet: str
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedRequest:
     """A request's bytes, and what its reply must fit.
 
@@ -36,6 +58,7 @@ class EncodedRequest:
         hidden: The width of its states.
         alphabet: The symbols it names.
         layout: The layout it asks for.
+        is_distinct: Whether the reply is to send each distinct state once.
     """
 
     data: bytes
@@ -43,6 +66,37 @@ class EncodedRequest:
     hidden: int
     alphabet: str
     layout: Layout
+    is_distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """The states of a reply that fits its request, still in the message's memory.
+
+    Attributes:
+        rows: float32 (rows, hidden). Dense form: (batch * seq, hidden).
+        index: int32 (batch, seq), the row at each position; None in the dense form.
+        shape: (batch, seq, hidden).
+    """
+
+    rows: NDArray[np.float32]
+    index: NDArray[np.int32] | None
+    shape: tuple[int, int, int]
+
+    def array(self) -> NDArray[np.float32]:
+        """The dense array, (batch, seq, hidden), in memory of its own: the one copy."""
+        outputs = np.empty(self.shape, np.float32)
+        if self.index is None:
+            np.copyto(outputs, self.rows.reshape(self.shape))
+        else:
+            self.rows.take(self.index, axis=0, out=outputs, mode="clip")  # "raise" would gather twice
+        return outputs
+
+    def of(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The dense array of some of the words, by their indices: (words, seq, hidden), a copy."""
+        if self.index is None:
+            return self.rows.reshape(self.shape).take(words, axis=0, mode="clip")
+        return self.rows.take(self.index.take(words, axis=0, mode="clip"), axis=0, mode="clip")
 
 
 def derive_alphabet(words: Iterable[str]) -> str:
@@ -54,35 +108,94 @@ def derive_alphabet(words: Iterable[str]) -> str:
     return "".join(dict.fromkeys("".join(words)))
 
 
+def check_request(
+    words: Iterable[str], *, hidden_size: int, seed: int, alphabet: str | None, layout: Layout
+) -> Request:
+    """The arguments of one call; the alphabet is derived if None or empty.
+
+    Raises:
+        TypeError: An argument has the wrong type, such as one str for `words`.
+        InvalidRequestError: A number or a layout that the contract cannot carry.
+    """
+    words = _listed(words)
+    _check_alphabet(alphabet)
+    if layout not in _LAYOUTS:
+        raise _invalid("layout", f"layout is {layout!r}; it must be one of {', '.join(_LAYOUTS)}")
+    return Request(
+        words=words,
+        lengths=list(map(len, words)),
+        hidden=_integer("hidden_size", hidden_size, bits=32),
+        seed=_integer("seed", seed, bits=64),
+        alphabet=alphabet or derive_alphabet(words),
+        layout=layout,
+    )
+
+
+def encode(request: Request, *, is_distinct: bool = False, request_id: str = "") -> EncodedRequest:
+    """The bytes of a request; the alphabet is always sent.
+
+    Raises:
+        InvalidRequestError: A text that the contract cannot carry.
+    """
+    message = pb.ForwardRequest(
+        hidden_size=request.hidden, seed=request.seed, layout=_LAYOUTS[request.layout], id=request_id
+    )
+    if is_distinct:
+        message.reply_form = pb.REPLY_FORM_DISTINCT
+    try:
+        message.words.extend(request.words)
+        message.alphabet = request.alphabet
+    except UnicodeEncodeError:
+        refuse_surrogates(request.words, request.alphabet)
+    return EncodedRequest(
+        data=message.SerializeToString(),
+        lengths=request.lengths,
+        hidden=request.hidden,
+        alphabet=request.alphabet,
+        layout=request.layout,
+        is_distinct=is_distinct,
+    )
+
+
 def encode_request(
     words: Iterable[str], *, hidden_size: int, seed: int, alphabet: str | None, layout: Layout
 ) -> EncodedRequest:
-    """The request for one call; the alphabet is derived if None or empty, and always sent.
+    """The request for one call, with a dense reply.
 
     Raises:
         TypeError: An argument has the wrong type, such as one str for `words`.
         InvalidRequestError: A number, a layout or a text that the contract cannot carry.
     """
-    words = _listed(words)
-    _check_alphabet(alphabet)
-    symbols = alphabet or derive_alphabet(words)
-    request = pb.ForwardRequest(
-        hidden_size=_integer("hidden_size", hidden_size, bits=32),
-        seed=_integer("seed", seed, bits=64),
-        layout=_layout(layout),
-    )
+    return encode(check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout))
+
+
+def refuse_surrogates(words: list[str], alphabet: str) -> None:
+    """Names the first text with a lone surrogate, which UTF-8 and so the wire cannot carry.
+
+    Raises:
+        InvalidRequestError: There is one.
+    """
     try:
-        request.words.extend(words)
-        request.alphabet = symbols
+        "".join([*words, alphabet]).encode()
     except UnicodeEncodeError:
-        _refuse_surrogates(words, symbols)
-    return EncodedRequest(
-        data=request.SerializeToString(),
-        lengths=list(map(len, words)),
-        hidden=request.hidden_size,
-        alphabet=symbols,
-        layout=layout,
-    )
+        names = [*(f"words[{index}]" for index in range(len(words))), "alphabet"]
+        texts = [*words, alphabet]
+        at = next(i for i, text in enumerate(texts) if any("\ud800" <= symbol <= "\udfff" for symbol in text))
+        raise _invalid(
+            names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
+        ) from None
+
+
+def split(data: bytes) -> SplitReply:
+    """The parts of a ForwardReply.
+
+    Raises:
+        ProtocolError: The bytes are no reply.
+    """
+    try:
+        return split_reply(data)
+    except DecodeError as error:
+        raise ProtocolError(f"the {len(data)} bytes received are not a ForwardReply: {error}") from None
 
 
 def decode_reply(data: bytes, request: EncodedRequest) -> Result:
@@ -91,20 +204,64 @@ def decode_reply(data: bytes, request: EncodedRequest) -> Result:
     Raises:
         ProtocolError: The bytes are no reply, or no answer to `request`.
     """
-    try:
-        reply = split_reply(data)
-    except DecodeError as error:
-        raise ProtocolError(f"the {len(data)} bytes received are not a ForwardReply: {error}") from None
-    shape = _checked_shape(reply, request)
+    return decode_split(split(data), request)
+
+
+def decode_split(reply: SplitReply, request: EncodedRequest) -> Result:
+    """The result in a reply.
+
+    Raises:
+        ProtocolError: It is no answer to `request`.
+    """
     timing = reply.rest.timing
     return Result(
-        outputs=reply.values.reshape(shape).astype(np.float32),  # the one copy: values view the message
+        outputs=states_in(reply, request).array(),
         lengths=np.array(request.lengths, np.int64),
         alphabet=request.alphabet,
         layout=request.layout,
         timing=Timing(queue_s=timing.queue_s, compute_s=timing.compute_s),
         fingerprint=reply.rest.fingerprint,
     )
+
+
+def states_in(reply: SplitReply, request: EncodedRequest) -> States:
+    """The states of a reply, if all that it says agrees with itself and with the request.
+
+    Raises:
+        ProtocolError: It does not.
+    """
+    lengths = request.lengths
+    shape = batch, seq, hidden = len(lengths), max(lengths, default=0), request.hidden
+    fits = (
+        tuple(reply.rest.shape) == shape
+        and list(reply.rest.lengths) == lengths
+        and hidden > 0
+        and 0 not in lengths  # an empty word has no last state
+        and (_has_distinct(reply, shape) if request.is_distinct else _has_dense(reply, shape))
+    )
+    if not fits:
+        raise ProtocolError(
+            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)}, "
+            f"{reply.values.size} values and an index of {reply.index.size} where shape {shape} was "
+            "expected; does the server speak this contract?"
+        )
+    return States(
+        rows=reply.values.reshape(-1, hidden),
+        index=reply.index.reshape(batch, seq) if request.is_distinct else None,
+        shape=shape,
+    )
+
+
+def _has_dense(reply: SplitReply, shape: tuple[int, int, int]) -> bool:
+    return reply.values.size == math.prod(shape) and not reply.index.size
+
+
+def _has_distinct(reply: SplitReply, shape: tuple[int, int, int]) -> bool:
+    """Whether every position has a row."""
+    batch, seq, hidden = shape
+    row_count, rest = divmod(reply.values.size, hidden)
+    index = reply.index
+    return not rest and index.size == batch * seq and bool(0 <= index.min() <= index.max() < row_count)
 
 
 def decode_server_info(data: bytes) -> ServerInfo:
@@ -156,41 +313,6 @@ def _integer(name: str, value: int, *, bits: int) -> int:
     if not -bound <= number < bound:
         raise _invalid(name, f"{name} is {number}; it must be from {-bound} to {bound - 1}")
     return number
-
-
-def _layout(layout: Layout) -> pb.Layout:
-    if layout not in _LAYOUTS:
-        raise _invalid("layout", f"layout is {layout!r}; it must be one of {', '.join(_LAYOUTS)}")
-    return _LAYOUTS[layout]
-
-
-def _refuse_surrogates(words: list[str], alphabet: str) -> NoReturn:
-    """Names the text with a lone surrogate, which UTF-8 and so the wire cannot carry."""
-    names = [*(f"words[{index}]" for index in range(len(words))), "alphabet"]
-    texts = [*words, alphabet]
-    at = next(i for i, text in enumerate(texts) if any("\ud800" <= symbol <= "\udfff" for symbol in text))
-    raise _invalid(
-        names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
-    )
-
-
-def _checked_shape(reply: SplitReply, request: EncodedRequest) -> tuple[int, int, int]:
-    """The array's shape, if all that the reply says agrees with itself and with the request."""
-    lengths = request.lengths
-    batch, seq, hidden = expected = (len(lengths), max(lengths, default=0), request.hidden)
-    fits = (
-        tuple(reply.rest.shape) == expected
-        and list(reply.rest.lengths) == lengths
-        and reply.values.size == batch * seq * hidden
-        and not reply.index.size  # the distinct form, which was not asked for
-        and 0 not in lengths  # an empty word has no last state
-    )
-    if not fits:
-        raise ProtocolError(
-            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)} and "
-            f"{reply.values.size} values where {expected} was expected; does the server speak this contract?"
-        )
-    return expected
 
 
 def _invalid(field: str, description: str) -> InvalidRequestError:

@@ -1,8 +1,10 @@
 """The synchronous client: build, call, decode."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import grpc
 
@@ -13,30 +15,36 @@ from unrolled_client._channel import (
     FORWARD,
     GET_SERVER_INFO,
     ChannelOptions,
+    Connection,
+    Endpoint,
+    RootCertificates,
     Timeout,
-    open_channel,
     resolve_timeout_s,
 )
 from unrolled_client._codec import (
     SERVER_INFO_REQUEST,
+    Request,
+    check_request,
     decode_reply,
     decode_server_info,
-    encode_request,
 )
-from unrolled_client.errors import ClosedError, error_from_call
-from unrolled_client.result import Layout, Result, ServerInfo
+from unrolled_client._exchange import DEFAULT_MAX_IN_FLIGHT, Exchange
+from unrolled_client._progress import with_progress
+from unrolled_client._stream import FORWARD_STREAM, drive
+from unrolled_client.bulk import Assembly, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.errors import ClosedError, InvalidRequestError, UnrolledError, error_from_call
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
 
 if TYPE_CHECKING:
     from unrolled_client.local import LocalServer
-
-_Method: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 class Client:
     """Calls an Unrolled server. One client serves any number of threads.
 
-    It connects when it is first used, and again after a lost connection; calls that find no server are tried
-    for about 1.5 s before they fail.
+    It connects when it is first used, and again after a lost connection or in a forked child; calls that find
+    no server are tried for about 1.5 s before they fail, and those that an overloaded server puts off are
+    made again when it says, five times at most.
 
     Every method that calls the server raises:
         InvalidRequestError, UnsupportedError, AuthenticationError: The request will not be answered.
@@ -45,12 +53,17 @@ class Client:
         ClosedError: The client was closed, before the call or during it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything by name
         self,
         target: str = DEFAULT_TARGET,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         options: ChannelOptions = (),
+        root_certificates: RootCertificates | None = None,
+        private_key: bytes | None = None,
+        certificate_chain: bytes | None = None,
+        token: str | None = None,
+        channels: int = 1,
     ) -> None:
         """Takes an address; nothing is sent yet.
 
@@ -58,15 +71,32 @@ class Client:
             target: HOST:PORT, unix:PATH or another name that gRPC resolves.
             timeout_s: Seconds that a call may take if it does not say itself; None for no end.
             options: gRPC channel arguments; they override this package's own.
+            root_certificates: Turns TLS on: PEM of the authorities that may vouch for the server, or
+                "default" for the list that gRPC ships.
+            private_key: PEM of this client's key, for servers that ask for one; with `certificate_chain`.
+            certificate_chain: PEM of the certificate that belongs to `private_key`.
+            token: Sent with every call as `authorization: Bearer ...`. Without TLS it is refused, except
+                to loopback addresses and Unix sockets.
+            channels: Connections to use in turn. More than one helps where each ends at one of several
+                workers.
 
         Raises:
-            InvalidRequestError: `timeout_s` is not above 0.
+            InvalidRequestError: `timeout_s` is not above 0, or the others do not go together.
         """
         self._target = target
         self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
-        self._channel = open_channel(target, options=options)
-        self._forward: _Method = self._channel.unary_unary(FORWARD)
-        self._get_server_info: _Method = self._channel.unary_unary(GET_SERVER_INFO)
+        self._connection = Connection(
+            Endpoint(
+                target=target,
+                options=tuple(options),
+                root_certificates=root_certificates,
+                private_key=private_key,
+                certificate_chain=certificate_chain,
+                token=token,
+                channels=channels,
+            )
+        )
+        self._limits: Limits | None = None
         self._is_closed = False
         self._local_server: LocalServer | None = None
 
@@ -128,8 +158,68 @@ class Client:
             TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
             UnrolledError: See the class.
         """
-        request = encode_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
-        return decode_reply(self._call(self._forward, request.data, timeout_s=timeout_s), request)
+        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(timeout_s)):
+            return self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
+        encoded = encode_whole(request)
+        return decode_reply(self._call(FORWARD, encoded.data, timeout_s=timeout_s), encoded)
+
+    def map(  # noqa: PLR0913 - the request's fields by name
+        self,
+        batches: Iterable[Iterable[str]],
+        *,
+        hidden_size: int,
+        alphabet: str,
+        seed: int = 0,
+        layout: Layout = "batch_first",
+        ordered: bool = True,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        timeout_s: float | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Runs many batches of words over one stream, with bounded work in flight.
+
+        Nothing happens until the first outcome is asked for; then batches are taken from `batches`, in this
+        thread, while there is room. Closing the generator cancels what is on its way.
+
+        Args:
+            batches: Lists of words, of any size each; a generator will do.
+            hidden_size: As for `forward`, and so are `seed` and `layout`.
+            alphabet: The symbols in one-hot order. It is required, because batches that each derived their
+                own would run different networks; `derive_alphabet` makes one in a first pass over the words.
+            seed: As for `forward`.
+            layout: As for `forward`.
+            ordered: Whether outcomes come in the order of `batches`, else as they are completed.
+            on_error: "raise" ends with the first batch that fails; "return" has its error in its outcome.
+            progress: Shows a bar on standard error if that is a terminal; needs rich.
+            max_in_flight: Batches that may be taken and not handed out.
+            timeout_s: Seconds for all batches together; None for no end.
+
+        Returns:
+            An outcome a batch: its `index`, and its `result` or `error`.
+
+        Raises:
+            InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
+            UnrolledError: See the class; of a single batch only with on_error="raise".
+        """
+        if not alphabet:
+            raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
+        if max_in_flight < 1:
+            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
+        timeout_s = resolve_timeout_s(timeout_s, default_s=None)
+
+        def assembled(words: Iterable[str]) -> Assembly:
+            request = check_request(
+                words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout
+            )
+            return assemble(request, limits=self._known_limits(timeout_s))
+
+        exchange = Exchange(
+            iter(batches), assemble=assembled, is_ordered=ordered, max_in_flight=max_in_flight
+        )
+        outcomes = _checked(self._drive(exchange, timeout_s=timeout_s), is_raising=on_error == "raise")
+        return with_progress(outcomes, batches=batches) if progress else outcomes
 
     def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
@@ -137,12 +227,12 @@ class Client:
         Raises:
             UnrolledError: See the class.
         """
-        return decode_server_info(self._call(self._get_server_info, SERVER_INFO_REQUEST, timeout_s=timeout_s))
+        return decode_server_info(self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=timeout_s))
 
     def close(self) -> None:
         """Ends the connection and, after `local`, the server. Calls that wait raise ClosedError."""
         self._is_closed = True
-        self._channel.close()
+        self._connection.close()
         if self._local_server is not None:
             self._local_server.close()
 
@@ -160,8 +250,9 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._target!r}{', closed' if self._is_closed else ''})"
 
-    def _call(self, method: _Method, data: bytes, *, timeout_s: Timeout) -> bytes:
+    def _call(self, path: str, data: bytes, *, timeout_s: Timeout) -> bytes:
         try:
+            method = self._connection.unary(path)
             return method(data, timeout=resolve_timeout_s(timeout_s, default_s=self._timeout_s))
         except grpc.RpcError as error:
             if self._is_closed:
@@ -172,5 +263,40 @@ class Client:
                 raise self._closed() from None
             raise
 
+    def _known_limits(self, timeout_s: Timeout) -> Limits:
+        """The server's limits, asked for once."""
+        if self._limits is None:
+            self._limits = self.server_info(timeout_s=timeout_s).limits
+        return self._limits
+
+    def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
+        exchange = Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
+        timeout_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        (outcome,) = self._drive(exchange, timeout_s=timeout_s)
+        return outcome.result
+
+    def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> Generator[Outcome, None, None]:
+        return drive(exchange, self._open_stream, timeout_s=timeout_s, as_error=self._stream_error)
+
+    def _open_stream(self, requests: Iterator[bytes], timeout_s: float | None) -> Any:
+        try:
+            return self._connection.stream(FORWARD_STREAM)(requests, timeout=timeout_s)
+        except ValueError:
+            if self._is_closed:  # gRPC's word for it
+                raise self._closed() from None
+            raise
+
+    def _stream_error(self, error: grpc.RpcError) -> UnrolledError:
+        return self._closed() if self._is_closed else error_from_call(error, target=self._target)
+
     def _closed(self) -> ClosedError:
         return ClosedError(f"the client of {self._target} is closed; make another")
+
+
+def _checked(outcomes: Generator[Outcome, None, None], *, is_raising: bool) -> Generator[Outcome, None, None]:
+    """The outcomes, up to the first error if it is to be raised; closes theirs with itself."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            if is_raising and outcome.error is not None:
+                raise outcome.error
+            yield outcome

@@ -75,6 +75,33 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one batch of `map`.
+
+    Attributes:
+        index: The batch's place in the input, from 0.
+        value: Its result; None if it failed.
+        error: Why it failed; None if it did not.
+    """
+
+    index: int
+    value: Result | None = None
+    error: Exception | None = None
+
+    @property
+    def result(self) -> Result:
+        """The batch's result.
+
+        Raises:
+            UnrolledError: The batch failed; this is `error`.
+            TypeError: The batch is no list of words.
+        """
+        if self.value is None:
+            raise self.error or ValueError("an Outcome has a value or an error")
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a server accepts; counts of words, symbols (code points) and units, bytes of one message.
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from unrolled_client import (
-    Client,
     ClosedError,
     DeadlineError,
     InvalidRequestError,
@@ -22,9 +21,9 @@ LESSON = ["hello", "eolll", "lleel"]
 
 
 @pytest.fixture
-def client(server_address):
+def client(make_client, server_address):
     """A client of the suite's server."""
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         yield client
 
 
@@ -110,7 +109,7 @@ def test_the_servers_refusal_names_the_fields(client):
 def test_a_request_beyond_the_servers_limit_is_refused(client):
     """A message larger than max_request_bytes is an error that no retry helps."""
     with pytest.raises(OverloadedError, match="larger than max") as caught:
-        client.forward(["x" * 1000] * 34_000, hidden_size=1)
+        client.forward(["x" * 1000] * 34_000, hidden_size=1, layout="seq_first")  # never split
     assert not caught.value.is_retryable
 
 
@@ -133,50 +132,49 @@ def test_threads_share_a_client(client):
         assert np.array_equal(outputs, call(seed))
 
 
-def test_a_late_answer_is_a_deadline_error(waiting):
+def test_a_late_answer_is_a_deadline_error(make_client, waiting):
     """A server that takes longer than timeout_s fails the call, and the message names it."""
     target, _, _ = waiting
-    with Client(target, timeout_s=0.2) as client, pytest.raises(DeadlineError, match=target) as caught:
+    with make_client(target, timeout_s=0.2) as client, pytest.raises(DeadlineError, match=target) as caught:
         client.server_info()
     assert caught.value.is_retryable
 
 
-def test_a_calls_timeout_wins(waiting):
+def test_a_calls_timeout_wins(make_client, waiting):
     """A call's own timeout_s replaces the client's."""
     target, _, _ = waiting
-    with Client(target, timeout_s=None) as client, pytest.raises(DeadlineError):
+    with make_client(target, timeout_s=None) as client, pytest.raises(DeadlineError):
         client.forward(["a"], hidden_size=1, timeout_s=0.2)
 
 
-def test_an_absent_server_is_named(free_port):
+def test_an_absent_server_is_named(make_client, free_port):
     """Where nobody listens the error names the target and says that a retry helps."""
     target = f"127.0.0.1:{free_port}"
-    with Client(target) as client, pytest.raises(UnavailableError, match=target) as caught:
+    with make_client(target) as client, pytest.raises(UnavailableError, match=target) as caught:
         client.server_info()
     assert caught.value.is_retryable
 
 
-def test_a_wrong_reply_is_no_result(serve):
+def test_a_wrong_reply_is_no_result(make_client, serve):
     """A server that answers something else is a ProtocolError, not an array."""
-    with Client(serve(lambda _data, _context: b"")) as client, pytest.raises(ProtocolError):
+    with make_client(serve(lambda _data, _context: b"")) as client, pytest.raises(ProtocolError):
         client.forward(["a"], hidden_size=1)
 
 
-def test_a_closed_client_says_so(server_address):
+def test_a_closed_client_says_so(make_client, server_address):
     """After close every call raises ClosedError; a second close does nothing."""
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         client.server_info()
     client.close()
     with pytest.raises(ClosedError, match=f"client of {server_address} is closed"):
         client.forward(["a"], hidden_size=1)
-    assert repr(client) == f"Client('{server_address}', closed)"
+    assert repr(client).endswith(f"Client('{server_address}', closed)")
 
 
-def test_close_ends_calls_that_wait(waiting):
+def test_close_ends_calls_that_wait(make_client, waiting):
     """A call in another thread ends with ClosedError when the client is closed."""
     target, entered, _ = waiting
-    client = Client(target)
-    with ThreadPoolExecutor(1) as pool:
+    with make_client(target) as client, ThreadPoolExecutor(1) as pool:
         call = pool.submit(client.server_info)
         assert entered.wait(timeout=30)
         client.close()
@@ -184,7 +182,7 @@ def test_close_ends_calls_that_wait(waiting):
             call.result()
 
 
-def test_a_wrong_argument_is_found_without_a_server(free_port):
+def test_a_wrong_argument_is_found_without_a_server(make_client, free_port):
     """A bare str, the classic slip, fails before anything is sent."""
-    with Client(f"127.0.0.1:{free_port}") as client, pytest.raises(TypeError, match="pass a list"):
+    with make_client(f"127.0.0.1:{free_port}") as client, pytest.raises(TypeError, match="pass a list"):
         client.forward("hello", hidden_size=2)

@@ -1,0 +1,116 @@
+"""Drives an exchange over ForwardStream for the asynchronous client; `_exchange` decides, this waits."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from unrolled_client._exchange import Exchange
+from unrolled_client._stream import refuse_vain_pause
+from unrolled_client.errors import UnavailableError, UnrolledError
+from unrolled_client.result import Outcome
+
+OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
+"""Starts the call, given requests and seconds, and gives grpc.aio's call."""
+Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Inside it, what grpc.aio raises becomes an UnrolledError."""
+
+
+async def drive(
+    exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
+) -> AsyncGenerator[Outcome, None]:
+    """The outcomes of an exchange; closing the iterator cancels the stream.
+
+    Args:
+        exchange: What to send.
+        open_stream: Starts ForwardStream on some channel.
+        timeout_s: Seconds for all of it; None for no end.
+        translating: Makes our errors of grpc.aio's.
+
+    Raises:
+        UnrolledError: The stream failed and would fail again.
+    """
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    stream = _Stream(open_stream, deadline_s=deadline_s)
+    try:
+        while True:
+            while (data := exchange.next_message(now_s=time.monotonic())) is not None:
+                stream.send(data)
+            if (outcome := exchange.next_outcome()) is not None:
+                yield outcome
+            elif exchange.is_done:
+                if not exchange.is_waiting:  # else what still comes is of no use to anybody
+                    await stream.finish()
+                return
+            elif not exchange.is_waiting:
+                await _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
+            elif (error := await _read(stream, exchange, translating)) is not None:
+                stream.close()
+                delay_s = exchange.broken(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
+                await _pause(delay_s, deadline_s=deadline_s)
+                stream = _Stream(open_stream, deadline_s=deadline_s)
+    finally:
+        stream.close()
+
+
+async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Translating) -> UnrolledError | None:
+    """Waits for one message; gives why the stream broke, if it did."""
+    try:
+        with translating():
+            data = await stream.receive()
+    except UnrolledError as error:
+        return error
+    if data is None:
+        return UnavailableError("the server ended the stream before it had answered everything")
+    exchange.receive(data, now_s=time.monotonic())
+    return None
+
+
+async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
+    refuse_vain_pause(delay_s, deadline_s=deadline_s)
+    await asyncio.sleep(delay_s)
+
+
+class _Stream:
+    """One ForwardStream call, opened when something is sent; gRPC takes requests in a task of its own.
+
+    So a server that reads nothing more until its replies are read does not hold up their reader.
+    """
+
+    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
+        self._open = open_stream
+        self._deadline_s = deadline_s
+        self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._call: Any = None
+
+    def send(self, data: bytes) -> None:
+        """Hands a message to gRPC."""
+        self._requests.put_nowait(data)
+        if self._call is None:
+            timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+            self._call = self._open(self._outgoing(), timeout_s)
+
+    async def receive(self) -> bytes | None:
+        """The next message; None at the stream's end."""
+        data = await self._call.read()
+        return None if data is grpc.aio.EOF else data
+
+    async def finish(self) -> None:
+        """Says that nothing more comes and waits for the server's good-bye."""
+        self._requests.put_nowait(None)
+        if self._call is not None:
+            await self._call.code()
+
+    def close(self) -> None:
+        """Ends the call, wherever it is; again does nothing."""
+        self._requests.put_nowait(None)
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _outgoing(self) -> AsyncIterator[bytes]:
+        while (data := await self._requests.get()) is not None:
+            yield data

@@ -1,0 +1,33 @@
+"""A progress bar for those who ask for one; it is a file of its own because only they load rich."""
+
+import sys
+from collections.abc import Generator, Iterable, Sized
+
+from unrolled_client.result import Outcome
+
+
+def with_progress(
+    outcomes: Generator[Outcome, None, None], *, batches: Iterable[object]
+) -> Generator[Outcome, None, None]:
+    """The same outcomes, counted on standard error where that is a terminal.
+
+    Raises:
+        ModuleNotFoundError: There is a terminal and no rich.
+    """
+    if not sys.stderr.isatty():
+        yield from outcomes
+        return
+    try:
+        from rich.console import Console  # noqa: PLC0415 - loaded when asked for
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "progress=True needs rich: pip install 'unrolled[cli]'", name=error.name
+        ) from None
+    total = len(batches) if isinstance(batches, Sized) else None
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("batches", total=total)
+        for outcome in outcomes:
+            bar.advance(task)
+            yield outcome

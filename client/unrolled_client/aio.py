@@ -1,0 +1,345 @@
+"""The asynchronous client: build, call, decode, as the synchronous one."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import grpc
+import grpc.aio
+
+from unrolled_client._aio_stream import drive
+from unrolled_client._channel import (
+    DEFAULT,
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_S,
+    FORWARD,
+    GET_SERVER_INFO,
+    ChannelOptions,
+    Endpoint,
+    RootCertificates,
+    Timeout,
+    forget_in_children,
+    resolve_timeout_s,
+)
+from unrolled_client._codec import (
+    SERVER_INFO_REQUEST,
+    Request,
+    check_request,
+    decode_reply,
+    decode_server_info,
+    refuse_surrogates,
+)
+from unrolled_client._exchange import DEFAULT_MAX_IN_FLIGHT, Exchange
+from unrolled_client._stream import FORWARD_STREAM
+from unrolled_client.bulk import Assembly, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.coalesce import Merger, is_mergeable
+from unrolled_client.errors import (
+    CallCancelledError,
+    ClosedError,
+    InvalidRequestError,
+    UnavailableError,
+    error_from_call,
+)
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
+
+if TYPE_CHECKING:
+    from unrolled_client.local import LocalServer
+
+
+class AsyncClient:
+    """Calls an Unrolled server from coroutines, with the methods and results of `Client`.
+
+    One client serves any number of coroutines and event loops; each loop gets connections of its own. Calls
+    that wait for the wire and ask for the same network over the same alphabet travel together, each with its
+    own answer, error, deadline and cancellation, and with the same bits as alone.
+
+    Every method that calls the server raises what `Client`'s methods raise. Cancelling a call ends that call
+    and no other.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything by name
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        options: ChannelOptions = (),
+        merge: bool = True,
+        root_certificates: RootCertificates | None = None,
+        private_key: bytes | None = None,
+        certificate_chain: bytes | None = None,
+        token: str | None = None,
+        channels: int = 1,
+    ) -> None:
+        """Takes an address; needs no running loop, and nothing is sent yet.
+
+        Args:
+            target: As for `Client`.
+            timeout_s: As for `Client`.
+            options: As for `Client`.
+            merge: Whether small calls that wait share requests.
+            root_certificates: As for `Client`.
+            private_key: As for `Client`.
+            certificate_chain: As for `Client`.
+            token: As for `Client`.
+            channels: As for `Client`, for each event loop.
+
+        Raises:
+            InvalidRequestError: As for `Client`.
+        """
+        self._target = target
+        self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
+        self._merge = merge
+        self._endpoint = Endpoint(
+            target=target,
+            options=tuple(options),
+            root_certificates=root_certificates,
+            private_key=private_key,
+            certificate_chain=certificate_chain,
+            token=token,
+            channels=channels,
+        )
+        self._wires: dict[asyncio.AbstractEventLoop, _Wire] = {}
+        self._limits: Limits | None = None
+        self._is_closed = False
+        self._is_stranded = False
+        self._local_server: LocalServer | None = None
+        forget_in_children(self)
+
+    @classmethod
+    def local(
+        cls,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        options: ChannelOptions = (),
+        merge: bool = True,
+        start_timeout_s: float = 60.0,
+        **server_settings: object,
+    ) -> Self:
+        """A client with a server of its own, as `Client.local`; it blocks until the server is ready."""
+        from unrolled_client.local import LocalServer  # noqa: PLC0415 - see Client
+
+        server = LocalServer(start_timeout_s=start_timeout_s, **server_settings)
+        client = cls(server.target, timeout_s=timeout_s, options=options, merge=merge)
+        client._local_server = server
+        return client
+
+    async def forward(  # noqa: PLR0913 - the request's fields by name
+        self,
+        words: Iterable[str],
+        *,
+        hidden_size: int,
+        seed: int = 0,
+        alphabet: str | None = None,
+        layout: Layout = "batch_first",
+        timeout_s: Timeout = DEFAULT,
+    ) -> Result:
+        """Runs words through a network; see `Client.forward`.
+
+        Raises:
+            TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
+            UnrolledError: See the class.
+        """
+        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        if self._merge and is_mergeable(request):
+            refuse_surrogates(request.words, request.alphabet)
+            limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+            return await self._wire().merger.ask(request, timeout_s=limit_s)
+        if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(timeout_s)):
+            return await self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
+        encoded = encode_whole(request)
+        return decode_reply(await self._call(FORWARD, encoded.data, timeout_s=timeout_s), encoded)
+
+    async def map(  # noqa: PLR0913 - the request's fields by name
+        self,
+        batches: Iterable[Iterable[str]],
+        *,
+        hidden_size: int,
+        alphabet: str,
+        seed: int = 0,
+        layout: Layout = "batch_first",
+        ordered: bool = True,
+        on_error: Literal["raise", "return"] = "raise",
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Runs many batches of words over one stream, with bounded work in flight; see `Client.map`.
+
+        Batches are taken on the event loop, so an iterator that blocks blocks the loop. Leave it early with
+        `contextlib.aclosing`, which cancels what is on its way.
+
+        Raises:
+            InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
+            UnrolledError: See the class; of a single batch only with on_error="raise".
+        """
+        if not alphabet:
+            raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
+        if max_in_flight < 1:
+            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
+        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        limits = await self._known_limits(timeout_s)
+
+        def assembled(words: Iterable[str]) -> Assembly:
+            request = check_request(
+                words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout
+            )
+            return assemble(request, limits=limits)
+
+        exchange = Exchange(
+            iter(batches), assemble=assembled, is_ordered=ordered, max_in_flight=max_in_flight
+        )
+        async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
+            async for outcome in outcomes:
+                if on_error == "raise" and outcome.error is not None:
+                    raise outcome.error
+                yield outcome
+
+    async def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
+        """What answers: device, limits, versions, fingerprint.
+
+        Raises:
+            UnrolledError: See the class.
+        """
+        data = await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=timeout_s)
+        return decode_server_info(data)
+
+    async def close(self) -> None:
+        """Ends the connections and, after `local`, the server. Calls that wait raise ClosedError."""
+        self._is_closed = True
+        wires, self._wires = self._wires, {}
+        for loop, wire in wires.items():
+            if loop is asyncio.get_running_loop():
+                await wire.close(self._closed())
+            elif loop.is_running():  # a loop that stands still has nobody who waits
+                asyncio.run_coroutine_threadsafe(wire.close(self._closed()), loop)
+        if self._local_server is not None:
+            await asyncio.to_thread(self._local_server.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._target!r}{', closed' if self._is_closed else ''})"
+
+    def drop_unused(self) -> None:
+        """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
+        self._wires = {loop: wire for loop, wire in self._wires.items() if not loop.is_closed()}
+
+    def forget(self) -> object:
+        """Starts anew in a forked child; not for users."""
+        wires, self._wires = self._wires, {}
+        self._is_stranded = bool(wires)
+        return wires
+
+    def _wire(self) -> "_Wire":
+        """What belongs to the running loop."""
+        if self._is_closed:
+            raise self._closed()
+        loop = asyncio.get_running_loop()
+        return self._wires.get(loop) or self._open(loop)
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> "_Wire":
+        if self._is_stranded:
+            raise UnavailableError(
+                "this process was forked while an event loop of its parent used the client, and gRPC's half "
+                "for asyncio does not survive that; fork before the first call or after the loop has ended, "
+                "start processes with the method spawn, or use Client"
+            )
+        self.drop_unused()
+        wire = self._wires[loop] = _Wire(self._endpoint, send=self._send)
+        return wire
+
+    async def _send(self, data: bytes, timeout_s: float | None) -> bytes:
+        return await self._call(FORWARD, data, timeout_s=timeout_s)
+
+    async def _call(self, path: str, data: bytes, *, timeout_s: Timeout) -> bytes:
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        method = self._wire().unary(path)
+        with self._translating():
+            return cast("bytes", await method(data, timeout=limit_s))
+
+    async def _known_limits(self, timeout_s: Timeout) -> Limits:
+        """The server's limits, asked for once."""
+        if self._limits is None:
+            self._limits = (await self.server_info(timeout_s=timeout_s)).limits
+        return self._limits
+
+    def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> AsyncGenerator[Outcome, None]:
+        def open_stream(requests: AsyncIterator[bytes], left_s: float | None) -> Any:
+            return self._wire().stream(FORWARD_STREAM)(requests, timeout=left_s)
+
+        return drive(exchange, open_stream, timeout_s=timeout_s, translating=self._translating)
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turns what grpc.aio raises into this package's errors."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            if self._is_closed:
+                raise self._closed() from None
+            raise error_from_call(error, target=self._target) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # by the caller, whose right it is
+                raise
+            if self._is_closed:
+                raise self._closed() from None
+            # grpc.aio raises this also for a server's CANCELLED
+            message = "the call was cancelled by the server or on the way"
+            raise CallCancelledError(message, code=grpc.StatusCode.CANCELLED) from None
+
+    async def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
+        exchange = Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
+        return outcome.result
+
+    def _closed(self) -> ClosedError:
+        return ClosedError(f"the client of {self._target} is closed; make another")
+
+
+class _Wire:
+    """The channels and the merger of one event loop; made while it runs."""
+
+    def __init__(self, endpoint: Endpoint, *, send: Callable[[bytes, float | None], Any]) -> None:
+        self._endpoint = endpoint
+        self._channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self.merger = Merger(send, target=endpoint.target)
+
+    def unary(self, path: str) -> Callable[..., Any]:
+        """A unary method: bytes and `timeout` in, a call that gives bytes out."""
+        return self._methods.get(path) or self._opened(path, kind="unary_unary")
+
+    def stream(self, path: str) -> Callable[..., Any]:
+        """A method with streams both ways."""
+        return self._methods.get(path) or self._opened(path, kind="stream_stream")
+
+    def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
+        methods = [getattr(channel, kind)(path) for channel in self._channels]
+        method = self._methods[path] = self._endpoint.method(methods)
+        return method
+
+    async def close(self, error: ClosedError) -> None:
+        """Ends the channels; calls that wait for them get the error."""
+        self.merger.close(error)
+        for channel in self._channels:
+            await channel.close()
+
+
+def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    options, credentials = endpoint.channel_options(), endpoint.credentials
+    if credentials is None:
+        return grpc.aio.insecure_channel(endpoint.target, options=options)
+    return grpc.aio.secure_channel(endpoint.target, credentials, options=options)
