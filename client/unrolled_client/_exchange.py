@@ -24,8 +24,6 @@ _Batch = TypeVar("_Batch")
 MAX_BYTES_IN_FLIGHT = 16 << 20
 """Bytes of replies that may be outstanding; the last request may pass it."""
 MAX_REQUESTS_IN_FLIGHT = 64
-DEFAULT_MAX_IN_FLIGHT = 32
-"""Batches that `map` takes before the first is handed out."""
 MAX_ATTEMPTS = 5
 """Streams in a row that break without a reply before the call fails; the same as for unary calls."""
 _FIRST_BACKOFF_S = 0.1

@@ -32,9 +32,9 @@ from unrolled_client._codec import (
     decode_server_info,
     refuse_surrogates,
 )
-from unrolled_client._exchange import DEFAULT_MAX_IN_FLIGHT, Exchange
+from unrolled_client._exchange import Exchange
 from unrolled_client._stream import FORWARD_STREAM
-from unrolled_client.bulk import Assembly, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, Assembly, assemble, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.coalesce import Merger, is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,

@@ -21,6 +21,8 @@ PART_BYTES = 3 << 19
 """Bytes of a part's reply, about."""
 MAX_WHOLE_BYTES = 24 << 20
 """Bytes of a dense array up to which a call travels as one request, if the server allows as many."""
+DEFAULT_MAX_IN_FLIGHT = 32
+"""Batches that `map` takes before the first is handed out."""
 MIN_BULK_BYTES = 1 << 20
 """Bytes of a dense array up to which any server is taken to allow them."""
 MIN_BULK_WORDS = 1_024

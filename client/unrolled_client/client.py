@@ -28,14 +28,13 @@ from unrolled_client._codec import (
     decode_reply,
     decode_server_info,
 )
-from unrolled_client._exchange import DEFAULT_MAX_IN_FLIGHT, Exchange
-from unrolled_client._progress import with_progress
-from unrolled_client._stream import FORWARD_STREAM, drive
-from unrolled_client.bulk import Assembly, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, Assembly, assemble, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.errors import ClosedError, InvalidRequestError, UnrolledError, error_from_call
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
 
+# What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
 if TYPE_CHECKING:
+    from unrolled_client._exchange import Exchange
     from unrolled_client.local import LocalServer
 
 
@@ -215,11 +214,17 @@ class Client:
             )
             return assemble(request, limits=self._known_limits(timeout_s))
 
+        from unrolled_client._exchange import Exchange  # noqa: PLC0415 - see above
+
         exchange = Exchange(
             iter(batches), assemble=assembled, is_ordered=ordered, max_in_flight=max_in_flight
         )
         outcomes = _checked(self._drive(exchange, timeout_s=timeout_s), is_raising=on_error == "raise")
-        return with_progress(outcomes, batches=batches) if progress else outcomes
+        if not progress:
+            return outcomes
+        from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above
+
+        return with_progress(outcomes, batches=batches)
 
     def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
@@ -270,15 +275,21 @@ class Client:
         return self._limits
 
     def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
+        from unrolled_client._exchange import Exchange  # noqa: PLC0415 - see above
+
         exchange = Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
         timeout_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         (outcome,) = self._drive(exchange, timeout_s=timeout_s)
         return outcome.result
 
-    def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> Generator[Outcome, None, None]:
+    def _drive(self, exchange: "Exchange[Any]", *, timeout_s: float | None) -> Generator[Outcome, None, None]:
+        from unrolled_client._stream import drive  # noqa: PLC0415 - see above
+
         return drive(exchange, self._open_stream, timeout_s=timeout_s, as_error=self._stream_error)
 
     def _open_stream(self, requests: Iterator[bytes], timeout_s: float | None) -> Any:
+        from unrolled_client._stream import FORWARD_STREAM  # noqa: PLC0415 - see above
+
         try:
             return self._connection.stream(FORWARD_STREAM)(requests, timeout=timeout_s)
         except ValueError:
