@@ -14,9 +14,9 @@ from workloads import Workload
 
 
 @contextmanager
-def server_process(address: str) -> Iterator[str]:
+def server_process(address: str, *more_flags: str) -> Iterator[str]:
     """A server in a process of its own; gives the address that it tells in its ready line."""
-    flags = ["--address", address, "--device", "cpu", "--log-level", "warning"]
+    flags = ["--address", address, "--device", "cpu", "--log-level", "warning", *more_flags]
     command = [sys.executable, "-m", "unrolled_server", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         ready = server.stdout.readline() if server.stdout else ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
 MAX_INT32 = 2**31 - 1
@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     state_memory_mb: PositiveInt = Field(
         default=1_024,
         description="MiB for networks and known states, all threads together; the least used leave first",
+    )
+    reply_memory_mb: NonNegativeInt = Field(
+        default=16, le=2**20, description="MiB for small replies that may be asked for again; 0 keeps none"
     )
     max_words: PositiveInt = Field(default=65_536, le=MAX_INT32, description="Words in one request")
     max_word_length: PositiveInt = Field(default=1_024, le=MAX_INT32, description="Symbols in one word")

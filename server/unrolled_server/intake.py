@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import join_reply
+from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer
 
 from unrolled_server.admission import Admission, Ticket
 from unrolled_server.batcher import Batcher, Computed
 from unrolled_server.config import Limits
 from unrolled_server.errors import ComputeError, RequestError
+from unrolled_server.replies import Replies
 from unrolled_server.validation import AcceptedRequest, accept
 
 LOG = logging.getLogger(__name__)
@@ -28,7 +29,12 @@ class Intake:
     batcher: Batcher
     limits: Limits
     admission: Admission
+    replies: Replies
     fingerprint: str
+
+    def recall(self, data: bytes) -> bytes | None:
+        """The reply to the request in `data`, if it is small and was sent before."""
+        return self.replies.find(data)
 
     def accept(self, data: bytes) -> AcceptedRequest:
         """The request in `data`, judged.
@@ -57,21 +63,20 @@ class Intake:
         Raises:
             ComputeError: The engine failed on this request; no other request is touched.
         """
-        encode = partial(encode_reply, request_id=accepted.id, fingerprint=self.fingerprint)
-        return self.batcher.start(accepted.job, encode)
+        id_field = encode_id(accepted.id)
+        encode = partial(encode_reply, id_field=id_field, fingerprint=self.fingerprint)
+        reply = self.batcher.start(accepted.job, encode)
+        if isinstance(reply, bytes):
+            self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
+        return reply
 
 
-def encode_reply(computed: Computed, *, request_id: str, fingerprint: str) -> bytes:
+def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str) -> bytes:
     """A ForwardReply's bytes: the small fields by protobuf, the arrays appended as memory."""
     answer = computed.answer
-    rest = pb.ForwardReply(
-        shape=answer.shape,
-        lengths=answer.lengths.tolist(),
-        id=request_id,
-        timing=pb.Timing(queue_s=computed.queue_s, compute_s=computed.compute_s),
-        fingerprint=fingerprint,
-    )
-    return join_reply(rest, values=answer.values, index=answer.index)
+    rest = pb.ForwardReply(shape=answer.shape, lengths=answer.lengths.tolist(), fingerprint=fingerprint)
+    trailer = reply_trailer(id_field=id_field, queue_s=computed.queue_s, compute_s=computed.compute_s)
+    return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
 
 
 def as_refusal(error: BaseException) -> RequestError:

@@ -23,6 +23,7 @@ from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
 from unrolled_server.engine import Engine
 from unrolled_server.intake import Intake
+from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 
 LOG = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Server:
                 batcher=self._batcher,
                 limits=limits,
                 admission=self.admission,
+                replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
                 fingerprint=self.info.fingerprint,
             ),
             max_stream_bytes=self._settings.stream_bytes,

@@ -61,6 +61,9 @@ class ForwardService:
     @_refusing
     async def forward(self, data: bytes, _context: Context) -> bytes:
         """One ForwardRequest to one ForwardReply."""
+        known = self._intake.recall(data)
+        if known is not None:
+            return known
         accepted = self._intake.accept(data)
         ticket = self._intake.admit(accepted)
         try:

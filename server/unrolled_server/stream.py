@@ -73,6 +73,10 @@ class Stream:
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
+            known = self._intake.recall(data)
+            if known is not None:
+                await self._send_at_once(known)
+                continue
             try:
                 accepted = self._intake.accept(data)
                 if self._is_full(accepted.byte_count):
@@ -105,8 +109,11 @@ class Stream:
         self._send(encode_refusal(name, as_refusal(error)) if error else future.result(), ticket)
 
     async def _refuse(self, name: str, error: RequestError) -> None:
-        """Answers a request that brings no work."""
-        reply = encode_refusal(name, error)
+        """Answers a request that is not computed."""
+        await self._send_at_once(encode_refusal(name, error))
+
+    async def _send_at_once(self, reply: bytes) -> None:
+        """Takes a reply that cost no work to the writer."""
         if self._is_full(len(reply)):
             await self._wait_for_room(len(reply))
         ticket = self._intake.admission.hold(len(reply))

@@ -36,16 +36,16 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRequest:
-    """A request that may be computed: the job, and what its reply must repeat."""
+    """A request that may be computed: its bytes, the job in them, and what its reply must repeat."""
 
+    data: bytes
     job: Job
     id: str
-    request_bytes: int
 
     @property
     def byte_count(self) -> int:
         """Of the request and its reply."""
-        return self.request_bytes + self.job.reply_bytes
+        return len(self.data) + self.job.reply_bytes
 
 
 def accept(data: bytes, limits: Limits) -> AcceptedRequest:
@@ -67,6 +67,7 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
     encoded = _encode(words, symbols)
     network = NetworkSpec(input_size=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
     return AcceptedRequest(
+        data=data,
         job=Job(
             network=network,
             words=encoded,
@@ -75,7 +76,6 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
             max_reply_bytes=limits.max_reply_bytes,
         ),
         id=request.id,
-        request_bytes=len(data),
     )
 
 

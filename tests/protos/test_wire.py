@@ -10,8 +10,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unrolled.v1.forward_pb2 import ForwardReply, RequestError, State, Timing
-from unrolled.v1.wire import _head, join_reply, split_reply
+from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, RequestError, State, Timing
+from unrolled.v1.wire import TIMING_BYTES, _head, encode_id, join_reply, reply_trailer, split_id, split_reply
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
@@ -246,3 +246,30 @@ def test_a_rest_with_arrays_is_refused(rest):
     """Arrays given twice would be concatenated by the reader, so they are a ValueError here."""
     with pytest.raises(ValueError, match="of its own"):
         join_reply(rest, values=np.zeros(1, np.float32))
+
+
+@given(rests(), arrays("<f4"), st.text(max_size=40), st.floats(), st.floats())
+def test_a_trailer_is_the_fields_that_it_stands_for(rest, values, name, queue_s, compute_s):
+    rest.ClearField("id")
+    rest.ClearField("timing")
+    trailer = reply_trailer(id_field=encode_id(name), queue_s=queue_s, compute_s=compute_s)
+    assert len(trailer) == TIMING_BYTES + len(encode_id(name))
+    joined = join_reply(rest, values=values, trailer=trailer)
+    split = split_reply(joined)
+    assert joined == join_reply(rest, values=values) + trailer
+    assert split.values.tobytes() == values.tobytes()
+    timing = Timing(queue_s=queue_s, compute_s=compute_s)
+    assert split.rest.id == name
+    assert split.rest.timing.SerializeToString() == timing.SerializeToString()
+
+
+@given(st.text(max_size=140), st.lists(st.text(max_size=5), max_size=3))
+def test_an_id_is_split_off_so_that_both_parts_are_what_they_were(name, words):
+    request = ForwardRequest(words=words, hidden_size=2, id=name).SerializeToString()
+    question, id_field = split_id(request)
+    if id_field:
+        assert ForwardRequest.FromString(question) == ForwardRequest(words=words, hidden_size=2)
+        assert id_field == encode_id(name)
+    else:
+        assert question == request
+        assert not name or not name.isascii() or len(name) > 127

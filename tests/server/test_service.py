@@ -63,6 +63,19 @@ def test_padding_is_zero_and_lengths_say_where_it_starts(stub):
     assert all(reply.values[3:])
 
 
+def test_a_reply_that_was_kept_differs_in_timing_and_id_alone(stub):
+    request = pb.ForwardRequest(words=["keep", "it"], hidden_size=3, seed=-5)
+    computed = stub.Forward(request)
+    computed.ClearField("timing")
+    for name in ("", "", "a", "b"):
+        request.id = name
+        kept = stub.Forward(request)
+        kept.ClearField("timing")
+        assert kept == pb.ForwardReply(
+            **{field.name: value for field, value in computed.ListFields()}, id=name
+        )
+
+
 def test_a_bad_request_carries_its_field_violations(stub):
     error = refusal(stub.Forward, pb.ForwardRequest(words=["a"], hidden_size=5000))
     metadata = dict(error.trailing_metadata())

@@ -14,6 +14,7 @@ from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
 from unrolled_server.engine import Engine, NetworkSpec
 from unrolled_server.intake import Intake
+from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 
 FORWARD = f"/{SERVICE_NAME}/Forward"
@@ -59,7 +60,11 @@ class House:
         self.batcher = Batcher([self.engine, self.other_engine])
         self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
         intake = Intake(
-            batcher=self.batcher, limits=Settings().limits(), admission=self.admission, fingerprint="f"
+            batcher=self.batcher,
+            limits=Settings().limits(),
+            admission=self.admission,
+            replies=Replies(max_bytes=MIB),
+            fingerprint="f",
         )
         self.service = ForwardService(intake, max_stream_bytes=max_stream_bytes, info=pb.GetServerInfoReply())
 
@@ -235,6 +240,28 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
     ids, peak_bytes = within_loop(scenario, max_stream_bytes=4 * MIB)
     assert peak_bytes <= 4 * MIB
     assert sorted(map(int, ids)) == list(range(100))
+
+
+def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
+    async def scenario(house):
+        house.engine.gate.set()
+        stream = house.stream()
+        request = a_request(words=["a" * 20], hidden_size=48)
+        for _ in range(3):  # computed, then known, then kept
+            await house.forward(request)
+        sending = asyncio.ensure_future(send_all(stream, [request] * 6_000))
+        await until(lambda: house.admission.held_bytes > MIB // 2 - 5_000)
+        peak_bytes = 0
+        values = set()
+        async for reply in stream:
+            peak_bytes = max(peak_bytes, house.admission.held_bytes)
+            values.add(tuple(reply.values))
+        await sending
+        return len(values), peak_bytes
+
+    value_count, peak_bytes = within_loop(scenario, max_stream_bytes=MIB // 2)
+    assert value_count == 1
+    assert peak_bytes <= MIB // 2
 
 
 def test_refusals_that_nobody_reads_are_bounded_too():

@@ -4,16 +4,20 @@ On the wire a packed `float` or `sfixed32` field is a tag, a length and little-e
 take the elements one by one (3 million floats: over a second), so the server appends the arrays' memory to
 the serialised rest, and the client views it in place. The bytes are those of an ordinary ForwardReply.
 
+What differs between equal answers, the id and the timing, goes to the message's end, so that all before it
+can be kept and sent again.
+
 This is a file of its own because both halves must agree to the bit; nothing else here knows the encoding.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.v1.forward_pb2 import ForwardReply
+from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, Timing
 
 _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
@@ -24,6 +28,19 @@ _VALUES_TAG = ForwardReply.VALUES_FIELD_NUMBER << 3 | 2
 _INDEX_TAG = ForwardReply.INDEX_FIELD_NUMBER << 3 | 2
 # Every field of a reply is of type 2; there are 15 numbers below 16.
 _PLAIN_TAGS = frozenset(number << 3 | 2 for number in range(1, 16))
+
+_REQUEST_ID_TAG = ForwardRequest.ID_FIELD_NUMBER << 3 | 2
+_REPLY_ID_TAG = bytes([ForwardReply.ID_FIELD_NUMBER << 3 | 2])
+# Type 1 is eight bytes, here a double. Zeros are written out, so that every trailer has one size.
+_TIMING = struct.Struct("<BBBdBd")
+_TIMING_HEAD = (
+    ForwardReply.TIMING_FIELD_NUMBER << 3 | 2,
+    _TIMING.size - 2,
+    Timing.QUEUE_S_FIELD_NUMBER << 3 | 1,
+)
+TIMING_BYTES = _TIMING.size
+"""What a reply's trailer takes beside the id."""
+_COMPUTE_TAG = Timing.COMPUTE_S_FIELD_NUMBER << 3 | 1
 
 _MAX_IN_ONE_BYTE = 0x7F
 _MAX_VARINT_BYTES = 5
@@ -55,7 +72,11 @@ class _NotPlainError(Exception):
 
 
 def join_reply(
-    rest: ForwardReply, *, values: NDArray[np.float32], index: NDArray[np.int32] | None = None
+    rest: ForwardReply,
+    *,
+    values: NDArray[np.float32],
+    index: NDArray[np.int32] | None = None,
+    trailer: bytes = b"",
 ) -> bytes:
     """Serialises a reply whose arrays are given as memory, in one copy.
 
@@ -63,6 +84,7 @@ def join_reply(
         rest: The reply without `values` and `index`.
         values: Any shape, float32, little-endian and C-contiguous.
         index: Any shape, int32, little-endian and C-contiguous; None for the dense form.
+        trailer: More fields, serialised, to stand at the end; see `reply_trailer`.
 
     Returns:
         The bytes of an ordinary ForwardReply, in which arrays below 256 MiB are aligned to 4 bytes.
@@ -76,7 +98,41 @@ def join_reply(
     position = _append(message, values, tag=_VALUES_TAG, dtype=_FLOAT32, position=len(message[0]))
     if index is not None:
         _append(message, index, tag=_INDEX_TAG, dtype=_INT32, position=position)
+    message.append(trailer)
     return b"".join(message)
+
+
+def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
+    """The fields `id` and `timing` of a reply, serialised: what differs between equal answers.
+
+    Args:
+        id_field: As `encode_id` or `split_id` gives it.
+        queue_s: See `Timing`.
+        compute_s: See `Timing`.
+    """
+    return _TIMING.pack(*_TIMING_HEAD, queue_s, _COMPUTE_TAG, compute_s) + id_field
+
+
+def encode_id(request_id: str) -> bytes:
+    """A reply's field `id`, serialised; empty without an id."""
+    return ForwardReply(id=request_id).SerializeToString() if request_id else b""
+
+
+def split_id(request: bytes) -> tuple[bytes, bytes]:
+    """A request without its id, and the id as `reply_trailer` takes it; bytes in, bytes out.
+
+    It finds ids of 1 to 127 ASCII characters in the last field of a message. With others, and without one,
+    the request comes back whole. A request may end with text that looks like an id: only if what is left is a
+    message was it one.
+    """
+    size = len(request)
+    at = request.rfind(_REQUEST_ID_TAG, -_MAX_IN_ONE_BYTE - 2)
+    while at >= 0:
+        begin = at + 2
+        if begin < size == begin + request[begin - 1] and request[begin:].isascii():
+            return request[:at], _REPLY_ID_TAG + request[at + 1 :]
+        at = request.rfind(_REQUEST_ID_TAG, max(0, size - _MAX_IN_ONE_BYTE - 2), at)
+    return request, b""
 
 
 def split_reply(data: bytes) -> SplitReply:
