@@ -8,16 +8,16 @@ import math
 import os
 import re
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import grpc
 
+from unrolled_client._fork import between_forks, forget_in_children, fork_count
 from unrolled_client.errors import InvalidRequestError
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
@@ -141,7 +141,7 @@ class Endpoint:
         own: list[tuple[str, Any]] = []
         if self.channels > 1:  # else gRPC lets all of them share one connection
             own.append(("grpc.use_local_subchannel_pool", 1))
-        if _fork_count:
+        if fork_count():
             # Channels with the same arguments share connections, also with the parent's, whose they are.
             own.append(("unrolled.fork", f"{os.getpid()}"))
         return channel_options((*self.options, *own))
@@ -214,43 +214,10 @@ class Connection:
             if not self._channels:
                 self._channels = [open_channel(self._endpoint) for _ in range(self._endpoint.channels)]
             methods = [getattr(channel, kind)(path) for channel in self._channels]
-            return self._methods.setdefault(path, self._endpoint.method(methods))
-
-
-class Forgetful(Protocol):
-    """Something with channels that a forked child must not use."""
-
-    def drop_unused(self) -> None:
-        """Closes what nobody can use any more; before a fork, in the parent."""
-
-    def forget(self) -> object:
-        """Drops them unused; gives what must not be collected either."""
-
-
-_fork_count = 0
-_forgetful: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_forgotten: list[object] = []
-
-
-def forget_in_children(connection: Forgetful) -> None:
-    """Has `drop_unused` called before every fork from now on, and `forget` in the child."""
-    _forgetful.add(connection)
-
-
-def _drop_unused() -> None:
-    for connection in list(_forgetful):
-        connection.drop_unused()
-
-
-def _forget() -> None:
-    """Leaves the parent's channels alone: closing one would end the parent's connection."""
-    global _fork_count  # noqa: PLW0603 - a fact about this process
-    _fork_count += 1
-    _forgotten.extend(connection.forget() for connection in list(_forgetful))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_drop_unused, after_in_child=_forget)
+            method = self._endpoint.method(methods)
+            if kind == "unary_unary":
+                method = between_forks(method)
+            return self._methods.setdefault(path, method)
 
 
 def resolve_timeout_s(timeout_s: Timeout, *, default_s: float | None) -> float | None:
