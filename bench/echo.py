@@ -5,18 +5,13 @@ What it prints is what our server adds to a call.
 """
 
 import asyncio
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import grpc.aio
 from pairs import Way, measure
 from rich.table import Table
-from sdk import server_process
+from servers import echo_process, server_process
 from unrolled.v1 import forward_pb2 as pb
 from workloads import Workload
 
@@ -24,21 +19,6 @@ SERVICE = "/unrolled.v1.ForwardService"
 CONCURRENCIES = (1, 8, 32)
 REQUESTS = 256
 Ask = Callable[..., Awaitable[None]]
-ECHO_SERVER = Path(__file__).with_name("echo_server.py")
-
-
-@contextmanager
-def echo_process(reply: bytes) -> Iterator[str]:
-    """An echo server in a process of its own; gives its address."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(reply)
-        file.flush()
-        command = [sys.executable, str(ECHO_SERVER), file.name]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                yield server.stdout.readline().strip() if server.stdout else ""
-            finally:
-                server.terminate()
 
 
 def request_of(workload: Workload) -> bytes:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import grpc.aio
 from echo import REQUESTS as ECHO_CALLS
-from echo import ask_unary, echo_process, one_reply, open_channel, request_of
+from echo import ask_unary, one_reply, open_channel, request_of
 from pairs import Way, measure
 from rich.table import Table
-from sdk import server_process
+from servers import echo_process, server_process
 from unrolled_client import AsyncClient
 from workloads import Workload
 

@@ -8,9 +8,9 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
-import bulk
 import echo
 import engine
+import health
 import merging
 import sdk
 import torch
@@ -21,9 +21,9 @@ from workloads import workloads
 SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "engine": engine.tables,
     "sdk": sdk.tables,
-    "bulk": bulk.tables,
     "echo": echo.tables,
     "merging": merging.tables,
+    "health": health.tables,
 }
 
 
