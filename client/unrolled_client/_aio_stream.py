@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from unrolled_client._exchange import Exchange
-from unrolled_client._stream import refuse_vain_pause
+from unrolled_client._stream import refuse_vain_pause, seconds_until
 from unrolled_client.errors import UnavailableError, UnrolledError
 from unrolled_client.result import Outcome
 
@@ -18,6 +18,7 @@ OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
 """Starts the call, given requests and seconds, and gives grpc.aio's call."""
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
 """Inside it, what grpc.aio raises becomes an UnrolledError."""
+_FAILED_WRITE = "Internal error from Core"
 
 
 async def drive(
@@ -91,12 +92,23 @@ class _Stream:
         """Hands a message to gRPC."""
         self._requests.put_nowait(data)
         if self._call is None:
-            timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
-            self._call = self._open(self._outgoing(), timeout_s)
+            self._call = self._open(self._outgoing(), seconds_until(self._deadline_s))
 
     async def receive(self) -> bytes | None:
-        """The next message; None at the stream's end."""
-        data = await self._call.read()
+        """The next message; None at the stream's end.
+
+        Raises:
+            UnavailableError: The connection went while a message was written; grpc.aio then gives a status
+                of its own instead of the call's.
+            grpc.aio.AioRpcError: The call failed.
+        """
+        try:
+            data = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            if error.details() == _FAILED_WRITE:
+                message = "the connection was lost while a request was on its way"
+                raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE) from None
+            raise
         return None if data is grpc.aio.EOF else data
 
     async def finish(self) -> None:

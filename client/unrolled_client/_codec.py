@@ -7,7 +7,7 @@ is found here, where it can be named as the caller wrote it. Everything else is 
 import math
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -46,6 +46,10 @@ class Request:
     seed: int
     alphabet: str
     layout: Layout
+
+    def with_words(self, words: list[str]) -> "Request":
+        """The same question about other words."""
+        return replace(self, words=words, lengths=list(map(len, words)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,17 +7,23 @@ It decides and waits for nothing: no connection, no clock, no thread. The loops 
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import grpc
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client._codec import EncodedRequest, split
-from unrolled_client.bulk import Assembly
-from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_status
-from unrolled_client.result import Outcome
+from unrolled_client._codec import EncodedRequest, check_request, split
+from unrolled_client.bulk import Assembly, assemble
+from unrolled_client.errors import (
+    InvalidRequestError,
+    ProtocolError,
+    UnavailableError,
+    UnrolledError,
+    error_from_status,
+)
+from unrolled_client.result import Layout, Limits, Outcome
 
 _Batch = TypeVar("_Batch")
 
@@ -26,6 +32,8 @@ MAX_BYTES_IN_FLIGHT = 16 << 20
 MAX_REQUESTS_IN_FLIGHT = 64
 MAX_ATTEMPTS = 5
 """Streams in a row that break without a reply before the call fails; the same as for unary calls."""
+MAX_ATTEMPTS_ONCE_ANSWERED = 10
+"""The same once there was a reply: about 5 s, in which a server that ended can be there again."""
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 1.0
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -108,6 +116,7 @@ class Exchange(Generic[_Batch]):
         self._outcomes: dict[int, Outcome] = {}
         self._next_index = 0
         self._broken_count = 0
+        self._max_attempts = MAX_ATTEMPTS
 
     @property
     def is_waiting(self) -> bool:
@@ -134,6 +143,7 @@ class Exchange(Generic[_Batch]):
             ProtocolError: It is no reply, or one that nobody asked for.
         """
         self._broken_count = 0
+        self._max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED
         reply = split(data)
         part = self._waiting.pop(reply.rest.id, None)
         if part is None or part.request is None:
@@ -178,7 +188,7 @@ class Exchange(Generic[_Batch]):
             UnrolledError: `error`, if another stream would not help or enough were tried.
         """
         self._broken_count += 1
-        is_hopeless = not isinstance(error, UnavailableError) or self._broken_count >= MAX_ATTEMPTS
+        is_hopeless = not isinstance(error, UnavailableError) or self._broken_count >= self._max_attempts
         if error.retry_after_s is None and is_hopeless:
             raise error
         self._again.extendleft(reversed(self._waiting.values()))
@@ -251,3 +261,31 @@ class Exchange(Generic[_Batch]):
             self._outcomes[item.index] = Outcome(index=item.index, value=item.assembly.result())
         else:
             self._outcomes[item.index] = Outcome(index=item.index, error=error)
+
+
+def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
+    batches: Iterable[Iterable[str]],
+    *,
+    hidden_size: int,
+    seed: int,
+    alphabet: str,
+    layout: Layout,
+    is_ordered: bool,
+    max_in_flight: int,
+    limits: Callable[[], Limits],
+) -> Exchange[Iterable[str]]:
+    """The exchange behind the clients' `map`; `limits` gives the server's when the first batch is taken.
+
+    Raises:
+        InvalidRequestError: No alphabet, or a `max_in_flight` below 1.
+    """
+    if not alphabet:
+        raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
+    if max_in_flight < 1:
+        raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
+
+    def assembled(words: Iterable[str]) -> Assembly:
+        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        return assemble(request, limits=limits())
+
+    return Exchange(iter(batches), assemble=assembled, is_ordered=is_ordered, max_in_flight=max_in_flight)

@@ -1,21 +1,21 @@
 """A progress bar for those who ask for one; it is a file of its own because only they load rich."""
 
 import sys
-from collections.abc import Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
 
 from unrolled_client.result import Outcome
 
 
-def with_progress(
-    outcomes: Generator[Outcome, None, None], *, batches: Iterable[object]
-) -> Generator[Outcome, None, None]:
-    """The same outcomes, counted on standard error where that is a terminal.
+@contextmanager
+def progress_bar(batches: Iterable[object], *, is_wanted: bool = True) -> Iterator[Callable[[], None]]:
+    """Gives what counts one batch on, on standard error where that is a terminal, else nowhere.
 
     Raises:
         ModuleNotFoundError: There is a terminal and no rich.
     """
-    if not sys.stderr.isatty():
-        yield from outcomes
+    if not is_wanted or not sys.stderr.isatty():
+        yield lambda: None
         return
     try:
         from rich.console import Console  # noqa: PLC0415 - loaded when asked for
@@ -28,6 +28,14 @@ def with_progress(
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("batches", total=total)
+        yield lambda: bar.advance(task)
+
+
+def with_progress(
+    outcomes: Generator[Outcome, None, None], *, batches: Iterable[object]
+) -> Generator[Outcome, None, None]:
+    """The same outcomes, counted by a `progress_bar`."""
+    with progress_bar(batches) as advance:
         for outcome in outcomes:
-            bar.advance(task)
+            advance()
             yield outcome

@@ -98,6 +98,11 @@ def refuse_vain_pause(delay_s: float, *, deadline_s: float | None) -> None:
         )
 
 
+def seconds_until(deadline_s: float | None) -> float | None:
+    """What is left, 0 or more; None for no end."""
+    return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+
+
 class _Stream:
     """One ForwardStream call, opened when something is sent; gRPC reads requests in a thread of its own."""
 
@@ -111,8 +116,7 @@ class _Stream:
         """Hands a message to gRPC."""
         self._requests.put(data)
         if self._call is None:
-            timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
-            self._call = self._open(iter(self._requests.get, None), timeout_s)
+            self._call = self._open(iter(self._requests.get, None), seconds_until(self._deadline_s))
 
     def receive(self) -> bytes | None:
         """The next message; None at the stream's end. One at a time, so what is not read stays outside."""

@@ -21,7 +21,6 @@ from unrolled_client._channel import (
     Endpoint,
     RootCertificates,
     Timeout,
-    forget_in_children,
     resolve_timeout_s,
 )
 from unrolled_client._codec import (
@@ -32,14 +31,15 @@ from unrolled_client._codec import (
     decode_server_info,
     refuse_surrogates,
 )
-from unrolled_client._exchange import Exchange
+from unrolled_client._exchange import Exchange, exchange_for_map
+from unrolled_client._fork import forget_in_children
+from unrolled_client._progress import progress_bar
 from unrolled_client._stream import FORWARD_STREAM
-from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, Assembly, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.coalesce import Merger, is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
-    InvalidRequestError,
     UnavailableError,
     error_from_call,
 )
@@ -162,6 +162,7 @@ class AsyncClient:
         layout: Layout = "batch_first",
         ordered: bool = True,
         on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
@@ -174,27 +175,25 @@ class AsyncClient:
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
-        if not alphabet:
-            raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
-        if max_in_flight < 1:
-            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
         limit_s = resolve_timeout_s(timeout_s, default_s=None)
         limits = await self._known_limits(timeout_s)
-
-        def assembled(words: Iterable[str]) -> Assembly:
-            request = check_request(
-                words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout
-            )
-            return assemble(request, limits=limits)
-
-        exchange = Exchange(
-            iter(batches), assemble=assembled, is_ordered=ordered, max_in_flight=max_in_flight
+        exchange = exchange_for_map(
+            batches,
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout,
+            is_ordered=ordered,
+            max_in_flight=max_in_flight,
+            limits=lambda: limits,
         )
-        async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
-            async for outcome in outcomes:
-                if on_error == "raise" and outcome.error is not None:
-                    raise outcome.error
-                yield outcome
+        with progress_bar(batches, is_wanted=progress) as advance:
+            async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
+                async for outcome in outcomes:
+                    if on_error == "raise" and outcome.error is not None:
+                        raise outcome.error
+                    advance()
+                    yield outcome
 
     async def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.

@@ -212,16 +212,7 @@ class InParts:
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:
         """See Assembly."""
-        words = self._words[self._bounds[at] : self._bounds[at + 1]]
-        request = self._request
-        part = Request(
-            words=words,
-            lengths=list(map(len, words)),
-            hidden=request.hidden,
-            seed=request.seed,
-            alphabet=request.alphabet,
-            layout=request.layout,
-        )
+        part = self._request.with_words(self._words[self._bounds[at] : self._bounds[at + 1]])
         return encode(part, is_distinct=self._is_distinct(at), request_id=request_id)
 
     def _is_distinct(self, at: int) -> bool:

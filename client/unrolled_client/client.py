@@ -28,8 +28,8 @@ from unrolled_client._codec import (
     decode_reply,
     decode_server_info,
 )
-from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, Assembly, assemble, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.errors import ClosedError, InvalidRequestError, UnrolledError, error_from_call
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
@@ -202,24 +202,20 @@ class Client:
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
-        if not alphabet:
-            raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
-        if max_in_flight < 1:
-            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
-        timeout_s = resolve_timeout_s(timeout_s, default_s=None)
+        from unrolled_client._exchange import exchange_for_map  # noqa: PLC0415 - see above
 
-        def assembled(words: Iterable[str]) -> Assembly:
-            request = check_request(
-                words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout
-            )
-            return assemble(request, limits=self._known_limits(timeout_s))
-
-        from unrolled_client._exchange import Exchange  # noqa: PLC0415 - see above
-
-        exchange = Exchange(
-            iter(batches), assemble=assembled, is_ordered=ordered, max_in_flight=max_in_flight
+        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        exchange = exchange_for_map(
+            batches,
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout,
+            is_ordered=ordered,
+            max_in_flight=max_in_flight,
+            limits=partial(self._known_limits, limit_s),
         )
-        outcomes = _checked(self._drive(exchange, timeout_s=timeout_s), is_raising=on_error == "raise")
+        outcomes = _checked(self._drive(exchange, timeout_s=limit_s), is_raising=on_error == "raise")
         if not progress:
             return outcomes
         from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above

@@ -240,18 +240,8 @@ class _Batch:
             call.batch = self
         # One caller's words go as they are: what the server says of words[3] is then true for the caller.
         self._places = _places(calls) if len(calls) > 1 else None
-        self._sent = encode_whole(calls[0].request if self._places is None else self._merged(self._places))
-
-    def _merged(self, places: dict[str, int]) -> Request:
-        first, words = self.calls[0].request, list(places)
-        return Request(
-            words=words,
-            lengths=list(map(len, words)),
-            hidden=first.hidden,
-            seed=first.seed,
-            alphabet=first.alphabet,
-            layout=first.layout,
-        )
+        request = calls[0].request
+        self._sent = encode_whole(request if self._places is None else request.with_words(list(self._places)))
 
     async def travel(self, send: Send, *, now_s: float) -> None:
         """Sends the request and answers every caller.

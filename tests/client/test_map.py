@@ -1,5 +1,6 @@
 """`map`: many batches over one stream."""
 
+import asyncio
 import io
 import sys
 import threading
@@ -7,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client import Client, InvalidRequestError, derive_alphabet
+from unrolled_client import AsyncClient, Client, InvalidRequestError, derive_alphabet
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 BATCHES = [["hello", "world"], ["a"], ["some", "more", "words"], ["zebra"]]
@@ -178,6 +179,20 @@ def test_progress_shows_a_bar_on_a_terminal(client, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     assert [outcome.index for outcome in mapped(client, progress=True)] == [0, 1, 2, 3]
+    assert "4/4" in terminal.getvalue()
+
+
+def test_progress_shows_a_bar_for_coroutines_too(server_address, monkeypatch):
+    """AsyncClient.map counts its batches in the same way."""
+
+    async def collect():
+        async with AsyncClient(server_address) as client:
+            return [outcome.index async for outcome in mapped(client, progress=True)]
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert asyncio.run(collect()) == [0, 1, 2, 3]
     assert "4/4" in terminal.getvalue()
 
 
