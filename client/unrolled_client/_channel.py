@@ -71,6 +71,12 @@ _OPTIONS: dict[str, Any] = {
     # Retries are of no use while gRPC itself waits a second before it connects again.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 5_000,
+    # Replies are large: gRPC's 16 KiB frames and 64 KiB of window cost a call of 6 MB a quarter of its time
+    # (docs/architecture.md). What a reader that stalls may be sent grows by the window.
+    "grpc.http2.max_frame_size": _MIB,
+    "grpc.http2.lookahead_bytes": 4 * _MIB,
+    "grpc.experimental.tcp_read_chunk_size": _MIB // 2,
+    "grpc.experimental.tcp_min_read_chunk_size": _MIB // 4,
     # Servers that are not told otherwise drop clients that ping more often than every five minutes. Set at
     # all, it also makes Linux give up a peer that acknowledges nothing for the timeout.
     "grpc.keepalive_time_ms": 300_000,
@@ -204,8 +210,9 @@ class Connection:
         self._channels, self._methods = [], {}
         return channels
 
-    def drop_unused(self) -> None:
+    def drop_unused(self) -> bool:
         """Nothing: these channels survive a fork in the parent."""
+        return False
 
     def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
         with self._lock:

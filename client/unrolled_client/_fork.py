@@ -7,19 +7,22 @@ waits for the calls that run, and calls wait for the fork.
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
 # A fork that waited longer would surprise more than a child that may fail.
 _MAX_WAIT_S = 1.0
+# gRPC's threads end a connection after its channel; a fork in that moment left one child of 80 hanging.
+_SETTLE_S = 0.05
 
 
 class Forgetful(Protocol):
     """Something with channels that a forked child must not use."""
 
-    def drop_unused(self) -> None:
-        """Closes what nobody can use any more; before a fork, in the parent."""
+    def drop_unused(self) -> bool:
+        """Closes what nobody can use any more, before a fork, in the parent; whether there was any."""
 
     def forget(self) -> object:
         """Drops them unused; gives what must not be collected either."""
@@ -89,8 +92,9 @@ def between_forks(method: Callable[..., bytes]) -> Callable[..., bytes]:
 
 def _before() -> None:
     _gate.close()
-    for connection in list(_forgetful):
-        connection.drop_unused()
+    dropped = [connection.drop_unused() for connection in list(_forgetful)]
+    if any(dropped):
+        time.sleep(_SETTLE_S)
 
 
 def _after_in_parent() -> None:

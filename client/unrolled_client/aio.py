@@ -230,9 +230,12 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"AsyncClient({self._target!r}{', closed' if self._is_closed else ''})"
 
-    def drop_unused(self) -> None:
+    def drop_unused(self) -> bool:
         """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
-        self._wires = {loop: wire for loop, wire in self._wires.items() if not loop.is_closed()}
+        used = {loop: wire for loop, wire in self._wires.items() if not loop.is_closed()}
+        unused_count = len(self._wires) - len(used)
+        self._wires = used
+        return unused_count > 0
 
     def forget(self) -> object:
         """Starts anew in a forked child; not for users."""

@@ -17,7 +17,7 @@ from unrolled_client.errors import FieldViolation, ProtocolError, UnrolledError
 from unrolled_client.result import Limits, Result, Timing
 
 # Which of these were measured, and how, is told in docs/architecture.md.
-PART_BYTES = 3 << 19
+PART_BYTES = 1 << 20
 """Bytes of a part's reply, about."""
 MAX_WHOLE_BYTES = 24 << 20
 """Bytes of a dense array up to which a call travels as one request, if the server allows as many."""

@@ -15,6 +15,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
 from unrolled_server.stream import Context, Stream
+from unrolled_server.turns import Turns
 from unrolled_server.validation import parse_info_request
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
@@ -53,6 +54,7 @@ class ForwardService:
 
     def __init__(self, intake: Intake, *, max_stream_bytes: int, info: pb.GetServerInfoReply) -> None:
         self._intake = intake
+        self._turns = Turns()
         self._max_stream_bytes = max_stream_bytes
         self._info = info.SerializeToString()
         self._streams: set[Stream] = set()
@@ -68,14 +70,17 @@ class ForwardService:
         ticket = self._intake.admit(accepted)
         try:
             reply = self._intake.start(accepted)
-            return reply if isinstance(reply, bytes) else await reply
+            if not isinstance(reply, bytes):
+                reply = await reply
+            await self._turns.take(len(reply))
+            return reply
         finally:
             ticket.release()
 
     @_refusing
     async def forward_stream(self, _requests: object, context: Context) -> None:
         """Many ForwardRequests to as many ForwardReplies."""
-        stream = Stream(context, self._intake, max_bytes=self._max_stream_bytes)
+        stream = Stream(context, self._intake, turns=self._turns, max_bytes=self._max_stream_bytes)
         self._streams.add(stream)
         try:
             if self._drain_s is not None:

@@ -17,6 +17,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.admission import Ticket
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.turns import Turns
 from unrolled_server.validation import AcceptedRequest, request_id
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -31,12 +32,14 @@ class Stream:
     Args:
         context: Reads and writes messages.
         intake: Answers them.
+        turns: Where large replies queue for the loop's time.
         max_bytes: Held at a time; a request that alone has more comes when nothing else is held.
     """
 
-    def __init__(self, context: Context, intake: Intake, *, max_bytes: int) -> None:
+    def __init__(self, context: Context, intake: Intake, *, turns: Turns, max_bytes: int) -> None:
         self._context = context
         self._intake = intake
+        self._turns = turns
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._computing: dict[asyncio.Future[bytes], Ticket] = {}
@@ -130,6 +133,7 @@ class Stream:
             while self._outbox:
                 reply, ticket = self._outbox.popleft()
                 try:
+                    await self._turns.take(len(reply))
                     await self._context.write(reply)
                 finally:
                     self._release(ticket)

@@ -25,7 +25,7 @@ from unrolled_server.engine.states import ReplyScratch
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _ZERO_ROW = np.zeros(1, np.int32)
 _MAX_QUICK_WORDS = 64
-_MAX_QUICK_FLOATS = 16 * 1024
+_MAX_QUICK_FLOATS = 256 * 1024
 _GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
 _GOLDEN_HIDDEN_SIZES = (1, 2, 16, 50, 256)
 
