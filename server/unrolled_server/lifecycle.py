@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -139,6 +140,8 @@ async def serve(settings: Settings) -> None:
     """
     server = Server(settings)
     await server.start()
+    gc.collect()
+    gc.freeze()  # torch's objects stay: looking at them again and again cost small calls a twentieth
     print(ready_line(server), flush=True)  # noqa: T201 - the line that starters wait for
     await _asked_to_stop(watch_stdin=settings.exit_with_stdin)
     LOG.info("draining for up to %s s", settings.drain_timeout_s)

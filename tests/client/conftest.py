@@ -4,6 +4,7 @@ import asyncio
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -67,18 +68,15 @@ def make_client(request):
     return make
 
 
-@pytest.fixture
-def serve():
-    """A function that starts a server whose calls go to `answer(data, context)`, and gives HOST:PORT."""
+@contextmanager
+def servers_of(methods_for):
+    """A function that starts a server with the methods `methods_for(answer)` and gives HOST:PORT."""
     servers = []
 
     def start(answer):
-        method = grpc.unary_unary_rpc_method_handler(answer)
-        methods = {"Forward": method, "GetServerInfo": method}
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("unrolled.v1.ForwardService", methods),)
-        )
+        handlers = grpc.method_handlers_generic_handler("unrolled.v1.ForwardService", methods_for(answer))
+        server.add_generic_rpc_handlers((handlers,))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         servers.append(server)
@@ -87,32 +85,33 @@ def serve():
     yield start
     for server in servers:
         server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def serve():
+    """A function that starts a server whose calls go to `answer(data, context)`, and gives HOST:PORT."""
+
+    def methods_for(answer):
+        return dict.fromkeys(("Forward", "GetServerInfo"), grpc.unary_unary_rpc_method_handler(answer))
+
+    with servers_of(methods_for) as start:
+        yield start
 
 
 @pytest.fixture
 def serve_stream():
     """A function that starts a server whose streams go to `answer(requests, context)`; gives HOST:PORT."""
-    servers = []
     limits = pb.Limits(max_words=65_536, max_reply_bytes=32 << 20)
     info = pb.GetServerInfoReply(limits=limits).SerializeToString()
 
-    def start(answer):
-        methods = {
+    def methods_for(answer):
+        return {
             "ForwardStream": grpc.stream_stream_rpc_method_handler(answer),
             "GetServerInfo": grpc.unary_unary_rpc_method_handler(lambda _data, _context: info),
         }
-        server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("unrolled.v1.ForwardService", methods),)
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        servers.append(server)
-        return f"127.0.0.1:{port}"
 
-    yield start
-    for server in servers:
-        server.stop(grace=None).wait()
+    with servers_of(methods_for) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
