@@ -30,7 +30,7 @@ class EngineWays:
 
     def _spec(self, seed: int) -> NetworkSpec:
         size = self._workload.hidden_size
-        return NetworkSpec(input_size=len(self._workload.alphabet), hidden_size=size, seed=seed)
+        return NetworkSpec(symbol_count=len(self._workload.alphabet), hidden_size=size, seed=seed)
 
     def _next_spec(self) -> NetworkSpec:
         self._seed += 1

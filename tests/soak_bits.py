@@ -63,7 +63,7 @@ def _make_case(chance: random.Random, words: list[str]) -> Case:
     batch = chance.choices(words, k=chance.choice(WORD_COUNTS))
     hidden_size, seed = chance.choice(HIDDEN_SIZES), chance.randrange(4)
     request = pb.ForwardRequest(words=batch, hidden_size=hidden_size, seed=seed, alphabet=LETTERS)
-    network = NetworkSpec(input_size=len(LETTERS), hidden_size=hidden_size, seed=seed)
+    network = NetworkSpec(symbol_count=len(LETTERS), hidden_size=hidden_size, seed=seed)
     job = Job(network=network, words=Alphabet.of(LETTERS).encode(batch))
     answer = next(Engine(device="cpu").run([job]))
     if isinstance(answer, Exception):

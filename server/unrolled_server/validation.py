@@ -65,7 +65,7 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
     if violations:
         raise InvalidRequestError(violations)
     encoded = _encode(words, symbols)
-    network = NetworkSpec(input_size=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
+    network = NetworkSpec(symbol_count=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
     return AcceptedRequest(
         data=data,
         job=Job(

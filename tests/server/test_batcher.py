@@ -13,7 +13,7 @@ WORDS = Alphabet.of("ab").encode(["ab", "b"])
 
 
 def a_job(seed=0, hidden_size=3):
-    return Job(network=NetworkSpec(input_size=2, hidden_size=hidden_size, seed=seed), words=WORDS)
+    return Job(network=NetworkSpec(symbol_count=2, hidden_size=hidden_size, seed=seed), words=WORDS)
 
 
 def encode(computed):

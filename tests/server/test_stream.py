@@ -77,7 +77,7 @@ class House:
         return next(seed for seed in range(1_000) if self._lane(seed) == 1)
 
     def _lane(self, seed):
-        return hash(NetworkSpec(input_size=1, hidden_size=1, seed=seed)) % 2
+        return hash(NetworkSpec(symbol_count=1, hidden_size=1, seed=seed)) % 2
 
     def forward(self, request):
         return self.channel.unary_unary(FORWARD, response_deserializer=pb.ForwardReply.FromString)(request)

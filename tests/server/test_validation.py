@@ -81,7 +81,7 @@ def test_an_accepted_request_is_the_job_it_asks_for():
         LIMITS,
     )
     assert accepted.id == "7"
-    assert accepted.job.network.input_size == 3
+    assert accepted.job.network.symbol_count == 3
     assert accepted.job.network.hidden_size == 2
     assert accepted.job.layout is Layout.BATCH_FIRST
 
@@ -105,4 +105,4 @@ def test_limits_are_inclusive():
 def test_a_symbol_is_one_code_point_and_is_never_normalised(words):
     accepted = accept(a_request(words=words, hidden_size=1).SerializeToString(), LIMITS)
     assert accepted.job.words.lengths.tolist() == [len(word) for word in words]
-    assert accepted.job.network.input_size == len(set("".join(words)))
+    assert accepted.job.network.symbol_count == len(set("".join(words)))

@@ -3,19 +3,31 @@
 from unrolled_server.engine.alphabet import (
     Alphabet,
     DuplicateSymbolError,
-    EncodedWords,
     UnknownSymbolError,
 )
 from unrolled_server.engine.device import DeviceUnavailableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.proof import ProofError
-from unrolled_server.engine.spec import Answer, AnswerTooLargeError, Job, Layout, NetworkSpec, ReplyForm
+from unrolled_server.engine.spec import (
+    Answer,
+    AnswerTooLargeError,
+    Cell,
+    Job,
+    Layout,
+    NetworkSpec,
+    Nonlinearity,
+    Output,
+    ReplyForm,
+    State,
+)
+from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES",
     "Alphabet",
     "Answer",
     "AnswerTooLargeError",
+    "Cell",
     "DeviceUnavailableError",
     "DuplicateSymbolError",
     "EncodedWords",
@@ -23,7 +35,10 @@ __all__ = [
     "Job",
     "Layout",
     "NetworkSpec",
+    "Nonlinearity",
+    "Output",
     "ProofError",
     "ReplyForm",
+    "State",
     "UnknownSymbolError",
 ]

@@ -11,6 +11,8 @@ from itertools import accumulate
 import numpy as np
 from jaxtyping import Int32, UInt32
 
+from unrolled_server.engine.words import EncodedWords
+
 # Up to here a word list is checked by a set and coded letter by letter; beyond, one numpy pass wins
 # (measured).
 _MAX_SMALL_WORDS = 32
@@ -36,83 +38,6 @@ class DuplicateSymbolError(ValueError):
     def __init__(self, symbol: str) -> None:
         super().__init__(f"the alphabet has {symbol!r} more than once")
         self.symbol = symbol
-
-
-class EncodedWords:
-    """Words whose letters are known to be in ``alphabet``; made by `Alphabet.encode` only.
-
-    The codes are made when they are first asked for: words that the engine remembers never need them.
-    """
-
-    __slots__ = ("_codes", "alphabet", "words")
-
-    def __init__(
-        self, words: Sequence[str], alphabet: "Alphabet", codes: Int32[np.ndarray, " letters"] | None = None
-    ) -> None:
-        self.words = words
-        self.alphabet = alphabet
-        self._codes = codes
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    @property
-    def codes(self) -> Int32[np.ndarray, " letters"]:
-        """The symbols of all words, one word after the other."""
-        if self._codes is None:
-            symbols = self.alphabet.index
-            self._codes = np.array([symbols[letter] for letter in "".join(self.words)], np.int32)
-        return self._codes
-
-    @property
-    def letter_count(self) -> int:
-        """Letters of all words together."""
-        return sum(map(len, self.words))
-
-    @property
-    def lengths(self) -> Int32[np.ndarray, " batch"]:
-        """Letters of each word."""
-        return np.fromiter(map(len, self.words), np.int32, len(self.words))
-
-    def code_lists(self) -> list[list[int]]:
-        """Gives each word's symbols as a list."""
-        if self._codes is None:
-            code_of = self.alphabet.index.__getitem__
-            return [list(map(code_of, word)) for word in self.words]
-        codes = self._codes.tolist()
-        ends = accumulate(map(len, self.words))
-        return [codes[end - len(word) : end] for word, end in zip(self.words, ends, strict=True)]
-
-    def part(self, start: int, stop: int) -> "EncodedWords":
-        """Gives the words ``start:stop``, already checked."""
-        codes = self._codes
-        if codes is not None:
-            bounds = [0, *accumulate(map(len, self.words))]
-            codes = codes[bounds[start] : bounds[stop]]
-        return EncodedWords(self.words[start:stop], self.alphabet, codes)
-
-    def transposed(self) -> "EncodedWords":
-        """Gives one word per letter position, made of that letter of every word.
-
-        Raises:
-            ValueError: The words differ in length.
-        """
-        columns = ["".join(column) for column in zip(*self.words, strict=True)]
-        codes = self._codes
-        if codes is not None:
-            codes = codes.reshape(len(self.words), -1).T.ravel()  # (words, letters) -> (letters * words,)
-        return EncodedWords(columns, self.alphabet, codes)
-
-    @staticmethod
-    def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":
-        """Gives the words of several, which share one alphabet length, as one list of codes.
-
-        The letters of different alphabets mean different symbols, so the result is for resolving, not for
-        reading.
-        """
-        words = [word for part in parts for word in part.words]
-        codes = np.concatenate([part.codes for part in parts])
-        return EncodedWords(words, parts[0].alphabet, codes)
 
 
 class Alphabet:
@@ -157,11 +82,12 @@ class Alphabet:
         """
         letters = "".join(words)
         if len(words) > _MAX_SMALL_WORDS:
-            return EncodedWords(words, self, self._code_all(letters, words))
+            codes = self._code_all(letters, words)
+            return EncodedWords(words, self.symbols, index=self.index, codes=codes)
         if not self.symbol_set.issuperset(letters):
             position = next(i for i, letter in enumerate(letters) if letter not in self.symbol_set)
             raise _unknown_symbol(words, letters, position)
-        return EncodedWords(words, self)
+        return EncodedWords(words, self.symbols, index=self.index)
 
     def _code_all(self, letters: str, words: Sequence[str]) -> Int32[np.ndarray, " letters"]:
         """Codes all letters in one pass and checks them."""

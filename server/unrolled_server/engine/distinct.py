@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from unrolled_server.engine.alphabet import EncodedWords
+from unrolled_server.engine.words import EncodedWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def prefix_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "bat
     starts = np.cumsum(lengths) - lengths
     rows = np.zeros((len(lengths), int(lengths.max())), np.int32)
     parents = np.zeros(len(lengths), np.int64)
-    count = 0
+    count, symbol_count = 0, int(codes.max()) + 1
     for position in range(rows.shape[1]):
         reaching = np.flatnonzero(lengths > position)
-        keys = parents[reaching] * len(words.alphabet) + codes[starts[reaching] + position]
+        keys = parents[reaching] * symbol_count + codes[starts[reaching] + position]
         distinct, places = np.unique(keys, return_inverse=True)
         parents[reaching] = rows[reaching, position] = places.ravel() + count + 1
         count += len(distinct)

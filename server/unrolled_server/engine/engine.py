@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.alphabet import Alphabet, EncodedWords
+from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
 from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows
@@ -21,6 +21,7 @@ from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.proof import START_WIDTHS, Proof
 from unrolled_server.engine.spec import Answer, AnswerTooLargeError, Job, Layout, NetworkSpec, ReplyForm
 from unrolled_server.engine.states import ReplyScratch
+from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _ZERO_ROW = np.zeros(1, np.int32)
@@ -75,7 +76,7 @@ class Engine:
         digest = hashlib.sha256()
         words = Alphabet.of("helo").encode(_GOLDEN_WORDS)
         for hidden_size in _GOLDEN_HIDDEN_SIZES:
-            spec = NetworkSpec(input_size=4, hidden_size=hidden_size, seed=0)
+            spec = NetworkSpec(symbol_count=4, hidden_size=hidden_size, seed=0)
             digest.update(self._answer(Job(network=spec, words=words)).values.tobytes())
             self._networks.forget(spec)
         self.fingerprint = digest.hexdigest()[:16]
@@ -88,7 +89,7 @@ class Engine:
         words = job.words.words
         if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
             return False
-        if len(words) * max(map(len, words)) * job.network.hidden_size > _MAX_QUICK_FLOATS:
+        if job.vector_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
         network = self._networks.peek(job.network)
         return network is not None and network.remembers(job.words)

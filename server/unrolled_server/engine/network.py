@@ -4,18 +4,18 @@ A file of its own because tree and table must move together: a row that the tree
 anything else happens, or both are cleared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Int32
 
-from unrolled_server.engine.alphabet import EncodedWords
 from unrolled_server.engine.cells import Stepper
 from unrolled_server.engine.prefix_tree import PrefixTree, Step
 from unrolled_server.engine.spec import NetworkSpec
 from unrolled_server.engine.states import StateTable
 from unrolled_server.engine.weights import Weights, weights_nbytes
+from unrolled_server.engine.words import EncodedWords
 
 # Lists up to this long are remembered word by word, which beats walking the tree; longer ones walk all words
 # at once.
@@ -66,11 +66,11 @@ class Network:
         self.counted_nbytes = 0
         self._weights = weights
         self._stepper = stepper
-        self._tree = PrefixTree(spec.input_size)
+        self._tree = PrefixTree(spec.symbol_count)
         self.table = StateTable(spec.hidden_size, device)
         self.row_nbytes = self._tree.row_nbytes + 4 * spec.hidden_size
-        self._remembered: dict[str, dict[str, bytes]] = {}
-        self._remembered_lists: dict[tuple[str, ...], Int32[np.ndarray, "batch seq"]] = {}
+        self._remembered: dict[Hashable, dict[str, bytes]] = {}
+        self._remembered_lists: dict[tuple[Hashable, ...], Int32[np.ndarray, "batch seq"]] = {}
         self._remembered_nbytes = 0
 
     @property
@@ -86,7 +86,7 @@ class Network:
 
     def remembers(self, words: EncodedWords) -> bool:
         """Whether `recall` would give an answer. Reads only, so another thread may ask."""
-        remembered = self._remembered.get(words.alphabet.symbols)
+        remembered = self._remembered.get(words.vocabulary)
         return remembered is not None and all(word in remembered for word in words.words)
 
     def recall(self, words: EncodedWords) -> Int32[np.ndarray, "batch seq"] | None:
@@ -95,10 +95,10 @@ class Network:
         A short list that was learnt as it stands takes one look-up in all.
         """
         if len(words.words) <= _MAX_REMEMBERED_LIST:
-            index = self._remembered_lists.get((words.alphabet.symbols, *words.words))
+            index = self._remembered_lists.get((words.vocabulary, *words.words))
             if index is not None:
                 return index
-        remembered = self._remembered.get(words.alphabet.symbols)
+        remembered = self._remembered.get(words.vocabulary)
         if remembered is None or len(words.words) > _MAX_REMEMBERED_WORDS:
             return None
         return _index_of(words.words, remembered)
@@ -130,14 +130,14 @@ class Network:
             return
         if self._remembered_nbytes > self.table.nbytes + self._tree.nbytes:
             self._forget_words()
-        symbols = words.alphabet.symbols
+        symbols = words.vocabulary
         remembered = self._remembered.setdefault(symbols, {})
         rows, width = index.tobytes(), index.shape[1] * _ROW_NBYTES
-        for place, word in enumerate(words.words):
+        for place, (word, size) in enumerate(zip(words.words, words.sizes(), strict=True)):
             if word not in remembered:
                 start = place * width
-                remembered[word] = rows[start : start + len(word) * _ROW_NBYTES]
-                self._remembered_nbytes += _REMEMBERED_NBYTES + (1 + _ROW_NBYTES) * len(word)
+                remembered[word] = rows[start : start + size * _ROW_NBYTES]
+                self._remembered_nbytes += _REMEMBERED_NBYTES + len(word) + _ROW_NBYTES * size
         if len(words.words) <= _MAX_REMEMBERED_LIST:
             self._remembered_lists[symbols, *words.words] = index
             self._remembered_nbytes += 2 * _REMEMBERED_NBYTES + index.nbytes

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from unrolled_server.engine.alphabet import EncodedWords
 from unrolled_server.engine.children import new_children
+from unrolled_server.engine.words import EncodedWords
 
 _NO_SYMBOL = -1
 # Up to here a loop over letters beats a dozen numpy calls per position (measured).

@@ -4,12 +4,14 @@ A file of its own because the batcher and the service hold these values without 
 """
 
 import enum
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.alphabet import EncodedWords
+from unrolled_server.engine.words import EncodedWords
 
 _LOW_32_BITS = 0xFFFF_FFFF
 _UNLIMITED = 1 << 62
@@ -29,6 +31,33 @@ class ReplyForm(enum.Enum):
     DISTINCT = "distinct"
 
 
+class Cell(enum.Enum):
+    """Which of torch.nn's recurrent networks."""
+
+    RNN = "rnn"
+    LSTM = "lstm"
+    GRU = "gru"
+
+
+class Nonlinearity(enum.Enum):
+    """What a plain RNN does with its sums."""
+
+    TANH = "tanh"
+    RELU = "relu"
+
+
+class Output(enum.Enum):
+    """What is sent of the last layer's states: all, or one vector for each word."""
+
+    ALL = "all"
+    LAST = "last"
+    MEAN = "mean"
+    MAX = "max"
+
+
+GATES = {Cell.RNN: 1, Cell.LSTM: 4, Cell.GRU: 3}
+
+
 class AnswerTooLargeError(ValueError):
     """The answer has more bytes than its job allows."""
 
@@ -46,23 +75,133 @@ def drawn_seed(seed: int) -> int:
     return seed & _LOW_32_BITS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkSpec:
     """Everything that is drawn, and nothing else: the key of weights and states.
 
     Attributes:
-        input_size: Length of the alphabet.
-        hidden_size: Units of the layer.
+        symbol_count: Length of the alphabet, or symbols of the vocabulary.
+        hidden_size: Units of each layer.
         seed: As given to ``torch.manual_seed``; kept as the 32 bits that count (see `drawn_seed`).
+        cell: Which network of torch.nn.
+        nonlinearity: Of a plain RNN.
+        num_layers: As torch's.
+        bidirectional: As torch's.
+        bias: As torch's.
+        proj_size: As torch's, for an LSTM; 0 for none.
+        spectral_radius: What each recurrent matrix of a plain RNN is scaled to; None for none.
+        embedding_size: Of a torch.nn.Embedding drawn before the network; 0 for one-hot symbols.
+        vectors: Digest of the word vectors that symbols stand for; empty for none.
+        vector_size: Length of those vectors.
     """
 
-    input_size: int
+    symbol_count: int
     hidden_size: int
     seed: int
+    cell: Cell = Cell.RNN
+    nonlinearity: Nonlinearity = Nonlinearity.TANH
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    proj_size: int = 0
+    spectral_radius: float | None = None
+    embedding_size: int = 0
+    vectors: str = ""
+    vector_size: int = 0
+    _key: tuple[object, ...] = field(init=False, repr=False)
+    _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Keeps the seed's bits, and the hash, which a small request asks for several times."""
         if not 0 <= self.seed <= _LOW_32_BITS:
             object.__setattr__(self, "seed", drawn_seed(self.seed))
+        key = (
+            self.seed,
+            self.symbol_count,
+            self.hidden_size,
+            self.cell._value_,
+            self.nonlinearity._value_,
+            self.num_layers,
+            self.bidirectional,
+            self.bias,
+            self.proj_size,
+            self.spectral_radius,
+            self.embedding_size,
+            self.vectors,
+            self.vector_size,
+        )
+        object.__setattr__(self, "_key", key)
+        object.__setattr__(self, "_hash", hash(key))
+
+    def __eq__(self, other: object) -> bool:
+        """As of a tuple of all that is drawn."""
+        return isinstance(other, NetworkSpec) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def input_size(self) -> int:
+        """Features that go into layer 0."""
+        return self.embedding_size or self.vector_size or self.symbol_count
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether symbols are drawn as columns of W_ih."""
+        return not (self.embedding_size or self.vectors)
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 where bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_size(self) -> int:
+        """Of one direction's hidden state."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Of a position's outputs: both directions together."""
+        return self.state_size * self.directions
+
+    @property
+    def is_deep_bidirectional(self) -> bool:
+        """Whether some layers read both directions, which no tree of prefixes can give them."""
+        return self.bidirectional and self.num_layers > 1
+
+    @property
+    def digest(self) -> str:
+        """Names exactly what is drawn, in 16 hexadecimal digits, on every machine."""
+        return hashlib.sha256(repr(self._key).encode()).hexdigest()[:16]
+
+    @property
+    def final_state_floats(self) -> int:
+        """Of one word's h_n and c_n."""
+        c_size = self.hidden_size if self.cell is Cell.LSTM else 0
+        return self.num_layers * self.directions * (self.state_size + c_size)
+
+
+@lru_cache(maxsize=1024)
+def _multiplications_per_symbol(spec: NetworkSpec) -> int:
+    """Of one position's step through all layers and directions; input rows are looked up."""
+    columns = GATES[spec.cell] * spec.hidden_size
+    recurrent = spec.state_size * columns + spec.hidden_size * spec.proj_size
+    inputs = (spec.num_layers - 1) * spec.output_size * columns
+    return spec.directions * (spec.num_layers * recurrent + inputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Where each word's recurrence stands, in torch's shapes and order.
+
+    Attributes:
+        h: Of every layer and direction.
+        c: Likewise, for an LSTM; else None.
+    """
+
+    h: Float32[np.ndarray, "layers batch state"]
+    c: Float32[np.ndarray, "layers batch hidden"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +210,13 @@ class Job:
 
     Attributes:
         network: What to run.
-        words: The letters, checked against an alphabet of ``network.input_size`` symbols.
-        layout: ``SEQ_FIRST`` needs words of one length.
+        words: The symbols, each below ``network.symbol_count``.
+        layout: ``SEQ_FIRST`` needs words of one length, and ``Output.ALL``.
         form: ``DISTINCT`` sends each state once.
         max_reply_bytes: Of a distinct answer, whose size shows only when its prefixes are known.
+        output: What is sent of the last layer.
+        initial_state: Where each word starts; None for zeros.
+        return_final_state: Whether the answer has h_n and c_n.
     """
 
     network: NetworkSpec
@@ -82,58 +224,86 @@ class Job:
     layout: Layout = Layout.BATCH_FIRST
     form: ReplyForm = ReplyForm.DENSE
     max_reply_bytes: int = _UNLIMITED
+    output: Output = Output.ALL
+    initial_state: State | None = None
+    return_final_state: bool = False
 
     @property
     def multiplications(self) -> int:
         """Of floats, if none of the prefixes is known."""
-        rows = self.words.letter_count
-        if self.form is ReplyForm.DISTINCT:
-            rows = min(rows, self.max_distinct)
-        return rows * self.network.hidden_size**2
+        network, rows = self.network, self.words.letter_count
+        count = 0
+        if not network.is_one_hot:
+            columns = network.directions * GATES[network.cell] * network.hidden_size
+            count = min(rows, network.symbol_count) * network.input_size * columns
+        if self.form is ReplyForm.DISTINCT and self.output is Output.ALL:
+            rows = max(0, min(rows, self.max_distinct))
+        return count + rows * _multiplications_per_symbol(network)
 
     @property
     def reply_bytes(self) -> int:
-        """Of the answer's values and index, at most."""
+        """Of the answer's values, index and final state, at most."""
+        vectors, size = self.vector_count, self.network.output_size
         if self.form is ReplyForm.DENSE:
-            return 4 * self.position_count * self.network.hidden_size
-        rows = 1 + min(self.words.letter_count, self.max_distinct)
-        return 4 * (self.position_count + rows * self.network.hidden_size)
+            return 4 * (vectors * size + self._final_state_floats)
+        rows = 1 + min(self._max_different, self.max_distinct)
+        return 4 * (vectors + rows * size + self._final_state_floats)
 
     @property
     def position_count(self) -> int:
-        """Of the answer, padding included: batch x seq."""
-        words = self.words.words
-        return len(words) * max(map(len, words))
+        """Of the words, padding included: batch x seq."""
+        return len(self.words) * self.words.max_length
+
+    @property
+    def vector_count(self) -> int:
+        """Of the answer: one for each position, or, pooled, for each word."""
+        return self.position_count if self.output is Output.ALL else len(self.words)
 
     @property
     def max_distinct(self) -> int:
         """The most states that a distinct answer may have beside the zero state."""
-        return (self.max_reply_bytes // 4 - self.position_count) // self.network.hidden_size - 1
+        floats = self.max_reply_bytes // 4 - self.vector_count - self._final_state_floats
+        return floats // self.network.output_size - 1
 
     @property
     def may_be_too_large(self) -> bool:
         """Whether only its prefixes tell that the answer is allowed."""
-        return self.form is ReplyForm.DISTINCT and self.words.letter_count > self.max_distinct
+        return self.form is ReplyForm.DISTINCT and self._max_different > self.max_distinct
+
+    @property
+    def _max_different(self) -> int:
+        """The most different states that such words can have."""
+        return self.words.letter_count if self.output is Output.ALL else len(self.words)
+
+    @property
+    def _final_state_floats(self) -> int:
+        """Of the answer's h_n and c_n."""
+        if not self.return_final_state:
+            return 0
+        batch = len(self.words) if self.layout is Layout.BATCH_FIRST else self.words.max_length
+        return batch * self.network.final_state_floats
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hidden states of one job.
+    """The outputs of one job.
 
     Attributes:
-        values: float32, C-contiguous: (batch, seq, hidden), zero past a word's end, or in the distinct form
-            (rows, hidden) with row 0 all zeros. The memory is borrowed: it is overwritten when the next
-            answer is taken from the engine, so copy or send it before.
-        lengths: int32, letters of each word.
-        index: In the distinct form, the row of each position, numbered by first appearance in row-major
-            order; the dense values are ``values[index]``.
+        values: float32, C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch,
+            output), or in the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: it
+            is overwritten when the next answer is taken from the engine, so copy or send it before.
+        lengths: int32, symbols of each word.
+        index: In the distinct form, the row of each position (pooled: of each word), numbered by first
+            appearance in row-major order; the dense values are ``values[index]``.
+        final_state: h_n and c_n where the job asks for them; not borrowed.
     """
 
-    values: Float32[np.ndarray, "*rows hidden"]
+    values: Float32[np.ndarray, "*rows output"]
     lengths: Int32[np.ndarray, " batch"]
-    index: Int32[np.ndarray, "batch seq"] | None = None
+    index: Int32[np.ndarray, " batch"] | Int32[np.ndarray, "batch seq"] | None = None
+    final_state: State | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the dense values: (batch, seq, hidden)."""
+        """Of the dense values: (batch, seq, output), or pooled (batch, output)."""
         return self.values.shape if self.index is None else (*self.index.shape, self.values.shape[1])

@@ -16,7 +16,7 @@ def job(
     layout: Layout = Layout.BATCH_FIRST,
 ) -> Job:
     """Makes a job as the service does."""
-    spec = NetworkSpec(input_size=len(alphabet), hidden_size=hidden_size, seed=seed)
+    spec = NetworkSpec(symbol_count=len(alphabet), hidden_size=hidden_size, seed=seed)
     return Job(network=spec, words=Alphabet.of(alphabet).encode(words), layout=layout)
 
 

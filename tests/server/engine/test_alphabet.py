@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from unrolled_server.engine.alphabet import (
     Alphabet,
     DuplicateSymbolError,
-    EncodedWords,
     UnknownSymbolError,
 )
+from unrolled_server.engine.words import EncodedWords
 
 # Latin, Greek, CJK and emoji: tables by code point on one side, searching on the other.
 alphabets = st.text(st.sampled_from("abcdeαβγ語字😀🚀\x00"), min_size=1).map(

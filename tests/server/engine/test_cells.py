@@ -34,7 +34,7 @@ def test_an_activation_runs_over_whole_blocks(row_count: int, hidden_size: int) 
 def test_a_step_computes_tanh_of_input_row_and_recurrent_product(
     row_count: int, hidden_size: int, advance: Advance, on_cpu: bool
 ) -> None:
-    spec = NetworkSpec(input_size=6, hidden_size=hidden_size, seed=3)
+    spec = NetworkSpec(symbol_count=6, hidden_size=hidden_size, seed=3)
     weights, table = draw_weights(spec, CPU), StateTable(hidden_size, CPU)
     table.grow(64)
     table.rows[1:32] = torch.rand(31, hidden_size)
@@ -63,7 +63,7 @@ def test_networks_that_share_a_stepper_leave_nothing_behind(advance: Advance) ->
     for hidden_sizes in ([9], [16, 9]):
         stepper = Stepper(width=16, rule=rule, device=CPU)
         for hidden_size in hidden_sizes:
-            weights = draw_weights(NetworkSpec(input_size=2, hidden_size=hidden_size, seed=1), CPU)
+            weights = draw_weights(NetworkSpec(symbol_count=2, hidden_size=hidden_size, seed=1), CPU)
             table = StateTable(hidden_size, CPU)
             table.grow(64)
             for row in range(5):

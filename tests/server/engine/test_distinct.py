@@ -24,7 +24,7 @@ words_of_one_length = st.integers(1, 6).flatmap(
 
 
 def make_job(words, form, *, hidden_size=5, layout=Layout.BATCH_FIRST, **options) -> Job:
-    spec = NetworkSpec(input_size=3, hidden_size=hidden_size, seed=0)
+    spec = NetworkSpec(symbol_count=3, hidden_size=hidden_size, seed=0)
     return Job(network=spec, words=Alphabet.of("abc").encode(words), layout=layout, form=form, **options)
 
 

@@ -216,7 +216,7 @@ def test_the_device_that_auto_finds_is_named() -> None:
 
 def test_the_engine_takes_whatever_alphabet_length_the_network_was_drawn_for(engine: Engine) -> None:
     asked = Job(
-        network=NetworkSpec(input_size=26, hidden_size=3, seed=0),
+        network=NetworkSpec(symbol_count=26, hidden_size=3, seed=0),
         words=Alphabet.of(LETTERS).encode(["zebra"]),
     )
     assert answer(engine, asked).values.shape == (1, 5, 3)

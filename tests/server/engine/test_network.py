@@ -22,7 +22,7 @@ def no_room_needed(nbytes: int) -> None:
 
 @pytest.fixture
 def network() -> Network:
-    spec = NetworkSpec(input_size=3, hidden_size=8, seed=0)
+    spec = NetworkSpec(symbol_count=3, hidden_size=8, seed=0)
     return Network(spec, weights=draw_weights(spec, CPU), stepper=Proof(CPU).stepper(16), device=CPU)
 
 

@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 def spec(seed: int) -> NetworkSpec:
-    return NetworkSpec(input_size=3, hidden_size=8, seed=seed)
+    return NetworkSpec(symbol_count=3, hidden_size=8, seed=seed)
 
 
 SIZE = base_nbytes(spec(0))

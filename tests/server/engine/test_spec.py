@@ -18,13 +18,13 @@ def test_the_drawn_seed_draws_what_the_whole_seed_draws(seed: int) -> None:
 
 @given(int64s)
 def test_seeds_with_the_same_low_32_bits_are_one_network(seed: int) -> None:
-    spec = NetworkSpec(input_size=3, hidden_size=4, seed=seed)
-    twin = NetworkSpec(input_size=3, hidden_size=4, seed=seed & 0xFFFF_FFFF)
+    spec = NetworkSpec(symbol_count=3, hidden_size=4, seed=seed)
+    twin = NetworkSpec(symbol_count=3, hidden_size=4, seed=seed & 0xFFFF_FFFF)
     assert spec == twin
     assert hash(spec) == hash(twin)
 
 
-@pytest.mark.parametrize("change", [{"input_size": 4}, {"hidden_size": 5}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"symbol_count": 4}, {"hidden_size": 5}, {"seed": 1}])
 def test_whatever_is_drawn_tells_networks_apart(change: dict[str, int]) -> None:
-    sizes = {"input_size": 3, "hidden_size": 4, "seed": 0}
+    sizes = {"symbol_count": 3, "hidden_size": 4, "seed": 0}
     assert NetworkSpec(**sizes) != NetworkSpec(**(sizes | change))
