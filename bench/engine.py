@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pairs import Timing, Way, measure
 from rich.table import Table
 from rivals import onnx_call, torch_call, without_promise_call
-from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, plain_network
 from workloads import Workload
 
 STATE_MEMORY_BYTES = 4 << 30
@@ -29,8 +29,7 @@ class EngineWays:
         self.unknown = Way(call=lambda: self._ask(self._next_spec(), workload.words))
 
     def _spec(self, seed: int) -> NetworkSpec:
-        size = self._workload.hidden_size
-        return NetworkSpec(symbol_count=len(self._workload.alphabet), hidden_size=size, seed=seed)
+        return plain_network(len(self._workload.alphabet), self._workload.hidden_size, seed)
 
     def _next_spec(self) -> NetworkSpec:
         self._seed += 1

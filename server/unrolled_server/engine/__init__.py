@@ -19,6 +19,7 @@ from unrolled_server.engine.spec import (
     Output,
     ReplyForm,
     State,
+    plain_network,
 )
 from unrolled_server.engine.words import EncodedWords
 
@@ -41,4 +42,5 @@ __all__ = [
     "ReplyForm",
     "State",
     "UnknownSymbolError",
+    "plain_network",
 ]

@@ -86,17 +86,15 @@ def kernels(width: int, device: torch.device) -> Sequence[Advance]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowRule:
-    """How steps of one width are computed so that each row's bits are the same; found by the proof.
+class RowCounts:
+    """How many rows are computed together so that each row's bits are the same; found by the proof.
 
     Attributes:
-        advance: The kernel.
         floor: The fewest rows.
         multiple: Row counts are a multiple of this.
         max_rows: The most rows; more become several products.
     """
 
-    advance: Advance
     floor: int
     multiple: int
     max_rows: int
@@ -104,11 +102,22 @@ class RowRule:
     def padded(self, row_count: int) -> int:
         """Gives the rows that are computed for ``row_count`` rows.
 
-        >>> rule = RowRule(advance=advance_by_torch, floor=4, multiple=2, max_rows=256)
-        >>> rule.padded(1), rule.padded(7)
+        >>> counts = RowCounts(floor=4, multiple=2, max_rows=256)
+        >>> counts.padded(1), counts.padded(7)
         (4, 8)
         """
         return max(self.floor, -(-row_count // self.multiple) * self.multiple)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRule(RowCounts):
+    """How steps of one width are computed.
+
+    Attributes:
+        advance: The kernel.
+    """
+
+    advance: Advance
 
 
 def row_multiple(width: int) -> int:

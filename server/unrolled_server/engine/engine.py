@@ -6,7 +6,10 @@ of the package computes.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,12 +19,24 @@ from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
 from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows
+from unrolled_server.engine.layers import Layers
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.network_cache import NetworkCache
+from unrolled_server.engine.outputs import final_state, joined_states, pooled
 from unrolled_server.engine.proof import START_WIDTHS, Proof
-from unrolled_server.engine.spec import Answer, AnswerTooLargeError, Job, Layout, NetworkSpec, ReplyForm
+from unrolled_server.engine.spec import (
+    Answer,
+    AnswerTooLargeError,
+    Job,
+    Layout,
+    NetworkSpec,
+    Output,
+    ReplyForm,
+)
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.words import EncodedWords
+
+Read = TypeVar("Read")
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _ZERO_ROW = np.zeros(1, np.int32)
@@ -89,7 +104,7 @@ class Engine:
         words = job.words.words
         if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
             return False
-        if job.vector_count * job.network.output_size > _MAX_QUICK_FLOATS:
+        if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
         network = self._networks.peek(job.network)
         return network is not None and network.remembers(job.words)
@@ -141,14 +156,18 @@ class Engine:
                 return self._answer_in_slices(job, network, words)
             network.remember(words, index)
             self._networks.measure(network)
+        state = final_state(network.layers, index, words.lengths) if job.return_final_state else None
+        if job.output is not Output.ALL:
+            values = pooled(network.layers, index, words.lengths, output=job.output)
+            return Answer(values, job.words.lengths, final_state=state)
         if is_seq_first:
             index = index.T  # (letters, words) -> (words, letters)
         if job.form is ReplyForm.DENSE:
-            return Answer(network.table.gather(index, self._scratch), job.words.lengths)
+            return Answer(network.table.gather(index, self._scratch), job.words.lengths, final_state=state)
         numbering = number_by_appearance(index)
         rows = np.concatenate([_ZERO_ROW, index.ravel().take(numbering.firsts)])
         values = network.table.gather(rows[np.newaxis], self._scratch)[0]
-        return Answer(values, job.words.lengths, numbering.index)
+        return Answer(values, job.words.lengths, numbering.index, state)
 
     def _learn(self, network: Network, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
         """Gives each letter's row; a full table starts anew.
@@ -170,20 +189,43 @@ class Engine:
 
     def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:
         """Runs a job that is larger than the budget, in either form."""
+        if job.return_final_state:
+            alone = self._answer_in_slices(replace(job, return_final_state=False), network, words)
+            states = self._slices(network, words, final_state)
+            return replace(alone, final_state=joined_states(list(states)))
+        if job.output is not Output.ALL:
+            parts = self._slices(network, words, partial(pooled, output=job.output))
+            return Answer(np.concatenate(list(parts)), job.words.lengths)
         if job.form is ReplyForm.DENSE:
             return Answer(self._run_in_slices(job, network, words), job.words.lengths)
         rows = _distinct_rows(job, words)
         numbering = number_by_appearance(rows.T if job.layout is Layout.SEQ_FIRST else rows)
-        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.hidden_size))[0]
+        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.output_size))[0]
         values[0] = 0
         self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
         return Answer(values, job.words.lengths, numbering.index)
+
+    def _slices(
+        self,
+        network: Network,
+        words: EncodedWords,
+        read: Callable[[Layers, Int32[np.ndarray, "batch seq"], Int32[np.ndarray, " batch"]], Read],
+    ) -> Iterator[Read]:
+        """Gives what is read of the words' rows, in as many parts as it takes."""
+        try:
+            index = self._learn(network, words)
+        except TableFullError:
+            half = len(words) // 2
+            yield from self._slices(network, words.part(0, half), read)
+            yield from self._slices(network, words.part(half, len(words)), read)
+            return
+        yield read(network.layers, index, words.lengths)
 
     def _run_in_slices(
         self, job: Job, network: Network, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq hidden"]:
         """Runs a job that is larger than the budget, half by half."""
-        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.hidden_size
+        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
             values = self._scratch.view((batch, seq, hidden))
             self._fill(network, words, values)
@@ -241,7 +283,7 @@ def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch se
     if rows is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "
-            f"{job.network.hidden_size} float32 values and an index of {4 * job.position_count} bytes; this "
+            f"{job.network.output_size} float32 values and an index of {4 * job.position_count} bytes; this "
             f"server sends up to {job.max_reply_bytes} bytes in one reply; send fewer words at a time"
         )
     return rows

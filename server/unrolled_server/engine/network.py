@@ -7,14 +7,11 @@ anything else happens, or both are cleared.
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Int32
 
-from unrolled_server.engine.cells import Stepper
+from unrolled_server.engine.layers import Layers, layers_nbytes
 from unrolled_server.engine.prefix_tree import PrefixTree, Step
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.states import StateTable
-from unrolled_server.engine.weights import Weights, weights_nbytes
 from unrolled_server.engine.words import EncodedWords
 
 # Lists up to this long are remembered word by word, which beats walking the tree; longer ones walk all words
@@ -28,7 +25,7 @@ _OBJECTS_NBYTES = 3_500  # a network's Python and tensor objects, without what t
 
 def base_nbytes(spec: NetworkSpec) -> int:
     """Gives what a network costs before it meets a word."""
-    return weights_nbytes(spec) + _OBJECTS_NBYTES
+    return layers_nbytes(spec) + _OBJECTS_NBYTES * spec.num_layers
 
 
 def _index_of(
@@ -47,28 +44,27 @@ def _index_of(
 
 
 class Network:
-    """Weights, prefix tree and state table of one spec. Not thread-safe.
+    """Layers and prefix tree of one spec. Not thread-safe.
 
     Args:
         spec: What was drawn.
-        weights: Its weights.
-        stepper: Runs the steps of its width.
-        device: Where the states live.
+        layers: What computes its rows, and their states.
 
     Attributes:
+        layers: As given.
+        table: The outputs: the last layer's states.
         counted_nbytes: What the budget counts for it; the cache's to set.
     """
 
-    def __init__(
-        self, spec: NetworkSpec, *, weights: Weights, stepper: Stepper, device: torch.device
-    ) -> None:
+    def __init__(self, spec: NetworkSpec, layers: Layers) -> None:
         self.base_nbytes = base_nbytes(spec)  # kept, as are row_nbytes: every request asks
         self.counted_nbytes = 0
-        self._weights = weights
-        self._stepper = stepper
+        self.layers = layers
         self._tree = PrefixTree(spec.symbol_count)
-        self.table = StateTable(spec.hidden_size, device)
-        self.row_nbytes = self._tree.row_nbytes + 4 * spec.hidden_size
+        self._tables = [*layers.states, *layers.cells]
+        self.table = layers.states[-1]
+        self._row_states_nbytes = 4 * sum(table.hidden_size for table in self._tables)
+        self.row_nbytes = self._tree.row_nbytes + self._row_states_nbytes
         self._remembered: dict[Hashable, dict[str, bytes]] = {}
         self._remembered_lists: dict[tuple[Hashable, ...], Int32[np.ndarray, "batch seq"]] = {}
         self._remembered_nbytes = 0
@@ -76,12 +72,14 @@ class Network:
     @property
     def nbytes(self) -> int:
         """Memory held, the estimate of remembered words included."""
-        return self.base_nbytes + self._tree.nbytes + self.table.nbytes + self._remembered_nbytes
+        states = self.table.capacity * self._row_states_nbytes
+        return self.base_nbytes + self._tree.nbytes + states + self._remembered_nbytes
 
     def clear(self) -> None:
         """Starts anew: forgets every prefix and gives the memory back; the weights stay."""
         self._tree.clear()
-        self.table.clear()
+        for table in self._tables:
+            table.clear()
         self._forget_words()
 
     def remembers(self, words: EncodedWords) -> bool:
@@ -151,6 +149,7 @@ class Network:
         """Runs the steps, in a table that is large enough."""
         capacity = self.table.new_capacity(self._tree.row_count, max_rows)
         if capacity > self.table.capacity:
-            make_room(capacity * 4 * self.table.hidden_size)
-            self.table.grow(capacity)
-        self._stepper.run(steps, self._weights, self.table)
+            make_room(capacity * self._row_states_nbytes)
+            for table in self._tables:
+                table.grow(capacity)
+        self.layers.run(steps)

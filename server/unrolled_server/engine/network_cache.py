@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import torch
 
+from unrolled_server.engine.layers import draw_layers
 from unrolled_server.engine.network import Network, base_nbytes
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.weights import draw_weights, padded_width
 
 
 class NetworkCache:
@@ -43,12 +43,9 @@ class NetworkCache:
         """Gives a network, drawn if it isn't in memory, and counts as use."""
         network = self._networks.get(spec)
         if network is None:
-            stepper = self._proof.stepper(padded_width(spec.hidden_size))
             self._make_room(base_nbytes(spec), keep=None)
-            weights = draw_weights(spec, self._device)
-            network = self._networks[spec] = Network(
-                spec, weights=weights, stepper=stepper, device=self._device
-            )
+            layers = draw_layers(spec, proof=self._proof, device=self._device)
+            network = self._networks[spec] = Network(spec, layers)
             self.measure(network)
         else:
             self._networks.move_to_end(spec)

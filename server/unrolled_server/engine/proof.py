@@ -5,22 +5,14 @@ that is measured here, not assumed. It runs the very function that steps run (`c
 counts where libraries change kernels, with every row at other positions and beside other neighbours.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float32
-from torch import Tensor
 
-from unrolled_server.engine.cells import (
-    Advance,
-    RowRule,
-    Scratch,
-    Stepper,
-    kernels,
-    row_multiple,
-)
-from unrolled_server.engine.weights import Weights
+from unrolled_server.engine.cells import Advance, RowCounts, RowRule, Stepper, kernels, row_multiple
+from unrolled_server.engine.gated import GatedStepper
+from unrolled_server.engine.gates import LayerShape
+from unrolled_server.engine.samples import GatedSample, Sample, WidthSample
 
 START_WIDTHS = (16, 32, 64, 256)
 _FLOORS = (4, 8, 16, 32)
@@ -40,6 +32,7 @@ class Proof:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._steppers: dict[int, Stepper] = {}
+        self._gated_steppers: dict[LayerShape, GatedStepper] = {}
 
     def stepper(self, width: int) -> Stepper:
         """Gives the stepper for states of ``width`` columns, proving the width when it is first met.
@@ -51,6 +44,18 @@ class Proof:
         if stepper is None:
             rule = find_rule(width, self._device)
             stepper = self._steppers[width] = Stepper(width=width, rule=rule, device=self._device)
+        return stepper
+
+    def gated_stepper(self, shape: LayerShape) -> GatedStepper:
+        """Gives the stepper for layers of a shape, proving it when it is first met.
+
+        Raises:
+            ProofError: No rule holds on this machine.
+        """
+        stepper = self._gated_steppers.get(shape)
+        if stepper is None:
+            rule = find_row_counts(shape, self._device)
+            stepper = self._gated_steppers[shape] = GatedStepper(shape, rule=rule, device=self._device)
         return stepper
 
 
@@ -66,13 +71,25 @@ def find_rule(width: int, device: torch.device) -> RowRule:
     return next(filter(None, rules), None) or _tile_rule(width, device)
 
 
+def find_row_counts(shape: LayerShape, device: torch.device) -> RowCounts:
+    """Gives the smallest floor above which steps of a layer's shape give the same bits, or fixed tiles.
+
+    Raises:
+        ProofError: Not even fixed tiles do.
+    """
+    multiple, max_rows = row_multiple(shape.hidden), _max_rows(max(shape.gates, shape.inputs))
+    sample: Sample = GatedSample(shape, row_count=max_rows, device=device)
+    floor = _floor(sample, multiple=multiple, max_rows=max_rows)
+    if floor is not None:
+        return RowCounts(floor=floor, multiple=multiple, max_rows=max_rows)
+    _require_tiles(GatedSample(shape, row_count=_TILE_ROWS, device=device), shape.hidden)
+    return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
+
+
 def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
     """Gives a kernel's smallest floor, if there is one."""
-    multiple = row_multiple(width)
-    max_rows, counts = (256, _COUNTS) if width < _WIDE else (64, _WIDE_COUNTS)
-    sample = _Sample(width, max_rows, device, advance)
-    failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
-    floor = next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
+    multiple, max_rows = row_multiple(width), _max_rows(width)
+    floor = _floor(WidthSample(width, max_rows, device, advance), multiple=multiple, max_rows=max_rows)
     if floor is None:
         return None
     return RowRule(advance=advance, floor=floor, multiple=multiple, max_rows=max_rows)
@@ -81,57 +98,28 @@ def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule |
 def _tile_rule(width: int, device: torch.device) -> RowRule:
     """Gives the rule of one product size, once rows are shown to have the same bits at every place in it."""
     advance = kernels(width, device)[-1]
-    if not _Sample(width, _TILE_ROWS, device, advance).holds_rolled():
+    _require_tiles(WidthSample(width, _TILE_ROWS, device, advance), width)
+    return RowRule(advance=advance, floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
+
+
+def _max_rows(width: int) -> int:
+    """Gives the rows of the largest step: scratch and proof grow with it."""
+    return 256 if width < _WIDE else 64
+
+
+def _floor(sample: Sample, *, multiple: int, max_rows: int) -> int | None:
+    counts = _COUNTS if max_rows > _WIDE_COUNTS[-1] else _WIDE_COUNTS
+    failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
+    return next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
+
+
+def _require_tiles(sample: Sample, width: int) -> None:
+    if not sample.holds_rolled():
         raise ProofError(
             f"products of {_TILE_ROWS} rows, {width} wide, give a row other bits at other places"
         )
-    return RowRule(advance=advance, floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
 
 
 def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
     """Gives the counts that can occur under a row multiple."""
     return sorted({-(-count // multiple) * multiple for count in counts})
-
-
-class _Sample:
-    """Random states and weights like those of a network, and the step's result over all of them at once."""
-
-    def __init__(self, width: int, row_count: int, device: torch.device, advance: Advance) -> None:
-        generator = torch.Generator().manual_seed(width)
-        bound = 1.0 / math.sqrt(width)
-        draws = ((row_count, width, 1.0), (row_count, width, 1.0), (width, width, bound))
-        self._states, self._sums, recurrent = (
-            torch.empty(rows, columns).uniform_(-limit, limit, generator=generator).to(device)
-            for rows, columns, limit in draws
-        )
-        self._row_count = row_count
-        self._advance = advance
-        self._weights = Weights.of(input_table=self._sums, recurrent=recurrent)
-        self._scratch = Scratch(width=width, max_rows=row_count, device=device)
-        self._whole = self._run(torch.arange(row_count, device=device)).clone()
-
-    def holds_at(self, count: int) -> bool:
-        """Whether products of ``count`` rows agree with the whole, for rows from several places."""
-        return all(torch.equal(self._run(rows), self._whole[rows]) for rows in self._choices(count))
-
-    def holds_rolled(self) -> bool:
-        """Whether each row keeps its bits at every place of a product of all rows."""
-        rows = torch.arange(self._row_count, device=self._whole.device)
-        return all(
-            torch.equal(self._run(rolled), self._whole[rolled])
-            for rolled in (rows.roll(shift) for shift in range(1, self._row_count))
-        )
-
-    def _choices(self, count: int) -> Iterator[Tensor]:
-        """Row choices that put a row elsewhere: the last rows backwards, and one row everywhere."""
-        last = torch.arange(self._row_count - 1, self._row_count - 1 - count, -1, device=self._whole.device)
-        yield last
-        yield torch.full_like(last, count % self._row_count)
-
-    def _run(self, rows: Tensor) -> Float32[Tensor, "rows width"]:
-        """Gives the step's result for these rows, computed at the start of a scratch, as steps are."""
-        block = self._scratch.block(len(rows), padded=len(rows), hidden_size=self._states.shape[1])
-        torch.index_select(self._states, 0, rows, out=block.states)
-        torch.index_select(self._sums, 0, rows, out=block.sums)
-        self._advance(block, self._weights)
-        return block.sums

@@ -182,6 +182,12 @@ class NetworkSpec:
         return self.num_layers * self.directions * (self.state_size + c_size)
 
 
+@lru_cache(maxsize=4096)
+def plain_network(symbol_count: int, hidden_size: int, seed: int) -> NetworkSpec:
+    """Gives the spec of the lesson's kind of network, kept: making one costs as much as its known words."""
+    return NetworkSpec(symbol_count=symbol_count, hidden_size=hidden_size, seed=seed)
+
+
 @lru_cache(maxsize=1024)
 def _multiplications_per_symbol(spec: NetworkSpec) -> int:
     """Of one position's step through all layers and directions; input rows are looked up."""
@@ -248,6 +254,17 @@ class Job:
             return 4 * (vectors * size + self._final_state_floats)
         rows = 1 + min(self._max_different, self.max_distinct)
         return 4 * (vectors + rows * size + self._final_state_floats)
+
+    @property
+    def min_reply_bytes(self) -> int:
+        """Of a distinct answer, if all its states are one."""
+        return 4 * (self.vector_count + 2 * self.network.output_size + self._final_state_floats)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where the answer has a vector: (batch, seq), or pooled (batch,)."""
+        words = self.words
+        return (len(words), words.max_length) if self.output is Output.ALL else (len(words),)
 
     @property
     def position_count(self) -> int:

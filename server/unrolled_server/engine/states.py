@@ -84,6 +84,16 @@ class StateTable:
         # range.
         return self.rows_on_cpu.take(index, axis=0, out=values, mode="clip")
 
+    def take(self, rows: Int32[np.ndarray, " n"]) -> Float32[np.ndarray, "n hidden"]:
+        """Gives some rows, in fresh memory."""
+        if self.is_on_cpu:
+            return self.rows_on_cpu.take(rows, axis=0)
+        return self.rows.index_select(0, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+
+    def on_cpu(self) -> Float32[np.ndarray, "rows hidden"]:
+        """Gives all rows, as they are or as a copy."""
+        return self.rows_on_cpu if self.is_on_cpu else self.rows.cpu().numpy()
+
 
 class ReplyScratch:
     """Warm memory for one large reply at a time; as large as the largest so far."""

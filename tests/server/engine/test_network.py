@@ -4,10 +4,10 @@ import torch
 from unrolled_server.engine.alphabet import Alphabet, EncodedWords
 from unrolled_server.engine.cells import Stepper
 from unrolled_server.engine.children import TableFullError
+from unrolled_server.engine.layers import draw_layers
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.weights import draw_weights
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def no_room_needed(nbytes: int) -> None:
 @pytest.fixture
 def network() -> Network:
     spec = NetworkSpec(symbol_count=3, hidden_size=8, seed=0)
-    return Network(spec, weights=draw_weights(spec, CPU), stepper=Proof(CPU).stepper(16), device=CPU)
+    return Network(spec, draw_layers(spec, proof=Proof(CPU), device=CPU))
 
 
 def learn(network: Network, words: EncodedWords) -> np.ndarray:

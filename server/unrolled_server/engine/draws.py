@@ -1,0 +1,81 @@
+"""The parameters that torch would have drawn, of any network of torch.nn.
+
+A file of its own because exactness begins here: torch's order, torch's distributions, torch's generator, and
+no global state. Drawn on the CPU whatever the device, because a CUDA generator gives other numbers.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from unrolled_server.engine.spec import GATES, NetworkSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerParameters:
+    """One layer's parameters, in torch's shapes; what the network has none of is None.
+
+    Attributes:
+        weight_ih: Input to gates.
+        weight_hh: State to gates.
+        bias_ih: Of the gates.
+        bias_hh: Of the gates.
+        weight_hr: The LSTM's projection.
+    """
+
+    weight_ih: Float32[Tensor, "gates inputs"]
+    weight_hh: Float32[Tensor, "gates state"]
+    bias_ih: Float32[Tensor, " gates"] | None
+    bias_hh: Float32[Tensor, " gates"] | None
+    weight_hr: Float32[Tensor, "state hidden"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """All that a spec draws.
+
+    Attributes:
+        embedding: Of a torch.nn.Embedding; None for one-hot symbols.
+        layers: The network's, from the input on.
+    """
+
+    embedding: Float32[Tensor, "symbols inputs"] | None
+    layers: tuple[LayerParameters, ...]
+
+
+def draw(spec: NetworkSpec) -> Parameters:
+    """Draws what these lines draw, bit for bit, for a network that runs in one direction.
+
+    ``torch.manual_seed(seed)``, then ``torch.nn.Embedding(symbol_count, embedding_size)`` if there is one,
+    then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
+    and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer in
+    the order weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
+    """
+    generator = torch.Generator().manual_seed(spec.seed)
+    embedding = None
+    if spec.embedding_size:
+        embedding = torch.empty(spec.symbol_count, spec.embedding_size).normal_(generator=generator)
+    return Parameters(embedding=embedding, layers=tuple(_layers(spec, generator)))
+
+
+def _layers(spec: NetworkSpec, generator: torch.Generator) -> Iterator[LayerParameters]:
+    bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+    for layer in range(spec.num_layers):
+        weight_ih = uniform(gates, spec.state_size if layer else spec.input_size)
+        weight_hh = uniform(gates, spec.state_size)
+        biases = [uniform(gates) if spec.bias else None for _ in range(2)]
+        yield LayerParameters(
+            weight_ih=weight_ih,
+            weight_hh=weight_hh,
+            bias_ih=biases[0],
+            bias_hh=biases[1],
+            weight_hr=uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None,
+        )

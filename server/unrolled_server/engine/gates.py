@@ -1,0 +1,142 @@
+"""One layer's parameters as its steps use them: gates side by side, padded, each with its own columns.
+
+A file of its own because it is where torch's gates become ours. sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so the
+columns of sigmoid gates are halved, which is exact, and one tanh over a whole block does for all gates.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from unrolled_server.engine.draws import LayerParameters
+from unrolled_server.engine.memory import zeros
+from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity
+from unrolled_server.engine.weights import padded_width
+
+# Which of torch's gates are sigmoids: the LSTM's are i, f, g, o, the GRU's r, z, n.
+_SIGMOIDS = {Cell.RNN: (), Cell.LSTM: (0, 1, 3), Cell.GRU: (0, 1)}
+
+
+class LayerShape(NamedTuple):
+    """What a layer's steps look like, whatever its numbers: one proof and one scratch serve all of a shape.
+
+    Attributes:
+        cell: Which cell.
+        nonlinearity: Of a plain RNN.
+        inputs: Columns that come from the layer below; 0 where inputs are looked up.
+        state: Columns of the state that recurs.
+        hidden: Columns of each gate.
+        is_projected: Whether ``state`` is a projection.
+    """
+
+    cell: Cell
+    nonlinearity: Nonlinearity
+    inputs: int
+    state: int
+    hidden: int
+    is_projected: bool
+
+    @property
+    def gates(self) -> int:
+        """Columns of all gates."""
+        return GATES[self.cell] * self.hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWeights:
+    """A layer's parameters, zero-padded.
+
+    Attributes:
+        shape: Their shape.
+        inputs: Layer 0: what each symbol adds, biases included, (symbols, gates). Above: the layer below to
+            gates, (inputs, gates).
+        bias: What every row adds above layer 0, (1, gates).
+        recurrent: State to gates.
+        recurrent_bias: Of the GRU's new gate, inside its reset; zero elsewhere.
+        projection: The LSTM's, or no rows.
+    """
+
+    shape: LayerShape
+    inputs: Float32[Tensor, "rows gates"]
+    bias: Float32[Tensor, "1 gates"]
+    recurrent: Float32[Tensor, "state gates"]
+    recurrent_bias: Float32[Tensor, "1 gates"]
+    projection: Float32[Tensor, "_ state"]
+
+
+def shape_of(spec: NetworkSpec, layer: int) -> LayerShape:
+    """Gives the shape of one layer of a network."""
+    return LayerShape(
+        cell=spec.cell,
+        nonlinearity=spec.nonlinearity,
+        inputs=padded_width(spec.state_size) if layer else 0,
+        state=padded_width(spec.state_size),
+        hidden=padded_width(spec.hidden_size),
+        is_projected=spec.proj_size > 0,
+    )
+
+
+def layer_floats(shape: LayerShape, *, symbol_count: int) -> int:
+    """Gives the size of a layer's weights without making them."""
+    rows = (shape.inputs or symbol_count) + shape.state + 2
+    return rows * shape.gates + shape.is_projected * shape.hidden * shape.state
+
+
+def arrange(
+    parameters: LayerParameters,
+    shape: LayerShape,
+    *,
+    embedding: Float32[Tensor, "symbols inputs"] | None,
+    device: torch.device,
+) -> LayerWeights:
+    """Pads and halves a layer's parameters, and makes layer 0's table of inputs."""
+    hidden = parameters.weight_hh.shape[0] // GATES[shape.cell]
+    bias, recurrent_bias = _biases(parameters, shape.cell, hidden)
+    if shape.inputs:
+        inputs = _columns(parameters.weight_ih.T, shape, rows=shape.inputs)
+    else:
+        rows = parameters.weight_ih.T if embedding is None else embedding @ parameters.weight_ih.T
+        inputs = _columns(rows + bias, shape, rows=len(rows))
+    projection = torch.from_numpy(zeros(shape.hidden if shape.is_projected else 0, shape.state))
+    if parameters.weight_hr is not None:
+        projection[:hidden, : len(parameters.weight_hr)] = parameters.weight_hr.T
+    return LayerWeights(
+        shape=shape,
+        inputs=inputs.to(device),
+        bias=_columns(bias, shape, rows=1).to(device),
+        recurrent=_columns(parameters.weight_hh.T, shape, rows=shape.state).to(device),
+        recurrent_bias=_columns(recurrent_bias, shape, rows=1).to(device),
+        projection=projection.to(device),
+    )
+
+
+def _biases(
+    parameters: LayerParameters, cell: Cell, hidden: int
+) -> tuple[Float32[Tensor, "1 gates"], Float32[Tensor, "1 gates"]]:
+    """What is added to the inputs, and what only the GRU's new gate adds to its recurrent part."""
+    gates = len(parameters.weight_hh)
+    bias, recurrent = torch.zeros(1, gates), torch.zeros(1, gates)
+    if parameters.bias_ih is None or parameters.bias_hh is None:
+        return bias, recurrent
+    bias += parameters.bias_ih + parameters.bias_hh
+    if cell is Cell.GRU:
+        bias[0, -hidden:] = parameters.bias_ih[-hidden:]
+        recurrent[0, -hidden:] = parameters.bias_hh[-hidden:]
+    return bias, recurrent
+
+
+def _columns(
+    matrix: Float32[Tensor, "given_rows given_gates"], shape: LayerShape, *, rows: int
+) -> Float32[Tensor, "rows gates"]:
+    """Gives each gate its own padded columns, sigmoid gates halved, and fills up the rows."""
+    count = GATES[shape.cell]
+    padded = torch.from_numpy(zeros(rows, shape.gates))
+    # (rows, gates * hidden) -> (rows, gates, hidden)
+    planes, given = padded.view(rows, count, shape.hidden), matrix.reshape(len(matrix), count, -1)
+    planes[: len(matrix), :, : given.shape[2]] = given
+    for gate in _SIGMOIDS[shape.cell]:
+        planes[:, gate] *= 0.5
+    return padded

@@ -1,0 +1,106 @@
+"""Random steps that the proof tries: the same rows in other places, among other rows.
+
+A file of its own because the proof decides and this computes, by the very functions that steps run.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from unrolled_server.engine.cells import Advance, Scratch
+from unrolled_server.engine.gated import GatedScratch, advance
+from unrolled_server.engine.gates import LayerShape, LayerWeights
+from unrolled_server.engine.weights import Weights
+
+
+class Sample(ABC):
+    """Random states and weights like those of a network, and the step's result over all of them at once."""
+
+    def __init__(self, row_count: int, device: torch.device) -> None:
+        self._row_count = row_count
+        self._device = device
+        self._whole = self._run(torch.arange(row_count, device=device)).clone()
+
+    def holds_at(self, count: int) -> bool:
+        """Whether products of ``count`` rows agree with the whole, for rows from several places."""
+        return all(torch.equal(self._run(rows), self._whole[rows]) for rows in self._choices(count))
+
+    def holds_rolled(self) -> bool:
+        """Whether each row keeps its bits at every place of a product of all rows."""
+        rows = torch.arange(self._row_count, device=self._device)
+        return all(
+            torch.equal(self._run(rolled), self._whole[rolled])
+            for rolled in (rows.roll(shift) for shift in range(1, self._row_count))
+        )
+
+    def _choices(self, count: int) -> Iterator[Tensor]:
+        """Row choices that put a row elsewhere: the last rows backwards, and one row everywhere."""
+        last = torch.arange(self._row_count - 1, self._row_count - 1 - count, -1, device=self._device)
+        yield last
+        yield torch.full_like(last, count % self._row_count)
+
+    @abstractmethod
+    def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
+        """Gives the step's result for these rows, computed at the start of a scratch, as steps are."""
+
+
+class WidthSample(Sample):
+    """Steps of the plain RNN, by one kernel."""
+
+    def __init__(self, width: int, row_count: int, device: torch.device, advance: Advance) -> None:
+        draw = _Draws(width, device)
+        self._states, self._sums = draw(row_count, width), draw(row_count, width)
+        recurrent = draw(width, width, limit=1.0 / math.sqrt(width))
+        self._advance = advance
+        self._weights = Weights.of(input_table=self._sums, recurrent=recurrent)
+        self._scratch = Scratch(width=width, max_rows=row_count, device=device)
+        super().__init__(row_count, device)
+
+    def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
+        block = self._scratch.block(len(rows), padded=len(rows), hidden_size=self._states.shape[1])
+        torch.index_select(self._states, 0, rows, out=block.states)
+        torch.index_select(self._sums, 0, rows, out=block.sums)
+        self._advance(block, self._weights)
+        return block.sums
+
+
+class GatedSample(Sample):
+    """Steps of one layer of any cell."""
+
+    def __init__(self, shape: LayerShape, *, row_count: int, device: torch.device) -> None:
+        draw = _Draws(shape.hidden, device)
+        limit = 1.0 / math.sqrt(shape.hidden)
+        self._scratch = GatedScratch(shape, max_rows=row_count, device=device)
+        self._given = [draw(*tensor.shape) for tensor in self._scratch.block(row_count)]
+        self._weights = LayerWeights(
+            shape=shape,
+            inputs=draw(shape.inputs, shape.gates, limit=limit),
+            bias=draw(1, shape.gates, limit=limit),
+            recurrent=draw(shape.state, shape.gates, limit=limit),
+            recurrent_bias=draw(1, shape.gates, limit=limit),
+            projection=draw(shape.hidden if shape.is_projected else 0, shape.state, limit=limit),
+        )
+        super().__init__(row_count, device)
+
+    def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
+        block = self._scratch.block(len(rows))
+        for given, tensor in zip(self._given, block, strict=True):
+            torch.index_select(given, 0, rows, out=tensor)
+        advance(block, self._weights)
+        return torch.cat([block.results, block.cells], dim=1)
+
+
+class _Draws:
+    """Uniform numbers from a seed."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._device = device
+
+    def __call__(self, rows: int, columns: int, *, limit: float = 1.0) -> Float32[Tensor, "rows columns"]:
+        drawn = torch.empty(rows, columns).uniform_(-limit, limit, generator=self._generator)
+        return drawn.to(self._device)
