@@ -4,7 +4,7 @@ A request that asks for what this server does not do is refused before its value
 and an answer to another question would be worse than none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -25,6 +25,11 @@ def refuse_unsupported(request: pb.ForwardRequest) -> None:
         refuse = OPTIONS.get(field.name)
         if refuse is not None:
             refuse(value)
+    if request.reply_form == pb.REPLY_FORM_DISTINCT and request.output > pb.OUTPUT_ALL:
+        raise UnsupportedError(
+            f"output is {pb.Output.Name(request.output)} and reply_form is REPLY_FORM_DISTINCT; this server "
+            "sends one vector a word in REPLY_FORM_DENSE only"
+        )
 
 
 def refuse_unknown_fields(message: Message, *, path: str) -> None:
@@ -57,53 +62,40 @@ def _never(path: str, *, instead: str) -> Callable[[object], None]:
     return refuse
 
 
-def _refuse_network(network: pb.Network) -> None:
-    refuse_unknown_fields(network, path="network")
-    for field, value in network.ListFields():
-        NETWORK_OPTIONS[field.name](value)
+def _refuse_within(path: str, options: Mapping[str, Callable[[Any], None]]) -> Callable[[Message], None]:
+    """Refuses what `options` refuse of a message's fields."""
+
+    def refuse(message: Message) -> None:
+        refuse_unknown_fields(message, path=path)
+        for field, value in message.ListFields():
+            if field.name in options:
+                options[field.name](value)
+
+    return refuse
 
 
-def _refuse_layers(num_layers: int) -> None:
-    if num_layers != 1:
-        raise UnsupportedError(f"network.num_layers is {num_layers}; this server runs 1 layer only")
+def _known(path: str, enum: Any) -> Callable[[int], None]:
+    """Refuses values that the contract does not have."""
+    return _only(path, *enum.values(), of=enum, name="those of its contract")
 
 
-def _refuse_missing_bias(bias: bool) -> None:  # noqa: FBT001 - the value of a field, called from a table
-    if not bias:
-        raise UnsupportedError("network.bias is false; this server runs networks with bias only")
-
-
-OPTIONS: dict[str, Callable[[Any], None]] = {
-    "network": _refuse_network,
-    "embedding": _never("embedding", instead="feeds one-hot symbols"),
-    "initial_state": _never("initial_state", instead="starts from zeros"),
-    "output": _only("output", pb.OUTPUT_ALL, of=pb.Output, name="OUTPUT_ALL"),
-    "layout": _only(
-        "layout",
-        pb.LAYOUT_BATCH_FIRST,
-        pb.LAYOUT_SEQ_FIRST,
-        of=pb.Layout,
-        name="LAYOUT_BATCH_FIRST and LAYOUT_SEQ_FIRST",
-    ),
-    "reply_form": _only(
-        "reply_form",
-        pb.REPLY_FORM_DENSE,
-        pb.REPLY_FORM_DISTINCT,
-        of=pb.ReplyForm,
-        name="REPLY_FORM_DENSE and REPLY_FORM_DISTINCT",
-    ),
-    "return_final_state": _never("return_final_state", instead="sends replies without it"),
-}
 NETWORK_OPTIONS: dict[str, Callable[[Any], None]] = {
-    "cell": _only("network.cell", pb.CELL_RNN, of=pb.Cell, name="CELL_RNN"),
-    "nonlinearity": _only(
-        "network.nonlinearity", pb.NONLINEARITY_TANH, of=pb.Nonlinearity, name="NONLINEARITY_TANH"
-    ),
-    "num_layers": _refuse_layers,
+    "cell": _known("network.cell", pb.Cell),
+    "nonlinearity": _known("network.nonlinearity", pb.Nonlinearity),
     "bidirectional": _never("network.bidirectional", instead="runs one direction"),
-    "bias": _refuse_missing_bias,
-    "proj_size": _never("network.proj_size", instead="runs networks without a projection"),
     "spectral_radius": _never("network.spectral_radius", instead="runs matrices as drawn"),
+}
+EMBEDDING_OPTIONS: dict[str, Callable[[Any], None]] = {
+    "vectors": _never("embedding.vectors", instead="feeds one-hot symbols and random embeddings"),
+    "unknown_word": _known("embedding.unknown_word", pb.UnknownWord),
+}
+OPTIONS: dict[str, Callable[[Any], None]] = {
+    "network": _refuse_within("network", NETWORK_OPTIONS),
+    "embedding": _refuse_within("embedding", EMBEDDING_OPTIONS),
+    "initial_state": _never("initial_state", instead="starts from zeros"),
+    "output": _known("output", pb.Output),
+    "layout": _known("layout", pb.Layout),
+    "reply_form": _known("reply_form", pb.ReplyForm),
 }
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer
+from unrolled.v1.wire import TIMING_BYTES, encode_id, final_state_field, join_reply, reply_trailer
 
 from unrolled_server.admission import Admission, Ticket
 from unrolled_server.batcher import Batcher, Computed
 from unrolled_server.config import Limits
+from unrolled_server.engine import NetworkSpec
 from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.replies import Replies
 from unrolled_server.validation import AcceptedRequest, accept
@@ -64,18 +65,26 @@ class Intake:
             ComputeError: The engine failed on this request; no other request is touched.
         """
         id_field = encode_id(accepted.id)
-        encode = partial(encode_reply, id_field=id_field, fingerprint=self.fingerprint)
+        encode = partial(
+            encode_reply,
+            id_field=id_field,
+            fingerprint=self.fingerprint,
+            network=accepted.job.network,
+        )
         reply = self.batcher.start(accepted.job, encode)
         if isinstance(reply, bytes):
             self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
         return reply
 
 
-def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str) -> bytes:
+def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str, network: NetworkSpec) -> bytes:
     """A ForwardReply's bytes: the small fields by protobuf, the arrays appended as memory."""
     answer = computed.answer
     rest = pb.ForwardReply(shape=answer.shape, lengths=answer.lengths.tolist(), fingerprint=fingerprint)
     trailer = reply_trailer(id_field=id_field, queue_s=computed.queue_s, compute_s=computed.compute_s)
+    state = answer.final_state
+    if state is not None:
+        trailer = final_state_field(h=state.h, c=state.c, network_digest=network.digest) + trailer
     return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
 
 

@@ -19,8 +19,8 @@ from unrolled_server.engine import (
     UnknownSymbolError,
 )
 from unrolled_server.errors import InvalidRequestError, Violation
+from unrolled_server.networks import OUTPUTS, network_violations, spec_of
 
-BYTES_PER_VALUE = 4
 MAX_ID_BYTES = 128
 LAYOUTS = {
     pb.LAYOUT_UNSPECIFIED: Layout.BATCH_FIRST,
@@ -58,24 +58,33 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
     request = parse(data)
     refuse_unsupported(request)
     words = list(request.words)
-    violations = [*_number_violations(request, limits), *_text_violations(request.alphabet, words, limits)]
+    violations = [
+        *_number_violations(request, limits),
+        *network_violations(request, limits),
+        *_text_violations(request.alphabet, words, limits),
+    ]
     if not violations:
         symbols = request.alphabet or "".join(dict.fromkeys("".join(words)))
-        violations = [*_size_violations(request, words, symbols=symbols, limits=limits)]
+        violations = [*_layout_violations(request, words, symbols=symbols, limits=limits)]
     if violations:
         raise InvalidRequestError(violations)
-    encoded = _encode(words, symbols)
-    network = NetworkSpec(symbol_count=len(symbols), hidden_size=request.hidden_size, seed=request.seed)
-    return AcceptedRequest(
-        data=data,
-        job=Job(
-            network=network,
-            words=encoded,
-            layout=LAYOUTS[request.layout],
-            form=FORMS[request.reply_form],
-            max_reply_bytes=limits.max_reply_bytes,
-        ),
-        id=request.id,
+    network = spec_of(request, symbol_count=len(symbols))
+    job = _job(request, network, _encode(words, symbols), limits)
+    violations = [*_reply_violations(job, limits)]
+    if violations:
+        raise InvalidRequestError(violations)
+    return AcceptedRequest(data=data, job=job, id=request.id)
+
+
+def _job(request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords, limits: Limits) -> Job:
+    return Job(
+        network=network,
+        words=words,
+        layout=LAYOUTS[request.layout],
+        form=FORMS[request.reply_form],
+        max_reply_bytes=limits.max_reply_bytes,
+        output=OUTPUTS[request.output],
+        return_final_state=request.return_final_state,
     )
 
 
@@ -225,10 +234,10 @@ def _length_violations(words: Sequence[str], limits: Limits) -> Iterator[Violati
         )
 
 
-def _size_violations(
+def _layout_violations(
     request: pb.ForwardRequest, words: Sequence[str], *, symbols: str, limits: Limits
 ) -> Iterator[Violation]:
-    """Broken rules about what words, alphabet and hidden size make together."""
+    """Broken rules about what words, alphabet and layout make together."""
     if not request.alphabet:
         yield from _alphabet_violations(symbols, limits)
     lengths = set(map(len, words))
@@ -240,20 +249,19 @@ def _size_violations(
                 "it runs along the words axis, so send words of one length or use LAYOUT_BATCH_FIRST"
             ),
         )
-    yield from _reply_violations(request, batch=len(words), seq=max(lengths), limits=limits)
 
 
-def _reply_violations(
-    request: pb.ForwardRequest, *, batch: int, seq: int, limits: Limits
-) -> Iterator[Violation]:
+def _reply_violations(job: Job, limits: Limits) -> Iterator[Violation]:
     """A reply too large whatever the words are; how many states are distinct, the engine finds out."""
-    if FORMS[request.reply_form] is ReplyForm.DENSE:
-        reply_bytes = batch * seq * request.hidden_size * BYTES_PER_VALUE
-        contents = f"{batch} x {seq} x {request.hidden_size} float32 values"
+    size, places = job.network.output_size, " x ".join(map(str, job.places))
+    if job.form is ReplyForm.DENSE:
+        reply_bytes = job.reply_bytes
+        contents = f"{places} x {size} float32 values"
     else:
-        reply_bytes = (batch * seq + 2 * request.hidden_size) * BYTES_PER_VALUE
-        contents = f"at least 2 x {request.hidden_size} float32 values and an index of {batch} x {seq}"
+        reply_bytes = job.min_reply_bytes
+        contents = f"at least 2 x {size} float32 values and an index of {places}"
     if reply_bytes > limits.max_reply_bytes:
+        contents += " and the final state" * job.return_final_state
         yield Violation(
             field="words",
             description=(

@@ -11,7 +11,16 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, RequestError, State, Timing
-from unrolled.v1.wire import TIMING_BYTES, _head, encode_id, join_reply, reply_trailer, split_id, split_reply
+from unrolled.v1.wire import (
+    TIMING_BYTES,
+    _head,
+    encode_id,
+    final_state_field,
+    join_reply,
+    reply_trailer,
+    split_id,
+    split_reply,
+)
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
@@ -273,3 +282,15 @@ def test_an_id_is_split_off_so_that_both_parts_are_what_they_were(name, words):
     else:
         assert question == request
         assert not name or not name.isascii() or len(name) > 127
+
+
+@given(arrays("<f4"), arrays("<f4"), st.booleans(), st.text(max_size=20))
+def test_a_final_state_is_the_field_that_it_stands_for(h, c, has_c, digest):
+    given_c = c.reshape(1, -1) if has_c else None
+    field = final_state_field(h=h.reshape(1, -1), c=given_c, network_digest=digest)
+    state = ForwardReply.FromString(field).final_state
+    assert (list(state.h_shape), list(state.c_shape)) == ([1, h.size], [1, c.size] if has_c else [])
+    assert state.network_digest == digest
+    # Through Python's floats a signalling NaN becomes a quiet one.
+    np.testing.assert_array_equal(np.array(state.h, "<f4"), h)
+    np.testing.assert_array_equal(np.array(state.c, "<f4"), c if has_c else [])

@@ -101,7 +101,8 @@ def test_an_unknown_field_is_refused_by_every_method(channel, method):
 
 
 def test_what_is_not_done_is_unimplemented(stub):
-    error = refusal(stub.Forward, pb.ForwardRequest(words=["a"], hidden_size=1, output=pb.OUTPUT_MAX))
+    network = pb.Network(bidirectional=True)
+    error = refusal(stub.Forward, pb.ForwardRequest(words=["a"], hidden_size=1, network=network))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

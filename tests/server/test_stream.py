@@ -135,7 +135,7 @@ async def send_all(stream, requests):
 BAD_REQUESTS = {
     "a wrong value": a_request(hidden_size=-1, name="n"),
     "two wrong values": a_request(hidden_size=0, words=[], name="n"),
-    "an option that is not done": a_request(output=pb.OUTPUT_MAX, name="n"),
+    "an option that is not done": a_request(network=pb.Network(bidirectional=True), name="n"),
     "an unknown field": b"\xf8\x06\x01\x5a\x01n",
     "a word that is not UTF-8": b"\x0a\x01\xff\x5a\x01n",
     "no message": b"\x0a\x05a",

@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, Timing
+from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, State, Timing
 
 _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
@@ -29,6 +29,9 @@ _INDEX_TAG = ForwardReply.INDEX_FIELD_NUMBER << 3 | 2
 # Every field of a reply is of type 2; there are 15 numbers below 16.
 _PLAIN_TAGS = frozenset(number << 3 | 2 for number in range(1, 16))
 
+_STATE_TAG = ForwardReply.FINAL_STATE_FIELD_NUMBER << 3 | 2
+_H_TAG = State.H_FIELD_NUMBER << 3 | 2
+_C_TAG = State.C_FIELD_NUMBER << 3 | 2
 _REQUEST_ID_TAG = ForwardRequest.ID_FIELD_NUMBER << 3 | 2
 _REPLY_ID_TAG = bytes([ForwardReply.ID_FIELD_NUMBER << 3 | 2])
 # Type 1 is eight bytes, here a double. Zeros are written out, so that every trailer has one size.
@@ -111,6 +114,22 @@ def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes
         compute_s: See `Timing`.
     """
     return _TIMING.pack(*_TIMING_HEAD, queue_s, _COMPUTE_TAG, compute_s) + id_field
+
+
+def final_state_field(*, h: NDArray[np.float32], c: NDArray[np.float32] | None, network_digest: str) -> bytes:
+    """The field `final_state` of a reply, serialised, its arrays as memory.
+
+    Args:
+        h: See `State.h`; little-endian and C-contiguous, as is `c`.
+        c: See `State.c`; None where the cell has none.
+        network_digest: See `State.network_digest`.
+    """
+    rest = State(h_shape=h.shape, c_shape=() if c is None else c.shape, network_digest=network_digest)
+    message: list[bytes | memoryview] = [rest.SerializeToString()]
+    position = _append(message, h, tag=_H_TAG, dtype=_FLOAT32, position=len(message[0]))
+    if c is not None:
+        position = _append(message, c, tag=_C_TAG, dtype=_FLOAT32, position=position)
+    return b"".join([bytes([_STATE_TAG]), _varint(position), *message])
 
 
 def encode_id(request_id: str) -> bytes:
