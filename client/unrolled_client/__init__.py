@@ -13,6 +13,7 @@ loads grpc, numpy and the contract, and never torch.
 from typing import TYPE_CHECKING
 
 from unrolled_client._codec import derive_alphabet
+from unrolled_client._network import Network, NetworkOptions
 from unrolled_client.client import Client
 from unrolled_client.errors import (
     AuthenticationError,
@@ -30,7 +31,7 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, Timing
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, State, Timing
 
 if TYPE_CHECKING:
     from unrolled_client.aio import AsyncClient
@@ -47,6 +48,8 @@ __all__ = [
     "Layout",
     "Limits",
     "LocalServerError",
+    "Network",
+    "NetworkOptions",
     "Outcome",
     "OverloadedError",
     "ProtocolError",
@@ -54,6 +57,7 @@ __all__ = [
     "ServerError",
     "ServerExtraMissingError",
     "ServerInfo",
+    "State",
     "Timing",
     "UnavailableError",
     "UnrolledError",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
 
+from unrolled_client._network import DEFAULT_NETWORK, Network, NetworkOptions, check_network
 from unrolled_client.errors import FieldViolation, InvalidRequestError, ProtocolError
-from unrolled_client.result import Layout, Limits, Result, ServerInfo, Timing
+from unrolled_client.result import Layout, Limits, Result, ServerInfo, State, Timing
 
 SERVER_INFO_REQUEST = b""
 """A GetServerInfoRequest, which has no fields."""
@@ -34,18 +35,25 @@ class Request:
     Attributes:
         words: In the order of the result.
         lengths: The symbols of each word.
-        hidden: The width of the states.
+        hidden_size: Units of each layer.
         seed: Any int64.
         alphabet: The symbols in one-hot order, given or derived.
         layout: Along which axis the network runs.
+        network: Of which kind it is, and what is asked of it.
     """
 
     words: list[str]
     lengths: list[int]
-    hidden: int
+    hidden_size: int
     seed: int
     alphabet: str
     layout: Layout
+    network: Network = DEFAULT_NETWORK
+
+    @property
+    def hidden(self) -> int:
+        """The width of the states."""
+        return self.network.proj_size or self.hidden_size
 
     def with_words(self, words: list[str]) -> "Request":
         """The same question about other words."""
@@ -62,6 +70,7 @@ class EncodedRequest:
         hidden: The width of its states.
         alphabet: The symbols it names.
         layout: The layout it asks for.
+        network: The network it asks for.
         is_distinct: Whether the reply is to send each distinct state once.
     """
 
@@ -70,6 +79,7 @@ class EncodedRequest:
     hidden: int
     alphabet: str
     layout: Layout
+    network: Network = DEFAULT_NETWORK
     is_distinct: bool = False
 
 
@@ -112,8 +122,14 @@ def derive_alphabet(words: Iterable[str]) -> str:
     return "".join(dict.fromkeys("".join(words)))
 
 
-def check_request(
-    words: Iterable[str], *, hidden_size: int, seed: int, alphabet: str | None, layout: Layout
+def check_request(  # noqa: PLR0913 - what a call is asked, by name
+    words: Iterable[str],
+    *,
+    hidden_size: int,
+    seed: int,
+    alphabet: str | None,
+    layout: Layout,
+    options: NetworkOptions | None = None,
 ) -> Request:
     """The arguments of one call; the alphabet is derived if None or empty.
 
@@ -128,10 +144,11 @@ def check_request(
     return Request(
         words=words,
         lengths=list(map(len, words)),
-        hidden=_integer("hidden_size", hidden_size, bits=32),
+        hidden_size=_integer("hidden_size", hidden_size, bits=32),
         seed=_integer("seed", seed, bits=64),
         alphabet=alphabet or derive_alphabet(words),
         layout=layout,
+        network=check_network(options) if options else DEFAULT_NETWORK,
     )
 
 
@@ -142,8 +159,10 @@ def encode(request: Request, *, is_distinct: bool = False, request_id: str = "")
         InvalidRequestError: A text that the contract cannot carry.
     """
     message = pb.ForwardRequest(
-        hidden_size=request.hidden, seed=request.seed, layout=_LAYOUTS[request.layout], id=request_id
+        hidden_size=request.hidden_size, seed=request.seed, layout=_LAYOUTS[request.layout], id=request_id
     )
+    if request.network is not DEFAULT_NETWORK:
+        request.network.write(message)
     if is_distinct:
         message.reply_form = pb.REPLY_FORM_DISTINCT
     try:
@@ -157,6 +176,7 @@ def encode(request: Request, *, is_distinct: bool = False, request_id: str = "")
         hidden=request.hidden,
         alphabet=request.alphabet,
         layout=request.layout,
+        network=request.network,
         is_distinct=is_distinct,
     )
 
@@ -218,14 +238,51 @@ def decode_split(reply: SplitReply, request: EncodedRequest) -> Result:
         ProtocolError: It is no answer to `request`.
     """
     timing = reply.rest.timing
+    outputs = _pooled_in(reply, request) if request.network.is_pooled else states_in(reply, request).array()
     return Result(
-        outputs=states_in(reply, request).array(),
+        outputs=outputs,
         lengths=np.array(request.lengths, np.int64),
         alphabet=request.alphabet,
         layout=request.layout,
         timing=Timing(queue_s=timing.queue_s, compute_s=timing.compute_s),
         fingerprint=reply.rest.fingerprint,
+        network=request.network,
+        state=_state_in(reply.rest, request) if request.network.return_final_state else None,
     )
+
+
+def _pooled_in(reply: SplitReply, request: EncodedRequest) -> NDArray[np.float32]:
+    """One vector a word, (batch, hidden), in memory of its own.
+
+    Raises:
+        ProtocolError: The reply is no answer to the request.
+    """
+    shape = len(request.lengths), request.hidden
+    if tuple(reply.rest.shape) != shape or reply.values.size != math.prod(shape):
+        raise ProtocolError(
+            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)} and "
+            f"{reply.values.size} values where shape {shape} was expected; does the server speak this "
+            "contract?"
+        )
+    return reply.values.reshape(shape).copy()
+
+
+def _state_in(rest: pb.ForwardReply, request: EncodedRequest) -> State:
+    """Every layer's last states.
+
+    Raises:
+        ProtocolError: There are none, or not those of the request.
+    """
+    state = rest.final_state
+    batch = len(request.lengths) if request.layout == "batch_first" else max(request.lengths)
+    shapes = tuple(state.h_shape), tuple(state.c_shape)
+    wanted = (request.network.num_layers, batch)
+    sizes = [math.prod(shape) for shape in shapes if shape]
+    arrays = [np.array(values, np.float32) for values in (state.h, state.c) if len(values)]
+    if shapes[0][:2] != wanted or sizes != [array.size for array in arrays]:
+        raise ProtocolError(f"the reply has final states of shapes {shapes}; {wanted} was expected first")
+    h, c, *_ = *(array.reshape(shape) for array, shape in zip(arrays, shapes, strict=False)), None
+    return State(h=h, c=c, network_digest=state.network_digest)
 
 
 def states_in(reply: SplitReply, request: EncodedRequest) -> States:

@@ -15,6 +15,7 @@ import grpc
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_client._codec import EncodedRequest, check_request, split
+from unrolled_client._network import NetworkOptions
 from unrolled_client.bulk import Assembly, assemble
 from unrolled_client.errors import (
     InvalidRequestError,
@@ -270,6 +271,7 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
     seed: int,
     alphabet: str,
     layout: Layout,
+    options: NetworkOptions,
     is_ordered: bool,
     max_in_flight: int,
     limits: Callable[[], Limits],
@@ -285,7 +287,9 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
         raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
 
     def assembled(words: Iterable[str]) -> Assembly:
-        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        request = check_request(
+            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=options
+        )
         return assemble(request, limits=limits())
 
     return Exchange(iter(batches), assemble=assembled, is_ordered=is_ordered, max_in_flight=max_in_flight)

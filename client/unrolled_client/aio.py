@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from contextlib import aclosing, contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 import grpc
 import grpc.aio
@@ -33,6 +33,7 @@ from unrolled_client._codec import (
 )
 from unrolled_client._exchange import Exchange, exchange_for_map
 from unrolled_client._fork import forget_in_children
+from unrolled_client._network import NetworkOptions
 from unrolled_client._progress import progress_bar
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
@@ -135,6 +136,7 @@ class AsyncClient:
         alphabet: str | None = None,
         layout: Layout = "batch_first",
         timeout_s: Timeout = DEFAULT,
+        **network: Unpack[NetworkOptions],
     ) -> Result:
         """Runs words through a network; see `Client.forward`.
 
@@ -142,7 +144,9 @@ class AsyncClient:
             TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
             UnrolledError: See the class.
         """
-        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        request = check_request(
+            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=network
+        )
         if self._merge and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
             limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
@@ -165,6 +169,7 @@ class AsyncClient:
         progress: bool = False,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
+        **network: Unpack[NetworkOptions],
     ) -> AsyncGenerator[Outcome, None]:
         """Runs many batches of words over one stream, with bounded work in flight; see `Client.map`.
 
@@ -183,6 +188,7 @@ class AsyncClient:
             seed=seed,
             alphabet=alphabet,
             layout=layout,
+            options=network,
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=lambda: limits,

@@ -83,7 +83,7 @@ def assemble(request: Request, *, limits: Limits) -> Assembly:
 def may_be_bulk(request: Request) -> bool:
     """Whether it takes a look at the server's limits to tell whether a call travels in parts."""
     is_large = dense_bytes(request) > MIN_BULK_BYTES or len(request.words) > MIN_BULK_WORDS
-    return is_large and request.layout == "batch_first"
+    return is_large and request.layout == "batch_first" and request.network.is_for_parts
 
 
 def is_bulk(request: Request, limits: Limits) -> bool:
@@ -91,7 +91,8 @@ def is_bulk(request: Request, limits: Limits) -> bool:
     is_large = dense_bytes(request) > min(MAX_WHOLE_BYTES, limits.max_reply_bytes) or len(
         request.words
     ) > min(MAX_PART_WORDS, limits.max_words)
-    return is_large and request.layout == "batch_first" and request.hidden > 0
+    is_divisible = request.layout == "batch_first" and request.network.is_for_parts
+    return is_large and is_divisible and request.hidden > 0
 
 
 def dense_bytes(request: Request) -> int:
@@ -105,6 +106,7 @@ def encode_whole(request: Request, *, request_id: str = "") -> EncodedRequest:
     is_distinct = (
         size >= MIN_DISTINCT_BYTES
         and request.layout == "batch_first"
+        and not request.network.is_pooled
         and _distinct_bytes(request) <= size * MAX_DISTINCT_SHARE
     )
     return encode(request, is_distinct=is_distinct, request_id=request_id)
@@ -286,6 +288,7 @@ class InParts:
                 compute_s=sum(timing.compute_s for timing in self._timings),
             ),
             fingerprint=fingerprint,
+            network=self._request.network,
         )
 
 

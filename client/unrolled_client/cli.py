@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ except ModuleNotFoundError as error:  # only the command's own entry point gets 
         "pip install 'unrolled[cli]'"
     ) from None
 
-_SHOWN_LETTERS = 60
+_SHOWN_ROWS = 60
 _SHOWN_SYMBOLS = 40
 _STATE_WIDTH = 10
 _WORD_WIDTH = 20
@@ -51,6 +50,30 @@ class LayoutChoice(StrEnum):
 
     BATCH_FIRST = "batch_first"
     SEQ_FIRST = "seq_first"
+
+
+class CellChoice(StrEnum):
+    """The values of --cell."""
+
+    RNN = "rnn"
+    LSTM = "lstm"
+    GRU = "gru"
+
+
+class NonlinearityChoice(StrEnum):
+    """The values of --nonlinearity."""
+
+    TANH = "tanh"
+    RELU = "relu"
+
+
+class OutputChoice(StrEnum):
+    """The values of --output."""
+
+    ALL = "all"
+    LAST = "last"
+    MEAN = "mean"
+    MAX = "max"
 
 
 Target = Annotated[
@@ -98,6 +121,20 @@ def forward(  # noqa: PLR0913 - the request's fields by name
     layout: Annotated[
         LayoutChoice, typer.Option(help="Run along each word, or (seq_first) along the words.")
     ] = LayoutChoice.BATCH_FIRST,
+    cell: Annotated[CellChoice, typer.Option(help="Kind of network, as in torch.nn.")] = CellChoice.RNN,
+    nonlinearity: Annotated[
+        NonlinearityChoice, typer.Option(help="Activation of the rnn cell.")
+    ] = NonlinearityChoice.TANH,
+    num_layers: Annotated[int, typer.Option(metavar="LAYERS", help="Layers upon each other.")] = 1,
+    bias: Annotated[bool, typer.Option(help="Whether layers have biases.")] = True,
+    proj_size: Annotated[int, typer.Option(metavar="UNITS", help="Projected state of an lstm; 0: none.")] = 0,
+    embedding_size: Annotated[
+        int | None,
+        typer.Option(metavar="UNITS", help="Random embedding of letters.  [default: one-hot letters]"),
+    ] = None,
+    output: Annotated[
+        OutputChoice, typer.Option(help="All states, or one vector a word.")
+    ] = OutputChoice.ALL,
     file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Read the words from FILE, one a line; - is standard input."),
@@ -117,7 +154,18 @@ def forward(  # noqa: PLR0913 - the request's fields by name
     batch = _words(words or [], file)
     with _reporting(), _client(target, timeout_s) as client:
         result = client.forward(
-            batch, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout.value
+            batch,
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout.value,
+            cell=cell.value,
+            nonlinearity=nonlinearity.value,
+            num_layers=num_layers,
+            bias=bias,
+            proj_size=proj_size,
+            embedding_size=embedding_size,
+            output=output.value,
         )
         if npy is not None:
             _write(npy, result)
@@ -213,21 +261,22 @@ def _as_dict(result: Result) -> dict[str, object]:
 def _show(words: list[str], result: Result) -> None:
     """Prints what fits a screen, and says what was left out."""
     console = Console()
-    hidden, letter_count = result.outputs.shape[2], int(result.lengths.sum())
+    hidden, rows = result.outputs.shape[-1], list(_rows(words, result))
     room = (console.width - _WORD_WIDTH - _LETTER_WIDTH) // _STATE_WIDTH
     unit_count = min(hidden, max(room, 1))
     table = Table(
         Column("word", max_width=_WORD_WIDTH, no_wrap=True),
-        "letter",
+        "states" if result.network.is_pooled else "letter",
         *(Column(f"h{unit}", justify="right") for unit in range(unit_count)),
     )
-    for word, letter, states in islice(_rows(words, result), _SHOWN_LETTERS):
+    for word, letter, states in rows[:_SHOWN_ROWS]:
         table.add_row(Text(word), Text(letter), *(f"{state:.4f}" for state in states[:unit_count]))
     console.print(table)
     typer.echo(_caption(result))
-    if letter_count > _SHOWN_LETTERS or hidden > unit_count:
+    if len(rows) > _SHOWN_ROWS or hidden > unit_count:
+        name = "words" if result.network.is_pooled else "letters"
         typer.echo(
-            f"shown: {min(letter_count, _SHOWN_LETTERS):,} of {letter_count:,} letters, "
+            f"shown: {min(len(rows), _SHOWN_ROWS):,} of {len(rows):,} {name}, "
             f"{unit_count:,} of {hidden:,} units; --json or --npy FILE gives all"
         )
 
@@ -236,12 +285,16 @@ def _caption(result: Result) -> str:
     alphabet = _printable(result.alphabet[:_SHOWN_SYMBOLS])
     rest = len(result.alphabet) - _SHOWN_SYMBOLS
     more = f" and {rest:,} more" if rest > 0 else ""
-    return f"(batch, seq, hidden) = {result.outputs.shape}, layout {result.layout}, alphabet {alphabet}{more}"
+    axes = "(batch, hidden)" if result.network.is_pooled else "(batch, seq, hidden)"
+    return f"{axes} = {result.outputs.shape}, layout {result.layout}, alphabet {alphabet}{more}"
 
 
 def _rows(words: list[str], result: Result) -> Iterator[tuple[str, str, list[float]]]:
-    """Each letter with its states; a word's name stands at its first letter."""
+    """Each letter with its states; a word's name stands at its first letter. Pooled: each word."""
     for word, states in zip(words, result.outputs, strict=True):
+        if result.network.is_pooled:
+            yield _printable(word), result.network.output, states.tolist()
+            continue
         for position, letter in enumerate(word):
             name = "" if position else word
             yield _printable(name), _printable(letter), states[position].tolist()

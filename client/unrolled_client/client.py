@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import grpc
 
@@ -28,6 +28,7 @@ from unrolled_client._codec import (
     decode_reply,
     decode_server_info,
 )
+from unrolled_client._network import NetworkOptions
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
@@ -137,6 +138,7 @@ class Client:
         alphabet: str | None = None,
         layout: Layout = "batch_first",
         timeout_s: Timeout = DEFAULT,
+        **network: Unpack[NetworkOptions],
     ) -> Result:
         """Runs words through the network that `torch.manual_seed(seed)` would have drawn.
 
@@ -149,6 +151,8 @@ class Client:
             layout: "batch_first" runs along each word; "seq_first" along the list of words, as torch's
                 default layout would, and needs words of one length.
             timeout_s: Seconds that this call may take; None for no end. Default: the client's.
+            **network: `cell`, `nonlinearity`, `num_layers`, `bias`, `proj_size`, `embedding_size`, `output`
+                and `return_final_state`, as `NetworkOptions` tells.
 
         Returns:
             The states of every word at every symbol, (batch, seq, hidden), and what belongs to them.
@@ -157,7 +161,9 @@ class Client:
             TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
             UnrolledError: See the class.
         """
-        request = check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+        request = check_request(
+            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=network
+        )
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(timeout_s)):
             return self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
         encoded = encode_whole(request)
@@ -176,6 +182,7 @@ class Client:
         progress: bool = False,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
+        **network: Unpack[NetworkOptions],
     ) -> Generator[Outcome, None, None]:
         """Runs many batches of words over one stream, with bounded work in flight.
 
@@ -194,6 +201,7 @@ class Client:
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not handed out.
             timeout_s: Seconds for all batches together; None for no end.
+            **network: As for `forward`.
 
         Returns:
             An outcome a batch: its `index`, and its `result` or `error`.
@@ -211,6 +219,7 @@ class Client:
             seed=seed,
             alphabet=alphabet,
             layout=layout,
+            options=network,
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),

@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 
 from unrolled_client._codec import Request, States, decode_reply, split, states_in
+from unrolled_client._network import Network
 from unrolled_client.bulk import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
 from unrolled_client.result import Result, Timing
@@ -49,14 +50,14 @@ _SPLIT_CODES = frozenset(
 
 Send: TypeAlias = Callable[[bytes, float | None], Awaitable[bytes]]
 """Sends a request's bytes with a timeout in seconds and gives the reply; raises UnrolledError."""
-_Network: TypeAlias = tuple[int, int, str]
+_Network: TypeAlias = tuple[int, int, str, Network]
 _Answer: TypeAlias = Callable[[Request], Result]
 
 
 def is_mergeable(request: Request) -> bool:
     """Whether a call may share a message: its words are independent, and it is small."""
     is_small = 0 < len(request.words) <= MAX_WORDS and dense_bytes(request) <= MAX_CALL_BYTES
-    return is_small and request.layout == "batch_first"
+    return is_small and request.layout == "batch_first" and request.network.is_for_parts
 
 
 class Merger:
@@ -102,7 +103,7 @@ class Merger:
             lane.close(error)
 
     def _lane(self, request: Request) -> "_Lane":
-        network = (request.hidden, request.seed & _SEED_MASK, request.alphabet)
+        network = (request.hidden_size, request.seed & _SEED_MASK, request.alphabet, request.network)
         lane = self._lanes.get(network)
         if lane is None:
             lane = _Lane(self._send, on_idle=lambda: self._lanes.pop(network))
@@ -323,4 +324,5 @@ class _Shared:
             layout=request.layout,
             timing=self.timing,
             fingerprint=self.fingerprint,
+            network=request.network,
         )

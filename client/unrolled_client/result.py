@@ -1,10 +1,12 @@
 """What calls return: values without a connection, which pickle and outlive their client."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from unrolled_client._network import DEFAULT_NETWORK, Network
 
 Layout: TypeAlias = Literal["batch_first", "seq_first"]
 """What the axes (batch, seq, hidden) mean: with "batch_first" each word is a sequence; with "seq_first"
@@ -27,18 +29,34 @@ class Timing:
     compute_s: float
 
 
+class State(NamedTuple):
+    """Every layer's states after each word's last symbol, as torch returns them.
+
+    Attributes:
+        h: float32 (num_layers, batch, hidden).
+        c: float32 (num_layers, batch, hidden_size) of an LSTM; else None.
+        network_digest: Names exactly the network that they belong to.
+    """
+
+    h: NDArray[np.float32]
+    c: NDArray[np.float32] | None
+    network_digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Result:
     """The hidden states of one call. `np.asarray(result)` is `outputs`.
 
     Attributes:
         outputs: float32 (batch, seq, hidden), C order, writable, owns its memory. Positions past a word's
-            end are zero.
+            end are zero. With another output than "all" it is (batch, hidden).
         lengths: int64 (batch,), the symbols of each word.
         alphabet: The symbols in one-hot order, given or derived; its length is the network's input size.
         layout: Along which axis the network ran.
         timing: Seconds on the server.
         fingerprint: Servers of one fingerprint answer with the same bits.
+        network: The kind of network, and what was asked of it.
+        state: Every layer's last states, if return_final_state asked for them.
     """
 
     outputs: NDArray[np.float32]
@@ -47,17 +65,39 @@ class Result:
     layout: Layout
     timing: Timing
     fingerprint: str
+    network: Network = DEFAULT_NETWORK
+    state: State | None = None
 
     @property
     def h_n(self) -> NDArray[np.float32]:
-        """The last states as torch returns them, a fresh float32 array.
+        """The last states as torch returns them, a float32 array of its own.
 
-        (1, batch, hidden): the state at each word's end. With layout "seq_first" torch's batch is the
-        letter positions, and it is (1, seq, hidden): the states at the last word.
+        (num_layers, batch, hidden): the states at each word's end. With layout "seq_first" torch's batch is
+        the letter positions, and it is (num_layers, seq, hidden): the states at the last word.
+
+        Raises:
+            ValueError: The outputs do not tell, and return_final_state did not ask.
         """
+        if self.state is not None:
+            return self.state.h
+        if self.network.num_layers > 1 or self.network.is_pooled:
+            raise ValueError("h_n is not among these outputs; ask for it with return_final_state=True")
         if self.layout == "seq_first":
             return self.outputs[-1:].copy()
         return self.outputs[np.newaxis, np.arange(len(self.lengths)), self.lengths - 1]
+
+    @property
+    def c_n(self) -> NDArray[np.float32] | None:
+        """An LSTM's last cell states as torch returns them, (num_layers, batch, hidden_size); else None.
+
+        Raises:
+            ValueError: return_final_state did not ask for them.
+        """
+        if self.network.cell != "lstm":
+            return None
+        if self.state is None:
+            raise ValueError("c_n was not sent; ask for it with return_final_state=True")
+        return self.state.c
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
         if copy is None:  # numpy 1 does not take None below

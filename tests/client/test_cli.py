@@ -50,6 +50,20 @@ def test_a_wide_or_long_table_is_cut_and_says_so(run):
     assert "shown: 60 of 160 letters, 5 of 256 units; --json or --npy FILE gives all" in done.output
 
 
+def test_networks_of_torch_are_asked_for_by_torchs_names(run, server_address):
+    """The options of a network reach the server; a pooled table has a row for each word."""
+    options = {"cell": "gru", "num_layers": 2, "embedding_size": 3, "output": "mean"}
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", value)]
+    done = run("forward", *LESSON, "--hidden-size", 2, "--no-bias", *flags)
+    assert done.exit_code == 0, done.output
+    with Client(server_address) as client:
+        expected = client.forward(LESSON, hidden_size=2, bias=False, **options).outputs
+    rows = [line.split() for line in done.output.splitlines() if line.startswith("│")]
+    numbers = [[float(cell) for cell in row if cell.lstrip("-")[0].isdigit()] for row in rows]
+    np.testing.assert_allclose(numbers, expected, atol=5.1e-5)
+    assert "(batch, hidden) = (3, 2)" in done.output
+
+
 def test_odd_letters_do_not_break_the_table(run):
     """Markup, line breaks and control characters are shown, not obeyed."""
     done = run("forward", "[red]", "a\nb", "\x1b[2J", "--hidden-size", 2)
