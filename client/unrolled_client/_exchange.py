@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 import grpc
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client._codec import EncodedRequest, check_request, split
+from unrolled_client._codec import EncodedRequest, check_request
+from unrolled_client._decode import split
 from unrolled_client._network import NetworkOptions
 from unrolled_client.bulk import Assembly, assemble
 from unrolled_client.errors import (

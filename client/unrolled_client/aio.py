@@ -23,14 +23,8 @@ from unrolled_client._channel import (
     Timeout,
     resolve_timeout_s,
 )
-from unrolled_client._codec import (
-    SERVER_INFO_REQUEST,
-    Request,
-    check_request,
-    decode_reply,
-    decode_server_info,
-    refuse_surrogates,
-)
+from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request, refuse_surrogates
+from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._exchange import Exchange, exchange_for_map
 from unrolled_client._fork import forget_in_children
 from unrolled_client._network import NetworkOptions
@@ -76,16 +70,8 @@ class AsyncClient:
     ) -> None:
         """Takes an address; needs no running loop, and nothing is sent yet.
 
-        Args:
-            target: As for `Client`.
-            timeout_s: As for `Client`.
-            options: As for `Client`.
-            merge: Whether small calls that wait share requests.
-            root_certificates: As for `Client`.
-            private_key: As for `Client`.
-            certificate_chain: As for `Client`.
-            token: As for `Client`.
-            channels: As for `Client`, for each event loop.
+        Arguments are those of `Client`, and `merge`: whether small calls that wait share requests. `channels`
+        are for each event loop.
 
         Raises:
             InvalidRequestError: As for `Client`.

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from unrolled.v1.wire import SplitReply
 
-from unrolled_client._codec import EncodedRequest, Request, decode_split, encode, refuse_surrogates, states_in
+from unrolled_client._codec import EncodedRequest, Request, encode, refuse_surrogates
+from unrolled_client._decode import decode_split, states_in
 from unrolled_client.errors import FieldViolation, ProtocolError, UnrolledError
 from unrolled_client.result import Limits, Result, Timing
 

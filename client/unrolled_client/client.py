@@ -21,13 +21,8 @@ from unrolled_client._channel import (
     Timeout,
     resolve_timeout_s,
 )
-from unrolled_client._codec import (
-    SERVER_INFO_REQUEST,
-    Request,
-    check_request,
-    decode_reply,
-    decode_server_info,
-)
+from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
+from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.errors import ClosedError, UnrolledError, error_from_call

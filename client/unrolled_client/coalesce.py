@@ -18,7 +18,8 @@ from typing import TypeAlias, cast
 import grpc
 import numpy as np
 
-from unrolled_client._codec import Request, States, decode_reply, split, states_in
+from unrolled_client._codec import Request
+from unrolled_client._decode import States, decode_reply, split, states_in
 from unrolled_client._network import Network
 from unrolled_client.bulk import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import Client, FieldViolation, InvalidRequestError, ProtocolError, bulk
-from unrolled_client._codec import check_request, decode_reply, encode, split
+from unrolled_client._codec import check_request, encode
+from unrolled_client._decode import decode_reply, split
 from unrolled_client.bulk import InParts, Whole, assemble, encode_whole, is_bulk, new_symbol_counts
 from unrolled_client.result import Limits
 

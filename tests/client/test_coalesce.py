@@ -19,7 +19,8 @@ from unrolled_client import (
     ServerError,
     UnavailableError,
 )
-from unrolled_client._codec import check_request, decode_reply, encode_request
+from unrolled_client._codec import check_request, encode_request
+from unrolled_client._decode import decode_reply
 from unrolled_client.coalesce import MAX_CALLS, MAX_IN_FLIGHT, MAX_WORDS, Merger, is_mergeable
 
 

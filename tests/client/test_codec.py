@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import InvalidRequestError, ProtocolError
-from unrolled_client._codec import decode_reply, decode_server_info, derive_alphabet, encode_request
+from unrolled_client._codec import derive_alphabet, encode_request
+from unrolled_client._decode import decode_reply, decode_server_info
 
 LETTERS = st.characters(exclude_categories=["Cs"])
 WORDS = st.lists(st.text(LETTERS, min_size=1, max_size=8), min_size=1, max_size=8)

@@ -27,11 +27,13 @@ from unrolled_server.engine.proof import START_WIDTHS, Proof
 from unrolled_server.engine.spec import (
     Answer,
     AnswerTooLargeError,
+    Cell,
     Job,
     Layout,
     NetworkSpec,
     Output,
     ReplyForm,
+    plain_network,
 )
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.words import EncodedWords
@@ -90,8 +92,11 @@ class Engine:
             self._proof.stepper(width)
         digest = hashlib.sha256()
         words = Alphabet.of("helo").encode(_GOLDEN_WORDS)
-        for hidden_size in _GOLDEN_HIDDEN_SIZES:
-            spec = NetworkSpec(symbol_count=4, hidden_size=hidden_size, seed=0)
+        plain = [plain_network(4, hidden_size, 0) for hidden_size in _GOLDEN_HIDDEN_SIZES]
+        stacked = [
+            NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=cell, num_layers=2) for cell in Cell
+        ]
+        for spec in (*plain, *stacked):
             digest.update(self._answer(Job(network=spec, words=words)).values.tobytes())
             self._networks.forget(spec)
         self.fingerprint = digest.hexdigest()[:16]
