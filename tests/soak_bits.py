@@ -19,12 +19,15 @@ import wordfreq
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 from unrolled_server.config import Settings
-from unrolled_server.engine import Alphabet, Engine, Job, NetworkSpec
+from unrolled_server.engine import Engine
 from unrolled_server.lifecycle import running_server
+from unrolled_server.validation import accept
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 HIDDEN_SIZES = (1, 2, 3, 16, 31, 50, 64, 100, 256)
+OTHER_NETWORKS = 0.4
+"""The part of requests that do not ask for the lesson's kind of network."""
 # Mostly small, as traffic is, and up to the largest in question.
 WORD_COUNTS = (1, 1, 1, 2, 3, 3, 5, 8, 16, 33, 64, 256)
 
@@ -62,13 +65,24 @@ def make_cases(count: int, *, seed: int) -> list[Case]:
 def _make_case(chance: random.Random, words: list[str]) -> Case:
     batch = chance.choices(words, k=chance.choice(WORD_COUNTS))
     hidden_size, seed = chance.choice(HIDDEN_SIZES), chance.randrange(4)
-    request = pb.ForwardRequest(words=batch, hidden_size=hidden_size, seed=seed, alphabet=LETTERS)
-    network = NetworkSpec(symbol_count=len(LETTERS), hidden_size=hidden_size, seed=seed)
-    job = Job(network=network, words=Alphabet.of(LETTERS).encode(batch))
-    answer = next(Engine(device="cpu").run([job]))
+    options = _network_options(chance) if chance.random() < OTHER_NETWORKS else {}
+    request = pb.ForwardRequest(
+        words=batch, hidden_size=hidden_size, seed=seed, alphabet=LETTERS, **options
+    ).SerializeToString()
+    answer = next(Engine(device="cpu").run([accept(request, Settings().limits()).job]))
     if isinstance(answer, Exception):
         raise answer
-    return Case(request=request.SerializeToString(), expected=answer.values.tobytes())
+    return Case(request=request, expected=answer.values.tobytes())
+
+
+def _network_options(chance: random.Random) -> dict[str, object]:
+    """Another network than the lesson's; few of each kind, so that requests share them."""
+    cell = chance.choice([pb.CELL_RNN, pb.CELL_LSTM, pb.CELL_GRU])
+    return {
+        "network": pb.Network(cell=cell, num_layers=chance.choice([1, 2])),
+        "embedding": chance.choice([None, pb.Embedding(random_size=10)]),
+        "output": chance.choice([pb.OUTPUT_ALL, pb.OUTPUT_LAST, pb.OUTPUT_MEAN, pb.OUTPUT_MAX]),
+    }
 
 
 def count_differing(cases: list[Case], configuration: Configuration, *, replies: int, seed: int) -> int:

@@ -25,14 +25,15 @@ def dense_bytes(data):
     reply = split_reply(data)
     values = reply.values
     if len(reply.index):
-        values = values.reshape(-1, reply.rest.shape[2])[reply.index]
+        values = values.reshape(-1, reply.rest.shape[-1])[reply.index]
     return reply.rest.id, values.tobytes()
 
 
 def request_of(case, place):
     request = pb.ForwardRequest.FromString(case.request)
     request.id = str(place)
-    request.reply_form = (pb.REPLY_FORM_DENSE, pb.REPLY_FORM_DISTINCT)[place % 2]
+    if place % 2 and request.output <= pb.OUTPUT_ALL:
+        request.reply_form = pb.REPLY_FORM_DISTINCT
     return request.SerializeToString()
 
 
