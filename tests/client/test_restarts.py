@@ -1,0 +1,99 @@
+"""Servers that end and come back: no batch is lost, and no bit."""
+
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from unrolled_client import Client, UnavailableError
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+from tests.client.conftest import BlockingAsyncClient
+
+
+class RestartableServer:
+    """A server in a process of its own, at one address whatever becomes of it."""
+
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._start()
+
+    def _start(self):
+        flags = ["--address", self.address, "--device", "cpu", "--no-reflection", "--log-level", "error"]
+        command = [sys.executable, "-m", "unrolled_server", *flags]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert "ready" in self.process.stdout.readline()
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.communicate(timeout=60)
+
+    def replace(self, how):
+        self.end(how)
+        self._start()
+
+
+@pytest.fixture
+def restartable():
+    server = RestartableServer()
+    yield server
+    server.end()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [Client, BlockingAsyncClient])
+def test_a_map_outlives_its_server(restartable, kind, how):
+    """A server that dies or is told to stop in mid-stream, and comes back, costs no batch and no bit."""
+    batches = [[f"{number:03d}", "x" * (number % 7 + 1)] for number in range(300)]
+
+    def taken():
+        for number, batch in enumerate(batches):
+            if number == 100:
+                restartable.replace(how)
+            yield batch
+
+    arguments = {"hidden_size": 64, "alphabet": "0123456789x"}
+    with kind(restartable.address) as client:
+        outcomes = list(client.map(taken(), **arguments))
+        assert [outcome.index for outcome in outcomes] == list(range(300))
+        for outcome, batch in zip(outcomes[::10], batches[::10], strict=True):
+            alone = client.forward(batch, **arguments)
+            assert outcome.result.outputs.tobytes() == alone.outputs.tobytes()
+
+
+def test_a_large_call_outlives_its_server(restartable):
+    """A call in parts whose server is killed meanwhile is answered by the next one, bit for bit."""
+    letters = np.random.default_rng(0).integers(0, 26, (6_000, 8)) + ord("a")
+    words = [bytes(word.tolist()).decode() for word in letters]
+    arguments = {"hidden_size": 1_024, "alphabet": "abcdefghijklmnopqrstuvwxyz", "timeout_s": 100}
+    with Client(restartable.address) as client, ThreadPoolExecutor(1) as pool:
+        client.forward(["a"], **arguments)  # the width is proved
+        server = psutil.Process(restartable.process.pid)
+        idle_s = sum(server.cpu_times()[:2])
+        call = pool.submit(client.forward, words, **arguments)
+        while sum(server.cpu_times()[:2]) < idle_s + 0.5:
+            assert not call.done()
+        restartable.replace(signal.SIGKILL)
+        interrupted = call.result()
+        assert interrupted.outputs.tobytes() == client.forward(words, **arguments).outputs.tobytes()
+
+
+def test_a_server_that_restarts_is_found_again(make_client):
+    """A client outlives its server and uses the next one at the same address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    settings = Settings(address=address, reflection=False)
+    with make_client(address) as client:
+        for _ in range(2):
+            with running_server(settings):
+                assert client.forward(["ab"], hidden_size=2).outputs.shape == (1, 2, 2)
+        with pytest.raises(UnavailableError):
+            client.server_info(timeout_s=20)
