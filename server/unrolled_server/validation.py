@@ -253,7 +253,7 @@ def _layout_violations(
 
 def _reply_violations(job: Job, limits: Limits) -> Iterator[Violation]:
     """A reply too large whatever the words are; how many states are distinct, the engine finds out."""
-    size, places = job.network.output_size, " x ".join(map(str, job.places))
+    size, places = job.network.state_size, " x ".join(map(str, job.places))
     if job.form is ReplyForm.DENSE:
         reply_bytes = job.reply_bytes
         contents = f"{places} x {size} float32 values"

@@ -109,7 +109,7 @@ class Engine:
         words = job.words.words
         if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
             return False
-        if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
+        if job.position_count * job.network.state_size > _MAX_QUICK_FLOATS:
             return False
         network = self._networks.peek(job.network)
         return network is not None and network.remembers(job.words)
@@ -205,7 +205,7 @@ class Engine:
             return Answer(self._run_in_slices(job, network, words), job.words.lengths)
         rows = _distinct_rows(job, words)
         numbering = number_by_appearance(rows.T if job.layout is Layout.SEQ_FIRST else rows)
-        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.output_size))[0]
+        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.state_size))[0]
         values[0] = 0
         self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
         return Answer(values, job.words.lengths, numbering.index)
@@ -230,7 +230,7 @@ class Engine:
         self, job: Job, network: Network, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq hidden"]:
         """Runs a job that is larger than the budget, half by half."""
-        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.output_size
+        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.state_size
         if job.layout is Layout.BATCH_FIRST:
             values = self._scratch.view((batch, seq, hidden))
             self._fill(network, words, values)
@@ -288,7 +288,7 @@ def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch se
     if rows is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "
-            f"{job.network.output_size} float32 values and an index of {4 * job.position_count} bytes; this "
+            f"{job.network.state_size} float32 values and an index of {4 * job.position_count} bytes; this "
             f"server sends up to {job.max_reply_bytes} bytes in one reply; send fewer words at a time"
         )
     return rows

@@ -80,19 +80,15 @@ class NetworkSpec:
     """Everything that is drawn, and nothing else: the key of weights and states.
 
     Attributes:
-        symbol_count: Length of the alphabet, or symbols of the vocabulary.
+        symbol_count: Length of the alphabet.
         hidden_size: Units of each layer.
         seed: As given to ``torch.manual_seed``; kept as the 32 bits that count (see `drawn_seed`).
         cell: Which network of torch.nn.
         nonlinearity: Of a plain RNN.
         num_layers: As torch's.
-        bidirectional: As torch's.
         bias: As torch's.
         proj_size: As torch's, for an LSTM; 0 for none.
-        spectral_radius: What each recurrent matrix of a plain RNN is scaled to; None for none.
         embedding_size: Of a torch.nn.Embedding drawn before the network; 0 for one-hot symbols.
-        vectors: Digest of the word vectors that symbols stand for; empty for none.
-        vector_size: Length of those vectors.
     """
 
     symbol_count: int
@@ -101,13 +97,9 @@ class NetworkSpec:
     cell: Cell = Cell.RNN
     nonlinearity: Nonlinearity = Nonlinearity.TANH
     num_layers: int = 1
-    bidirectional: bool = False
     bias: bool = True
     proj_size: int = 0
-    spectral_radius: float | None = None
     embedding_size: int = 0
-    vectors: str = ""
-    vector_size: int = 0
     _key: tuple[object, ...] = field(init=False, repr=False)
     _hash: int = field(init=False, repr=False)
 
@@ -122,13 +114,9 @@ class NetworkSpec:
             self.cell._value_,
             self.nonlinearity._value_,
             self.num_layers,
-            self.bidirectional,
             self.bias,
             self.proj_size,
-            self.spectral_radius,
             self.embedding_size,
-            self.vectors,
-            self.vector_size,
         )
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "_hash", hash(key))
@@ -143,32 +131,17 @@ class NetworkSpec:
     @property
     def input_size(self) -> int:
         """Features that go into layer 0."""
-        return self.embedding_size or self.vector_size or self.symbol_count
+        return self.embedding_size or self.symbol_count
 
     @property
     def is_one_hot(self) -> bool:
         """Whether symbols are drawn as columns of W_ih."""
-        return not (self.embedding_size or self.vectors)
-
-    @property
-    def directions(self) -> int:
-        """1, or 2 where bidirectional."""
-        return 2 if self.bidirectional else 1
+        return not self.embedding_size
 
     @property
     def state_size(self) -> int:
-        """Of one direction's hidden state."""
+        """Of a layer's hidden state."""
         return self.proj_size or self.hidden_size
-
-    @property
-    def output_size(self) -> int:
-        """Of a position's outputs: both directions together."""
-        return self.state_size * self.directions
-
-    @property
-    def is_deep_bidirectional(self) -> bool:
-        """Whether some layers read both directions, which no tree of prefixes can give them."""
-        return self.bidirectional and self.num_layers > 1
 
     @property
     def digest(self) -> str:
@@ -179,7 +152,7 @@ class NetworkSpec:
     def final_state_floats(self) -> int:
         """Of one word's h_n and c_n."""
         c_size = self.hidden_size if self.cell is Cell.LSTM else 0
-        return self.num_layers * self.directions * (self.state_size + c_size)
+        return self.num_layers * (self.state_size + c_size)
 
 
 @lru_cache(maxsize=4096)
@@ -190,11 +163,11 @@ def plain_network(symbol_count: int, hidden_size: int, seed: int) -> NetworkSpec
 
 @lru_cache(maxsize=1024)
 def _multiplications_per_symbol(spec: NetworkSpec) -> int:
-    """Of one position's step through all layers and directions; input rows are looked up."""
+    """Of one position's step through all layers; input rows are looked up."""
     columns = GATES[spec.cell] * spec.hidden_size
     recurrent = spec.state_size * columns + spec.hidden_size * spec.proj_size
-    inputs = (spec.num_layers - 1) * spec.output_size * columns
-    return spec.directions * (spec.num_layers * recurrent + inputs)
+    inputs = (spec.num_layers - 1) * spec.state_size * columns
+    return spec.num_layers * recurrent + inputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +175,7 @@ class State:
     """Where each word's recurrence stands, in torch's shapes and order.
 
     Attributes:
-        h: Of every layer and direction.
+        h: Of every layer.
         c: Likewise, for an LSTM; else None.
     """
 
@@ -221,7 +194,6 @@ class Job:
         form: ``DISTINCT`` sends each state once.
         max_reply_bytes: Of a distinct answer, whose size shows only when its prefixes are known.
         output: What is sent of the last layer.
-        initial_state: Where each word starts; None for zeros.
         return_final_state: Whether the answer has h_n and c_n.
     """
 
@@ -231,7 +203,6 @@ class Job:
     form: ReplyForm = ReplyForm.DENSE
     max_reply_bytes: int = _UNLIMITED
     output: Output = Output.ALL
-    initial_state: State | None = None
     return_final_state: bool = False
 
     @property
@@ -240,7 +211,7 @@ class Job:
         network, rows = self.network, self.words.letter_count
         count = 0
         if not network.is_one_hot:
-            columns = network.directions * GATES[network.cell] * network.hidden_size
+            columns = GATES[network.cell] * network.hidden_size
             count = min(rows, network.symbol_count) * network.input_size * columns
         if self.form is ReplyForm.DISTINCT and self.output is Output.ALL:
             rows = max(0, min(rows, self.max_distinct))
@@ -249,7 +220,7 @@ class Job:
     @property
     def reply_bytes(self) -> int:
         """Of the answer's values, index and final state, at most."""
-        vectors, size = self.vector_count, self.network.output_size
+        vectors, size = self.vector_count, self.network.state_size
         if self.form is ReplyForm.DENSE:
             return 4 * (vectors * size + self._final_state_floats)
         rows = 1 + min(self._max_different, self.max_distinct)
@@ -258,7 +229,7 @@ class Job:
     @property
     def min_reply_bytes(self) -> int:
         """Of a distinct answer, if all its states are one."""
-        return 4 * (self.vector_count + 2 * self.network.output_size + self._final_state_floats)
+        return 4 * (self.vector_count + 2 * self.network.state_size + self._final_state_floats)
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -280,7 +251,7 @@ class Job:
     def max_distinct(self) -> int:
         """The most states that a distinct answer may have beside the zero state."""
         floats = self.max_reply_bytes // 4 - self.vector_count - self._final_state_floats
-        return floats // self.network.output_size - 1
+        return floats // self.network.state_size - 1
 
     @property
     def may_be_too_large(self) -> bool:

@@ -1,7 +1,7 @@
 """Words as the engine takes them: texts, and the symbols that stand for them.
 
-A file of its own because behind it there are only numbers: whether a symbol was a letter of an alphabet or a
-word of a vocabulary is known to those who made it.
+A file of its own because behind it there are only numbers: what a symbol stands for is known to those who
+made it.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -40,23 +40,6 @@ class EncodedWords:
         self._index = index
         self._codes = codes
         self._lengths = lengths
-
-    @staticmethod
-    def of_codes(
-        texts: Sequence[str],
-        codes: Int32[np.ndarray, " symbols"],
-        lengths: Int32[np.ndarray, " batch"],
-        vocabulary: Hashable,
-    ) -> "EncodedWords":
-        """Gives texts whose symbols are given: sentences, say.
-
-        Args:
-            texts: One or more; equal texts must have equal symbols.
-            codes: The symbols of all texts, one text after the other.
-            lengths: Symbols of each text, one or more.
-            vocabulary: What the symbols were looked up in, and how.
-        """
-        return EncodedWords(texts, vocabulary, codes=codes, lengths=lengths)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -98,12 +81,6 @@ class EncodedWords:
         codes, sizes = self._codes.tolist(), self.sizes()
         return [codes[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
-    def code_bytes(self) -> list[bytes]:
-        """Gives each word's symbols as bytes: equal where the symbols are, whatever the texts."""
-        codes, sizes = self.codes.tobytes(), self.sizes()
-        ends = accumulate(sizes)
-        return [codes[4 * (end - size) : 4 * end] for size, end in zip(sizes, ends, strict=True)]
-
     def part(self, start: int, stop: int) -> "EncodedWords":
         """Gives the words ``start:stop``, already checked."""
         codes, lengths = self._codes, self._lengths
@@ -116,40 +93,17 @@ class EncodedWords:
             self.words[start:stop], self.vocabulary, index=self._index, codes=codes, lengths=lengths
         )
 
-    def chosen(self, places: Sequence[int]) -> "EncodedWords":
-        """Gives the words at these places, in this order."""
-        code_lists, lengths = self.code_lists(), self.lengths[list(places)]
-        codes = np.array([code for place in places for code in code_lists[place]], np.int32)
-        words = [self.words[place] for place in places]
-        return EncodedWords(words, self.vocabulary, codes=codes, lengths=lengths)
-
-    def backwards(self) -> "EncodedWords":
-        """Gives every word with its symbols in reverse order; the texts stay."""
-        ends = np.cumsum(self.lengths)
-        lengths = self.lengths
-        mirror = np.repeat(2 * ends - lengths - 1, lengths) - np.arange(len(self.codes))
-        return EncodedWords(
-            self.words, (self.vocabulary, "backwards"), codes=self.codes[mirror], lengths=lengths
-        )
-
     def transposed(self) -> "EncodedWords":
         """Gives one word per position, made of that position's symbol of every word.
 
         Raises:
             ValueError: The words differ in length.
         """
-        if self._lengths is None:
-            columns = ["".join(column) for column in zip(*self.words, strict=True)]
-            codes = self._codes
-            if codes is not None:
-                codes = codes.reshape(len(self), -1).T.ravel()  # (words, letters) -> (letters * words,)
-            return EncodedWords(columns, self.vocabulary, index=self._index, codes=codes)
-        rows = list(zip(*self.code_lists(), strict=True))
-        codes = np.array(rows, np.int32)  # (positions, words)
-        lengths = np.full(len(rows), len(self), np.int32)
-        return EncodedWords(
-            list(map(str, rows)), (self.vocabulary, "columns"), codes=codes.ravel(), lengths=lengths
-        )
+        columns = ["".join(column) for column in zip(*self.words, strict=True)]
+        codes = self._codes
+        if codes is not None:
+            codes = codes.reshape(len(self), -1).T.ravel()  # (words, letters) -> (letters * words,)
+        return EncodedWords(columns, self.vocabulary, index=self._index, codes=codes)
 
     @staticmethod
     def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":
