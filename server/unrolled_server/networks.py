@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.config import Limits
-from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output, plain_network
+from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output, layers_nbytes, plain_network
 from unrolled_server.errors import Violation
 
 MAX_LAYERS = 16
+MAX_WEIGHTS_BYTES = 512 << 20
 CELLS = {
     pb.CELL_UNSPECIFIED: Cell.RNN,
     pb.CELL_RNN: Cell.RNN,
@@ -64,6 +65,19 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
             description=(
                 f"output is {pb.Output.Name(request.output)} and layout is LAYOUT_SEQ_FIRST; words are no "
                 "sequences there, so ask for OUTPUT_ALL or use LAYOUT_BATCH_FIRST"
+            ),
+        )
+
+
+def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
+    """Weights that would take more memory than one network may have, however few its words are."""
+    size = layers_nbytes(network)
+    if size > MAX_WEIGHTS_BYTES:
+        yield Violation(
+            field="network",
+            description=(
+                f"the network's weights would take {size >> 20} MiB; this server allows "
+                f"{MAX_WEIGHTS_BYTES >> 20}; ask for fewer layers, units or symbols"
             ),
         )
 

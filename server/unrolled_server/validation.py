@@ -19,7 +19,7 @@ from unrolled_server.engine import (
     UnknownSymbolError,
 )
 from unrolled_server.errors import InvalidRequestError, Violation
-from unrolled_server.networks import OUTPUTS, network_violations, spec_of
+from unrolled_server.networks import OUTPUTS, network_violations, spec_of, weight_violations
 
 MAX_ID_BYTES = 128
 LAYOUTS = {
@@ -71,6 +71,8 @@ def accept(data: bytes, limits: Limits) -> AcceptedRequest:
     network = spec_of(request, symbol_count=len(symbols))
     job = _job(request, network, _encode(words, symbols), limits)
     violations = [*_reply_violations(job, limits)]
+    if request.HasField("network") or request.HasField("embedding"):
+        violations += weight_violations(network)
     if violations:
         raise InvalidRequestError(violations)
     return AcceptedRequest(data=data, job=job, id=request.id)

@@ -101,3 +101,15 @@ def test_a_pooled_reply_is_allowed_where_all_states_would_be_too_large():
     assert accepted(words=words, hidden_size=64, output=pb.OUTPUT_MEAN).reply_bytes == 4 * 9_000 * 64
     with pytest.raises(InvalidRequestError, match="and the final state"):
         accepted(words=words, hidden_size=800, output=pb.OUTPUT_MEAN, return_final_state=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": pb.Network(cell=pb.CELL_LSTM, num_layers=16)},
+        {"alphabet": "".join(map(chr, range(97, 9_097))), "embedding": pb.Embedding(random_size=4_096)},
+    ],
+)
+def test_weights_that_no_server_should_hold_are_refused_before_they_are_drawn(options):
+    with pytest.raises(InvalidRequestError, match=r"weights would take .* MiB; this server allows 512"):
+        accepted(hidden_size=4_096, **({"network": pb.Network(cell=pb.CELL_LSTM)} | options))

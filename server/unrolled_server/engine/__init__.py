@@ -7,6 +7,7 @@ from unrolled_server.engine.alphabet import (
 )
 from unrolled_server.engine.device import DeviceUnavailableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
+from unrolled_server.engine.layers import layers_nbytes
 from unrolled_server.engine.proof import ProofError
 from unrolled_server.engine.spec import (
     Answer,
@@ -42,5 +43,6 @@ __all__ = [
     "ReplyForm",
     "State",
     "UnknownSymbolError",
+    "layers_nbytes",
     "plain_network",
 ]
