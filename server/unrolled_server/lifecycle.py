@@ -29,6 +29,10 @@ from unrolled_server.service import SERVICE_NAME, ForwardService
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
+# How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
+MAX_FINISH_S = 1.0
+POLL_S = 0.01
+SEND_S = 0.2
 
 
 class Server:
@@ -93,9 +97,25 @@ class Server:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
         await self._health.enter_graceful_shutdown()
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
+        await self._finish_what_is_short()
         await self._server.stop(self._settings.drain_timeout_s)
         await self._batcher.close()
         self._stack.close()
+
+    async def _finish_what_is_short(self) -> None:
+        """Gives what runs a moment to end before gRPC is told to stop.
+
+        Once told, gRPC closes a connection with its last call, and if the client has sent anything meanwhile
+        the system drops what it had not read yet: now and then the end of a large reply.
+        """
+        if not self.admission.ticket_count:
+            return
+        limit_s = min(MAX_FINISH_S, self._settings.drain_timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.admission.ticket_count:  # noqa: ASYNC110 - asked once, when the server ends
+                    await asyncio.sleep(POLL_S)
+                await asyncio.sleep(SEND_S)
 
 
 def _proved_engines(settings: Settings) -> list[Engine]:
