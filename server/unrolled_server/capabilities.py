@@ -96,6 +96,7 @@ OPTIONS: dict[str, Callable[[Any], None]] = {
     "output": _known("output", pb.Output),
     "layout": _known("layout", pb.Layout),
     "reply_form": _known("reply_form", pb.ReplyForm),
+    "same_words": _never("same_words", instead="takes the words with each request"),
 }
 
 

@@ -18,6 +18,7 @@ FIELD_NUMBERS = {
         "reply_form": 10,
         "id": 11,
         "return_final_state": 12,
+        "same_words": 13,
     },
     "Network": {
         "cell": 1,
@@ -60,7 +61,7 @@ FIELD_NUMBERS = {
         "max_request_bytes": 5,
         "max_reply_bytes": 6,
     },
-    "Vectors": {"name": 1, "word_count": 2, "size": 3},
+    "Vectors": {"name": 1, "word_count": 2, "size": 3, "digest": 4},
 }
 
 # Every enum's values, numbered from zero.

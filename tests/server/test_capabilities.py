@@ -29,7 +29,7 @@ def test_an_option_that_is_not_done_is_refused_by_name(options, names):
 
 def test_no_field_of_the_contract_is_passed_over():
     """A new field has to be thought of here: it is refused, or it is read somewhere."""
-    assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 12
+    assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 13
     assert len(pb.Network.DESCRIPTOR.fields) == 7
     assert len(pb.Embedding.DESCRIPTOR.fields) == 3
     assert len(pb.State.DESCRIPTOR.fields) == 5

@@ -71,7 +71,7 @@ REPLY_FORM_DENSE: ReplyForm
 REPLY_FORM_DISTINCT: ReplyForm
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("words", "hidden_size", "seed", "alphabet", "network", "embedding", "initial_state", "output", "layout", "reply_form", "id", "return_final_state")
+    __slots__ = ("words", "hidden_size", "seed", "alphabet", "network", "embedding", "initial_state", "output", "layout", "reply_form", "id", "return_final_state", "same_words")
     WORDS_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class ForwardRequest(_message.Message):
     REPLY_FORM_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     RETURN_FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    SAME_WORDS_FIELD_NUMBER: _ClassVar[int]
     words: _containers.RepeatedScalarFieldContainer[str]
     hidden_size: int
     seed: int
@@ -96,7 +97,8 @@ class ForwardRequest(_message.Message):
     reply_form: ReplyForm
     id: str
     return_final_state: bool
-    def __init__(self, words: _Optional[_Iterable[str]] = ..., hidden_size: _Optional[int] = ..., seed: _Optional[int] = ..., alphabet: _Optional[str] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., initial_state: _Optional[_Union[State, _Mapping]] = ..., output: _Optional[_Union[Output, str]] = ..., layout: _Optional[_Union[Layout, str]] = ..., reply_form: _Optional[_Union[ReplyForm, str]] = ..., id: _Optional[str] = ..., return_final_state: _Optional[bool] = ...) -> None: ...
+    same_words: bool
+    def __init__(self, words: _Optional[_Iterable[str]] = ..., hidden_size: _Optional[int] = ..., seed: _Optional[int] = ..., alphabet: _Optional[str] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., initial_state: _Optional[_Union[State, _Mapping]] = ..., output: _Optional[_Union[Output, str]] = ..., layout: _Optional[_Union[Layout, str]] = ..., reply_form: _Optional[_Union[ReplyForm, str]] = ..., id: _Optional[str] = ..., return_final_state: _Optional[bool] = ..., same_words: _Optional[bool] = ...) -> None: ...
 
 class Network(_message.Message):
     __slots__ = ("cell", "nonlinearity", "num_layers", "bidirectional", "bias", "proj_size", "spectral_radius")
@@ -217,11 +219,13 @@ class Limits(_message.Message):
     def __init__(self, max_words: _Optional[int] = ..., max_word_length: _Optional[int] = ..., max_hidden_size: _Optional[int] = ..., max_alphabet_size: _Optional[int] = ..., max_request_bytes: _Optional[int] = ..., max_reply_bytes: _Optional[int] = ...) -> None: ...
 
 class Vectors(_message.Message):
-    __slots__ = ("name", "word_count", "size")
+    __slots__ = ("name", "word_count", "size", "digest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     WORD_COUNT_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     word_count: int
     size: int
-    def __init__(self, name: _Optional[str] = ..., word_count: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., word_count: _Optional[int] = ..., size: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
