@@ -7,21 +7,19 @@ from unrolled_server.engine.alphabet import (
 )
 from unrolled_server.engine.device import DeviceUnavailableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
-from unrolled_server.engine.layers import layers_nbytes
-from unrolled_server.engine.proof import ProofError
-from unrolled_server.engine.spec import (
+from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,
-    Cell,
     Job,
     Layout,
-    NetworkSpec,
-    Nonlinearity,
     Output,
     ReplyForm,
     State,
-    plain_network,
 )
+from unrolled_server.engine.layers import layers_nbytes
+from unrolled_server.engine.proof import ProofError
+from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, plain_network
+from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
@@ -43,6 +41,7 @@ __all__ = [
     "ReplyForm",
     "State",
     "UnknownSymbolError",
+    "WordVectors",
     "layers_nbytes",
     "plain_network",
 ]

@@ -49,16 +49,37 @@ def prefix_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "bat
         Numbers that are equal where the prefixes are, 0 past a word's end; None beyond ``max_rows`` of them.
     """
     lengths, codes = words.lengths, words.codes
-    starts = np.cumsum(lengths) - lengths
+    begins = np.cumsum(lengths) - lengths
     rows = np.zeros((len(lengths), int(lengths.max())), np.int32)
-    parents = np.zeros(len(lengths), np.int64)
-    count, symbol_count = 0, int(codes.max()) + 1
+    parents = np.array(words.roots(0), np.int64)
+    count, symbol_count = int(parents.max()), int(codes.max()) + 1
+    max_rows += count
     for position in range(rows.shape[1]):
         reaching = np.flatnonzero(lengths > position)
-        keys = parents[reaching] * symbol_count + codes[starts[reaching] + position]
+        keys = parents[reaching] * symbol_count + codes[begins[reaching] + position]
         distinct, places = np.unique(keys, return_inverse=True)
         parents[reaching] = rows[reaching, position] = places.ravel() + count + 1
         count += len(distinct)
         if count > max_rows:
             return None
     return rows
+
+
+def word_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "batch seq"] | None:
+    """Gives each letter a number above 0 that tells word and place, what two directions depend on.
+
+    Returns:
+        Numbers that are equal where both are, 0 past a word's end; None beyond ``max_rows`` of them.
+    """
+    lengths = words.lengths
+    numbers: dict[bytes, int] = {}
+    of_words = np.array([numbers.setdefault(key, len(numbers)) for key in words.symbol_keys()])
+    firsts = np.unique(of_words, return_index=True)[1]
+    ends = np.cumsum(lengths[firsts])
+    if ends[-1] > max_rows:
+        return None
+    begins = (ends - lengths[firsts])[of_words]
+    places = np.arange(1, int(lengths.max()) + 1)
+    # (words, 1) and (seq,) -> (words, seq)
+    rows = np.where(places <= lengths[:, np.newaxis], begins[:, np.newaxis] + places, 0)
+    return rows.astype(np.int32)

@@ -5,7 +5,6 @@ no global state. Drawn on the CPU whatever the device, because a CUDA generator 
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from unrolled_server.engine.spec import GATES, NetworkSpec
+from unrolled_server.engine.spectrum import scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,43 +39,48 @@ class Parameters:
     """All that a spec draws.
 
     Attributes:
-        embedding: Of a torch.nn.Embedding; None for one-hot symbols.
-        layers: The network's, from the input on.
+        embedding: Of a torch.nn.Embedding; None for one-hot symbols and word vectors.
+        layers: The network's, from the input on; of each its directions, forward first.
     """
 
     embedding: Float32[Tensor, "symbols inputs"] | None
-    layers: tuple[LayerParameters, ...]
+    layers: tuple[tuple[LayerParameters, ...], ...]
 
 
 def draw(spec: NetworkSpec) -> Parameters:
-    """Draws what these lines draw, bit for bit, for a network that runs in one direction.
+    """Draws what these lines draw, bit for bit.
 
     ``torch.manual_seed(seed)``, then ``torch.nn.Embedding(symbol_count, embedding_size)`` if there is one,
     then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
-    and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer in
-    the order weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
+    and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer,
+    in each the forward direction before the backward one, in the order weight_ih, weight_hh, bias_ih,
+    bias_hh, weight_hr. A spectral radius scales what was drawn, see `spectrum`.
     """
     generator = torch.Generator().manual_seed(spec.seed)
     embedding = None
-    if spec.embedding_size:
+    if spec.embedding_size and not spec.vectors:
         embedding = torch.empty(spec.symbol_count, spec.embedding_size).normal_(generator=generator)
-    return Parameters(embedding=embedding, layers=tuple(_layers(spec, generator)))
+    layers = [
+        tuple(_layer(spec, layer, generator) for _ in range(spec.directions))
+        for layer in range(spec.num_layers)
+    ]
+    return Parameters(embedding=embedding, layers=tuple(layers))
 
 
-def _layers(spec: NetworkSpec, generator: torch.Generator) -> Iterator[LayerParameters]:
+def _layer(spec: NetworkSpec, layer: int, generator: torch.Generator) -> LayerParameters:
+    """Draws one direction of one layer."""
     bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
 
     def uniform(*shape: int) -> Tensor:
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
-    for layer in range(spec.num_layers):
-        weight_ih = uniform(gates, spec.state_size if layer else spec.input_size)
-        weight_hh = uniform(gates, spec.state_size)
-        biases = [uniform(gates) if spec.bias else None for _ in range(2)]
-        yield LayerParameters(
-            weight_ih=weight_ih,
-            weight_hh=weight_hh,
-            bias_ih=biases[0],
-            bias_hh=biases[1],
-            weight_hr=uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None,
-        )
+    weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
+    weight_hh = uniform(gates, spec.state_size)
+    biases = [uniform(gates) if spec.bias else None for _ in range(2)]
+    return LayerParameters(
+        weight_ih=weight_ih,
+        weight_hh=scaled(weight_hh, spec.spectral_radius) if spec.spectral_radius else weight_hh,
+        bias_ih=biases[0],
+        bias_hh=biases[1],
+        weight_hr=uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None,
+    )

@@ -7,7 +7,6 @@ of the package computes.
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,30 +17,22 @@ from jaxtyping import Float32, Int32
 from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
-from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows
-from unrolled_server.engine.layers import Layers
+from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows, word_rows
+from unrolled_server.engine.job import Answer, AnswerTooLargeError, Job, Layout, Output, ReplyForm
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.network_cache import NetworkCache
-from unrolled_server.engine.outputs import final_state, joined_states, pooled
+from unrolled_server.engine.outputs import joined_states
 from unrolled_server.engine.proof import START_WIDTHS, Proof
-from unrolled_server.engine.spec import (
-    Answer,
-    AnswerTooLargeError,
-    Cell,
-    Job,
-    Layout,
-    NetworkSpec,
-    Output,
-    ReplyForm,
-    plain_network,
-)
+from unrolled_server.engine.recurrence import Index
+from unrolled_server.engine.spec import Cell, NetworkSpec, plain_network
+from unrolled_server.engine.starts import Starts
 from unrolled_server.engine.states import ReplyScratch
+from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 Read = TypeVar("Read")
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
-_ZERO_ROW = np.zeros(1, np.int32)
 _MAX_QUICK_WORDS = 64
 _MAX_QUICK_FLOATS = 256 * 1024
 _GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
@@ -57,18 +48,30 @@ class Engine:
     Args:
         device: One of `device.CHOICES`; "auto" takes the accelerator that torch offers, else the CPU.
         state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far) and
-            step scratch (1 MB at 256 columns) come on top.
+            step scratch (1 MB at 256 columns) come on top, and so do word vectors.
+        vectors: Word vectors that networks may be fed with.
 
     Raises:
         DeviceUnavailableError: `device` names one that is not here.
     """
 
-    def __init__(self, *, device: str = "auto", state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES,
+        vectors: Sequence[WordVectors] = (),
+    ) -> None:
         self._device = choose_device(device)
         self.device = str(self._device)
         self.fingerprint = ""
         self._proof = Proof(self._device)
-        self._networks = NetworkCache(budget_bytes=state_memory_bytes, proof=self._proof, device=self._device)
+        self._networks = NetworkCache(
+            budget_bytes=state_memory_bytes,
+            proof=self._proof,
+            device=self._device,
+            vectors={table.digest: table for table in vectors},
+        )
         self._scratch = ReplyScratch()
 
     @property
@@ -93,10 +96,13 @@ class Engine:
         digest = hashlib.sha256()
         words = Alphabet.of("helo").encode(_GOLDEN_WORDS)
         plain = [plain_network(4, hidden_size, 0) for hidden_size in _GOLDEN_HIDDEN_SIZES]
-        stacked = [
-            NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=cell, num_layers=2) for cell in Cell
+        others = [
+            NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=cell, num_layers=2, bidirectional=both)
+            for cell in Cell
+            for both in (False, True)
         ]
-        for spec in (*plain, *stacked):
+        embedded = NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=Cell.GRU, embedding_size=30)
+        for spec in (*plain, *others, embedded):
             digest.update(self._answer(Job(network=spec, words=words)).values.tobytes())
             self._networks.forget(spec)
         self.fingerprint = digest.hexdigest()[:16]
@@ -107,9 +113,9 @@ class Engine:
         A hint: a job that was quick may have been forgotten when it runs, and is then computed.
         """
         words = job.words.words
-        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
+        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST or job.initial_state:
             return False
-        if job.position_count * job.network.state_size > _MAX_QUICK_FLOATS:
+        if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
         network = self._networks.peek(job.network)
         return network is not None and network.remembers(job.words)
@@ -136,7 +142,7 @@ class Engine:
         groups: dict[NetworkSpec, list[EncodedWords]] = {}
         for job in jobs:
             network = self._networks.peek(job.network)
-            is_alone = job.layout is not Layout.BATCH_FIRST or job.may_be_too_large
+            is_alone = job.layout is not Layout.BATCH_FIRST or job.may_be_too_large or job.initial_state
             if not is_alone and not (network and network.remembers(job.words)):
                 groups.setdefault(job.network, []).append(job.words)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
@@ -149,8 +155,15 @@ class Engine:
     def _answer(self, job: Job) -> Answer:
         """Runs one job."""
         network = self._networks.use(job.network)
-        is_seq_first = job.layout is Layout.SEQ_FIRST
-        words = job.words.transposed() if is_seq_first else job.words
+        words = job.words.transposed() if job.layout is Layout.SEQ_FIRST else job.words
+        if job.initial_state is not None:
+            starts = Starts(job.initial_state)
+            with self._networks.guest(network, starts) as guest:
+                return self._answer_with(guest, job, words.starting_at(starts.of_words))
+        return self._answer_with(network, job, words)
+
+    def _answer_with(self, network: Network, job: Job, words: EncodedWords) -> Answer:
+        """Runs one job on a network."""
         if job.may_be_too_large:
             _distinct_rows(job, words)
         index = network.recall(words)
@@ -159,23 +172,32 @@ class Engine:
                 index = self._learn(network, words)
             except TableFullError:
                 return self._answer_in_slices(job, network, words)
-            network.remember(words, index)
-            self._networks.measure(network)
-        state = final_state(network.layers, index, words.lengths) if job.return_final_state else None
+            if words.starts is None:  # a guest is gone before its words come again
+                network.remember(words, index)
+                self._networks.measure(network)
+        return self._answer_from(network, job, index, words.lengths)
+
+    def _answer_from(
+        self, network: Network, job: Job, index: Index, lengths: Int32[np.ndarray, " batch"]
+    ) -> Answer:
+        """Reads a job's answer off rows that are computed."""
+        recurrence = network.recurrence
+        state = recurrence.final_state(index, lengths) if job.return_final_state else None
         if job.output is not Output.ALL:
-            values = pooled(network.layers, index, words.lengths, output=job.output)
+            values = recurrence.pooled(index, lengths, output=job.output)
             return Answer(values, job.words.lengths, final_state=state)
-        if is_seq_first:
-            index = index.T  # (letters, words) -> (words, letters)
+        if job.layout is Layout.SEQ_FIRST:
+            index = index.swapaxes(0, 1)  # (letters, words) -> (words, letters)
         if job.form is ReplyForm.DENSE:
-            return Answer(network.table.gather(index, self._scratch), job.words.lengths, final_state=state)
-        numbering = number_by_appearance(index)
-        rows = np.concatenate([_ZERO_ROW, index.ravel().take(numbering.firsts)])
-        values = network.table.gather(rows[np.newaxis], self._scratch)[0]
+            return Answer(network.gather(index, self._scratch), job.words.lengths, final_state=state)
+        numbering = number_by_appearance(recurrence.numbers(index))
+        places = index.reshape(-1, *index.shape[2:])  # (batch, seq, ...) -> (batch * seq, ...)
+        rows = np.concatenate([np.zeros_like(places[:1]), places.take(numbering.firsts, axis=0)])
+        values = network.gather(rows[np.newaxis], self._scratch)[0]
         return Answer(values, job.words.lengths, numbering.index, state)
 
-    def _learn(self, network: Network, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
-        """Gives each letter's row; a full table starts anew.
+    def _learn(self, network: Network, words: EncodedWords) -> Index:
+        """Gives each letter's rows; a full table starts anew.
 
         Raises:
             TableFullError: The words don't fit into an empty table either.
@@ -194,27 +216,28 @@ class Engine:
 
     def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:
         """Runs a job that is larger than the budget, in either form."""
+        recurrence = network.recurrence
+        state = None
         if job.return_final_state:
-            alone = self._answer_in_slices(replace(job, return_final_state=False), network, words)
-            states = self._slices(network, words, final_state)
-            return replace(alone, final_state=joined_states(list(states)))
+            state = joined_states(list(self._slices(network, words, recurrence.final_state)))
         if job.output is not Output.ALL:
-            parts = self._slices(network, words, partial(pooled, output=job.output))
-            return Answer(np.concatenate(list(parts)), job.words.lengths)
+            read = partial(recurrence.pooled, output=job.output)
+            parts = self._slices(network, words, read)
+            return Answer(np.concatenate(list(parts)), job.words.lengths, final_state=state)
         if job.form is ReplyForm.DENSE:
-            return Answer(self._run_in_slices(job, network, words), job.words.lengths)
+            return Answer(self._run_in_slices(job, network, words), job.words.lengths, final_state=state)
         rows = _distinct_rows(job, words)
         numbering = number_by_appearance(rows.T if job.layout is Layout.SEQ_FIRST else rows)
-        values = self._scratch.view((1, len(numbering.firsts) + 1, job.network.state_size))[0]
+        values = self._scratch.view((len(numbering.firsts) + 1, job.network.output_size))
         values[0] = 0
         self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
-        return Answer(values, job.words.lengths, numbering.index)
+        return Answer(values, job.words.lengths, numbering.index, state)
 
     def _slices(
         self,
         network: Network,
         words: EncodedWords,
-        read: Callable[[Layers, Int32[np.ndarray, "batch seq"], Int32[np.ndarray, " batch"]], Read],
+        read: Callable[[Index, Int32[np.ndarray, " batch"]], Read],
     ) -> Iterator[Read]:
         """Gives what is read of the words' rows, in as many parts as it takes."""
         try:
@@ -224,18 +247,18 @@ class Engine:
             yield from self._slices(network, words.part(0, half), read)
             yield from self._slices(network, words.part(half, len(words)), read)
             return
-        yield read(network.layers, index, words.lengths)
+        yield read(index, words.lengths)
 
     def _run_in_slices(
         self, job: Job, network: Network, words: EncodedWords
-    ) -> Float32[np.ndarray, "batch seq hidden"]:
+    ) -> Float32[np.ndarray, "batch seq output"]:
         """Runs a job that is larger than the budget, half by half."""
-        batch, seq, hidden = len(words), int(words.lengths.max()), job.network.state_size
+        batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
-            values = self._scratch.view((batch, seq, hidden))
+            values = self._scratch.view((batch, seq, size))
             self._fill(network, words, values)
         else:
-            values = self._scratch.view((seq, batch, hidden))
+            values = self._scratch.view((seq, batch, size))
             self._fill(network, words, values.transpose(1, 0, 2))  # recurs along the first axis
         return values
 
@@ -243,9 +266,9 @@ class Engine:
         self,
         network: Network,
         words: EncodedWords,
-        values: Float32[np.ndarray, "batch seq hidden"],
+        values: Float32[np.ndarray, "batch seq output"],
     ) -> None:
-        """Writes the states of words to ``values``, splitting the words until they fit."""
+        """Writes the outputs of words to ``values``, splitting the words until they fit."""
         try:
             index = self._learn(network, words)
         except TableFullError:
@@ -254,7 +277,7 @@ class Engine:
             self._fill(network, words.part(half, len(words)), values[half:])
             return
         seq = index.shape[1]
-        values[:, :seq] = network.table.gather(index, ReplyScratch())
+        values[:, :seq] = network.gather(index, ReplyScratch())
         values[:, seq:] = 0
 
     def _fill_distinct(
@@ -262,9 +285,9 @@ class Engine:
         network: Network,
         words: EncodedWords,
         numbers: Int32[np.ndarray, "batch seq"],
-        values: Float32[np.ndarray, "rows hidden"],
+        values: Float32[np.ndarray, "rows output"],
     ) -> None:
-        """Writes each state to the row of ``values`` that ``numbers`` has for it; 0 means nowhere."""
+        """Writes each output to the row of ``values`` that ``numbers`` has for it; 0 means nowhere."""
         try:
             index = self._learn(network, words)
         except TableFullError:
@@ -275,20 +298,21 @@ class Engine:
         numbers = numbers[:, : index.shape[1]]
         wanted = numbers != 0
         if wanted.any():
-            values[numbers[wanted]] = network.table.gather(index[wanted][np.newaxis], ReplyScratch())[0]
+            values[numbers[wanted]] = network.gather(index[wanted][np.newaxis], ReplyScratch())[0]
 
 
 def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
-    """Tells the prefixes of ``words`` apart, before anything is computed.
+    """Tells the states of ``words`` apart, before anything is computed.
 
     Raises:
         AnswerTooLargeError: They are more than the job may have.
     """
-    rows = prefix_rows(words, max_rows=job.max_distinct)
+    tell_apart = word_rows if job.network.bidirectional else prefix_rows
+    rows = tell_apart(words, max_rows=job.max_distinct)
     if rows is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "
-            f"{job.network.state_size} float32 values and an index of {4 * job.position_count} bytes; this "
+            f"{job.network.output_size} float32 values and an index of {4 * job.position_count} bytes; this "
             f"server sends up to {job.max_reply_bytes} bytes in one reply; send fewer words at a time"
         )
     return rows

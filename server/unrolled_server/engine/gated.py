@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unrolled_server.engine.cells import RowCounts
 from unrolled_server.engine.gates import LayerShape, LayerWeights
+from unrolled_server.engine.inputs import Inputs, multiply
 from unrolled_server.engine.prefix_tree import Step
 from unrolled_server.engine.spec import Cell, Nonlinearity
 from unrolled_server.engine.states import StateTable
@@ -88,7 +89,7 @@ def advance(block: GatedBlock, weights: LayerWeights) -> None:
     torch's equations: see the pages of torch.nn.RNN, torch.nn.LSTM and torch.nn.GRU.
     """
     if weights.shape.inputs:
-        torch.addmm(weights.bias, block.lower, weights.inputs, out=block.sums)
+        multiply(block.lower, weights, out=block.sums)
     _CELLS[weights.shape.cell](block, weights)
     if weights.shape.is_projected:
         torch.mm(block.hidden, weights.projection, out=block.results)
@@ -157,55 +158,52 @@ class GatedStepper:
         self._scratch = GatedScratch(shape, max_rows=rule.max_rows, device=device)
         self._sizes: tuple[int, ...] = ()
 
-    def run(self, steps: Iterable[Step], layer: "Layer", lower: StateTable | None) -> None:
-        """Computes the steps' rows into the layer's tables, in order.
-
-        Args:
-            steps: Rows that are new in all layers.
-            layer: Its shape is this stepper's.
-            lower: The states of the layer below, computed for these steps; None for layer 0.
-        """
-        sizes = (layer.states.hidden_size, layer.cells.hidden_size if layer.cells else 0)
+    def run(self, steps: Iterable[Step], layer: "Layer") -> None:
+        """Computes the steps' rows into the layer's tables, in order; its shape is this stepper's."""
+        sizes = (
+            layer.inputs.width,
+            layer.states.hidden_size,
+            layer.cells.hidden_size if layer.cells else 0,
+        )
         if sizes != self._sizes:
             self._scratch.clear()
             self._sizes = sizes
         for step in steps:
             for start in range(0, len(step.parents), self._rule.max_rows):
-                self._run(step, slice(start, start + self._rule.max_rows), layer, lower)
+                self._run(step, slice(start, start + self._rule.max_rows), layer)
 
-    def _run(self, step: Step, part: slice, layer: "Layer", lower: StateTable | None) -> None:
+    def _run(self, step: Step, part: slice, layer: "Layer") -> None:
         device = layer.states.rows.device
         parents, symbols = (
             torch.as_tensor(of[part], dtype=torch.int64, device=device) for of in (step.parents, step.symbols)
         )
         count, first_row = len(parents), step.first_row + part.start
+        rows = slice(first_row, first_row + count)
         block = self._scratch.block(self._rule.padded(count))
-        if lower is None:
-            torch.index_select(layer.weights.inputs, 0, symbols, out=block.sums[:count])
-        else:
-            block.lower[:count, : lower.hidden_size] = lower.rows[first_row : first_row + count]
+        layer.inputs.fill(rows, symbols, lower=block.lower[:count], sums=block.sums[:count])
         block.states[:count, : layer.states.hidden_size] = layer.states.rows.index_select(0, parents)
         if layer.cells:
             block.cells[:count, : layer.cells.hidden_size] = layer.cells.rows.index_select(0, parents)
         advance(block, layer.weights)
-        layer.states.rows[first_row : first_row + count] = block.results[:count, : layer.states.hidden_size]
+        layer.states.rows[rows] = block.results[:count, : layer.states.hidden_size]
         if layer.cells:
-            new_cells = block.cells[:count, : layer.cells.hidden_size]
-            layer.cells.rows[first_row : first_row + count] = new_cells
+            layer.cells.rows[rows] = block.cells[:count, : layer.cells.hidden_size]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer's weights and the states of its prefixes; one prefix has the same row in every table.
+    """One direction of a layer, and the states of its prefixes.
 
     Attributes:
         weights: Its parameters.
-        states: h of each row.
+        inputs: What it reads.
+        states: h of each row; both directions of a layer share it.
         cells: c of each row, for an LSTM.
         stepper: Runs its shape's steps.
     """
 
     weights: LayerWeights
+    inputs: Inputs
     states: StateTable
     cells: StateTable | None
     stepper: GatedStepper

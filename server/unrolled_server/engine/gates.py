@@ -26,7 +26,7 @@ class LayerShape(NamedTuple):
     Attributes:
         cell: Which cell.
         nonlinearity: Of a plain RNN.
-        inputs: Columns that come from the layer below; 0 where inputs are looked up.
+        inputs: Columns that come from the layer below; 0 where sums are looked up.
         state: Columns of the state that recurs.
         hidden: Columns of each gate.
         is_projected: Whether ``state`` is a projection.
@@ -47,13 +47,13 @@ class LayerShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWeights:
-    """A layer's parameters, zero-padded.
+    """One direction's parameters of a layer, zero-padded.
 
     Attributes:
         shape: Their shape.
-        inputs: Layer 0: what each symbol adds, biases included, (symbols, gates). Above: the layer below to
-            gates, (inputs, gates).
-        bias: What every row adds above layer 0, (1, gates).
+        inputs: Of one-hot symbols: what each adds, biases included, (symbols, gates). Else what is below, a
+            layer or vectors, to gates.
+        bias: What every row adds where inputs are multiplied.
         recurrent: State to gates.
         recurrent_bias: Of the GRU's new gate, inside its reset; zero elsewhere.
         projection: The LSTM's, or no rows.
@@ -72,34 +72,42 @@ def shape_of(spec: NetworkSpec, layer: int) -> LayerShape:
     return LayerShape(
         cell=spec.cell,
         nonlinearity=spec.nonlinearity,
-        inputs=padded_width(spec.state_size) if layer else 0,
+        inputs=padded_width(spec.output_size) if layer else 0,
         state=padded_width(spec.state_size),
         hidden=padded_width(spec.hidden_size),
         is_projected=spec.proj_size > 0,
     )
 
 
-def layer_floats(shape: LayerShape, *, symbol_count: int) -> int:
-    """Gives the size of a layer's weights without making them."""
-    rows = (shape.inputs or symbol_count) + shape.state + 2
-    return rows * shape.gates + shape.is_projected * shape.hidden * shape.state
+def input_rows(spec: NetworkSpec, layer: int) -> int:
+    """Gives the rows of a layer's input weights."""
+    if layer:
+        return padded_width(spec.output_size)
+    return spec.symbol_count if spec.is_one_hot else padded_width(spec.embedding_size)
+
+
+def weight_floats(spec: NetworkSpec) -> int:
+    """Gives the size of all layers' weights without making them."""
+    count = 0
+    for layer in range(spec.num_layers):
+        shape = shape_of(spec, layer)
+        count += (input_rows(spec, layer) + shape.state + 2) * shape.gates
+        count += shape.is_projected * shape.hidden * shape.state
+    drawn = 0 if spec.is_one_hot or spec.vectors else spec.symbol_count * spec.embedding_size
+    return spec.directions * count + drawn
 
 
 def arrange(
-    parameters: LayerParameters,
-    shape: LayerShape,
-    *,
-    embedding: Float32[Tensor, "symbols inputs"] | None,
-    device: torch.device,
+    parameters: LayerParameters, shape: LayerShape, *, is_one_hot: bool, device: torch.device
 ) -> LayerWeights:
-    """Pads and halves a layer's parameters, and makes layer 0's table of inputs."""
+    """Pads and halves a layer's parameters; of one-hot symbols it makes the table of what each adds."""
     hidden = parameters.weight_hh.shape[0] // GATES[shape.cell]
     bias, recurrent_bias = _biases(parameters, shape.cell, hidden)
-    if shape.inputs:
-        inputs = _columns(parameters.weight_ih.T, shape, rows=shape.inputs)
+    inputs = parameters.weight_ih.T
+    if is_one_hot:
+        inputs = _columns(inputs + bias, shape, rows=len(inputs))
     else:
-        rows = parameters.weight_ih.T if embedding is None else embedding @ parameters.weight_ih.T
-        inputs = _columns(rows + bias, shape, rows=len(rows))
+        inputs = _columns(inputs, shape, rows=padded_width(len(inputs)))
     projection = torch.from_numpy(zeros(shape.hidden if shape.is_projected else 0, shape.state))
     if parameters.weight_hr is not None:
         projection[:hidden, : len(parameters.weight_hr)] = parameters.weight_hr.T

@@ -1,23 +1,26 @@
 """A network's layers: what computes its new rows, and where their states lie.
 
-A file of its own because a network should not care which way its rows are computed: the plain one-layer RNN
-has a loop of its own (cells), all others are a stack of layers (gated).
+A file of its own because a recurrence should not care which way its rows are computed: the plain one-layer
+RNN has a loop of its own (cells), all others are a stack of layers (gated).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from unrolled_server.engine.cells import Stepper
 from unrolled_server.engine.draws import draw
-from unrolled_server.engine.gated import Layer
-from unrolled_server.engine.gates import arrange, layer_floats, shape_of
+from unrolled_server.engine.gated import GatedStepper, Layer
+from unrolled_server.engine.gates import LayerWeights, arrange, shape_of, weight_floats
+from unrolled_server.engine.inputs import Inputs, PairsBelow, RowsBelow, SymbolRows
 from unrolled_server.engine.prefix_tree import Step
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity
 from unrolled_server.engine.states import StateTable
-from unrolled_server.engine.weights import Weights, draw_weights, padded_width, weights_nbytes
+from unrolled_server.engine.vector_rows import DrawnVectors, ProductShape, VectorRows, Vectors
+from unrolled_server.engine.weights import Weights, weights_nbytes
 
 
 @runtime_checkable
@@ -27,10 +30,12 @@ class Layers(Protocol):
     Attributes:
         states: h of each layer, from the input on; the last one's rows are the network's outputs.
         cells: c of each layer, for an LSTM; else empty.
+        vectors: What holds rows of gates for symbols; empty for one-hot symbols.
     """
 
     states: Sequence[StateTable]
     cells: Sequence[StateTable]
+    vectors: Sequence[VectorRows]
 
     def run(self, steps: Sequence[Step]) -> None:
         """Computes the steps' rows, in order."""
@@ -45,6 +50,7 @@ class PlainLayer:
         self._table = StateTable(hidden_size, device)
         self.states: Sequence[StateTable] = (self._table,)
         self.cells: Sequence[StateTable] = ()
+        self.vectors: Sequence[VectorRows] = ()
 
     def run(self, steps: Sequence[Step]) -> None:
         """See `Layers`."""
@@ -52,19 +58,21 @@ class PlainLayer:
 
 
 class StackedLayers:
-    """Layers of any cell, one upon the other."""
+    """Layers of any cell, one upon the other, in one direction."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
         self.states: Sequence[StateTable] = [layer.states for layer in layers]
         self.cells: Sequence[StateTable] = [layer.cells for layer in layers if layer.cells]
+        first = layers[0].inputs
+        self.vectors: Sequence[VectorRows] = [first] if isinstance(first, VectorRows) else []
 
     def run(self, steps: Sequence[Step]) -> None:
         """See `Layers`."""
-        lower = None
+        for vectors in self.vectors:
+            vectors.meet(steps)
         for layer in self._layers:
-            layer.stepper.run(steps, layer, lower)
-            lower = layer.states
+            layer.stepper.run(steps, layer)
 
 
 def is_plain(spec: NetworkSpec) -> bool:
@@ -75,38 +83,93 @@ def is_plain(spec: NetworkSpec) -> bool:
         and spec.num_layers == 1
         and spec.bias
         and spec.is_one_hot
+        and not spec.bidirectional
     )
 
 
 def layers_nbytes(spec: NetworkSpec) -> int:
     """Gives the size of a network's weights without drawing them."""
-    if is_plain(spec):
-        return weights_nbytes(spec)
-    shapes = [shape_of(spec, layer) for layer in range(spec.num_layers)]
-    return 4 * sum(layer_floats(shape, symbol_count=spec.symbol_count) for shape in shapes)
+    return weights_nbytes(spec) if is_plain(spec) else 4 * weight_floats(spec)
 
 
-def draw_layers(spec: NetworkSpec, *, proof: Proof, device: torch.device) -> Layers:
-    """Draws a network's weights and makes its tables, empty.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A network's weights, laid out for its steps, without states.
+
+    Attributes:
+        spec: What was drawn.
+        weights: Of each layer, in each direction.
+        steppers: Of each layer.
+        vectors: What symbols stand for; None for one-hot symbols.
+        proof: Gives the scratch for products with vectors.
+        device: Where states will lie.
+    """
+
+    spec: NetworkSpec
+    weights: Sequence[Sequence[LayerWeights]]
+    steppers: Sequence[GatedStepper]
+    vectors: Vectors | None
+    proof: Proof
+    device: torch.device
+
+    def layers(self) -> Sequence[Sequence[Layer]]:
+        """Gives the layers, each in its directions, with tables that are empty.
+
+        Both directions of a layer share their tables.
+        """
+        below: StateTable | None = None
+        layers = []
+        for weights, stepper in zip(self.weights, self.steppers, strict=True):
+            states = StateTable(self.spec.state_size, self.device)
+            cells = StateTable(self.spec.hidden_size, self.device) if self.spec.cell is Cell.LSTM else None
+            layers.append(
+                [
+                    Layer(
+                        weights=of_direction,
+                        inputs=self._first_inputs(of_direction) if below is None else self._inputs(below),
+                        states=states,
+                        cells=cells,
+                        stepper=stepper,
+                    )
+                    for of_direction in weights
+                ]
+            )
+            below = states
+        return layers
+
+    def _inputs(self, below: StateTable) -> Inputs:
+        return PairsBelow(below) if self.spec.bidirectional else RowsBelow(below)
+
+    def _first_inputs(self, weights: LayerWeights) -> Inputs:
+        if self.vectors is None:
+            return SymbolRows(weights.inputs)
+        shape = ProductShape(inputs=weights.inputs.shape[0], gates=weights.shape.gates)
+        scratch = self.proof.product_scratch(shape)
+        return VectorRows(self.vectors, weights, scratch=scratch, device=self.device)
+
+
+def draw_layers(spec: NetworkSpec, *, vectors: Vectors | None, proof: Proof, device: torch.device) -> Drawn:
+    """Draws any network's weights.
+
+    Args:
+        spec: What to draw.
+        vectors: Those that the spec names, if it does.
+        proof: Gives the steppers.
+        device: Where weights and states lie.
 
     Raises:
         ProofError: This machine can't keep the bits promise for its shape.
     """
-    if is_plain(spec):
-        stepper = proof.stepper(padded_width(spec.hidden_size))
-        weights = draw_weights(spec, device)
-        return PlainLayer(weights, stepper=stepper, hidden_size=spec.hidden_size, device=device)
     shapes = [shape_of(spec, layer) for layer in range(spec.num_layers)]
     steppers = [proof.gated_stepper(shape) for shape in shapes]
     drawn = draw(spec)
-    return StackedLayers(
+    weights = [
         [
-            Layer(
-                weights=arrange(parameters, shape, embedding=drawn.embedding, device=device),
-                states=StateTable(spec.state_size, device),
-                cells=StateTable(spec.hidden_size, device) if spec.cell is Cell.LSTM else None,
-                stepper=stepper,
-            )
-            for parameters, shape, stepper in zip(drawn.layers, shapes, steppers, strict=True)
+            arrange(parameters, shape, is_one_hot=spec.is_one_hot and not layer, device=device)
+            for parameters in directions
         ]
-    )
+        for layer, (directions, shape) in enumerate(zip(drawn.layers, shapes, strict=True))
+    ]
+    if drawn.embedding is not None:
+        vectors = DrawnVectors(drawn.embedding)
+    return Drawn(spec=spec, weights=weights, steppers=steppers, vectors=vectors, proof=proof, device=device)

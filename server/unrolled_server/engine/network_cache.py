@@ -4,15 +4,18 @@ A file of its own because forgetting is one decision: whole networks leave, leas
 is no bookkeeping by row.
 """
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from unrolled_server.engine.layers import draw_layers
 from unrolled_server.engine.network import Network, base_nbytes
 from unrolled_server.engine.proof import Proof
+from unrolled_server.engine.recurrence import draw_recurrence
 from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.vector_rows import WordVectors
 
 
 class NetworkCache:
@@ -23,9 +26,18 @@ class NetworkCache:
             more for a single word gets it while it is the only one.
         proof: Gives the steppers.
         device: Where networks live.
+        vectors: Those that specs may name, by digest.
     """
 
-    def __init__(self, *, budget_bytes: int, proof: Proof, device: torch.device) -> None:
+    def __init__(
+        self,
+        *,
+        budget_bytes: int,
+        proof: Proof,
+        device: torch.device,
+        vectors: Mapping[str, WordVectors] | None = None,
+    ) -> None:
+        self._vectors = vectors or {}
         self._budget_bytes = budget_bytes
         self._proof = proof
         self._device = device
@@ -44,12 +56,26 @@ class NetworkCache:
         network = self._networks.get(spec)
         if network is None:
             self._make_room(base_nbytes(spec), keep=None)
-            layers = draw_layers(spec, proof=self._proof, device=self._device)
-            network = self._networks[spec] = Network(spec, layers)
+            vectors = self._vectors[spec.vectors] if spec.vectors else None
+            made = draw_recurrence(spec, vectors=vectors, proof=self._proof, device=self._device)
+            network = self._networks[spec] = Network(spec, made)
             self.measure(network)
         else:
             self._networks.move_to_end(spec)
         return network
+
+    @contextlib.contextmanager
+    def guest(self, network: Network, starts: Starts) -> Iterator[Network]:
+        """Gives a network of the same weights whose words start at given states, for one request.
+
+        The budget counts its weights once more while it is there, as they may outlive the network.
+        """
+        guest = network.started_at(starts)
+        self.measure(guest)
+        try:
+            yield guest
+        finally:
+            self.held_bytes -= guest.counted_nbytes
 
     def max_rows(self, network: Network) -> int:
         """Gives the rows that a network may have when it is alone in memory."""

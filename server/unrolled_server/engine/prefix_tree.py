@@ -54,16 +54,22 @@ class Resolution:
 
 
 class PrefixTree:
-    """The prefixes of one network. Not thread-safe."""
+    """The prefixes of one network. Not thread-safe.
 
-    def __init__(self, symbol_count: int) -> None:
+    Args:
+        symbol_count: Symbols are below it.
+        root_count: Rows where words may start, the first ones; row 0, the padding, is one of them.
+    """
+
+    def __init__(self, symbol_count: int, *, root_count: int = 1) -> None:
         self._symbol_count = symbol_count
+        self._root_count = root_count
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every prefix and gives the memory back; row 0 stays the root."""
+        """Forgets every prefix and gives the memory back; the roots stay."""
         self._children = new_children(self._symbol_count)
-        self.row_count = 1
+        self.row_count = self._root_count
 
     @property
     def nbytes(self) -> int:
@@ -75,22 +81,29 @@ class PrefixTree:
         """What one more row costs at most."""
         return self._children.row_nbytes
 
-    def resolve(self, words: EncodedWords, *, max_rows: int | None) -> Resolution:
+    def resolve(self, words: EncodedWords, *, max_rows: int | None, first_root: int = 0) -> Resolution:
         """Finds each letter's row, adding prefixes that are new.
+
+        Args:
+            words: They start at the roots that they tell of, counted from ``first_root``.
+            max_rows: The most rows; None for no limit.
+            first_root: Where a word starts that tells nothing.
 
         Raises:
             TableFullError: More than ``max_rows`` rows; clear the tree.
         """
         letter_count = words.letter_count
         if letter_count <= _MAX_LOOP_LETTERS:
-            return self._resolve_by_loop(words, letter_count, max_rows)
-        return self._resolve_by_position(words, max_rows)
+            return self._resolve_by_loop(words, letter_count, max_rows, first_root)
+        return self._resolve_by_position(words, max_rows, first_root)
 
-    def _resolve_by_loop(self, words: EncodedWords, letter_count: int, max_rows: int | None) -> Resolution:
+    def _resolve_by_loop(
+        self, words: EncodedWords, letter_count: int, max_rows: int | None, first_root: int
+    ) -> Resolution:
         """The short way for a few letters: one loop, and no numpy call before the index."""
         self._children.reserve(self.row_count + letter_count, max_rows)
         row_by_key, symbol_count = self._children.row_by_key, self._symbol_count
-        rows, new_row, columns, steps = [0] * len(words), self.row_count, [], []
+        rows, new_row, columns, steps = words.roots(first_root), self.row_count, [], []
         for codes in zip_longest(*words.code_lists(), fillvalue=_NO_SYMBOL):
             first_row, parents, symbols, column = new_row, [], [], []
             for parent, symbol in zip(rows, codes):  # noqa: B905 - saying strict costs as much as a letter
@@ -113,13 +126,13 @@ class PrefixTree:
         index = np.array(columns, np.int32).reshape(-1, len(words)).T  # (seq * batch,) -> (batch, seq)
         return Resolution(index, steps)
 
-    def _resolve_by_position(self, words: EncodedWords, max_rows: int | None) -> Resolution:
+    def _resolve_by_position(self, words: EncodedWords, max_rows: int | None, first_root: int) -> Resolution:
         """The way for many letters: all words at once, position by position, longest words first."""
         self._children.reserve(self.row_count, max_rows)
         lengths = words.lengths
         order = np.argsort(-lengths, kind="stable")
         columns = np.zeros((int(lengths.max()), len(lengths)), np.int32)
-        rows = np.zeros(len(lengths), np.int64)
+        rows = np.array(words.roots(first_root), np.int64)[order]
         steps = []
         for position, codes in enumerate(_columns_of(words.codes, lengths, order)):
             count = len(codes)

@@ -12,7 +12,8 @@ import torch
 from unrolled_server.engine.cells import Advance, RowCounts, RowRule, Stepper, kernels, row_multiple
 from unrolled_server.engine.gated import GatedStepper
 from unrolled_server.engine.gates import LayerShape
-from unrolled_server.engine.samples import GatedSample, Sample, WidthSample
+from unrolled_server.engine.samples import GatedSample, ProductSample, Sample, WidthSample
+from unrolled_server.engine.vector_rows import ProductScratch, ProductShape
 
 START_WIDTHS = (16, 32, 64, 256)
 _FLOORS = (4, 8, 16, 32)
@@ -33,6 +34,7 @@ class Proof:
         self._device = device
         self._steppers: dict[int, Stepper] = {}
         self._gated_steppers: dict[LayerShape, GatedStepper] = {}
+        self._product_scratches: dict[ProductShape, ProductScratch] = {}
 
     def stepper(self, width: int) -> Stepper:
         """Gives the stepper for states of ``width`` columns, proving the width when it is first met.
@@ -58,6 +60,18 @@ class Proof:
             stepper = self._gated_steppers[shape] = GatedStepper(shape, rule=rule, device=self._device)
         return stepper
 
+    def product_scratch(self, shape: ProductShape) -> ProductScratch:
+        """Gives the scratch for products of vectors, proving the shape when it is first met.
+
+        Raises:
+            ProofError: No rule holds on this machine.
+        """
+        scratch = self._product_scratches.get(shape)
+        if scratch is None:
+            rule = find_product_row_counts(shape, self._device)
+            scratch = self._product_scratches[shape] = ProductScratch(shape, rule=rule, device=self._device)
+        return scratch
+
 
 def find_rule(width: int, device: torch.device) -> RowRule:
     """Gives the fastest kernel with the smallest floor above which every row count gives the same bits.
@@ -82,8 +96,20 @@ def find_row_counts(shape: LayerShape, device: torch.device) -> RowCounts:
     floor = _floor(sample, multiple=multiple, max_rows=max_rows)
     if floor is not None:
         return RowCounts(floor=floor, multiple=multiple, max_rows=max_rows)
-    _require_tiles(GatedSample(shape, row_count=_TILE_ROWS, device=device), shape.hidden)
-    return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
+    return _tiles(GatedSample(shape, row_count=_TILE_ROWS, device=device), shape.hidden)
+
+
+def find_product_row_counts(shape: ProductShape, device: torch.device) -> RowCounts:
+    """Gives the same for products of vectors with input weights.
+
+    Raises:
+        ProofError: Not even fixed tiles give the same bits.
+    """
+    max_rows = _max_rows(max(shape))
+    floor = _floor(ProductSample(shape, row_count=max_rows, device=device), multiple=1, max_rows=max_rows)
+    if floor is not None:
+        return RowCounts(floor=floor, multiple=1, max_rows=max_rows)
+    return _tiles(ProductSample(shape, row_count=_TILE_ROWS, device=device), shape.gates)
 
 
 def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
@@ -111,6 +137,12 @@ def _floor(sample: Sample, *, multiple: int, max_rows: int) -> int | None:
     counts = _COUNTS if max_rows > _WIDE_COUNTS[-1] else _WIDE_COUNTS
     failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
     return next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
+
+
+def _tiles(sample: Sample, width: int) -> RowCounts:
+    """Gives the rule of one product size."""
+    _require_tiles(sample, width)
+    return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
 
 
 def _require_tiles(sample: Sample, width: int) -> None:

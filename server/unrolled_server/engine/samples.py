@@ -14,6 +14,9 @@ from torch import Tensor
 from unrolled_server.engine.cells import Advance, Scratch
 from unrolled_server.engine.gated import GatedScratch, advance
 from unrolled_server.engine.gates import LayerShape, LayerWeights
+from unrolled_server.engine.inputs import multiply
+from unrolled_server.engine.spec import Cell, Nonlinearity
+from unrolled_server.engine.vector_rows import ProductShape
 from unrolled_server.engine.weights import Weights
 
 
@@ -76,14 +79,7 @@ class GatedSample(Sample):
         limit = 1.0 / math.sqrt(shape.hidden)
         self._scratch = GatedScratch(shape, max_rows=row_count, device=device)
         self._given = [draw(*tensor.shape) for tensor in self._scratch.block(row_count)]
-        self._weights = LayerWeights(
-            shape=shape,
-            inputs=draw(shape.inputs, shape.gates, limit=limit),
-            bias=draw(1, shape.gates, limit=limit),
-            recurrent=draw(shape.state, shape.gates, limit=limit),
-            recurrent_bias=draw(1, shape.gates, limit=limit),
-            projection=draw(shape.hidden if shape.is_projected else 0, shape.state, limit=limit),
-        )
+        self._weights = _layer_weights(shape, draw, limit=limit)
         super().__init__(row_count, device)
 
     def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
@@ -92,6 +88,35 @@ class GatedSample(Sample):
             torch.index_select(given, 0, rows, out=tensor)
         advance(block, self._weights)
         return torch.cat([block.results, block.cells], dim=1)
+
+
+class ProductSample(Sample):
+    """Products of vectors with input weights."""
+
+    def __init__(self, shape: ProductShape, *, row_count: int, device: torch.device) -> None:
+        draw = _Draws(shape.inputs, device)
+        self._vectors = draw(row_count, shape.inputs)
+        as_layer = LayerShape(Cell.RNN, Nonlinearity.TANH, shape.inputs, 0, shape.gates, is_projected=False)
+        self._weights = _layer_weights(as_layer, draw, limit=1.0 / math.sqrt(shape.gates))
+        self._lower, self._sums = torch.empty_like(self._vectors), draw(row_count, shape.gates)
+        super().__init__(row_count, device)
+
+    def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
+        count = len(rows)
+        torch.index_select(self._vectors, 0, rows, out=self._lower[:count])
+        multiply(self._lower[:count], self._weights, out=self._sums[:count])
+        return self._sums[:count]
+
+
+def _layer_weights(shape: LayerShape, draw: "_Draws", *, limit: float) -> LayerWeights:
+    return LayerWeights(
+        shape=shape,
+        inputs=draw(shape.inputs, shape.gates, limit=limit),
+        bias=draw(1, shape.gates, limit=limit),
+        recurrent=draw(shape.state, shape.gates, limit=limit),
+        recurrent_bias=draw(1, shape.gates, limit=limit),
+        projection=draw(shape.hidden if shape.is_projected else 0, shape.state, limit=limit),
+    )
 
 
 class _Draws:

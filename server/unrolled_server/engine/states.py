@@ -6,6 +6,7 @@ so a reply is one contiguous gather.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -53,7 +54,6 @@ class StateTable:
         old = self.rows
         self._allocate(capacity)
         self.rows[: len(old)] = old
-        self.rows[:1] = 0
 
     def _allocate(self, capacity: int) -> None:
         """Takes memory without touching it.
@@ -65,12 +65,12 @@ class StateTable:
         shape = (capacity, self.hidden_size)
         self.rows_on_cpu: Float32[np.ndarray, "_ hidden"] = zeros(*(shape if self.is_on_cpu else (0, 0)))
         self.rows: Float32[Tensor, "rows hidden"] = (
-            torch.from_numpy(self.rows_on_cpu) if self.is_on_cpu else torch.empty(shape, device=self._device)
+            torch.from_numpy(self.rows_on_cpu) if self.is_on_cpu else torch.zeros(shape, device=self._device)
         )
 
     def gather(
-        self, index: Int32[np.ndarray, "batch seq"], scratch: "ReplyScratch"
-    ) -> Float32[np.ndarray, "batch seq hidden"]:
+        self, index: Int32[np.ndarray, "*places"], scratch: "ReplyScratch"
+    ) -> Float32[np.ndarray, "*places hidden"]:
         """Gives ``rows[index]``, in fresh memory where small, else in the scratch."""
         if not self.is_on_cpu:
             found = self.rows.index_select(
@@ -84,15 +84,66 @@ class StateTable:
         # range.
         return self.rows_on_cpu.take(index, axis=0, out=values, mode="clip")
 
-    def take(self, rows: Int32[np.ndarray, " n"]) -> Float32[np.ndarray, "n hidden"]:
+    def take(self, rows: Int32[np.ndarray, "*places"]) -> Float32[np.ndarray, "*places hidden"]:
         """Gives some rows, in fresh memory."""
         if self.is_on_cpu:
             return self.rows_on_cpu.take(rows, axis=0)
-        return self.rows.index_select(0, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+        return self.gather(rows, ReplyScratch())
 
     def on_cpu(self) -> Float32[np.ndarray, "rows hidden"]:
         """Gives all rows, as they are or as a copy."""
         return self.rows_on_cpu if self.is_on_cpu else self.rows.cpu().numpy()
+
+
+class TableGroup:
+    """Tables in which a row stands for the same prefix, and so grow together.
+
+    Args:
+        tables: One or more.
+        roots: The first rows of each table, where they aren't zeros.
+
+    Attributes:
+        row_nbytes: What a row costs in all of them.
+    """
+
+    def __init__(
+        self, tables: Sequence[StateTable], *, roots: Sequence[Float32[np.ndarray, "roots _"]] = ()
+    ) -> None:
+        self._tables = tables
+        self._roots = roots
+        self.row_nbytes = 4 * sum(table.hidden_size for table in tables)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return self._tables[0].capacity * self.row_nbytes
+
+    def clear(self) -> None:
+        """Gives the memory back."""
+        for table in self._tables:
+            table.clear()
+
+    def reserve(self, row_count: int, *, max_rows: int | None, make_room: Callable[[int], None]) -> None:
+        """Makes room for so many rows in all.
+
+        Args:
+            row_count: Rows needed.
+            max_rows: The most rows; None for no limit.
+            make_room: Called with the bytes about to be allocated.
+
+        Raises:
+            TableFullError: As `next_capacity`.
+        """
+        first, *_ = self._tables
+        capacity, is_new = first.new_capacity(row_count, max_rows), not first.capacity
+        if capacity <= first.capacity:
+            return
+        make_room(capacity * self.row_nbytes)
+        for table in self._tables:
+            table.grow(capacity)
+        if is_new:
+            for table, rows in zip(self._tables, self._roots, strict=False):
+                table.rows[: len(rows)] = torch.from_numpy(rows).to(table.rows.device)
 
 
 class ReplyScratch:
@@ -101,7 +152,7 @@ class ReplyScratch:
     def __init__(self) -> None:
         self._floats = np.empty(0, np.float32)
 
-    def view(self, shape: tuple[int, int, int]) -> Float32[np.ndarray, "batch seq hidden"]:
+    def view(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
         """Gives memory of this shape with whatever it held before."""
         size = math.prod(shape)
         if size > len(self._floats):

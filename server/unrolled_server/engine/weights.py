@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unrolled_server.engine.memory import zeros
 from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.spectrum import scaled
 
 # Matrix products over widths that are a multiple of 16 give a row the same bits at every position (design,
 # section 4).
@@ -86,6 +87,8 @@ def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
         torch.empty(shape).uniform_(-bound, bound, generator=generator)
         for shape in ((hidden, spec.input_size), (hidden, hidden), (hidden,), (hidden,))
     )
+    if spec.spectral_radius:
+        weight_hh = scaled(weight_hh, spec.spectral_radius)
     width = padded_width(hidden)
     input_table = torch.from_numpy(zeros(spec.input_size, width))
     torch.add(weight_ih.T, bias_ih + bias_hh, out=input_table[:, :hidden])

@@ -22,11 +22,12 @@ class EncodedWords:
         index: Each letter's symbol, for words whose symbols are their letters.
         codes: The symbols of all words, one word after the other, if they are made already.
         lengths: Symbols of each word, where those aren't its letters.
+        starts: Which of the given initial states each word starts from; None where all start from zeros.
     """
 
-    __slots__ = ("_codes", "_index", "_lengths", "vocabulary", "words")
+    __slots__ = ("_codes", "_index", "_lengths", "starts", "vocabulary", "words")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of words differs, and goes by name
         self,
         words: Sequence[str],
         vocabulary: Hashable,
@@ -34,12 +35,14 @@ class EncodedWords:
         index: Mapping[str, int] | None = None,
         codes: Int32[np.ndarray, " letters"] | None = None,
         lengths: Int32[np.ndarray, " batch"] | None = None,
+        starts: Int32[np.ndarray, " batch"] | None = None,
     ) -> None:
         self.words = words
         self.vocabulary = vocabulary
         self._index = index
         self._codes = codes
         self._lengths = lengths
+        self.starts = starts
 
     def __len__(self) -> int:
         return len(self.words)
@@ -81,16 +84,37 @@ class EncodedWords:
         codes, sizes = self._codes.tolist(), self.sizes()
         return [codes[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
+    def roots(self, first_root: int) -> list[int]:
+        """Gives the row where each word starts, if the initial states stand from ``first_root`` on."""
+        if self.starts is None:
+            return [first_root] * len(self.words)
+        roots: list[int] = (self.starts + first_root).tolist()
+        return roots
+
     def part(self, start: int, stop: int) -> "EncodedWords":
         """Gives the words ``start:stop``, already checked."""
-        codes, lengths = self._codes, self._lengths
+        codes, lengths, starts = self._codes, self._lengths, self.starts
         if codes is not None:
             bounds = [0, *accumulate(self.sizes())]
             codes = codes[bounds[start] : bounds[stop]]
-        if lengths is not None:
-            lengths = lengths[start:stop]
         return EncodedWords(
-            self.words[start:stop], self.vocabulary, index=self._index, codes=codes, lengths=lengths
+            self.words[start:stop],
+            self.vocabulary,
+            index=self._index,
+            codes=codes,
+            lengths=None if lengths is None else lengths[start:stop],
+            starts=None if starts is None else starts[start:stop],
+        )
+
+    def starting_at(self, starts: Int32[np.ndarray, " batch"]) -> "EncodedWords":
+        """Gives the same words, each with its own initial state."""
+        return EncodedWords(
+            self.words,
+            self.vocabulary,
+            index=self._index,
+            codes=self._codes,
+            lengths=self._lengths,
+            starts=starts,
         )
 
     def transposed(self) -> "EncodedWords":
@@ -99,11 +123,47 @@ class EncodedWords:
         Raises:
             ValueError: The words differ in length.
         """
+        if self._lengths is not None:
+            return self._transposed_codes()
         columns = ["".join(column) for column in zip(*self.words, strict=True)]
         codes = self._codes
         if codes is not None:
             codes = codes.reshape(len(self), -1).T.ravel()  # (words, letters) -> (letters * words,)
         return EncodedWords(columns, self.vocabulary, index=self._index, codes=codes)
+
+    def _transposed_codes(self) -> "EncodedWords":
+        """The same where symbols aren't letters; a column's text is made of its symbols."""
+        columns = np.ascontiguousarray(self.codes.reshape(len(self), -1).T)  # (words, seq) -> (seq, words)
+        return EncodedWords(
+            [column.tobytes().hex() for column in columns],
+            ("transposed", self.vocabulary),
+            codes=columns.ravel(),
+            lengths=np.full(len(columns), len(self), np.int32),
+        )
+
+    def reversed(self) -> "EncodedWords":
+        """Gives each word's symbols from its end; for resolving, not for reading."""
+        lengths = self.lengths
+        ends = np.cumsum(lengths)
+        # The letter at place i of word w goes to place begin(w) + end(w) - 1 - i.
+        mirrored = np.repeat(2 * ends - lengths - 1, lengths) - np.arange(ends[-1])
+        return EncodedWords(
+            self.words,
+            ("reversed", self.vocabulary),
+            codes=self.codes[mirrored],
+            lengths=lengths,
+            starts=self.starts,
+        )
+
+    def symbol_keys(self) -> list[bytes]:
+        """Gives bytes for each word that are equal where the symbols and the start are."""
+        codes, starts = self.codes, self.starts
+        ends = [4 * end for end in accumulate(self.sizes())]
+        memory = codes.tobytes()
+        keys = [memory[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        if starts is not None:
+            keys = [key + start.tobytes() for key, start in zip(keys, starts, strict=True)]
+        return keys
 
     @staticmethod
     def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":

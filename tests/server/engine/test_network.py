@@ -4,10 +4,11 @@ import torch
 from unrolled_server.engine.alphabet import Alphabet, EncodedWords
 from unrolled_server.engine.cells import Stepper
 from unrolled_server.engine.children import TableFullError
-from unrolled_server.engine.layers import draw_layers
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.proof import Proof
+from unrolled_server.engine.recurrence import draw_recurrence
 from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.states import ReplyScratch
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,11 @@ def no_room_needed(nbytes: int) -> None:
 @pytest.fixture
 def network() -> Network:
     spec = NetworkSpec(symbol_count=3, hidden_size=8, seed=0)
-    return Network(spec, draw_layers(spec, proof=Proof(CPU), device=CPU))
+    return Network(spec, draw_recurrence(spec, vectors=None, proof=Proof(CPU), device=CPU))
+
+
+def states_nbytes(network: Network) -> int:
+    return network.recurrence._tables.nbytes
 
 
 def learn(network: Network, words: EncodedWords) -> np.ndarray:
@@ -76,7 +81,7 @@ def test_remembered_words_never_cost_more_than_twice_the_states(network: Network
     for _ in range(300):
         words = encode("".join(rng.choice(list("abc"), 6)))
         network.remember(words, learn(network, words))
-    states = network.table.nbytes + network._tree.nbytes
+    states = network.recurrence.nbytes
     assert network.nbytes - network.base_nbytes <= 2 * states + 1000
 
 
@@ -90,7 +95,7 @@ def test_a_network_that_is_too_full_holds_no_half_known_prefixes(network: Networ
 
 def test_a_step_that_fails_leaves_no_rows_behind(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = learn(network, encode("abc"))
-    expected = network.table.rows[rows].clone()
+    expected = network.gather(rows, ReplyScratch())
     network.clear()
 
     def fail(self: object, *arguments: object) -> None:
@@ -101,12 +106,12 @@ def test_a_step_that_fails_leaves_no_rows_behind(network: Network, monkeypatch: 
         with pytest.raises(MemoryError):
             learn(network, encode("abc"))
     rows = learn(network, encode("abc"))
-    assert torch.equal(network.table.rows[rows], expected)
+    assert np.array_equal(network.gather(rows, ReplyScratch()), expected)
 
 
 def test_room_is_made_before_states_are_allocated(network: Network) -> None:
     asked: list[tuple[int, int]] = []
     network.learn(
-        encode("abc"), max_rows=None, make_room=lambda nbytes: asked.append((nbytes, network.table.nbytes))
+        encode("abc"), max_rows=None, make_room=lambda nbytes: asked.append((nbytes, states_nbytes(network)))
     )
-    assert asked == [(network.table.nbytes, 0)]
+    assert asked == [(states_nbytes(network), 0)]

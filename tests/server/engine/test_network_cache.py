@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
 import torch
+from unrolled_server.engine.alphabet import Alphabet
+from unrolled_server.engine.job import State
 from unrolled_server.engine.network import base_nbytes
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.starts import Starts
 
 CPU = torch.device("cpu")
 
@@ -46,7 +50,8 @@ def test_held_bytes_are_those_of_the_networks_in_memory(cache: NetworkCache) -> 
 
 def test_a_forgotten_network_gives_back_what_was_counted_for_it(cache: NetworkCache) -> None:
     network = cache.use(spec(0))
-    network.table.grow(64)
+    words = Alphabet.of("abc").encode(["abcabc"])
+    network.learn(words, max_rows=None, make_room=cache.room_maker(network))
     cache.measure(network)
     assert cache.held_bytes == network.nbytes > SIZE
     cache.forget(spec(0))
@@ -67,3 +72,16 @@ def test_a_network_larger_than_the_budget_still_runs_alone() -> None:
     cache.use(spec(1))
     assert len(cache) == 1
     assert cache.max_rows(cache.use(spec(1))) == 0
+
+
+def test_a_guest_is_counted_while_it_is_there(cache: NetworkCache) -> None:
+    network = cache.use(spec(0))
+    before = cache.held_bytes
+    starts = Starts(State(np.ones((1, 2, 8), np.float32)))
+    with cache.guest(network, starts) as guest:
+        words = Alphabet.of("abc").encode(["abcabc"]).starting_at(np.zeros(1, np.int32))
+        guest.learn(words, max_rows=None, make_room=cache.room_maker(guest))
+        cache.measure(guest)
+        assert cache.held_bytes == before + guest.nbytes > before + SIZE
+        assert network.nbytes == SIZE
+    assert cache.held_bytes == before

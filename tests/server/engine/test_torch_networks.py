@@ -1,73 +1,20 @@
 """Every network gives what torch's module gives for each word alone, with the same bits in any company."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unrolled_server.engine import (
-    Alphabet,
-    Cell,
-    Engine,
-    Job,
-    Layout,
-    NetworkSpec,
-    Nonlinearity,
-    Output,
-    ReplyForm,
-)
+from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
 from unrolled_server.engine.draws import draw
 from unrolled_server.engine.layers import is_plain
+from unrolled_server.engine.proof import Proof
 
-# torch says so of its own module, every time.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+from .torch_reference import ALPHABET, TABLE, WORDS, a_job, run_torch, specs, torch_modules
 
-ALPHABET = "abcd"
-WORDS = st.lists(st.text(alphabet=ALPHABET, min_size=1, max_size=9), min_size=1, max_size=12)
-
-
-@st.composite
-def specs(draw_from):
-    """Networks that run in one direction."""
-    cell = draw_from(st.sampled_from(Cell))
-    hidden_size = draw_from(st.sampled_from([1, 2, 3, 16, 17, 33, 70]))
-    options = {"nonlinearity": draw_from(st.sampled_from(Nonlinearity))} if cell is Cell.RNN else {}
-    if cell is Cell.LSTM and hidden_size > 1:
-        options["proj_size"] = draw_from(st.integers(0, hidden_size - 1))
-    return NetworkSpec(
-        symbol_count=len(ALPHABET),
-        hidden_size=hidden_size,
-        seed=draw_from(st.integers(-(2**63), 2**63 - 1)),
-        cell=cell,
-        num_layers=draw_from(st.integers(1, 3)),
-        bias=draw_from(st.booleans()),
-        embedding_size=draw_from(st.sampled_from([0, 0, 1, 5, 40])),
-        **options,
-    )
-
-
-def torch_modules(spec):
-    """What a user of torch writes; the embedding, if there is one, is drawn first."""
-    torch.manual_seed(spec.seed)
-    embedding = torch.nn.Embedding(spec.symbol_count, spec.embedding_size) if spec.embedding_size else None
-    kinds = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.GRU}
-    options = {"num_layers": spec.num_layers, "bias": spec.bias, "batch_first": True}
-    if spec.cell is Cell.RNN:
-        options["nonlinearity"] = spec.nonlinearity.value
-    if spec.proj_size:
-        options["proj_size"] = spec.proj_size
-    return embedding, kinds[spec.cell](spec.input_size, spec.hidden_size, **options)
-
-
-def run_torch(modules, word):
-    """(outputs (seq, size), h_n, c_n) of one word."""
-    embedding, network = modules
-    codes = torch.tensor([[ALPHABET.index(letter) for letter in word]])
-    inputs = torch.eye(len(ALPHABET))[codes] if embedding is None else embedding(codes)
-    with torch.no_grad():
-        outputs, state = network(inputs)
-    h_n, c_n = state if isinstance(state, tuple) else (state, None)
-    return outputs[0].numpy(), h_n[:, 0].numpy(), None if c_n is None else c_n[:, 0].numpy()
+PROOF = Proof(torch.device("cpu"))
 
 
 def run(engine, *jobs):
@@ -80,44 +27,60 @@ def run(engine, *jobs):
     return answers
 
 
-def a_job(spec, words, **changes):
-    return Job(network=spec, words=Alphabet.of(ALPHABET).encode(words), **changes)
-
-
 def assert_near(ours, theirs):
     bound = 2e-6 * np.maximum(1, np.abs(theirs))
     assert ours.shape == theirs.shape
     assert (np.abs(ours - theirs) <= bound).all(), np.abs(ours - theirs).max()
 
 
-@pytest.fixture(scope="module")
-def engine():
-    return Engine(device="cpu")
+def an_engine(state_memory_bytes=64 << 20):
+    """One without states; what is proved once holds for all of them."""
+    engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=[TABLE])
+    engine._proof = engine._networks._proof = PROOF
+    return engine
+
+
+def states_for(spec, batch, seed):
+    """A given state for each word, some of them alike."""
+    numbers = np.random.default_rng(seed)
+    layers = spec.num_layers * spec.directions
+    h, c = (
+        numbers.uniform(-1, 1, (layers, 1 + batch // 2, size)).astype(np.float32)
+        for size in (spec.state_size, spec.hidden_size)
+    )
+    chosen = numbers.integers(0, 1 + batch // 2, batch)
+    return State(h[:, chosen], c[:, chosen] if spec.cell is Cell.LSTM else None)
+
+
+def state_of(state, place):
+    """One word's (h, c)."""
+    return state.h[:, place], None if state.c is None else state.c[:, place]
 
 
 @given(specs())
 def test_parameters_are_torchs_bit_for_bit(spec):
-    embedding, network = torch_modules(spec)
+    vectors, network = torch_modules(spec)
     drawn = draw(spec)
-    assert (drawn.embedding is None) == (embedding is None)
-    if embedding is not None:
-        assert torch.equal(drawn.embedding, embedding.weight)
-    for number, layer in enumerate(drawn.layers):
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
-            theirs = getattr(network, f"{name}_l{number}", None)
-            ours = getattr(layer, name)
-            assert (ours is None) == (theirs is None)
-            assert ours is None or torch.equal(ours, theirs)
+    assert (drawn.embedding is not None) == (spec.embedding_size > 0 and not spec.vectors)
+    if drawn.embedding is not None:
+        assert torch.equal(drawn.embedding, vectors)
+    for number, directions in enumerate(drawn.layers):
+        for suffix, layer in zip(("", "_reverse"), directions, strict=False):
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
+                theirs = getattr(network, f"{name}_l{number}{suffix}", None)
+                ours = getattr(layer, name)
+                assert (ours is None) == (theirs is None)
+                assert ours is None or torch.equal(ours, theirs)
 
 
 @settings(deadline=None)
-@given(specs(), WORDS)
-def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words):
-    engine = Engine(device="cpu", state_memory_bytes=64 << 20)
+@given(specs(), WORDS, st.booleans())
+def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words, is_started):
     modules = torch_modules(spec)
-    ((answer, values),) = run(engine, a_job(spec, words, return_final_state=True))
+    start = states_for(spec, len(words), seed=len(words)) if is_started else None
+    ((answer, values),) = run(an_engine(), a_job(spec, words, return_final_state=True, initial_state=start))
     for place, word in enumerate(words):
-        outputs, h_n, c_n = run_torch(modules, word)
+        outputs, h_n, c_n = run_torch(modules, word, state_of(start, place) if start else None)
         assert_near(values[place, : len(word)], outputs)
         assert not values[place, len(word) :].any()
         assert_near(answer.final_state.h[:, place], h_n)
@@ -129,7 +92,7 @@ def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words):
 @settings(deadline=None)
 @given(specs(), WORDS)
 def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
-    engine = Engine(device="cpu", state_memory_bytes=64 << 20)
+    engine = an_engine()
     modules = torch_modules(spec)
     pools = {
         Output.LAST: lambda rows: rows[-1],
@@ -143,66 +106,120 @@ def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
 
 
 @settings(deadline=None)
-@given(specs(), WORDS, WORDS, st.sampled_from(Output), st.booleans())
+@given(specs(max_radius=3.0), WORDS, WORDS, st.sampled_from(Output), st.tuples(st.booleans(), st.booleans()))
 @example(
     NetworkSpec(symbol_count=4, hidden_size=64, seed=0, cell=Cell.GRU, num_layers=2),
     ["abcd" * 30] * 2,
     ["dcba"] * 40,
     Output.ALL,
-    True,
+    (True, False),
 )
-def test_bits_are_the_same_alone_in_company_known_and_in_slices(spec, words, others, output, has_state):
-    job = a_job(spec, words, output=output, return_final_state=has_state)
+@example(
+    NetworkSpec(symbol_count=4, hidden_size=48, seed=0, cell=Cell.LSTM, num_layers=3, bidirectional=True),
+    ["abcd" * 30] * 2,
+    ["dcba"] * 40,
+    Output.MAX,
+    (True, True),
+)
+def test_bits_are_the_same_alone_in_company_known_and_in_slices(spec, words, others, output, asks):
+    has_state, is_started = asks
+    start = states_for(spec, len(words), seed=0) if is_started else None
+    job = a_job(spec, words, output=output, return_final_state=has_state, initial_state=start)
     company = [a_job(spec, others), job, a_job(spec, [*others, *words])]
-    warm, small = (Engine(device="cpu", state_memory_bytes=size) for size in (64 << 20, 1 << 10))
+    warm, small = an_engine(), an_engine(1 << 10)
     answers = [
-        run(Engine(device="cpu"), job)[0],
+        run(an_engine(), job)[0],
         run(warm, *company)[1],
         run(warm, job)[0],
         run(small, job)[0],
     ]
-    states = [answer.final_state for answer, _ in answers]
     assert len({values.tobytes() for _, values in answers}) == 1
     for name in ("h", "c"):
-        assert (
-            len(
-                {getattr(state, name).tobytes() for state in states if getattr(state, name, None) is not None}
-            )
-            <= 1
-        )
-    assert all((state is not None) == has_state for state in states)
+        arrays = [getattr(answer.final_state, name, None) for answer, _ in answers]
+        assert len({array.tobytes() for array in arrays if array is not None}) <= 1
+    assert all((answer.final_state is not None) == has_state for answer, _ in answers)
 
 
 @settings(deadline=None)
-@given(specs(), WORDS)
-def test_the_distinct_form_is_the_dense_one(spec, words):
-    engine = Engine(device="cpu", state_memory_bytes=64 << 20)
-    ((_, dense),) = run(engine, a_job(spec, words))
-    ((answer, rows),) = run(engine, a_job(spec, words, form=ReplyForm.DISTINCT))
-    assert rows[answer.index].tobytes() == dense.tobytes()
+@given(specs(max_radius=3.0), WORDS, st.data())
+def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data):
+    start = states_for(spec, len(words), seed=1) if data.draw(st.booleans()) else None
+    engine = an_engine()
+    ((together, values),) = run(engine, a_job(spec, words, return_final_state=True, initial_state=start))
+    for place, word in enumerate(words):
+        own = start and State(*(None if part is None else part[:, None] for part in state_of(start, place)))
+        ((alone, own_values),) = run(
+            an_engine(), a_job(spec, [word], return_final_state=True, initial_state=own)
+        )
+        assert own_values[0].tobytes() == values[place, : len(word)].tobytes()
+        assert alone.final_state.h.tobytes() == together.final_state.h[:, [place]].tobytes()
+
+
+@settings(deadline=None)
+@given(specs(max_radius=3.0), WORDS, WORDS)
+def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
+    """The state after the first piece is where the second starts; in one direction, as the other reads ahead."""
+    spec = replace(spec, bidirectional=False)
+    pieces = list(zip(words, others, strict=False))
+    engine = an_engine()
+    ((whole, values),) = run(
+        engine, a_job(spec, [first + second for first, second in pieces], return_final_state=True)
+    )
+    ((before, _),) = run(engine, a_job(spec, [first for first, _ in pieces], return_final_state=True))
+    second_job = a_job(
+        spec,
+        [second for _, second in pieces],
+        return_final_state=True,
+        initial_state=before.final_state,
+    )
+    ((after, second_values),) = run(engine, second_job)
+    for place, (first, second) in enumerate(pieces):
+        expected = values[place, len(first) : len(first) + len(second)]
+        assert second_values[place, : len(second)].tobytes() == expected.tobytes()
+    assert after.final_state.h.tobytes() == whole.final_state.h.tobytes()
+
+
+@settings(deadline=None)
+@given(specs(), WORDS, st.booleans())
+def test_the_distinct_form_is_the_dense_one(spec, words, is_started):
+    start = states_for(spec, len(words), seed=2) if is_started else None
+    ((_, dense),) = run(an_engine(), a_job(spec, words, initial_state=start))
+    forms = []
+    for budget, limit in ((64 << 20, {}), (64 << 20, {"max_reply_bytes": 1 << 20}), (1 << 10, {})):
+        engine = an_engine(budget)
+        job = a_job(spec, words, form=ReplyForm.DISTINCT, initial_state=start, **limit)
+        ((answer, rows),) = run(engine, job)
+        assert rows[answer.index].tobytes() == dense.tobytes()
+        assert not rows[0].any()
+        forms.append((rows.tobytes(), answer.index.tobytes()))
+    assert len(set(forms)) == 1
 
 
 @settings(deadline=None)
 @given(specs(), st.integers(1, 6), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_seq_first_is_torchs_default_layout(spec, batch, seq, chance):
+    start = states_for(spec, seq, seed=3) if chance.random() < 0.5 else None
     words = ["".join(chance.choices(ALPHABET, k=seq)) for _ in range(batch)]
     columns = ["".join(column) for column in zip(*words, strict=True)]
     modules = torch_modules(spec)
-    engine = Engine(device="cpu")
-    ((answer, values),) = run(engine, a_job(spec, words, layout=Layout.SEQ_FIRST, return_final_state=True))
+    job = a_job(spec, words, layout=Layout.SEQ_FIRST, return_final_state=True, initial_state=start)
+    ((answer, values),) = run(an_engine(), job)
     for place, column in enumerate(columns):
-        outputs, h_n, _ = run_torch(modules, column)
+        outputs, h_n, _ = run_torch(modules, column, state_of(start, place) if start else None)
         assert_near(values[:, place], outputs)
         assert_near(answer.final_state.h[:, place], h_n)
 
 
 @pytest.mark.parametrize("cell", Cell)
-def test_what_a_budget_cannot_hold_leaves_it(cell):
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_what_a_budget_cannot_hold_leaves_it(cell, bidirectional):
     """States of every layer count: many networks stay within the budget."""
     engine = Engine(device="cpu", state_memory_bytes=3 << 20)
     for seed in range(30):
         spec = NetworkSpec(symbol_count=4, hidden_size=64, seed=seed, cell=cell, num_layers=2, bias=False)
-        run(engine, a_job(spec, ["abcd" * 20, "dcba" * 20]))
+        spec = replace(spec, bidirectional=bidirectional)
+        words = ["abcd" * 20, "dcba" * 20]
+        run(engine, a_job(spec, words), a_job(spec, words, initial_state=states_for(spec, 2, seed=seed)))
         assert engine.held_bytes <= 3 << 20
     assert 0 < engine.network_count < 30
 
@@ -216,6 +233,7 @@ def test_only_the_lessons_kind_takes_the_plain_way():
         {"num_layers": 2},
         {"bias": False},
         {"embedding_size": 3},
+        {"bidirectional": True},
     ]
     for other in others:
         assert not is_plain(NetworkSpec(symbol_count=4, hidden_size=2, seed=0, **other))

@@ -1,0 +1,90 @@
+"""A network that runs in one direction: one tree of prefixes, and the states of all layers at its rows."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from unrolled_server.engine.job import Output, State
+from unrolled_server.engine.layers import Layers
+from unrolled_server.engine.outputs import last_rows, pooled
+from unrolled_server.engine.prefix_tree import PrefixTree
+from unrolled_server.engine.spec import NetworkSpec
+from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.states import ReplyScratch, TableGroup
+from unrolled_server.engine.words import EncodedWords
+
+Rows = Int32[np.ndarray, "batch seq"]
+Lengths = Int32[np.ndarray, " batch"]
+
+
+class OneWay:
+    """See `Recurrence`. Tree and tables move together: a row that the tree hands out is computed at once.
+
+    Args:
+        spec: What was drawn.
+        layers: What computes rows; their tables are empty.
+        starts: Where words start, if not at zeros: rows 1 and up.
+    """
+
+    def __init__(self, spec: NetworkSpec, layers: Layers, starts: Starts | None) -> None:
+        self._layers = layers
+        self._first_root = 1 if starts else 0
+        self._tree = PrefixTree(spec.symbol_count, root_count=1 + starts.count if starts else 1)
+        self._tables = TableGroup([*layers.states, *layers.cells], roots=_roots(starts))
+        self._outputs = layers.states[-1]
+        self.row_nbytes = (
+            self._tree.row_nbytes
+            + self._tables.row_nbytes
+            + sum(vectors.row_nbytes for vectors in layers.vectors)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """See `Recurrence`."""
+        vectors = sum(vectors.nbytes for vectors in self._layers.vectors)
+        return self._tree.nbytes + self._tables.nbytes + vectors
+
+    def clear(self) -> None:
+        """See `Recurrence`."""
+        self._tree.clear()
+        self._tables.clear()
+        for vectors in self._layers.vectors:
+            vectors.clear()
+
+    def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Rows:
+        """See `Recurrence`."""
+        resolution = self._tree.resolve(words, max_rows=max_rows, first_root=self._first_root)
+        self._tables.reserve(self._tree.row_count, max_rows=max_rows, make_room=make_room)
+        if resolution.steps:
+            self._layers.run(resolution.steps)
+        return resolution.index
+
+    def gather(
+        self, index: Int32[np.ndarray, "*places"], scratch: ReplyScratch
+    ) -> Float32[np.ndarray, "*places output"]:
+        """See `Recurrence`."""
+        return self._outputs.gather(index, scratch)
+
+    def numbers(self, index: Rows) -> Rows:
+        """See `Recurrence`."""
+        return index
+
+    def pooled(self, index: Rows, lengths: Lengths, *, output: Output) -> Float32[np.ndarray, "batch output"]:
+        """See `Recurrence`."""
+        return pooled(self._outputs, index, lengths, output=output)
+
+    def final_state(self, index: Rows, lengths: Lengths) -> State:
+        """See `Recurrence`."""
+        rows = last_rows(index, lengths)
+        h = np.stack([table.take(rows) for table in self._layers.states])
+        cells = [table.take(rows) for table in self._layers.cells]
+        return State(h, np.stack(cells) if cells else None)
+
+
+def _roots(starts: Starts | None) -> list[Float32[np.ndarray, "roots _"]]:
+    """The first rows of each table: zeros, then the given states."""
+    if starts is None:
+        return []
+    given = [*starts.h(slice(None)), *starts.c(slice(None))]
+    return [np.concatenate([np.zeros_like(rows[:1]), rows]) for rows in given]
