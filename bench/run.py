@@ -12,6 +12,7 @@ import echo
 import engine
 import health
 import merging
+import networks
 import sdk
 import torch
 from rich.console import Console
@@ -20,6 +21,7 @@ from workloads import workloads
 
 SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "engine": engine.tables,
+    "networks": networks.tables,
     "sdk": sdk.tables,
     "echo": echo.tables,
     "merging": merging.tables,

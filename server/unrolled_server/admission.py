@@ -11,6 +11,8 @@ from unrolled_server.errors import OverloadedError
 # How fast one core works, roughly; it only shapes the advice when to come back.
 MULTIPLICATIONS_PER_S = 40e9
 BYTES_PER_S = 1e9
+# The part of the bytes that streams may keep between requests, beside what is in flight.
+KEPT_SHARE = 4
 MIN_RETRY_AFTER_S = 0.05
 MAX_RETRY_AFTER_S = 5.0
 
@@ -27,6 +29,7 @@ class Admission:
         self._max_bytes = max_bytes
         self._max_multiplications = max_multiplications
         self.held_bytes = 0
+        self.kept_bytes = 0
         self.held_multiplications = 0
         self.ticket_count = 0
 
@@ -43,6 +46,17 @@ class Admission:
                 retry_after_s=self._retry_after_s(),
             )
         return Ticket(self, byte_count=byte_count, multiplications=multiplications)
+
+    def keep(self, byte_count: int) -> bool:
+        """Whether there is room for bytes that a stream keeps between requests; if so they count.
+
+        They have a part of their own, so that streams that keep much hold up no requests. Who keeps them
+        takes them off `kept_bytes` again.
+        """
+        if self.kept_bytes + byte_count > self._max_bytes // KEPT_SHARE:
+            return False
+        self.kept_bytes += byte_count
+        return True
 
     def hold(self, byte_count: int) -> "Ticket":
         """Counts what can't be refused: a refusal on its way."""

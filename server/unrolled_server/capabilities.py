@@ -53,15 +53,6 @@ def _only(path: str, *done: int, of: Any, name: str) -> Callable[[int], None]:
     return refuse
 
 
-def _never(path: str, *, instead: str) -> Callable[[object], None]:
-    """Refuses a field that is set at all."""
-
-    def refuse(_value: object) -> None:
-        raise UnsupportedError(f"{path} is set; this server {instead} only")
-
-    return refuse
-
-
 def _refuse_within(path: str, options: Mapping[str, Callable[[Any], None]]) -> Callable[[Message], None]:
     """Refuses what `options` refuse of a message's fields."""
 
@@ -82,21 +73,17 @@ def _known(path: str, enum: Any) -> Callable[[int], None]:
 NETWORK_OPTIONS: dict[str, Callable[[Any], None]] = {
     "cell": _known("network.cell", pb.Cell),
     "nonlinearity": _known("network.nonlinearity", pb.Nonlinearity),
-    "bidirectional": _never("network.bidirectional", instead="runs one direction"),
-    "spectral_radius": _never("network.spectral_radius", instead="runs matrices as drawn"),
 }
 EMBEDDING_OPTIONS: dict[str, Callable[[Any], None]] = {
-    "vectors": _never("embedding.vectors", instead="feeds one-hot symbols and random embeddings"),
     "unknown_word": _known("embedding.unknown_word", pb.UnknownWord),
 }
 OPTIONS: dict[str, Callable[[Any], None]] = {
     "network": _refuse_within("network", NETWORK_OPTIONS),
     "embedding": _refuse_within("embedding", EMBEDDING_OPTIONS),
-    "initial_state": _never("initial_state", instead="starts from zeros"),
+    "initial_state": _refuse_within("initial_state", {}),
     "output": _known("output", pb.Output),
     "layout": _known("layout", pb.Layout),
     "reply_form": _known("reply_form", pb.ReplyForm),
-    "same_words": _never("same_words", instead="takes the words with each request"),
 }
 
 

@@ -6,6 +6,7 @@ a future.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +19,9 @@ from unrolled_server.config import Limits
 from unrolled_server.engine import NetworkSpec
 from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.replies import Replies
+from unrolled_server.texts import SharedTexts
 from unrolled_server.validation import AcceptedRequest, accept
+from unrolled_server.vectors import VectorTable
 
 LOG = logging.getLogger(__name__)
 
@@ -31,20 +34,21 @@ class Intake:
     limits: Limits
     admission: Admission
     replies: Replies
+    tables: Mapping[str, VectorTable]
     fingerprint: str
 
     def recall(self, data: bytes) -> bytes | None:
         """The reply to the request in `data`, if it is small and was sent before."""
         return self.replies.find(data)
 
-    def accept(self, data: bytes) -> AcceptedRequest:
-        """The request in `data`, judged.
+    def accept(self, data: bytes, *, shared: SharedTexts | None = None) -> AcceptedRequest:
+        """The request in `data`, judged; `shared` has the texts that its stream's requests share.
 
         Raises:
             InvalidRequestError: As `validation.accept`.
             UnsupportedError: As `validation.accept`.
         """
-        return accept(data, self.limits)
+        return accept(data, self.limits, tables=self.tables, shared=shared)
 
     def admit(self, accepted: AcceptedRequest) -> Ticket:
         """Room for the request and its reply; the caller releases it.
@@ -72,7 +76,7 @@ class Intake:
             network=accepted.job.network,
         )
         reply = self.batcher.start(accepted.job, encode)
-        if isinstance(reply, bytes):
+        if isinstance(reply, bytes) and accepted.is_whole:
             self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
         return reply
 

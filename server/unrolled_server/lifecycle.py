@@ -81,6 +81,7 @@ class Server:
                 limits=limits,
                 admission=self.admission,
                 replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
+                tables={},
                 fingerprint=self.info.fingerprint,
             ),
             max_stream_bytes=self._settings.stream_bytes,

@@ -9,10 +9,21 @@ from collections.abc import Iterator
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.config import Limits
-from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output, layers_nbytes, plain_network
+from unrolled_server.engine import (
+    Cell,
+    NetworkSpec,
+    Nonlinearity,
+    Output,
+    WordVectors,
+    layers_nbytes,
+    plain_network,
+)
 from unrolled_server.errors import Violation
+from unrolled_server.texts import Texts
+from unrolled_server.vectors import VectorTable
 
 MAX_LAYERS = 16
+MAX_SPECTRAL_RADIUS = 1e3
 MAX_WEIGHTS_BYTES = 512 << 20
 CELLS = {
     pb.CELL_UNSPECIFIED: Cell.RNN,
@@ -34,13 +45,13 @@ OUTPUTS = {
 }
 
 
-def spec_of(request: pb.ForwardRequest, *, symbol_count: int) -> NetworkSpec:
-    """The network of a request without violations."""
+def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | None) -> NetworkSpec:
+    """The network of a request without violations; `table` has the word vectors that it names, if it does."""
     if not (request.HasField("network") or request.HasField("embedding")):
-        return plain_network(symbol_count, request.hidden_size, request.seed)
+        return plain_network(len(texts.symbols), request.hidden_size, request.seed)
     network = request.network
     return NetworkSpec(
-        symbol_count=symbol_count,
+        symbol_count=len(texts.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
         hidden_size=request.hidden_size,
         seed=request.seed,
         cell=CELLS[network.cell],
@@ -48,7 +59,10 @@ def spec_of(request: pb.ForwardRequest, *, symbol_count: int) -> NetworkSpec:
         num_layers=network.num_layers if network.HasField("num_layers") else 1,
         bias=not network.HasField("bias") or network.bias,
         proj_size=network.proj_size,
-        embedding_size=request.embedding.random_size,
+        embedding_size=request.embedding.random_size if table is None else table.size,
+        vectors="" if table is None else table.digest,
+        bidirectional=network.bidirectional,
+        spectral_radius=network.spectral_radius,
     )
 
 
@@ -56,6 +70,7 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
     """Broken rules of the network and of what it is fed."""
     if request.HasField("network"):
         yield from _kind_violations(request.network)
+        yield from _radius_violations(request.network)
         yield from _number_violations(request.network, hidden_size=request.hidden_size)
     if request.HasField("embedding"):
         yield from _embedding_violations(request.embedding, limits)
@@ -98,6 +113,28 @@ def _kind_violations(network: pb.Network) -> Iterator[Violation]:
         )
 
 
+def _radius_violations(network: pb.Network) -> Iterator[Violation]:
+    if not network.HasField("spectral_radius"):
+        return
+    radius = network.spectral_radius
+    if not 0 < radius <= MAX_SPECTRAL_RADIUS:
+        yield Violation(
+            field="network.spectral_radius",
+            description=(
+                f"network.spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
+                f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn"
+            ),
+        )
+    if network.proj_size:
+        yield Violation(
+            field="network.spectral_radius",
+            description=(
+                "network.spectral_radius is for square recurrent matrices, and proj_size makes them others; "
+                "leave one of them out"
+            ),
+        )
+
+
 def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Violation]:
     if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
         yield Violation(
@@ -124,7 +161,7 @@ def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[V
                 "hidden_size"
             ),
         )
-    if embedding.unknown_word:
+    if embedding.unknown_word and not embedding.vectors:
         yield Violation(
             field="embedding.unknown_word",
             description="embedding.unknown_word is for embedding.vectors; leave it out",

@@ -14,9 +14,9 @@ from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.parsing import parse_info_request
 from unrolled_server.stream import Context, Stream
 from unrolled_server.turns import Turns
-from unrolled_server.validation import parse_info_request
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 

@@ -17,8 +17,10 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.admission import Ticket
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.parsing import request_id
+from unrolled_server.texts import SharedTexts
 from unrolled_server.turns import Turns
-from unrolled_server.validation import AcceptedRequest, request_id
+from unrolled_server.validation import AcceptedRequest
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -45,6 +47,7 @@ class Stream:
         self._computing: dict[asyncio.Future[bytes], Ticket] = {}
         self._outbox: deque[tuple[bytes, Ticket]] = deque()
         self._held_bytes = 0
+        self._shared = SharedTexts(intake.admission)
         self._is_read_to_its_end = False
         self._has_news: asyncio.Future[None] | None = None  # what the writer sleeps on
         self._has_room: asyncio.Future[None] | None = None  # what the reader sleeps on
@@ -63,6 +66,7 @@ class Stream:
         finally:
             self._reading.cancel()
             self._drop_all()
+            self._shared.clear()
         if self._reading.cancelled():
             raise DrainingError("the server is shutting down; send what is unanswered again")
         self._reading.result()
@@ -77,11 +81,12 @@ class Stream:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
             known = self._intake.recall(data)
-            if known is not None:
+            if known is not None:  # such a request has words
+                self._shared.note(data)
                 await self._send_at_once(known)
                 continue
             try:
-                accepted = self._intake.accept(data)
+                accepted = self._intake.accept(data, shared=self._shared)
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
                 self._answer(accepted)

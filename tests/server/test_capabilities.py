@@ -9,11 +9,7 @@ from unrolled_server.errors import UnsupportedError
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"embedding": pb.Embedding(vectors="glove")}, "embedding.vectors"),
         ({"embedding": pb.Embedding(unknown_word=9)}, "embedding.unknown_word is 9"),
-        ({"initial_state": pb.State(h=[0.0], h_shape=[1, 1, 1])}, "initial_state"),
-        ({"network": pb.Network(bidirectional=True)}, "network.bidirectional"),
-        ({"network": pb.Network(spectral_radius=0.9)}, "network.spectral_radius"),
         ({"output": pb.OUTPUT_MAX, "reply_form": pb.REPLY_FORM_DISTINCT}, "REPLY_FORM_DENSE only"),
         ({"output": 99}, "output is 99"),
         ({"layout": 99}, "layout is 99"),
@@ -45,6 +41,10 @@ def test_no_field_of_the_contract_is_passed_over():
         {"network": pb.Network(cell=pb.CELL_RNN, nonlinearity=pb.NONLINEARITY_TANH, num_layers=1, bias=True)},
         {"network": pb.Network(cell=pb.CELL_LSTM, num_layers=3, bias=False, proj_size=1)},
         {"embedding": pb.Embedding(random_size=3), "output": pb.OUTPUT_MEAN, "return_final_state": True},
+        {"embedding": pb.Embedding(vectors="glove", unknown_word=pb.UNKNOWN_WORD_MEAN)},
+        {"network": pb.Network(bidirectional=True, spectral_radius=0.9)},
+        {"initial_state": pb.State(h=[0.0], h_shape=[1, 1, 1])},
+        {"same_words": True},
     ],
 )
 def test_defaults_may_be_spelled_out(options):
@@ -57,6 +57,7 @@ def test_defaults_may_be_spelled_out(options):
         (b"\xf8\x06\x01", "the request has field 111"),
         (b"\x2a\x03\xf8\x06\x01", "network"),
         (b"\x32\x03\xf8\x06\x01", "embedding"),
+        (b"\x3a\x03\xf8\x06\x01", "initial_state"),
     ],
 )
 def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):

@@ -23,7 +23,7 @@ def test_a_request_without_a_network_is_torchs_default():
 
 def test_every_option_arrives():
     job = accepted(
-        network=pb.Network(cell=pb.CELL_LSTM, num_layers=2, bias=False, proj_size=1),
+        network=pb.Network(cell=pb.CELL_LSTM, num_layers=2, bias=False, proj_size=1, bidirectional=True),
         embedding=pb.Embedding(random_size=5),
         output=pb.OUTPUT_MAX,
         return_final_state=True,
@@ -36,11 +36,13 @@ def test_every_option_arrives():
         num_layers=2,
         bias=False,
         proj_size=1,
+        bidirectional=True,
         embedding_size=5,
     )
     assert (job.output, job.return_final_state) == (Output.MAX, True)
     relu = accepted(network=pb.Network(nonlinearity=pb.NONLINEARITY_RELU)).network
     assert relu.nonlinearity is Nonlinearity.RELU
+    assert accepted(network=pb.Network(spectral_radius=0.9)).network.spectral_radius == 0.9
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,15 @@ def test_every_option_arrives():
             {"network": pb.Network(cell=pb.CELL_GRU, nonlinearity=pb.NONLINEARITY_TANH)},
             "network.nonlinearity",
             "leave it out",
+        ),
+        ({"network": pb.Network(spectral_radius=0)}, "network.spectral_radius", "is 0; this server allows"),
+        ({"network": pb.Network(spectral_radius=-1)}, "network.spectral_radius", "is -1"),
+        ({"network": pb.Network(spectral_radius=float("nan"))}, "network.spectral_radius", "is nan"),
+        ({"network": pb.Network(spectral_radius=float("inf"))}, "network.spectral_radius", "is inf"),
+        (
+            {"network": pb.Network(cell=pb.CELL_LSTM, proj_size=1, spectral_radius=1)},
+            "network.spectral_radius",
+            "leave one of them out",
         ),
         (
             {"embedding": pb.Embedding(random_size=0)},
@@ -90,8 +101,15 @@ def test_the_digest_tells_networks_apart_and_nothing_else():
     digest = accepted().network.digest
     assert accepted(words=["b", "bc"]).network.digest == digest  # other letters, as many
     assert accepted(seed=7 + 2**32).network.digest == digest
-    others = [{"seed": 8}, {"hidden_size": 4}, {"words": ["abc"]}, {"network": LSTM}]
-    assert len({digest, *(accepted(**other).network.digest for other in others)}) == 5
+    others = [
+        {"seed": 8},
+        {"hidden_size": 4},
+        {"words": ["abc"]},
+        {"network": LSTM},
+        {"network": pb.Network(bidirectional=True)},
+        {"network": pb.Network(spectral_radius=0.5)},
+    ]
+    assert len({digest, *(accepted(**other).network.digest for other in others)}) == 1 + len(others)
 
 
 def test_a_pooled_reply_is_allowed_where_all_states_would_be_too_large():

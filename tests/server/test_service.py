@@ -101,8 +101,10 @@ def test_an_unknown_field_is_refused_by_every_method(channel, method):
 
 
 def test_what_is_not_done_is_unimplemented(stub):
-    network = pb.Network(bidirectional=True)
-    error = refusal(stub.Forward, pb.ForwardRequest(words=["a"], hidden_size=1, network=network))
+    request = pb.ForwardRequest(
+        words=["a"], hidden_size=1, output=pb.OUTPUT_MAX, reply_form=pb.REPLY_FORM_DISTINCT
+    )
+    error = refusal(stub.Forward, request)
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -64,6 +64,7 @@ class House:
             limits=Settings().limits(),
             admission=self.admission,
             replies=Replies(max_bytes=MIB),
+            tables={},
             fingerprint="f",
         )
         self.service = ForwardService(intake, max_stream_bytes=max_stream_bytes, info=pb.GetServerInfoReply())
@@ -110,7 +111,8 @@ def within_loop(scenario, **options):
         async with opened(house):
             result = await asyncio.wait_for(scenario(house), 60)
         admission = house.admission
-        assert (admission.held_bytes, admission.held_multiplications, admission.ticket_count) == (0, 0, 0)
+        held = (admission.held_bytes, admission.held_multiplications, admission.ticket_count)
+        assert (*held, admission.kept_bytes) == (0, 0, 0, 0)
         return result
 
     return asyncio.run(main())
@@ -135,7 +137,7 @@ async def send_all(stream, requests):
 BAD_REQUESTS = {
     "a wrong value": a_request(hidden_size=-1, name="n"),
     "two wrong values": a_request(hidden_size=0, words=[], name="n"),
-    "an option that is not done": a_request(network=pb.Network(bidirectional=True), name="n"),
+    "an option that is not done": a_request(output=99, name="n"),
     "an unknown field": b"\xf8\x06\x01\x5a\x01n",
     "a word that is not UTF-8": b"\x0a\x01\xff\x5a\x01n",
     "no message": b"\x0a\x05a",
@@ -306,6 +308,78 @@ def test_overload_is_refused_at_once_with_the_time_to_come_back():
     assert (in_band.id, in_band.error.code) == ("s", grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
     assert in_band.error.details[0].Unpack(error_details_pb2.RetryInfo())
     assert (again.id, again.HasField("error")) == ("again", False)
+
+
+def values_of(reply):
+    assert not reply.HasField("error"), reply.error
+    return reply.id, list(reply.shape), list(reply.values)
+
+
+def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
+    async def scenario(house):
+        house.engine.gate.set()
+        stream, seed = house.stream(), house.free_seed()
+        same = {"words": (), "same_words": True, "hidden_size": 3}
+        requests = [
+            a_request(0, "0", words=["ab", "b"]),
+            a_request(seed, "1", **same),
+            a_request(0, "2", words=["ba"], alphabet="cab"),
+            a_request(seed, "3", **same),
+        ]
+        await send_all(stream, requests)
+        shared = {reply.id: values_of(reply) for reply in [await stream.read() for _ in requests]}
+        whole = [
+            values_of(await house.forward(a_request(seed, "1", words=["ab", "b"], hidden_size=3))),
+            values_of(await house.forward(a_request(seed, "3", words=["ba"], alphabet="cab", hidden_size=3))),
+        ]
+        return [shared["1"], shared["3"]], whole
+
+    shared, whole = within_loop(scenario)
+    assert shared == whole
+
+
+def test_shared_words_are_never_taken_for_those_of_another_stream_or_time():
+    """Equal bytes then ask different things, so their replies are not kept."""
+
+    async def scenario(house):
+        house.engine.gate.set()
+        shapes = []
+        for words in (["ab"], ["abc", "a"], ["ab"]):
+            stream = house.stream()
+            await stream.write(a_request(words=words))
+            await stream.read()
+            for _ in range(2):
+                await stream.write(a_request(words=(), same_words=True))
+                shapes.append(list((await stream.read()).shape))
+            await stream.done_writing()
+        return shapes
+
+    assert within_loop(scenario) == [[1, 2, 1]] * 2 + [[2, 3, 1]] * 2 + [[1, 2, 1]] * 2
+
+
+def test_words_that_are_not_there_are_asked_for():
+    """On a unary call, first on a stream, beside words of one's own, and where memory for them is short."""
+
+    async def scenario(house):
+        house.engine.gate.set()
+        same = a_request(words=(), same_words=True)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await house.forward(same)
+        stream = house.stream()
+        requests = [same, a_request(words=["ab" * 20]), same, a_request(words=["b"], same_words=True)]
+        replies = []
+        for request in requests:
+            await stream.write(request)
+            replies.append(await stream.read())
+        await stream.done_writing()
+        return caught.value.details(), [reply.error.message for reply in replies]
+
+    unary, (first, answered, too_large, both) = within_loop(scenario, max_bytes=100)
+    assert "this is no stream" in unary
+    assert "no earlier request of the stream had any" in first
+    assert not answered
+    assert "memory is short; send the words with this request" in too_large
+    assert "leave them out" in both
 
 
 @pytest.mark.parametrize("limit", ["max_stream_bytes", "max_bytes", "max_multiplications"])

@@ -5,7 +5,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.config import Settings
 from unrolled_server.engine import Layout
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.validation import accept, parse_info_request
+from unrolled_server.parsing import parse_info_request
+from unrolled_server.validation import accept
 
 LIMITS = Settings(
     max_words=4, max_word_length=6, max_hidden_size=8, max_alphabet_size=10, max_reply_bytes=320

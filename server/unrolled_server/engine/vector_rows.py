@@ -48,7 +48,7 @@ class DrawnVectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordVectors:
-    """Vectors of words, with two more symbols for words that have none.
+    """Vectors of words, and two more: after the last word's symbol comes the zero vector's, then the mean's.
 
     Attributes:
         digest: Names words and vectors.
@@ -65,27 +65,17 @@ class WordVectors:
         """Of a vector."""
         return int(self.rows.shape[1])
 
-    @property
-    def zero_symbol(self) -> int:
-        """Stands for the zero vector."""
-        return len(self.rows)
-
-    @property
-    def mean_symbol(self) -> int:
-        """Stands for the mean."""
-        return len(self.rows) + 1
-
-    @property
-    def symbol_count(self) -> int:
+    @staticmethod
+    def symbol_count_of(word_count: int) -> int:
         """Of words, and the two others."""
-        return len(self.rows) + 2
+        return word_count + 2
 
     def take(self, symbols: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n size"]:
         """See `Vectors`."""
         vectors = np.zeros((len(symbols), self.size), np.float32)
         is_word = symbols < len(self.rows)
         vectors[is_word] = self.rows[symbols[is_word]]
-        vectors[symbols == self.mean_symbol] = self.mean
+        vectors[symbols == len(self.rows) + 1] = self.mean
         return vectors
 
 

@@ -158,7 +158,7 @@ def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data
 @settings(deadline=None)
 @given(specs(max_radius=3.0), WORDS, WORDS)
 def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
-    """The state after the first piece is where the second starts; in one direction, as the other reads ahead."""
+    """The state after the first piece is where the second starts; in one direction, the other reads ahead."""
     spec = replace(spec, bidirectional=False)
     pieces = list(zip(words, others, strict=False))
     engine = an_engine()
