@@ -1,0 +1,29 @@
+"""Given states are kept once each, and every word knows its own."""
+
+import numpy as np
+import pytest
+from unrolled_server.engine.job import State
+from unrolled_server.engine.starts import Starts
+
+
+@pytest.mark.parametrize("has_cells", [False, True])
+def test_each_word_finds_its_own_state_again(has_cells):
+    numbers = np.random.default_rng(0)
+    chosen = [0, 1, 0, 2, 1, 0]
+    h = numbers.standard_normal((2, 3, 4), np.float32)[:, chosen]
+    c = numbers.standard_normal((2, 3, 5), np.float32)[:, chosen] if has_cells else None
+    starts = Starts(State(h, c))
+    assert starts.count == 3
+    for layer, rows in enumerate(starts.h(slice(None))):
+        assert np.array_equal(rows[starts.of_words], h[layer])
+    if has_cells:
+        for layer, rows in enumerate(starts.c(slice(1, 2)), start=1):
+            assert np.array_equal(rows[starts.of_words], c[layer])
+    else:
+        assert not starts.c(slice(None))
+
+
+def test_states_that_differ_in_cells_only_are_two():
+    h = np.zeros((1, 2, 3), np.float32)
+    assert Starts(State(h, np.arange(6, dtype=np.float32).reshape(1, 2, 3))).count == 2
+    assert Starts(State(h)).count == 1
