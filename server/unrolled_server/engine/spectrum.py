@@ -7,7 +7,6 @@ echo state approach to analysing and training recurrent neural networks".
 import numpy as np
 import torch
 from jaxtyping import Float32
-from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from torch import Tensor
 
 # Up to here LAPACK finds all eigenvalues about as soon as ARPACK finds one.
@@ -40,6 +39,9 @@ def largest_eigenvalue(matrix: np.ndarray) -> float:
     """
     size = len(matrix)
     if size > _MAX_DENSE_SIZE:
+        # A fifth of a second that a server's start should not take.
+        from scipy.sparse.linalg import ArpackNoConvergence, eigs  # noqa: PLC0415
+
         start = np.random.default_rng(0).standard_normal(size)
         try:
             found = eigs(
