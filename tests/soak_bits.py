@@ -8,6 +8,7 @@ the answer of an engine of its own that has seen nothing else.
 import argparse
 import asyncio
 import itertools
+import math
 import random
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc.aio
+import numpy as np
 import wordfreq
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
@@ -28,6 +30,8 @@ FORWARD = "/unrolled.v1.ForwardService/Forward"
 HIDDEN_SIZES = (1, 2, 3, 16, 31, 50, 64, 100, 256)
 OTHER_NETWORKS = 0.4
 """The part of requests that do not ask for the lesson's kind of network."""
+RARE = 0.3
+"""The part of those that have a spectral radius, an embedding, or a given state."""
 # Mostly small, as traffic is, and up to the largest in question.
 WORD_COUNTS = (1, 1, 1, 2, 3, 3, 5, 8, 16, 33, 64, 256)
 
@@ -64,25 +68,55 @@ def make_cases(count: int, *, seed: int) -> list[Case]:
 
 def _make_case(chance: random.Random, words: list[str]) -> Case:
     batch = chance.choices(words, k=chance.choice(WORD_COUNTS))
-    hidden_size, seed = chance.choice(HIDDEN_SIZES), chance.randrange(4)
-    options = _network_options(chance) if chance.random() < OTHER_NETWORKS else {}
     request = pb.ForwardRequest(
-        words=batch, hidden_size=hidden_size, seed=seed, alphabet=LETTERS, **options
-    ).SerializeToString()
-    answer = next(Engine(device="cpu").run([accept(request, Settings().limits()).job]))
+        words=batch, hidden_size=chance.choice(HIDDEN_SIZES), seed=chance.randrange(4), alphabet=LETTERS
+    )
+    if chance.random() < OTHER_NETWORKS:
+        _choose_network(request, chance)
+    data = request.SerializeToString()
+    answer = next(Engine(device="cpu").run([accept(data, Settings().limits()).job]))
     if isinstance(answer, Exception):
         raise answer
-    return Case(request=request, expected=answer.values.tobytes())
+    state = answer.final_state
+    arrays = [answer.values, *([] if state is None else [state.h, state.c])]
+    return Case(request=data, expected=b"".join(array.tobytes() for array in arrays if array is not None))
 
 
-def _network_options(chance: random.Random) -> dict[str, object]:
-    """Another network than the lesson's; few of each kind, so that requests share them."""
-    cell = chance.choice([pb.CELL_RNN, pb.CELL_LSTM, pb.CELL_GRU])
-    return {
-        "network": pb.Network(cell=cell, num_layers=chance.choice([1, 2])),
-        "embedding": chance.choice([None, pb.Embedding(random_size=10)]),
-        "output": chance.choice([pb.OUTPUT_ALL, pb.OUTPUT_LAST, pb.OUTPUT_MEAN, pb.OUTPUT_MAX]),
-    }
+def _choose_network(request: pb.ForwardRequest, chance: random.Random) -> None:
+    """Asks for another network than the lesson's; few of each kind, so that requests share them."""
+    request.network.cell = chance.choice([pb.CELL_RNN, pb.CELL_LSTM, pb.CELL_GRU])
+    request.network.num_layers = chance.choice([1, 2])
+    request.network.bidirectional = chance.choice([False, True])
+    if chance.random() < RARE:
+        request.network.spectral_radius = 1.25
+    if chance.random() < RARE:
+        request.embedding.random_size = 10
+    request.output = chance.choice([pb.OUTPUT_ALL, pb.OUTPUT_LAST, pb.OUTPUT_MEAN, pb.OUTPUT_MAX])
+    request.return_final_state = chance.choice([False, True])
+    if chance.random() < RARE:
+        _choose_state(request, chance)
+
+
+def _choose_state(request: pb.ForwardRequest, chance: random.Random) -> None:
+    """Starts every word from one of a few states."""
+    layers = request.network.num_layers * (1 + request.network.bidirectional)
+    shape = (layers, len(request.words), request.hidden_size)
+    values = [chance.choice([-0.5, 0.0, 0.25]) for _ in range(math.prod(shape))]
+    request.initial_state.h.extend(values)
+    request.initial_state.h_shape.extend(shape)
+    if request.network.cell == pb.CELL_LSTM:
+        request.initial_state.c.extend(values)
+        request.initial_state.c_shape.extend(shape)
+
+
+def bits_of(data: bytes) -> bytes:
+    """The bytes that the promise is about, of a reply in either form: dense values, then h_n and c_n."""
+    reply = split_reply(data)
+    values, state = reply.values, reply.rest.final_state
+    if len(reply.index):
+        values = values.reshape(-1, reply.rest.shape[-1])[reply.index]
+    arrays = [values, np.array(state.h, np.float32), np.array(state.c, np.float32)]
+    return b"".join(array.tobytes() for array in arrays)
 
 
 def count_differing(cases: list[Case], configuration: Configuration, *, replies: int, seed: int) -> int:
@@ -107,8 +141,7 @@ async def _ask(address: str, order: Iterator[Case], *, concurrency: int) -> int:
         async def caller() -> int:
             differing = 0
             for case in order:  # shared: each takes the next
-                values = split_reply(await call(case.request)).values
-                differing += values.tobytes() != case.expected
+                differing += bits_of(await call(case.request)) != case.expected
             return differing
 
         return sum(await asyncio.gather(*(caller() for _ in range(concurrency))))

@@ -10,7 +10,7 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.service import SERVICE_NAME
 
-from tests.soak_bits import make_cases
+from tests.soak_bits import bits_of, make_cases
 
 STREAMS = 4
 
@@ -18,15 +18,6 @@ STREAMS = 4
 @pytest.fixture(scope="module")
 def cases():
     return make_cases(80, seed=3)
-
-
-def dense_bytes(data):
-    """The id of a reply and its dense values, whichever form it has."""
-    reply = split_reply(data)
-    values = reply.values
-    if len(reply.index):
-        values = values.reshape(-1, reply.rest.shape[-1])[reply.index]
-    return reply.rest.id, values.tobytes()
 
 
 def request_of(case, place):
@@ -45,7 +36,7 @@ async def ask(address, cases):
         async def one_stream(first):
             places = list(range(first, len(cases), STREAMS)) * 3
             replies = call(iter([request_of(cases[place], place) for place in places]))
-            return [dense_bytes(data) async for data in replies]
+            return [(split_reply(data).rest.id, bits_of(data)) async for data in replies]
 
         return [
             reply for replies in await asyncio.gather(*map(one_stream, range(STREAMS))) for reply in replies
@@ -58,5 +49,5 @@ def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cas
     with running_server(settings) as server:
         replies = asyncio.run(ask(server.address, cases))
     assert len(replies) == 3 * len(cases)
-    assert all(values == cases[int(name)].expected for name, values in replies)
+    assert all(bits == cases[int(name)].expected for name, bits in replies)
     assert (server.admission.held_bytes, server.admission.ticket_count) == (0, 0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from unrolled_server.engine import Engine
+from unrolled_server.engine import Alphabet, Cell, Engine, Job, NetworkSpec, State
 
 from .asking import answer, answers, job
 
@@ -27,6 +27,26 @@ def test_a_seed_means_the_same_on_every_device(on_accelerator, engine, hidden_si
     asked = job(WORDS, hidden_size=hidden_size)
     expected = answer(engine, asked).values.copy()
     np.testing.assert_allclose(answer(on_accelerator, asked).values, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", Cell)
+@pytest.mark.parametrize("inputs", [{}, {"embedding_size": 7}])
+def test_every_network_means_the_same_on_every_device(on_accelerator, engine, cell, inputs):
+    spec = NetworkSpec(
+        symbol_count=3, hidden_size=20, seed=1, cell=cell, num_layers=2, bidirectional=True, **inputs
+    )
+    start = State(*(np.full((4, len(WORDS), 20), 0.5, np.float32) for _ in range(1 + (cell is Cell.LSTM))))
+    asked = Job(
+        network=spec,
+        words=Alphabet.of("abc").encode(WORDS),
+        return_final_state=True,
+        initial_state=start,
+    )
+    expected = answer(engine, asked)
+    values, h = expected.values.copy(), expected.final_state.h
+    there = answer(on_accelerator, asked)
+    np.testing.assert_allclose(there.values, values, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(there.final_state.h, h, rtol=0, atol=1e-5)
 
 
 def test_a_jobs_bytes_do_not_depend_on_its_company_there_either(on_accelerator):
