@@ -1,11 +1,13 @@
 """The command `unrolled-server`, also `python -m unrolled_server`.
 
 Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had, 4 for a device that is
-not there, 5 for one that does not keep the promise of equal bits.
+not there, 5 for one that does not keep the promise of equal bits, 6 for word vectors that cannot be loaded,
+130 for an interrupt before it was ready, or a second one while it drains.
 """
 
 import asyncio
 import logging
+import signal
 import sys
 
 from pydantic import ValidationError
@@ -18,6 +20,8 @@ EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
 EXIT_DEVICE = 4
 EXIT_PROOF = 5
+EXIT_VECTORS = 6
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> int:
@@ -37,6 +41,7 @@ def _serve(settings: Settings) -> int:
     from unrolled_server.address import AddressError  # noqa: PLC0415
     from unrolled_server.engine import DeviceUnavailableError, ProofError  # noqa: PLC0415
     from unrolled_server.lifecycle import serve  # noqa: PLC0415
+    from unrolled_server.vectors import VectorsError  # noqa: PLC0415
 
     try:
         asyncio.run(serve(settings))
@@ -46,6 +51,10 @@ def _serve(settings: Settings) -> int:
         return _fail(EXIT_DEVICE, str(error))
     except ProofError as error:
         return _fail(EXIT_PROOF, str(error))
+    except VectorsError as error:
+        return _fail(EXIT_VECTORS, str(error))
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "interrupted")
     return 0
 
 

@@ -1,10 +1,13 @@
 """The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
-from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
+
+from unrolled_server.named_files import default_cache_directory, expanded, named_files
 
 MAX_INT32 = 2**31 - 1
 
@@ -83,6 +86,18 @@ class Settings(BaseSettings):
             "Billions of multiplications that wait (a core does about 40 a second); "
             "beyond, requests are refused"
         ),
+    )
+    # Undecoded: flags and environment give the same text to the same parser.
+    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
+        default={},
+        description=(
+            "NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or fastText .vec. "
+            "May be given again; several at once by commas or as JSON, and so in UNROLLED_VECTORS"
+        ),
+    )
+    vectors_cache: Annotated[Path, AfterValidator(expanded)] = Field(
+        default=default_cache_directory(),
+        description="Directory for the converted form of vectors files, made at the first start with each",
     )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="Seconds that accepted work gets to finish after SIGTERM"

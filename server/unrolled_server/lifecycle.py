@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from unrolled_server.engine import Engine
 from unrolled_server.intake import Intake
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
+from unrolled_server.vectors import VectorTable, open_vectors
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
@@ -52,10 +53,11 @@ class Server:
         )
 
     async def start(self) -> None:
-        """Binds, proves the engines and serves.
+        """Binds, opens the word vectors, proves the engines and serves.
 
         Raises:
             AddressError: The address is taken, malformed or not of this machine.
+            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
             DeviceUnavailableError: The device is not on this machine.
             ProofError: The device gives a row other bits at other places; no reply could be trusted.
         """
@@ -70,8 +72,9 @@ class Server:
         )
         bound = listening(self._server, self._settings.address)
         self.address = self._stack.enter_context(bound)
+        self._vectors = await _opened_vectors(self._settings)
         engines = await asyncio.to_thread(_proved_engines, self._settings)
-        self.info = _info(engines[0], self._settings)
+        self.info = _info(engines[0], self._settings, self._vectors.values())
         self._batcher = Batcher(engines)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -119,6 +122,19 @@ class Server:
                 await asyncio.sleep(SEND_S)
 
 
+async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
+    """The tables by name. A file that is new to this machine takes some seconds, of which the log tells."""
+    stop = threading.Event()
+    tables = {}
+    try:
+        for name, file in settings.vectors.items():
+            open_table = partial(open_vectors, cache_directory=settings.vectors_cache, stop=stop)
+            tables[name] = await asyncio.to_thread(open_table, name, file)
+    finally:
+        stop.set()  # else an interrupted process would end only when the thread has converted its file
+    return tables
+
+
 def _proved_engines(settings: Settings) -> list[Engine]:
     """One engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
@@ -130,13 +146,17 @@ def _proved_engines(settings: Settings) -> list[Engine]:
     return engines
 
 
-def _info(engine: Engine, settings: Settings) -> pb.GetServerInfoReply:
+def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
     return pb.GetServerInfoReply(
         version=version("unrolled"),
         torch_version=version("torch"),
         device=engine.device,
         fingerprint=engine.fingerprint,
         limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
+        vectors=[
+            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in tables
+        ],
     )
 
 
@@ -156,7 +176,7 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or, if so set, the end of standard input; then drains.
 
     Raises:
-        AddressError: See `Server.start`.
+        AddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     server = Server(settings)
@@ -202,7 +222,7 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
     """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
 
     Raises:
-        AddressError: See `Server.start`.
+        AddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()

@@ -9,83 +9,106 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from unrolled_server.vectors.converted import open_converted
 from unrolled_server.vectors.errors import VectorsError
-from unrolled_server.vectors.header import Header, Origin
-from unrolled_server.vectors.text import TextVectors
+from unrolled_server.vectors.header import Origin
+from unrolled_server.vectors.text import Block, TextVectors
 from unrolled_server.vectors.writer import Writer
 
 LOG = logging.getLogger(__name__)
 PROGRESS_S = 5.0
+POLL_S = 0.1
 
 
-def convert(source: Path, *, target: Path, origin: Origin) -> None:
-    """Makes `target` from `source`, or waits while another process does.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """From `source`, which was as `origin` says, to `target`; given up soon after `stop` is set."""
 
-    Raises:
-        VectorsError: The text is malformed, it changed while it was read, or `target` cannot be written.
-    """
-    part = target.with_suffix(".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.with_suffix(".lock"), source=source):
-            if open_converted(target, origin=origin) is not None:
-                return
-            try:
-                _write(part, source=source, origin=origin)
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise VectorsError(
-            f"{source} cannot be converted into {target.parent}: {error.strerror}; "
-            "--vectors-cache takes a directory that can be written and has room"
-        ) from None
+    source: Path
+    target: Path
+    origin: Origin
+    stop: threading.Event
 
+    def run(self) -> None:
+        """Makes the target, or waits while another process does.
 
-@contextlib.contextmanager
-def _alone(lock: Path, *, source: Path) -> Iterator[None]:
-    """Holds the lock, which ends with the process that has it."""
-    with lock.open("w") as file:
+        Raises:
+            VectorsError: The text is malformed or changed while it was read, the target cannot be written, or
+                `stop` was set.
+        """
+        part = self.target.with_suffix(".part")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            LOG.info("waiting for another process, which converts %s", source)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                if open_converted(self.target, origin=self.origin) is not None:
+                    return
+                try:
+                    self._write(part)
+                    part.replace(self.target)
+                finally:
+                    part.unlink(missing_ok=True)
+        except OSError as error:
+            raise VectorsError(
+                f"{self.source} cannot be converted into {self.target.parent}: {error.strerror}; "
+                "--vectors-cache takes a directory that can be written and has room"
+            ) from None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the lock, which ends with the process that has it."""
+        with self.target.with_suffix(".lock").open("w") as lock:
+            if not _takes(lock):
+                LOG.info("waiting for another process, which converts %s", self.source)
+                while not _takes(lock):
+                    self._refuse_if_told_to_stop()
+                    self.stop.wait(POLL_S)
+            yield
+
+    def _write(self, part: Path) -> None:
+        began_s = time.monotonic()
+        LOG.info("converting %s (%d MiB), once", self.source, self.origin.source_bytes >> 20)
+        with self.source.open("rb") as text, part.open("wb") as file:
+            vectors = TextVectors(text, source=self.source)
+            writer = Writer(file, size=vectors.size)
+            for block in self._watched(vectors, text):
+                writer.add(block.words, block.values)
+            writer.finish(self.origin)
+            file.flush()
+            os.fsync(file.fileno())
+        if Origin.of(self.source) != self.origin:
+            raise VectorsError(f"{self.source} changed while it was read; start again when it is complete")
+        if writer.repeated_count:
+            repeated = writer.repeated_count
+            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
+        taken_s = time.monotonic() - began_s
+        LOG.info("converted %d words of %d values in %.1f s", writer.word_count, vectors.size, taken_s)
+
+    def _watched(self, vectors: TextVectors, text: BinaryIO) -> Iterator[Block]:
+        """All blocks, with word in the log now and then of how far it is."""
+        told_s = time.monotonic()
+        for block in vectors.blocks():
+            self._refuse_if_told_to_stop()
+            yield block
+            if time.monotonic() - told_s > PROGRESS_S:
+                told_s = time.monotonic()
+                LOG.info("converting %s: %d %%", self.source, 100 * text.tell() // self.origin.source_bytes)
+
+    def _refuse_if_told_to_stop(self) -> None:
+        if self.stop.is_set():
+            raise VectorsError(f"{self.source} is not converted: it was told to stop")
 
 
-def _write(part: Path, *, source: Path, origin: Origin) -> None:
-    began_s = time.monotonic()
-    LOG.info("converting %s (%d MiB), once", source, origin.source_bytes >> 20)
-    with source.open("rb") as text, part.open("wb") as file:
-        header = _write_all(TextVectors(text, source=source), text, file, source=source, origin=origin)
-        file.flush()
-        os.fsync(file.fileno())
-    if Origin.of(source) != origin:
-        raise VectorsError(f"{source} changed while it was read; start again when it is complete")
-    taken_s = time.monotonic() - began_s
-    LOG.info("converted %d words of %d values in %.1f s", header.word_count, header.size, taken_s)
-
-
-def _write_all(
-    vectors: TextVectors, text: BinaryIO, file: BinaryIO, *, source: Path, origin: Origin
-) -> Header:
-    writer = Writer(file, size=vectors.size)
-    line_count = 0
-    told_s = time.monotonic()
-    for block in vectors.blocks():
-        writer.add(block.words, block.values)
-        line_count += len(block.words)
-        if time.monotonic() - told_s > PROGRESS_S:
-            told_s = time.monotonic()
-            LOG.info("converting %s: %d %%", source, 100 * text.tell() // origin.source_bytes)
-    if line_count > writer.word_count:
-        repeated = line_count - writer.word_count
-        LOG.warning("%s: %d lines repeat a word; of each word the first counts", source, repeated)
-    return writer.finish(origin)
+def _takes(lock: TextIO) -> bool:
+    """Whether the lock is this process's now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """A table of word vectors, open for look-ups."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unrolled_server.vectors.convert import convert
+from unrolled_server.vectors.convert import Conversion
 from unrolled_server.vectors.converted import Converted, open_converted
 from unrolled_server.vectors.errors import VectorsError
 from unrolled_server.vectors.header import Origin
@@ -42,14 +43,17 @@ class VectorTable:
         return self._vocabulary.find(words)
 
 
-def open_vectors(name: str, source: Path, *, cache_directory: Path) -> VectorTable:
+def open_vectors(
+    name: str, source: Path, *, cache_directory: Path, stop: threading.Event | None = None
+) -> VectorTable:
     """Opens the converted form of a text file, in milliseconds; makes it first where there is none.
 
     The converted form lies in `cache_directory` under a name made of the source's path. It is current while
     the source has the size and the time of change that it had. Nobody may write into it while it is open.
+    Setting `stop`, from another thread, gives a conversion up within a second or two.
 
     Raises:
-        VectorsError: The source cannot be read or is malformed, or the cache cannot be written.
+        VectorsError: The source cannot be read or is malformed, the cache cannot be written, or `stop` is set.
     """
     try:
         origin = Origin.of(source)
@@ -58,7 +62,8 @@ def open_vectors(name: str, source: Path, *, cache_directory: Path) -> VectorTab
     target = cache_directory / _file_name(source)
     converted = open_converted(target, origin=origin)
     if converted is None:
-        convert(source, target=target, origin=origin)
+        stop = stop or threading.Event()
+        Conversion(source=source, target=target, origin=origin, stop=stop).run()
         converted = open_converted(target, origin=origin)
     if converted is None:
         raise VectorsError(f"{target} was removed or replaced when it had just been made; start again")

@@ -20,6 +20,7 @@ class Writer:
         self._file = file
         self._size = size
         self._words: dict[bytes, None] = {}
+        self.repeated_count = 0
         self._sum = np.zeros(size, np.float64)
         self._rows_digest = hashlib.blake2b()
         file.seek(ROWS_START)
@@ -33,14 +34,15 @@ class Writer:
         """Appends the row of each word that is new; `values` is (len(words), size)."""
         kept = [at for at, word in enumerate(words) if self._is_new(word)]
         rows = np.ascontiguousarray(values if len(kept) == len(words) else values[kept], "<f4")
+        self.repeated_count += len(words) - len(kept)
         self._file.write(rows.data)
         self._rows_digest.update(rows.data)
         # Accumulating adds row after row, so the sum does not depend on where blocks end.
         addends = np.concatenate([self._sum[np.newaxis], rows], dtype=np.float64)
         self._sum = np.add.accumulate(addends, axis=0)[-1]
 
-    def finish(self, origin: Origin) -> Header:
-        """Writes mean, index and header; gives the header."""
+    def finish(self, origin: Origin) -> None:
+        """Writes mean and index, and the header last."""
         words = list(self._words)
         vocabulary = Vocabulary.of(words)
         header = Header(
@@ -63,7 +65,6 @@ class Writer:
             self._file.write(np.ascontiguousarray(array, sections[name].dtype).data)
         self._file.seek(0)
         self._file.write(header.pack())
-        return header
 
     def _is_new(self, word: bytes) -> bool:
         count = len(self._words)
