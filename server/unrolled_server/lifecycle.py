@@ -22,7 +22,7 @@ from unrolled_server.address import listening
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
-from unrolled_server.engine import Engine
+from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.intake import Intake
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
@@ -72,9 +72,9 @@ class Server:
         )
         bound = listening(self._server, self._settings.address)
         self.address = self._stack.enter_context(bound)
-        self._vectors = await _opened_vectors(self._settings)
-        engines = await asyncio.to_thread(_proved_engines, self._settings)
-        self.info = _info(engines[0], self._settings, self._vectors.values())
+        tables = await _opened_vectors(self._settings)
+        engines = await asyncio.to_thread(_proved_engines, self._settings, tables.values())
+        self.info = _info(engines[0], self._settings, tables.values())
         self._batcher = Batcher(engines)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -84,7 +84,7 @@ class Server:
                 limits=limits,
                 admission=self.admission,
                 replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
-                tables={},
+                tables=tables,
                 fingerprint=self.info.fingerprint,
             ),
             max_stream_bytes=self._settings.stream_bytes,
@@ -135,11 +135,13 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
     return tables
 
 
-def _proved_engines(settings: Settings) -> list[Engine]:
+def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
     """One engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
+    vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
     engines = [
-        Engine(device=settings.device, state_memory_bytes=memory) for _ in range(settings.compute_threads)
+        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
+        for _ in range(settings.compute_threads)
     ]
     for engine in engines:
         engine.prove()
