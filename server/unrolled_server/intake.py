@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import TIMING_BYTES, encode_id, final_state_field, join_reply, reply_trailer
+from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer, state_field
 
 from unrolled_server.admission import Admission, Ticket
 from unrolled_server.batcher import Batcher, Computed
@@ -88,7 +88,8 @@ def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str, netwo
     trailer = reply_trailer(id_field=id_field, queue_s=computed.queue_s, compute_s=computed.compute_s)
     state = answer.final_state
     if state is not None:
-        trailer = final_state_field(h=state.h, c=state.c, network_digest=network.digest) + trailer
+        number = pb.ForwardReply.FINAL_STATE_FIELD_NUMBER
+        trailer = state_field(number, h=state.h, c=state.c, network_digest=network.digest) + trailer
     return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
 
 

@@ -15,11 +15,11 @@ from unrolled.v1.wire import (
     TIMING_BYTES,
     _head,
     encode_id,
-    final_state_field,
     join_reply,
     reply_trailer,
     split_id,
     split_reply,
+    state_field,
 )
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -284,13 +284,50 @@ def test_an_id_is_split_off_so_that_both_parts_are_what_they_were(name, words):
         assert not name or not name.isascii() or len(name) > 127
 
 
-@given(arrays("<f4"), arrays("<f4"), st.booleans(), st.text(max_size=20))
-def test_a_final_state_is_the_field_that_it_stands_for(h, c, has_c, digest):
-    given_c = c.reshape(1, -1) if has_c else None
-    field = final_state_field(h=h.reshape(1, -1), c=given_c, network_digest=digest)
-    state = ForwardReply.FromString(field).final_state
-    assert (list(state.h_shape), list(state.c_shape)) == ([1, h.size], [1, c.size] if has_c else [])
+STATES = st.tuples(arrays("<f4"), st.none() | arrays("<f4"), st.text(max_size=20))
+
+
+def assert_state(state, *, h, c, digest):
+    """Holds a parsed State to the arrays that it was made of."""
+    assert (list(state.h_shape), list(state.c_shape)) == ([1, h.size], [] if c is None else [1, c.size])
     assert state.network_digest == digest
     # Through Python's floats a signalling NaN becomes a quiet one.
     np.testing.assert_array_equal(np.array(state.h, "<f4"), h)
-    np.testing.assert_array_equal(np.array(state.c, "<f4"), c if has_c else [])
+    np.testing.assert_array_equal(np.array(state.c, "<f4"), [] if c is None else c)
+
+
+def field_of(number, *, h, c, digest):
+    """The state as a field, its arrays with one row."""
+    return state_field(
+        number, h=h.reshape(1, -1), c=None if c is None else c.reshape(1, -1), network_digest=digest
+    )
+
+
+@given(STATES)
+def test_a_final_state_is_the_field_that_it_stands_for(state):
+    h, c, digest = state
+    field = field_of(ForwardReply.FINAL_STATE_FIELD_NUMBER, h=h, c=c, digest=digest)
+    assert_state(ForwardReply.FromString(field).final_state, h=h, c=c, digest=digest)
+
+
+@given(STATES, st.text(max_size=140), st.lists(st.text(max_size=5), max_size=3))
+def test_an_initial_state_stands_before_the_rest_of_its_request(state, name, words):
+    """The request is what it was with a state more, and its id can still be split off its end."""
+    h, c, digest = state
+    rest = ForwardRequest(words=words, hidden_size=2, id=name)
+    field = field_of(ForwardRequest.INITIAL_STATE_FIELD_NUMBER, h=h, c=c, digest=digest)
+    request = ForwardRequest.FromString(field + rest.SerializeToString())
+    assert_state(request.initial_state, h=h, c=c, digest=digest)
+    request.ClearField("initial_state")
+    assert request == rest
+    question, id_field = split_id(rest.SerializeToString())
+    if id_field:
+        assert split_id(field + rest.SerializeToString()) == (field + question, id_field)
+
+
+@pytest.mark.parametrize(
+    "h", [np.zeros((1, 2)), np.zeros((4, 6), np.float32)[:, ::2]], ids=["float64", "strided"]
+)
+def test_a_state_of_another_layout_is_refused(h):
+    with pytest.raises(ValueError, match=r"it must be <f4, C-contiguous"):
+        state_field(7, h=h, c=None, network_digest="")

@@ -1,4 +1,4 @@
-"""Joins a ForwardReply to its arrays, and splits it again, without touching the elements.
+"""Joins a ForwardReply to its arrays, and splits it again, without touching the elements; states likewise.
 
 On the wire a packed `float` or `sfixed32` field is a tag, a length and little-endian memory. Protobuf would
 take the elements one by one (3 million floats: over a second), so the server appends the arrays' memory to
@@ -29,7 +29,6 @@ _INDEX_TAG = ForwardReply.INDEX_FIELD_NUMBER << 3 | 2
 # Every field of a reply is of type 2; there are 15 numbers below 16.
 _PLAIN_TAGS = frozenset(number << 3 | 2 for number in range(1, 16))
 
-_STATE_TAG = ForwardReply.FINAL_STATE_FIELD_NUMBER << 3 | 2
 _H_TAG = State.H_FIELD_NUMBER << 3 | 2
 _C_TAG = State.C_FIELD_NUMBER << 3 | 2
 _REQUEST_ID_TAG = ForwardRequest.ID_FIELD_NUMBER << 3 | 2
@@ -116,20 +115,26 @@ def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes
     return _TIMING.pack(*_TIMING_HEAD, queue_s, _COMPUTE_TAG, compute_s) + id_field
 
 
-def final_state_field(*, h: NDArray[np.float32], c: NDArray[np.float32] | None, network_digest: str) -> bytes:
-    """The field `final_state` of a reply, serialised, its arrays as memory.
+def state_field(
+    number: int, *, h: NDArray[np.float32], c: NDArray[np.float32] | None, network_digest: str
+) -> bytes:
+    """A field of type `State`, serialised, its arrays as memory: a reply's or, from a client, a request's.
 
     Args:
+        number: The field's, of `ForwardReply.final_state` or of `ForwardRequest.initial_state`.
         h: See `State.h`; little-endian and C-contiguous, as is `c`.
         c: See `State.c`; None where the cell has none.
         network_digest: See `State.network_digest`.
+
+    Raises:
+        ValueError: An array has another type or layout.
     """
     rest = State(h_shape=h.shape, c_shape=() if c is None else c.shape, network_digest=network_digest)
     message: list[bytes | memoryview] = [rest.SerializeToString()]
     position = _append(message, h, tag=_H_TAG, dtype=_FLOAT32, position=len(message[0]))
     if c is not None:
         position = _append(message, c, tag=_C_TAG, dtype=_FLOAT32, position=position)
-    return b"".join([bytes([_STATE_TAG]), _varint(position), *message])
+    return b"".join([_varint(number << 3 | 2), _varint(position), *message])
 
 
 def encode_id(request_id: str) -> bytes:
