@@ -31,13 +31,15 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, State, Timing
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, State, Timing, Vectors
 
 if TYPE_CHECKING:
     from unrolled_client.aio import AsyncClient
+    from unrolled_client.session import AsyncSession, Session
 
 __all__ = [
     "AsyncClient",
+    "AsyncSession",
     "AuthenticationError",
     "CallCancelledError",
     "Client",
@@ -57,19 +59,28 @@ __all__ = [
     "ServerError",
     "ServerExtraMissingError",
     "ServerInfo",
+    "Session",
     "State",
     "Timing",
     "UnavailableError",
     "UnrolledError",
     "UnsupportedError",
+    "Vectors",
     "derive_alphabet",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Loads what needs asyncio when it is asked for."""
-    if name == "AsyncClient":
-        from unrolled_client.aio import AsyncClient  # noqa: PLC0415
+_MODULES_OF_LATE_NAMES = {
+    "AsyncClient": "unrolled_client.aio",
+    "AsyncSession": "unrolled_client.session",
+    "Session": "unrolled_client.session",
+}
 
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    """Loads what few processes use, such as all that needs asyncio, when it is asked for."""
+    if name not in _MODULES_OF_LATE_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(_MODULES_OF_LATE_NAMES[name]), name)

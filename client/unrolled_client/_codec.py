@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import state_field
 
-from unrolled_client._network import DEFAULT_NETWORK, Network, NetworkOptions, check_network
-from unrolled_client.errors import FieldViolation, InvalidRequestError
-from unrolled_client.result import Layout
+from unrolled_client._network import DEFAULT_NETWORK, Network, NetworkOptions, check_network, invalid
+from unrolled_client.result import Layout, State, StateLike
 
 SERVER_INFO_REQUEST = b""
 """A GetServerInfoRequest, which has no fields."""
@@ -30,11 +30,12 @@ class Request:
     Attributes:
         words: In the order of the result.
         lengths: The symbols of each word.
-        hidden_size: Units of each layer.
+        hidden_size: Units of each layer and direction.
         seed: Any int64.
-        alphabet: The symbols in one-hot order, given or derived.
+        alphabet: The symbols in one-hot order, given or derived; empty with word vectors.
         layout: Along which axis the network runs.
         network: Of which kind it is, and what is asked of it.
+        initial_state: Where each sequence starts; None for zeros.
     """
 
     words: list[str]
@@ -44,15 +45,21 @@ class Request:
     alphabet: str
     layout: Layout
     network: Network = DEFAULT_NETWORK
+    initial_state: State | None = None
 
     @property
     def hidden(self) -> int:
         """The width of the states."""
-        return self.network.proj_size or self.hidden_size
+        return (self.network.proj_size or self.hidden_size) * self.network.directions
+
+    @property
+    def batch(self) -> int:
+        """Sequences, torch's batch: the words, or with layout seq_first the letter positions."""
+        return len(self.words) if self.layout == "batch_first" else max(self.lengths, default=0)
 
     def with_words(self, words: list[str]) -> "Request":
         """The same question about other words."""
-        return replace(self, words=words, lengths=list(map(len, words)))
+        return replace(self, words=words, lengths=list(map(self.network.symbol_count, words)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +68,12 @@ class EncodedRequest:
 
     Attributes:
         data: A serialised ForwardRequest.
-        lengths: The symbols of each word.
-        hidden: The width of its states.
-        alphabet: The symbols it names.
-        layout: The layout it asks for.
-        network: The network it asks for.
+        request: What it asks.
         is_distinct: Whether the reply is to send each distinct state once.
     """
 
     data: bytes
-    lengths: list[int]
-    hidden: int
-    alphabet: str
-    layout: Layout
-    network: Network = DEFAULT_NETWORK
+    request: Request
     is_distinct: bool = False
 
 
@@ -95,30 +94,77 @@ def check_request(  # noqa: PLR0913 - what a call is asked, by name
     alphabet: str | None,
     layout: Layout,
     options: NetworkOptions | None = None,
+    initial_state: StateLike | None = None,
 ) -> Request:
     """The arguments of one call; the alphabet is derived if None or empty.
 
     Raises:
         TypeError: An argument has the wrong type, such as one str for `words`.
-        InvalidRequestError: A number or a layout that the contract cannot carry.
+        InvalidRequestError: A value that the contract cannot carry, or a state of another shape.
     """
-    words = _listed(words)
-    _check_alphabet(alphabet)
+    words = listed(words)
+    network = check_network(options) if options else DEFAULT_NETWORK
+    check_alphabet(alphabet, network)
     if layout not in _LAYOUTS:
-        raise _invalid("layout", f"layout is {layout!r}; it must be one of {', '.join(_LAYOUTS)}")
-    return Request(
+        raise invalid("layout", f"layout is {layout!r}; it must be one of {', '.join(_LAYOUTS)}")
+    request = Request(
         words=words,
-        lengths=list(map(len, words)),
-        hidden_size=_integer("hidden_size", hidden_size, bits=32),
-        seed=_integer("seed", seed, bits=64),
-        alphabet=alphabet or derive_alphabet(words),
+        lengths=list(map(network.symbol_count, words)),
+        hidden_size=as_integer("hidden_size", hidden_size, bits=32),
+        seed=as_integer("seed", seed, bits=64),
+        alphabet=alphabet or ("" if network.vectors else derive_alphabet(words)),
         layout=layout,
-        network=check_network(options) if options else DEFAULT_NETWORK,
+        network=network,
     )
+    if initial_state is None:
+        return request
+    from unrolled_client._initial_state import as_state  # noqa: PLC0415 - most processes never give one
+
+    return replace(request, initial_state=as_state(initial_state, request=request))
 
 
-def encode(request: Request, *, is_distinct: bool = False, request_id: str = "") -> EncodedRequest:
-    """The bytes of a request; the alphabet is always sent.
+def check_alphabet(alphabet: str | None, network: Network) -> None:
+    """Whether an alphabet may be given with this network.
+
+    Raises:
+        TypeError: It is no str.
+        InvalidRequestError: Word vectors leave no room for one.
+    """
+    if alphabet is None:
+        return
+    if not isinstance(alphabet, str):
+        raise TypeError(f"alphabet is {type(alphabet).__name__}; pass one str, such as 'helo'")
+    if alphabet and network.vectors is not None:
+        raise invalid(
+            "alphabet",
+            f"alphabet is {alphabet!r:.40} and vectors is {network.vectors!r}; with vectors the symbols are "
+            "the words of sentences, so leave the alphabet out",
+        )
+
+
+def require_alphabet(alphabet: str | None, network: Network, *, what: str) -> None:
+    """Refuses calls whose words come bit by bit, so that each bit would derive an alphabet of its own.
+
+    Raises:
+        TypeError: It is no str.
+        InvalidRequestError: There is none, or word vectors leave no room for one.
+    """
+    check_alphabet(alphabet, network)
+    if not alphabet and network.vectors is None:
+        message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
+        raise invalid("alphabet", message)
+
+
+def encode(
+    request: Request, *, is_distinct: bool = False, request_id: str = "", is_same_words: bool = False
+) -> EncodedRequest:
+    """The bytes of a request; the alphabet travels with the words.
+
+    Args:
+        request: What to ask.
+        is_distinct: Whether the reply is to send each distinct state once.
+        request_id: What the reply will repeat.
+        is_same_words: Leaves words and alphabet out: the stream has them from a request before.
 
     Raises:
         InvalidRequestError: A text that the contract cannot carry.
@@ -130,32 +176,28 @@ def encode(request: Request, *, is_distinct: bool = False, request_id: str = "")
         request.network.write(message)
     if is_distinct:
         message.reply_form = pb.REPLY_FORM_DISTINCT
+    if is_same_words:
+        message.same_words = True
+    else:
+        _write_words(request, message)
+    # The state stands first, because an id that ends its message is split off without a parser.
+    data = _initial_state_field(request.initial_state) + message.SerializeToString()
+    return EncodedRequest(data=data, request=request, is_distinct=is_distinct)
+
+
+def _write_words(request: Request, message: pb.ForwardRequest) -> None:
     try:
         message.words.extend(request.words)
         message.alphabet = request.alphabet
     except UnicodeEncodeError:
         refuse_surrogates(request.words, request.alphabet)
-    return EncodedRequest(
-        data=message.SerializeToString(),
-        lengths=request.lengths,
-        hidden=request.hidden,
-        alphabet=request.alphabet,
-        layout=request.layout,
-        network=request.network,
-        is_distinct=is_distinct,
-    )
 
 
-def encode_request(
-    words: Iterable[str], *, hidden_size: int, seed: int, alphabet: str | None, layout: Layout
-) -> EncodedRequest:
-    """The request for one call, with a dense reply.
-
-    Raises:
-        TypeError: An argument has the wrong type, such as one str for `words`.
-        InvalidRequestError: A number, a layout or a text that the contract cannot carry.
-    """
-    return encode(check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout))
+def _initial_state_field(state: State | None) -> bytes:
+    if state is None:
+        return b""
+    number = pb.ForwardRequest.INITIAL_STATE_FIELD_NUMBER
+    return state_field(number, h=state.h, c=state.c, network_digest=state.network_digest)
 
 
 def refuse_surrogates(words: list[str], alphabet: str) -> None:
@@ -170,36 +212,35 @@ def refuse_surrogates(words: list[str], alphabet: str) -> None:
         names = [*(f"words[{index}]" for index in range(len(words))), "alphabet"]
         texts = [*words, alphabet]
         at = next(i for i, text in enumerate(texts) if any("\ud800" <= symbol <= "\udfff" for symbol in text))
-        raise _invalid(
+        raise invalid(
             names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
         ) from None
 
 
-def _listed(words: Iterable[str]) -> list[str]:
+def listed(words: Iterable[str]) -> list[str]:
+    """The words, as a list.
+
+    Raises:
+        TypeError: They are one str, or not all of them are str.
+    """
     if isinstance(words, str | bytes):
         raise TypeError(f"words is one {type(words).__name__}; pass a list of words, such as [{words!r:.40}]")
-    listed = list(words)
-    for index, word in enumerate(listed):
+    words = list(words)
+    for index, word in enumerate(words):
         if not isinstance(word, str):
             raise TypeError(f"words[{index}] is {type(word).__name__}; every word is a str")
-    return listed
+    return words
 
 
-def _check_alphabet(alphabet: str | None) -> None:
-    if alphabet is not None and not isinstance(alphabet, str):
-        raise TypeError(f"alphabet is {type(alphabet).__name__}; pass one str, such as 'helo'")
+def as_integer(name: str, value: int, *, bits: int) -> int:
+    """`value` if the contract's field can hold it, so that what cannot travel is refused by name.
 
-
-def _integer(name: str, value: int, *, bits: int) -> int:
-    """`value` if the contract's field can hold it, so that what cannot travel is refused by name."""
+    Raises:
+        TypeError: It is no integer.
+        InvalidRequestError: It is too large.
+    """
     number = operator.index(value)
     bound = 2 ** (bits - 1)
     if not -bound <= number < bound:
-        raise _invalid(name, f"{name} is {number}; it must be from {-bound} to {bound - 1}")
+        raise invalid(name, f"{name} is {number}; it must be from {-bound} to {bound - 1}")
     return number
-
-
-def _invalid(field: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        description, violations=(FieldViolation(field=field, description=description),)
-    )

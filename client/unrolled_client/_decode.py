@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
 
-from unrolled_client._codec import EncodedRequest
+from unrolled_client._codec import EncodedRequest, Request
 from unrolled_client.errors import ProtocolError
-from unrolled_client.result import Limits, Result, ServerInfo, State, Timing
+from unrolled_client.result import Limits, Result, ServerInfo, State, Timing, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +22,17 @@ class States:
     """The states of a reply that fits its request, still in the message's memory.
 
     Attributes:
-        rows: float32 (rows, hidden). Dense form: (batch * seq, hidden).
+        rows: float32 (rows, hidden). Dense form: (batch * seq, hidden), or (batch, hidden) if pooled.
         index: int32 (batch, seq), the row at each position; None in the dense form.
-        shape: (batch, seq, hidden).
+        shape: (batch, seq, hidden), or (batch, hidden) if pooled.
     """
 
     rows: NDArray[np.float32]
     index: NDArray[np.int32] | None
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
 
     def array(self) -> NDArray[np.float32]:
-        """The dense array, (batch, seq, hidden), in memory of its own: the one copy."""
+        """The dense array of `shape`, in memory of its own: the one copy."""
         outputs = np.empty(self.shape, np.float32)
         if self.index is None:
             np.copyto(outputs, self.rows.reshape(self.shape))
@@ -41,7 +41,7 @@ class States:
         return outputs
 
     def of(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The dense array of some of the words, by their indices: (words, seq, hidden), a copy."""
+        """The dense array of some of the words, by their indices, a copy: as `shape`, but for the batch."""
         if self.index is None:
             return self.rows.reshape(self.shape).take(words, axis=0, mode="clip")
         return self.rows.take(self.index.take(words, axis=0, mode="clip"), axis=0, mode="clip")
@@ -74,52 +74,69 @@ def decode_split(reply: SplitReply, request: EncodedRequest) -> Result:
     Raises:
         ProtocolError: It is no answer to `request`.
     """
-    timing = reply.rest.timing
-    outputs = _pooled_in(reply, request) if request.network.is_pooled else states_in(reply, request).array()
-    return Result(
+    outputs, asked = states_in(reply, request).array(), request.request
+    return result_of(
+        asked,
         outputs=outputs,
-        lengths=np.array(request.lengths, np.int64),
-        alphabet=request.alphabet,
-        layout=request.layout,
-        timing=Timing(queue_s=timing.queue_s, compute_s=timing.compute_s),
+        timing=timing_in(reply),
         fingerprint=reply.rest.fingerprint,
-        network=request.network,
-        state=_state_in(reply.rest, request) if request.network.return_final_state else None,
+        state=state_in(reply, request) if asked.network.return_final_state else None,
     )
 
 
-def _pooled_in(reply: SplitReply, request: EncodedRequest) -> NDArray[np.float32]:
-    """One vector a word, (batch, hidden), in memory of its own.
+def result_of(
+    request: Request,
+    *,
+    outputs: NDArray[np.float32],
+    timing: Timing,
+    fingerprint: str,
+    state: State | None = None,
+) -> Result:
+    """What answers a request, with what the request itself says of it."""
+    return Result(
+        outputs=outputs,
+        lengths=np.array(request.lengths, np.int64),
+        hidden_size=request.hidden_size,
+        seed=request.seed,
+        alphabet=request.alphabet,
+        layout=request.layout,
+        timing=timing,
+        fingerprint=fingerprint,
+        network=request.network,
+        state=state,
+    )
 
-    Raises:
-        ProtocolError: The reply is no answer to the request.
-    """
-    shape = len(request.lengths), request.hidden
-    if tuple(reply.rest.shape) != shape or reply.values.size != math.prod(shape):
-        raise ProtocolError(
-            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)} and "
-            f"{reply.values.size} values where shape {shape} was expected; does the server speak this "
-            "contract?"
-        )
-    return reply.values.reshape(shape).copy()
+
+def timing_in(reply: SplitReply) -> Timing:
+    """Where the time went."""
+    timing = reply.rest.timing
+    return Timing(queue_s=timing.queue_s, compute_s=timing.compute_s)
 
 
-def _state_in(rest: pb.ForwardReply, request: EncodedRequest) -> State:
+def state_in(reply: SplitReply, request: EncodedRequest) -> State:
     """Every layer's last states.
 
     Raises:
         ProtocolError: There are none, or not those of the request.
     """
-    state = rest.final_state
-    batch = len(request.lengths) if request.layout == "batch_first" else max(request.lengths)
-    shapes = tuple(state.h_shape), tuple(state.c_shape)
-    wanted = (request.network.num_layers, batch)
-    sizes = [math.prod(shape) for shape in shapes if shape]
-    arrays = [np.array(values, np.float32) for values in (state.h, state.c) if len(values)]
-    if shapes[0][:2] != wanted or sizes != [array.size for array in arrays]:
-        raise ProtocolError(f"the reply has final states of shapes {shapes}; {wanted} was expected first")
-    h, c, *_ = *(array.reshape(shape) for array, shape in zip(arrays, shapes, strict=False)), None
-    return State(h=h, c=c, network_digest=state.network_digest)
+    state, asked = reply.rest.final_state, request.request
+    h_shape = asked.network.h_shape(asked.hidden_size, batch=asked.batch)
+    c_shape = asked.network.c_shape(asked.hidden_size, batch=asked.batch)
+    h, c = np.array(state.h, np.float32), np.array(state.c, np.float32)
+    fits = (
+        tuple(state.h_shape) == h_shape
+        and tuple(state.c_shape) == (c_shape or ())
+        and h.size == math.prod(h_shape)
+        and c.size == (math.prod(c_shape) if c_shape else 0)
+    )
+    if not fits:
+        raise ProtocolError(
+            f"the reply has final states of shapes {tuple(state.h_shape)} and {tuple(state.c_shape)}, with "
+            f"{h.size} and {c.size} values; {h_shape} and {c_shape or ()} were expected"
+        )
+    return State(
+        h=h.reshape(h_shape), c=c.reshape(c_shape) if c_shape else None, network_digest=state.network_digest
+    )
 
 
 def states_in(reply: SplitReply, request: EncodedRequest) -> States:
@@ -128,8 +145,9 @@ def states_in(reply: SplitReply, request: EncodedRequest) -> States:
     Raises:
         ProtocolError: It does not.
     """
-    lengths = request.lengths
-    shape = batch, seq, hidden = len(lengths), max(lengths, default=0), request.hidden
+    lengths, hidden = request.request.lengths, request.request.hidden
+    batch, seq = len(lengths), max(lengths, default=0)
+    shape = (batch, hidden) if request.request.network.is_pooled else (batch, seq, hidden)
     fits = (
         tuple(reply.rest.shape) == shape
         and list(reply.rest.lengths) == lengths
@@ -150,16 +168,18 @@ def states_in(reply: SplitReply, request: EncodedRequest) -> States:
     )
 
 
-def _has_dense(reply: SplitReply, shape: tuple[int, int, int]) -> bool:
+def _has_dense(reply: SplitReply, shape: tuple[int, ...]) -> bool:
     return reply.values.size == math.prod(shape) and not reply.index.size
 
 
-def _has_distinct(reply: SplitReply, shape: tuple[int, int, int]) -> bool:
+def _has_distinct(reply: SplitReply, shape: tuple[int, ...]) -> bool:
     """Whether every position has a row."""
-    batch, seq, hidden = shape
+    *positions, hidden = shape
     row_count, rest = divmod(reply.values.size, hidden)
     index = reply.index
-    return not rest and index.size == batch * seq and bool(0 <= index.min() <= index.max() < row_count)
+    return (
+        not rest and index.size == math.prod(positions) and bool(0 <= index.min() <= index.max() < row_count)
+    )
 
 
 def decode_server_info(data: bytes) -> ServerInfo:
@@ -185,5 +205,9 @@ def decode_server_info(data: bytes) -> ServerInfo:
             max_alphabet_size=limits.max_alphabet_size,
             max_request_bytes=limits.max_request_bytes,
             max_reply_bytes=limits.max_reply_bytes,
+        ),
+        vectors=tuple(
+            Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in reply.vectors
         ),
     )

@@ -7,17 +7,16 @@ It decides and waits for nothing: no connection, no clock, no thread. The loops 
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import grpc
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client._codec import EncodedRequest, check_request
+from unrolled_client._codec import EncodedRequest
 from unrolled_client._decode import split
-from unrolled_client._network import NetworkOptions
-from unrolled_client.bulk import Assembly, assemble
+from unrolled_client.bulk import Assembly
 from unrolled_client.errors import (
     InvalidRequestError,
     ProtocolError,
@@ -25,7 +24,7 @@ from unrolled_client.errors import (
     UnrolledError,
     error_from_status,
 )
-from unrolled_client.result import Layout, Limits, Outcome
+from unrolled_client.result import Outcome
 
 _Batch = TypeVar("_Batch")
 
@@ -94,6 +93,7 @@ class Exchange(Generic[_Batch]):
         assemble: Callable[[_Batch], Assembly],
         is_ordered: bool = True,
         max_in_flight: int,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the batches; none is asked for yet.
 
@@ -102,11 +102,18 @@ class Exchange(Generic[_Batch]):
             assemble: Makes a batch's requests; what it raises is the batch's outcome.
             is_ordered: Whether outcomes come in the batches' order, else as they are completed.
             max_in_flight: Batches that were taken and not handed out.
+            on_broken: Called when what was sent so far went to a stream that is gone.
+
+        Raises:
+            InvalidRequestError: `max_in_flight` is below 1.
         """
+        if max_in_flight < 1:
+            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
         self._batches = enumerate(batches)
         self._assemble = assemble
         self._is_ordered = is_ordered
         self._max_in_flight = max_in_flight
+        self._on_broken = on_broken
         self._open_count = 0
         self._is_exhausted = False
         self._current: _Item | None = None
@@ -133,7 +140,8 @@ class Exchange(Generic[_Batch]):
         part = self._next_part(now_s) if self._has_room() else None
         if part is None:
             return None
-        part.request = part.request or part.item.assembly.encode(part.at, request_id=part.request_id)
+        # Anew for each attempt: what a request may leave out depends on what its stream has carried.
+        part.request = part.item.assembly.encode(part.at, request_id=part.request_id)
         self._waiting[part.request_id] = part
         self._bytes_in_flight += part.reply_bytes
         return part.request.data
@@ -196,6 +204,7 @@ class Exchange(Generic[_Batch]):
         self._again.extendleft(reversed(self._waiting.values()))
         self._waiting.clear()
         self._bytes_in_flight = 0
+        self._on_broken()
         if error.retry_after_s is not None:
             return error.retry_after_s
         backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** (self._broken_count - 1), _MAX_BACKOFF_S)
@@ -263,34 +272,3 @@ class Exchange(Generic[_Batch]):
             self._outcomes[item.index] = Outcome(index=item.index, value=item.assembly.result())
         else:
             self._outcomes[item.index] = Outcome(index=item.index, error=error)
-
-
-def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
-    batches: Iterable[Iterable[str]],
-    *,
-    hidden_size: int,
-    seed: int,
-    alphabet: str,
-    layout: Layout,
-    options: NetworkOptions,
-    is_ordered: bool,
-    max_in_flight: int,
-    limits: Callable[[], Limits],
-) -> Exchange[Iterable[str]]:
-    """The exchange behind the clients' `map`; `limits` gives the server's when the first batch is taken.
-
-    Raises:
-        InvalidRequestError: No alphabet, or a `max_in_flight` below 1.
-    """
-    if not alphabet:
-        raise InvalidRequestError("map needs an alphabet; derive_alphabet(words) makes one of all words")
-    if max_in_flight < 1:
-        raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
-
-    def assembled(words: Iterable[str]) -> Assembly:
-        request = check_request(
-            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=options
-        )
-        return assemble(request, limits=limits())
-
-    return Exchange(iter(batches), assemble=assembled, is_ordered=is_ordered, max_in_flight=max_in_flight)

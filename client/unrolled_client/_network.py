@@ -3,8 +3,9 @@
 A file of its own because every call takes these options: they are named, typed and checked in one place.
 """
 
+import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from unrolled.v1 import forward_pb2 as pb
@@ -14,6 +15,7 @@ from unrolled_client.errors import FieldViolation, InvalidRequestError
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
 Output: TypeAlias = Literal["all", "last", "mean", "max"]
+UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -23,10 +25,18 @@ class NetworkOptions(TypedDict, total=False):
         cell: torch.nn.RNN, LSTM or GRU. Default: "rnn".
         nonlinearity: Of a plain RNN. Default: "tanh".
         num_layers: Layers, each upon the one before. Default: 1.
+        bidirectional: Whether each layer also runs from the end of each word to its start; states are then
+            twice as wide, forward direction first. Default: False.
         bias: Whether the layers have biases. Default: True.
         proj_size: Size that an LSTM's state is projected to. Default: 0, which is none.
+        spectral_radius: The largest absolute eigenvalue that each recurrent matrix, or an LSTM's or GRU's
+            gate of it, is scaled to, above 0; for echo-state networks. Default: None, which is as drawn.
         embedding_size: Size of a torch.nn.Embedding of the alphabet, drawn from the same seed before the
             network. Default: None, which feeds one-hot symbols.
+        vectors: Name of one of the server's tables of word vectors. Then each entry of `words` is a
+            sentence, and its symbols are its words: what `str.split()` gives, taken as it is. Default: None.
+        unknown_word: What a word without a vector gets, with `vectors` only: the zero vector, the mean of
+            the table's, or the call fails. Default: None, which is "error".
         output: All states of the last layer, or one vector a word: its last state, or the mean or the
             largest of its states. Default: "all".
         return_final_state: Whether the result has every layer's last states. Default: False.
@@ -35,9 +45,13 @@ class NetworkOptions(TypedDict, total=False):
     cell: Cell
     nonlinearity: Nonlinearity
     num_layers: int
+    bidirectional: bool
     bias: bool
     proj_size: int
+    spectral_radius: float | None
     embedding_size: int | None
+    vectors: str | None
+    unknown_word: UnknownWord | None
     output: Output
     return_final_state: bool
 
@@ -48,11 +62,20 @@ class Network(NamedTuple):
     cell: Cell = "rnn"
     nonlinearity: Nonlinearity | None = None
     num_layers: int = 1
+    bidirectional: bool = False
     bias: bool = True
     proj_size: int = 0
+    spectral_radius: float | None = None
     embedding_size: int | None = None
+    vectors: str | None = None
+    unknown_word: UnknownWord | None = None
     output: Output = "all"
     return_final_state: bool = False
+
+    @property
+    def directions(self) -> int:
+        """How many ways each layer runs: 1 or 2."""
+        return 2 if self.bidirectional else 1
 
     @property
     def is_pooled(self) -> bool:
@@ -60,9 +83,17 @@ class Network(NamedTuple):
         return self.output != "all"
 
     @property
-    def is_for_parts(self) -> bool:
-        """Whether a call may be cut, or merged with others: its reply is states, word by word."""
-        return not (self.is_pooled or self.return_final_state)
+    def symbol_count(self) -> Callable[[str], int]:
+        """Counts the symbols of one of `words`: its code points, or with `vectors` its words."""
+        return len if self.vectors is None else _count_words
+
+    def h_shape(self, hidden_size: int, *, batch: int) -> tuple[int, int, int]:
+        """The shape of h_n: (num_layers * directions, batch, hidden)."""
+        return self.num_layers * self.directions, batch, self.proj_size or hidden_size
+
+    def c_shape(self, hidden_size: int, *, batch: int) -> tuple[int, int, int] | None:
+        """The shape of an LSTM's c_n: (num_layers * directions, batch, hidden_size); else None."""
+        return (self.num_layers * self.directions, batch, hidden_size) if self.cell == "lstm" else None
 
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""
@@ -73,14 +104,25 @@ class Network(NamedTuple):
             network.nonlinearity = _NONLINEARITIES[self.nonlinearity]
         if self.num_layers != 1:
             network.num_layers = self.num_layers
+        if self.bidirectional:
+            network.bidirectional = True
         if not self.bias:
             network.bias = False
         if self.proj_size:
             network.proj_size = self.proj_size
-        if self.embedding_size is not None:
-            message.embedding.random_size = self.embedding_size
+        if self.spectral_radius is not None:
+            network.spectral_radius = self.spectral_radius
+        self._write_embedding(message)
         message.output = _OUTPUTS[self.output]
         message.return_final_state = self.return_final_state
+
+    def _write_embedding(self, message: pb.ForwardRequest) -> None:
+        if self.embedding_size is not None:
+            message.embedding.random_size = self.embedding_size
+        if self.vectors is not None:
+            message.embedding.vectors = self.vectors
+        if self.unknown_word is not None:
+            message.embedding.unknown_word = _UNKNOWN_WORDS[self.unknown_word]
 
 
 DEFAULT_NETWORK = Network()
@@ -92,7 +134,19 @@ _OUTPUTS = {
     "mean": pb.OUTPUT_MEAN,
     "max": pb.OUTPUT_MAX,
 }
-_CHOICES: dict[str, Mapping[str, int]] = {"cell": _CELLS, "nonlinearity": _NONLINEARITIES, "output": _OUTPUTS}
+_UNKNOWN_WORDS = {
+    "error": pb.UNKNOWN_WORD_ERROR,
+    "zero": pb.UNKNOWN_WORD_ZERO,
+    "mean": pb.UNKNOWN_WORD_MEAN,
+}
+_CHOICES: dict[str, Mapping[str, int]] = {
+    "cell": _CELLS,
+    "nonlinearity": _NONLINEARITIES,
+    "unknown_word": _UNKNOWN_WORDS,
+    "output": _OUTPUTS,
+}
+_COUNTS = ("num_layers", "proj_size", "embedding_size")
+_DEFAULTS_SPELLED_OUT = {"nonlinearity": "tanh", "unknown_word": "error"}
 _MAX_INT32 = 2**31 - 1
 
 
@@ -100,7 +154,7 @@ def check_network(options: NetworkOptions) -> Network:
     """The network of a call's options.
 
     Raises:
-        TypeError: There is no such option, or a number is not an integer.
+        TypeError: There is no such option, or a number is none.
         InvalidRequestError: A value that the contract cannot carry; what it means is for the server to judge.
     """
     if not options:
@@ -112,24 +166,58 @@ def check_network(options: NetworkOptions) -> Network:
         raise TypeError(f"there is no option {min(unknown)!r}; the network's options are {known}")
     for name, choices in _CHOICES.items():
         if given.get(name) is not None and given[name] not in choices:
-            raise _invalid(name, f"{name} is {given[name]!r}; it must be one of {', '.join(choices)}")
-    for name in ("num_layers", "proj_size", "embedding_size"):
+            raise invalid(name, f"{name} is {given[name]!r}; it must be one of {', '.join(choices)}")
+    for name in _COUNTS:
         if given.get(name) is not None:
             given[name] = _count(name, given[name])
-    if given.get("nonlinearity") == "tanh":  # the default, spelled out
-        del given["nonlinearity"]
+    if given.get("spectral_radius") is not None:
+        given["spectral_radius"] = _radius(given["spectral_radius"])
+    _check_input(given)
+    for name, default in _DEFAULTS_SPELLED_OUT.items():
+        if given.get(name) == default:
+            del given[name]
     network = Network(**given)
     return DEFAULT_NETWORK if network == DEFAULT_NETWORK else network
+
+
+def invalid(field: str, description: str) -> InvalidRequestError:
+    """The error for one broken rule of a request."""
+    return InvalidRequestError(
+        description, violations=(FieldViolation(field=field, description=description),)
+    )
+
+
+def _check_input(given: Mapping[str, Any]) -> None:
+    """What is fed to the network: one thing, and nothing said of another."""
+    vectors = given.get("vectors")
+    if vectors is None:
+        if given.get("unknown_word") is not None:
+            raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
+        return
+    if not isinstance(vectors, str):
+        raise TypeError(f"vectors is {type(vectors).__name__}; pass the name of one of the server's tables")
+    if not vectors:
+        raise invalid("vectors", "vectors is ''; name one of the server's tables, which server_info() lists")
+    if given.get("embedding_size") is not None:
+        raise invalid(
+            "vectors",
+            f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
+            "or the other; leave one out",
+        )
 
 
 def _count(name: str, value: int) -> int:
     number = operator.index(value)
     if not 0 <= number <= _MAX_INT32:
-        raise _invalid(name, f"{name} is {number}; it must be from 0 to {_MAX_INT32}")
+        raise invalid(name, f"{name} is {number}; it must be from 0 to {_MAX_INT32}")
     return number
 
 
-def _invalid(field: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        description, violations=(FieldViolation(field=field, description=description),)
-    )
+def _radius(value: float) -> float:
+    if not (math.isfinite(value) and value > 0):  # a str is a TypeError
+        raise invalid("spectral_radius", f"spectral_radius is {value}; it must be a number above 0")
+    return float(value)
+
+
+def _count_words(sentence: str) -> int:
+    return len(sentence.split())

@@ -8,13 +8,14 @@ import queue
 import random
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeAlias
 
 import grpc
 
 from unrolled_client._exchange import Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
-from unrolled_client.result import Outcome
+from unrolled_client.result import Outcome, Result
 
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
 
@@ -62,6 +63,22 @@ def drive(
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
         stream.close()
+
+
+def checked(outcomes: Generator[Outcome, None, None], *, is_raising: bool) -> Generator[Outcome, None, None]:
+    """The outcomes, up to the first error if it is to be raised; closes theirs with itself."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            if is_raising and outcome.error is not None:
+                raise outcome.error
+            yield outcome
+
+
+def results(outcomes: Generator[Outcome, None, None]) -> Generator[Result, None, None]:
+    """The results, up to the first error; closes the outcomes with itself."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield outcome.result
 
 
 def _send(stream: "_Stream", exchange: Exchange[Any]) -> None:

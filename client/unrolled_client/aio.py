@@ -1,7 +1,7 @@
 """The asynchronous client: build, call, decode, as the synchronous one."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from types import TracebackType
@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from unrolled_client._aio_stream import drive
+from unrolled_client._aio_wire import Wire
 from unrolled_client._channel import (
     DEFAULT,
     DEFAULT_TARGET,
@@ -25,20 +26,22 @@ from unrolled_client._channel import (
 )
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request, refuse_surrogates
 from unrolled_client._decode import decode_reply, decode_server_info
-from unrolled_client._exchange import Exchange, exchange_for_map
+from unrolled_client._exchange import Exchange
 from unrolled_client._fork import forget_in_children
 from unrolled_client._network import NetworkOptions
 from unrolled_client._progress import progress_bar
 from unrolled_client._stream import FORWARD_STREAM
-from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.coalesce import Merger, is_mergeable
+from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.coalesce import is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
     UnavailableError,
     error_from_call,
 )
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
+from unrolled_client.session import AsyncSession
 
 if TYPE_CHECKING:
     from unrolled_client.local import LocalServer
@@ -88,7 +91,7 @@ class AsyncClient:
             token=token,
             channels=channels,
         )
-        self._wires: dict[asyncio.AbstractEventLoop, _Wire] = {}
+        self._wires: dict[asyncio.AbstractEventLoop, Wire] = {}
         self._limits: Limits | None = None
         self._is_closed = False
         self._is_stranded = False
@@ -121,6 +124,7 @@ class AsyncClient:
         seed: int = 0,
         alphabet: str | None = None,
         layout: Layout = "batch_first",
+        initial_state: StateLike | None = None,
         timeout_s: Timeout = DEFAULT,
         **network: Unpack[NetworkOptions],
     ) -> Result:
@@ -131,7 +135,13 @@ class AsyncClient:
             UnrolledError: See the class.
         """
         request = check_request(
-            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=network
+            words,
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout,
+            options=network,
+            initial_state=initial_state,
         )
         if self._merge and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
@@ -147,7 +157,7 @@ class AsyncClient:
         batches: Iterable[Iterable[str]],
         *,
         hidden_size: int,
-        alphabet: str,
+        alphabet: str | None = None,
         seed: int = 0,
         layout: Layout = "batch_first",
         ordered: bool = True,
@@ -167,7 +177,6 @@ class AsyncClient:
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=None)
-        limits = await self._known_limits(timeout_s)
         exchange = exchange_for_map(
             batches,
             hidden_size=hidden_size,
@@ -177,8 +186,9 @@ class AsyncClient:
             options=network,
             is_ordered=ordered,
             max_in_flight=max_in_flight,
-            limits=lambda: limits,
+            limits=self._limits_at_hand,
         )
+        await self._known_limits(timeout_s)
         with progress_bar(batches, is_wanted=progress) as advance:
             async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
                 async for outcome in outcomes:
@@ -186,6 +196,67 @@ class AsyncClient:
                         raise outcome.error
                     advance()
                     yield outcome
+
+    async def sweep(  # noqa: PLR0913 - the request's fields by name
+        self,
+        words: Iterable[str],
+        *,
+        hidden_sizes: Iterable[int],
+        seeds: Iterable[int],
+        alphabet: str | None = None,
+        layout: Layout = "batch_first",
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        timeout_s: float | None = None,
+        **network: Unpack[NetworkOptions],
+    ) -> AsyncGenerator[Result, None]:
+        """Runs the same words through many networks over one stream; see `Client.sweep`.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            UnrolledError: See the class.
+        """
+        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        exchange = exchange_for_sweep(
+            words,
+            hidden_sizes=hidden_sizes,
+            seeds=seeds,
+            alphabet=alphabet,
+            layout=layout,
+            options=network,
+            max_in_flight=max_in_flight,
+            limits=self._limits_at_hand,
+        )
+        await self._known_limits(timeout_s)
+        async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome.result
+
+    def session(  # noqa: PLR0913 - the request's fields by name
+        self,
+        *,
+        hidden_size: int,
+        alphabet: str | None = None,
+        seed: int = 0,
+        state: StateLike | None = None,
+        layout: Layout = "batch_first",
+        timeout_s: Timeout = DEFAULT,
+        **network: Unpack[NetworkOptions],
+    ) -> AsyncSession:
+        """Feeds long texts piece by piece; see `Client.session`. It waits for nothing itself.
+
+        Raises:
+            TypeError: There is no such option, or an argument has the wrong type.
+            InvalidRequestError: No alphabet, what needs the whole text, or a state of another shape.
+        """
+        return AsyncSession(
+            partial(self.forward, timeout_s=timeout_s),
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            state=state,
+            layout=layout,
+            options=network,
+        )
 
     async def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
@@ -235,14 +306,14 @@ class AsyncClient:
         self._is_stranded = bool(wires)
         return wires
 
-    def _wire(self) -> "_Wire":
+    def _wire(self) -> Wire:
         """What belongs to the running loop."""
         if self._is_closed:
             raise self._closed()
         loop = asyncio.get_running_loop()
         return self._wires.get(loop) or self._open(loop)
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> "_Wire":
+    def _open(self, loop: asyncio.AbstractEventLoop) -> Wire:
         if self._is_stranded:
             raise UnavailableError(
                 "this process was forked while an event loop of its parent used the client, and gRPC's half "
@@ -250,7 +321,7 @@ class AsyncClient:
                 "start processes with the method spawn, or use Client"
             )
         self.drop_unused()
-        wire = self._wires[loop] = _Wire(self._endpoint, send=self._send)
+        wire = self._wires[loop] = Wire(self._endpoint, send=self._send)
         return wire
 
     async def _send(self, data: bytes, timeout_s: float | None) -> bytes:
@@ -266,6 +337,11 @@ class AsyncClient:
         """The server's limits, asked for once."""
         if self._limits is None:
             self._limits = (await self.server_info(timeout_s=timeout_s)).limits
+        return self._limits
+
+    def _limits_at_hand(self) -> Limits:
+        """The same, once they were asked for."""
+        assert self._limits is not None  # noqa: S101 - a caller that cannot wait has waited before
         return self._limits
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> AsyncGenerator[Outcome, None]:
@@ -294,46 +370,10 @@ class AsyncClient:
             raise CallCancelledError(message, code=grpc.StatusCode.CANCELLED) from None
 
     async def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
-        exchange = Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
+        exchange = exchange_for_parts(request, limits=limits)
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
         return outcome.result
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"the client of {self._target} is closed; make another")
-
-
-class _Wire:
-    """The channels and the merger of one event loop; made while it runs."""
-
-    def __init__(self, endpoint: Endpoint, *, send: Callable[[bytes, float | None], Any]) -> None:
-        self._endpoint = endpoint
-        self._channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
-        self._methods: dict[str, Callable[..., Any]] = {}
-        self.merger = Merger(send, target=endpoint.target)
-
-    def unary(self, path: str) -> Callable[..., Any]:
-        """A unary method: bytes and `timeout` in, a call that gives bytes out."""
-        return self._methods.get(path) or self._opened(path, kind="unary_unary")
-
-    def stream(self, path: str) -> Callable[..., Any]:
-        """A method with streams both ways."""
-        return self._methods.get(path) or self._opened(path, kind="stream_stream")
-
-    def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
-        methods = [getattr(channel, kind)(path) for channel in self._channels]
-        method = self._methods[path] = self._endpoint.method(methods)
-        return method
-
-    async def close(self, error: ClosedError) -> None:
-        """Ends the channels; calls that wait for them get the error."""
-        self.merger.close(error)
-        for channel in self._channels:
-            await channel.close()
-
-
-def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
-    options, credentials = endpoint.channel_options(), endpoint.credentials
-    if credentials is None:
-        return grpc.aio.insecure_channel(endpoint.target, options=options)
-    return grpc.aio.secure_channel(endpoint.target, credentials, options=options)

@@ -183,9 +183,13 @@ def info(target: Target = None, *, timeout_s: TimeoutS = 30.0, as_json: AsJson =
     if as_json:
         typer.echo(json.dumps(content))
         return
-    limits = content.pop("limits")
+    limits, vectors = content.pop("limits"), content.pop("vectors")
+    tables = {
+        f"vectors {of['name']}": f"{of['word_count']:,} words, {of['size']} values, digest {of['digest']}"
+        for of in vectors
+    }
     table = Table.grid(padding=(0, 2))
-    for name, value in {**content, **limits}.items():
+    for name, value in {**content, **limits, **tables}.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else value)
     Console().print(table)
 

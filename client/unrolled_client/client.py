@@ -1,7 +1,6 @@
 """The synchronous client: build, call, decode."""
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -24,14 +23,15 @@ from unrolled_client._channel import (
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
-from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, assemble, encode_whole, is_bulk, may_be_bulk
+from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo
+from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
 if TYPE_CHECKING:
     from unrolled_client._exchange import Exchange
     from unrolled_client.local import LocalServer
+    from unrolled_client.session import Session
 
 
 class Client:
@@ -110,7 +110,8 @@ class Client:
             timeout_s: As for `Client`.
             options: As for `Client`.
             start_timeout_s: Seconds that the server may take to be ready; it loads torch.
-            **server_settings: The server's settings by the names of its flags, such as `max_words=100`.
+            **server_settings: The server's settings by the names of its flags, such as `max_words=100` or
+                `vectors="glove=glove.txt"`; several tables are a list of these, or a dict of names and files.
 
         Raises:
             ServerExtraMissingError: The server's packages are not installed.
@@ -132,22 +133,26 @@ class Client:
         seed: int = 0,
         alphabet: str | None = None,
         layout: Layout = "batch_first",
+        initial_state: StateLike | None = None,
         timeout_s: Timeout = DEFAULT,
         **network: Unpack[NetworkOptions],
     ) -> Result:
         """Runs words through the network that `torch.manual_seed(seed)` would have drawn.
 
         Args:
-            words: One or more words of one or more symbols (Unicode code points, never normalised).
+            words: One or more words of one or more symbols (Unicode code points, never normalised). With
+                `vectors` each is a sentence, and its symbols are its words.
             hidden_size: Units of the hidden state.
             seed: As for `torch.manual_seed`, any int64. Torch uses its low 32 bits.
             alphabet: The symbols in one-hot order. None derives it from the words by first appearance, so
                 that a word's network depends on its neighbours: give it to compare across calls.
             layout: "batch_first" runs along each word; "seq_first" along the list of words, as torch's
                 default layout would, and needs words of one length.
+            initial_state: Where the words start: a result's `state`, or as torch takes it, an array h of
+                shape (num_layers * directions, batch, hidden) or (h, c). None for zeros.
             timeout_s: Seconds that this call may take; None for no end. Default: the client's.
-            **network: `cell`, `nonlinearity`, `num_layers`, `bias`, `proj_size`, `embedding_size`, `output`
-                and `return_final_state`, as `NetworkOptions` tells.
+            **network: `cell`, `num_layers`, `bidirectional`, `output` and the rest of what `NetworkOptions`
+                tells.
 
         Returns:
             The states of every word at every symbol, (batch, seq, hidden), and what belongs to them.
@@ -157,7 +162,13 @@ class Client:
             UnrolledError: See the class.
         """
         request = check_request(
-            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=network
+            words,
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout,
+            options=network,
+            initial_state=initial_state,
         )
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(timeout_s)):
             return self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
@@ -169,7 +180,7 @@ class Client:
         batches: Iterable[Iterable[str]],
         *,
         hidden_size: int,
-        alphabet: str,
+        alphabet: str | None = None,
         seed: int = 0,
         layout: Layout = "batch_first",
         ordered: bool = True,
@@ -187,8 +198,9 @@ class Client:
         Args:
             batches: Lists of words, of any size each; a generator will do.
             hidden_size: As for `forward`, and so are `seed` and `layout`.
-            alphabet: The symbols in one-hot order. It is required, because batches that each derived their
-                own would run different networks; `derive_alphabet` makes one in a first pass over the words.
+            alphabet: The symbols in one-hot order. It is required (but with `vectors`), because batches that
+                each derived their own would run different networks; `derive_alphabet` makes one in a first
+                pass over the words.
             seed: As for `forward`.
             layout: As for `forward`.
             ordered: Whether outcomes come in the order of `batches`, else as they are completed.
@@ -205,7 +217,8 @@ class Client:
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
-        from unrolled_client._exchange import exchange_for_map  # noqa: PLC0415 - see above
+        from unrolled_client._stream import checked  # noqa: PLC0415 - see above
+        from unrolled_client._streamed import exchange_for_map  # noqa: PLC0415
 
         limit_s = resolve_timeout_s(timeout_s, default_s=None)
         exchange = exchange_for_map(
@@ -219,12 +232,103 @@ class Client:
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
         )
-        outcomes = _checked(self._drive(exchange, timeout_s=limit_s), is_raising=on_error == "raise")
+        outcomes = checked(self._drive(exchange, timeout_s=limit_s), is_raising=on_error == "raise")
         if not progress:
             return outcomes
         from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above
 
         return with_progress(outcomes, batches=batches)
+
+    def sweep(  # noqa: PLR0913 - the request's fields by name
+        self,
+        words: Iterable[str],
+        *,
+        hidden_sizes: Iterable[int],
+        seeds: Iterable[int],
+        alphabet: str | None = None,
+        layout: Layout = "batch_first",
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        timeout_s: float | None = None,
+        **network: Unpack[NetworkOptions],
+    ) -> Generator[Result, None, None]:
+        """Runs the same words through many networks over one stream, on which the words travel once.
+
+        Networks are asked for when results are, with bounded work in flight. Words that are too many for one
+        message travel in parts, and then again for each network.
+
+        Args:
+            words: As for `forward`, and so are `alphabet`, which is derived once, and `layout`.
+            hidden_sizes: One or more; each is run with each seed.
+            seeds: One or more.
+            alphabet: See above.
+            layout: See above.
+            max_in_flight: Networks that may be asked for and not handed out.
+            timeout_s: Seconds for all networks together; None for no end.
+            **network: As for `forward`; the same for all.
+
+        Returns:
+            A result a network, in the order of `itertools.product(hidden_sizes, seeds)`; each says which by
+            its `hidden_size` and `seed`. The first that fails ends the sweep.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            InvalidRequestError: No network, or a value that cannot be sent.
+            UnrolledError: See the class.
+        """
+        from unrolled_client._stream import results  # noqa: PLC0415 - see above
+        from unrolled_client._streamed import exchange_for_sweep  # noqa: PLC0415
+
+        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        exchange = exchange_for_sweep(
+            words,
+            hidden_sizes=hidden_sizes,
+            seeds=seeds,
+            alphabet=alphabet,
+            layout=layout,
+            options=network,
+            max_in_flight=max_in_flight,
+            limits=partial(self._known_limits, limit_s),
+        )
+        return results(self._drive(exchange, timeout_s=limit_s))
+
+    def session(  # noqa: PLR0913 - the request's fields by name
+        self,
+        *,
+        hidden_size: int,
+        alphabet: str | None = None,
+        seed: int = 0,
+        state: StateLike | None = None,
+        layout: Layout = "batch_first",
+        timeout_s: Timeout = DEFAULT,
+        **network: Unpack[NetworkOptions],
+    ) -> "Session":
+        """Feeds long texts piece by piece, with the bits that one piece would give. Nothing is sent yet.
+
+        Args:
+            hidden_size: As for `forward`, and so are `seed` and `layout`, which has to be "batch_first".
+            alphabet: The symbols in one-hot order. It is required (but with `vectors`), because pieces that
+                each derived their own would run different networks.
+            seed: See above.
+            state: Where the texts start: the `state` of an earlier session, from wherever it was kept.
+            layout: See above.
+            timeout_s: Seconds that each piece may take; None for no end. Default: the client's.
+            **network: As for `forward`, in one direction, and with all states or the last as `output`.
+
+        Raises:
+            TypeError: There is no such option, or an argument has the wrong type.
+            InvalidRequestError: No alphabet, what needs the whole text, or a state of another shape.
+        """
+        from unrolled_client.session import Session  # noqa: PLC0415 - see above
+
+        return Session(
+            partial(self.forward, timeout_s=timeout_s),
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            state=state,
+            layout=layout,
+            options=network,
+        )
 
     def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
@@ -275,11 +379,10 @@ class Client:
         return self._limits
 
     def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
-        from unrolled_client._exchange import Exchange  # noqa: PLC0415 - see above
+        from unrolled_client._streamed import exchange_for_parts  # noqa: PLC0415 - see above
 
-        exchange = Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
         timeout_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
-        (outcome,) = self._drive(exchange, timeout_s=timeout_s)
+        (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=timeout_s)
         return outcome.result
 
     def _drive(self, exchange: "Exchange[Any]", *, timeout_s: float | None) -> Generator[Outcome, None, None]:
@@ -302,12 +405,3 @@ class Client:
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"the client of {self._target} is closed; make another")
-
-
-def _checked(outcomes: Generator[Outcome, None, None], *, is_raising: bool) -> Generator[Outcome, None, None]:
-    """The outcomes, up to the first error if it is to be raised; closes theirs with itself."""
-    with closing(outcomes):
-        for outcome in outcomes:
-            if is_raising and outcome.error is not None:
-                raise outcome.error
-            yield outcome

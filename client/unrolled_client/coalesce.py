@@ -16,10 +16,9 @@ from itertools import chain
 from typing import TypeAlias, cast
 
 import grpc
-import numpy as np
 
 from unrolled_client._codec import Request
-from unrolled_client._decode import States, decode_reply, split, states_in
+from unrolled_client._decode import States, decode_reply, result_of, split, states_in, timing_in
 from unrolled_client._network import Network
 from unrolled_client.bulk import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
@@ -58,7 +57,8 @@ _Answer: TypeAlias = Callable[[Request], Result]
 def is_mergeable(request: Request) -> bool:
     """Whether a call may share a message: its words are independent, and it is small."""
     is_small = 0 < len(request.words) <= MAX_WORDS and dense_bytes(request) <= MAX_CALL_BYTES
-    return is_small and request.layout == "batch_first" and request.network.is_for_parts
+    is_plain = request.initial_state is None and not request.network.return_final_state
+    return is_small and request.layout == "batch_first" and is_plain
 
 
 class Merger:
@@ -271,11 +271,10 @@ class _Batch:
             result = decode_reply(data, self._sent)
             return lambda _request: result
         reply = split(data)
-        timing = reply.rest.timing
         return _Shared(
             states=states_in(reply, self._sent),
             places=self._places,
-            timing=Timing(queue_s=timing.queue_s, compute_s=timing.compute_s),
+            timing=timing_in(reply),
             fingerprint=reply.rest.fingerprint,
         ).result
 
@@ -312,18 +311,11 @@ class _Shared:
     def result(self, request: Request) -> Result:
         """One caller's rows, cut to its own longest word, in memory of their own."""
         places = [self.places[word] for word in request.words]
-        seq = max(request.lengths)
         rows, index = self.states.rows, self.states.index
-        if index is None:
-            outputs = rows.reshape(self.states.shape)[places, :seq]
+        if request.network.is_pooled:
+            outputs = rows[places]
+        elif index is None:
+            outputs = rows.reshape(self.states.shape)[places, : max(request.lengths)]
         else:
-            outputs = rows[index[places, :seq]]
-        return Result(
-            outputs=outputs,
-            lengths=np.array(request.lengths, np.int64),
-            alphabet=request.alphabet,
-            layout=request.layout,
-            timing=self.timing,
-            fingerprint=self.fingerprint,
-            network=request.network,
-        )
+            outputs = rows[index[places, : max(request.lengths)]]
+        return result_of(request, outputs=outputs, timing=self.timing, fingerprint=self.fingerprint)

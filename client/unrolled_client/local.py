@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 
 from unrolled_client.errors import LocalServerError, ServerExtraMissingError
@@ -38,7 +39,8 @@ class LocalServer:
 
         Args:
             start_timeout_s: Seconds that it may take.
-            **settings: The server's settings by the names of its flags, such as `max_words=100`.
+            **settings: The server's settings by the names of its flags, such as `max_words=100`; what may
+                be given several times as a list, or as a dict for NAME=VALUE.
 
         Raises:
             ServerExtraMissingError: The packages that a server needs are not installed.
@@ -83,12 +85,18 @@ def _command(target: str, settings: dict[str, object]) -> list[str]:
     """The server's command line; -P keeps what lies in the working directory out of its imports."""
     command = [sys.executable, "-P", "-m", "unrolled_server", "--address", target, "--exit-with-stdin"]
     for name, value in settings.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            command.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            command.append(f"--{flag}={value}")
+        command += _flags(f"--{name.replace('_', '-')}", value)
     return command
+
+
+def _flags(flag: str, value: object) -> list[str]:
+    """A setting as flags: several values repeat theirs, a mapping's items become NAME=VALUE."""
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, Mapping):
+        value = [f"{key}={item}" for key, item in value.items()]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"{flag}={item}" for item in values]
 
 
 def _start(command: list[str], *, stderr: Path) -> subprocess.Popen[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from unrolled_client._network import DEFAULT_NETWORK, Network
 
@@ -30,17 +30,26 @@ class Timing:
 
 
 class State(NamedTuple):
-    """Every layer's states after each word's last symbol, as torch returns them.
+    """A network's state at one point of every sequence, as torch returns and takes it.
+
+    A direction's state is the one after the last symbol that it reads; with layout "seq_first" batch is the
+    letter positions.
 
     Attributes:
-        h: float32 (num_layers, batch, hidden).
-        c: float32 (num_layers, batch, hidden_size) of an LSTM; else None.
-        network_digest: Names exactly the network that they belong to.
+        h: float32 (num_layers * directions, batch, hidden), each layer's forward direction before its
+            backward one.
+        c: float32 (num_layers * directions, batch, hidden_size) of an LSTM; else None.
+        network_digest: Names exactly the network that they belong to; a server refuses to start another
+            from them. Empty skips that check.
     """
 
     h: NDArray[np.float32]
     c: NDArray[np.float32] | None
-    network_digest: str
+    network_digest: str = ""
+
+
+StateLike: TypeAlias = State | ArrayLike | tuple[ArrayLike, ArrayLike | None]
+"""A state as results give it, or as torch takes it: an array h, or (h, c)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -49,9 +58,13 @@ class Result:
 
     Attributes:
         outputs: float32 (batch, seq, hidden), C order, writable, owns its memory. Positions past a word's
-            end are zero. With another output than "all" it is (batch, hidden).
-        lengths: int64 (batch,), the symbols of each word.
+            end are zero. With another output than "all" it is (batch, hidden). Of a bidirectional network
+            hidden is both directions' states, forward first.
+        lengths: int64 (batch,), the symbols of each word; with `vectors` the words of each sentence.
+        hidden_size: Units of each layer and direction.
+        seed: What the network was drawn from.
         alphabet: The symbols in one-hot order, given or derived; its length is the network's input size.
+            Empty with `vectors`.
         layout: Along which axis the network ran.
         timing: Seconds on the server.
         fingerprint: Servers of one fingerprint answer with the same bits.
@@ -61,6 +74,8 @@ class Result:
 
     outputs: NDArray[np.float32]
     lengths: NDArray[np.int64]
+    hidden_size: int
+    seed: int
     alphabet: str
     layout: Layout
     timing: Timing
@@ -72,8 +87,9 @@ class Result:
     def h_n(self) -> NDArray[np.float32]:
         """The last states as torch returns them, a float32 array of its own.
 
-        (num_layers, batch, hidden): the states at each word's end. With layout "seq_first" torch's batch is
-        the letter positions, and it is (num_layers, seq, hidden): the states at the last word.
+        (num_layers * directions, batch, hidden): the forward direction's at each word's end, the backward
+        one's at its start. With layout "seq_first" torch's batch is the letter positions, and it is
+        (num_layers * directions, seq, hidden): the states at the last word, and at the first.
 
         Raises:
             ValueError: The outputs do not tell, and return_final_state did not ask.
@@ -83,12 +99,18 @@ class Result:
         if self.network.num_layers > 1 or self.network.is_pooled:
             raise ValueError("h_n is not among these outputs; ask for it with return_final_state=True")
         if self.layout == "seq_first":
-            return self.outputs[-1:].copy()
-        return self.outputs[np.newaxis, np.arange(len(self.lengths)), self.lengths - 1]
+            first, last = self.outputs[0], self.outputs[-1]
+        else:
+            first, last = self.outputs[:, 0], self.outputs[np.arange(len(self.lengths)), self.lengths - 1]
+        hidden = self.outputs.shape[-1] // self.network.directions
+        ends = [last[:, :hidden], first[:, hidden:]]
+        return np.stack(ends[: self.network.directions])
 
     @property
     def c_n(self) -> NDArray[np.float32] | None:
-        """An LSTM's last cell states as torch returns them, (num_layers, batch, hidden_size); else None.
+        """An LSTM's last cell states as torch returns them; else None.
+
+        They are (num_layers * directions, batch, hidden_size).
 
         Raises:
             ValueError: return_final_state did not ask for them.
@@ -109,7 +131,8 @@ class Result:
         lengths = ", ".join(map(str, self.lengths[:_SHOWN_LENGTHS].tolist()))
         lengths += ", …" * (len(self.lengths) > _SHOWN_LENGTHS)
         return (
-            f"Result(outputs=float32{self.outputs.shape}, lengths=[{lengths}], alphabet={symbols!r}, "
+            f"Result(outputs=float32{self.outputs.shape}, lengths=[{lengths}], "
+            f"hidden_size={self.hidden_size}, seed={self.seed}, alphabet={symbols!r}, "
             f"layout={self.layout!r}, fingerprint={self.fingerprint!r})"
         )
 
@@ -163,6 +186,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """A table of word vectors that a server has loaded.
+
+    Attributes:
+        name: What `vectors=` takes.
+        word_count: Words in it.
+        size: Values in each vector.
+        digest: Tables of one digest give the same states.
+    """
+
+    name: str
+    word_count: int
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
     """What answers at the other end.
 
@@ -172,6 +212,7 @@ class ServerInfo:
         device: Where it computes, in torch's words, such as "cpu".
         fingerprint: Servers of one fingerprint answer with the same bits.
         limits: What it accepts.
+        vectors: The tables of word vectors that calls may name.
     """
 
     version: str
@@ -179,3 +220,4 @@ class ServerInfo:
     device: str
     fingerprint: str
     limits: Limits
+    vectors: tuple[Vectors, ...] = ()

@@ -11,7 +11,22 @@ import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import AsyncClient, Client
+from unrolled_client import AsyncClient, Client, _parts, bulk
+
+
+class BlockingAsyncSession:
+    """An AsyncSession with the synchronous session's methods."""
+
+    def __init__(self, wrapped, run):
+        self.wrapped = wrapped
+        self._run = run
+
+    @property
+    def state(self):
+        return self.wrapped.state
+
+    def feed(self, words):
+        return self._run(self.wrapped.feed(words))
 
 
 class BlockingAsyncClient:
@@ -47,6 +62,15 @@ class BlockingAsyncClient:
 
         return self._run(collect())
 
+    def sweep(self, *args, **kwargs):
+        async def collect():
+            return [result async for result in self.wrapped.sweep(*args, **kwargs)]
+
+        return self._run(collect())
+
+    def session(self, **kwargs):
+        return BlockingAsyncSession(self.wrapped.session(**kwargs), self._run)
+
     def close(self):
         self._run(self.wrapped.close())
 
@@ -66,6 +90,14 @@ def make_client(request):
         return BlockingAsyncClient(*args, merge=request.param == "async", **kwargs)
 
     return make
+
+
+@pytest.fixture
+def in_small_parts(monkeypatch):
+    """Bulk from a kilobyte on, in parts of a few words."""
+    monkeypatch.setattr(_parts, "PART_BYTES", 3_000)
+    for name, value in {"MIN_BULK_BYTES": 1_000, "MAX_WHOLE_BYTES": 1_000, "MIN_DISTINCT_BYTES": 0}.items():
+        monkeypatch.setattr(bulk, name, value)
 
 
 @contextmanager

@@ -8,10 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import Client, FieldViolation, InvalidRequestError, ProtocolError, bulk
+from unrolled_client import (
+    Client,
+    FieldViolation,
+    InvalidRequestError,
+    ProtocolError,
+    _parts,
+    bulk,
+)
 from unrolled_client._codec import check_request, encode
 from unrolled_client._decode import decode_reply, split
-from unrolled_client.bulk import InParts, Whole, assemble, encode_whole, is_bulk, new_symbol_counts
+from unrolled_client._network import DEFAULT_NETWORK
+from unrolled_client._parts import InParts
+from unrolled_client._sharing import new_state_counts
+from unrolled_client.bulk import Whole, assemble, encode_whole, is_bulk
 from unrolled_client.result import Limits
 
 LETTERS = st.characters(exclude_categories=["Cs"])
@@ -79,15 +89,7 @@ def test_the_distinct_form_gives_what_the_dense_form_gives(reply_to, words):
 def test_the_distinct_prefixes_are_counted(words):
     """In a sorted list the new symbols of all words are the distinct prefixes."""
     prefixes = {word[: at + 1] for word in words for at in range(len(word))}
-    assert new_symbol_counts(sorted(set(words))).sum() == len(prefixes)
-
-
-def test_counting_goes_on_across_its_steps(monkeypatch):
-    """A list longer than what is compared at once is counted as one."""
-    words = sorted({f"{number:b}" for number in range(200)})
-    expected = new_symbol_counts(words)
-    monkeypatch.setattr(bulk, "_COMPARED_WORDS", 7)
-    assert np.array_equal(new_symbol_counts(words), expected)
+    assert new_state_counts(sorted(set(words)), DEFAULT_NETWORK).sum() == len(prefixes)
 
 
 @given(SIMILAR_WORDS, st.integers(1, 9), st.integers(12, 4_000))
@@ -111,8 +113,8 @@ def test_large_calls_are_cut_by_the_bytes_of_their_replies():
     assembly = InParts(asked(words, hidden=256), limits=LIMITS)
     sizes = [assembly.reply_bytes(at) for at in range(assembly.part_count)]
     assert len(sizes) > 10
-    assert max(sizes) < 1.2 * bulk.PART_BYTES
-    assert min(sizes[:-1]) > 0.8 * bulk.PART_BYTES
+    assert max(sizes) < 1.2 * _parts.PART_BYTES
+    assert min(sizes[:-1]) > 0.8 * _parts.PART_BYTES
 
 
 def test_what_is_small_or_runs_along_the_words_stays_whole():
@@ -186,14 +188,6 @@ def test_lone_surrogates_are_found_before_anything_is_sent():
     """A word that UTF-8 cannot carry is named by the caller's index, in parts too."""
     with pytest.raises(InvalidRequestError, match=r"words\[1\]"):
         assemble(asked(["b", "a\ud800", "c"]), limits=limited(max_words=1))
-
-
-@pytest.fixture
-def in_small_parts(monkeypatch):
-    """Bulk from a few kilobytes on, in parts of a few words."""
-    for name, value in {"MIN_BULK_BYTES": 1_000, "MAX_WHOLE_BYTES": 1_000, "PART_BYTES": 3_000}.items():
-        monkeypatch.setattr(bulk, name, value)
-    monkeypatch.setattr(bulk, "MIN_DISTINCT_BYTES", 0)
 
 
 WORDS_OF_ALL_KINDS = [

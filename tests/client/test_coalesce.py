@@ -19,7 +19,7 @@ from unrolled_client import (
     ServerError,
     UnavailableError,
 )
-from unrolled_client._codec import check_request, encode_request
+from unrolled_client._codec import check_request, encode
 from unrolled_client._decode import decode_reply
 from unrolled_client.coalesce import MAX_CALLS, MAX_IN_FLIGHT, MAX_WORDS, Merger, is_mergeable
 
@@ -113,7 +113,7 @@ def test_everybody_gets_what_they_would_get_alone(reply_to, callers):
         return await asyncio.gather(*(wire.ask(words) for words in callers))
 
     for words, result in zip(callers, asyncio.run(run()), strict=True):
-        request = encode_request(words, hidden_size=2, seed=0, alphabet="abcdefgh", layout="batch_first")
+        request = encode(call_of(words))
         alone = decode_reply(reply_to(request.data), request)
         assert np.array_equal(result.outputs, alone.outputs)
         assert np.array_equal(result.lengths, alone.lengths)
@@ -132,7 +132,7 @@ def test_replies_of_distinct_rows_are_taken_apart_too(reply_to):
         return results
 
     for words, result in zip(callers, asyncio.run(run()), strict=True):
-        request = encode_request(words, hidden_size=128, seed=0, alphabet="abcdefgh", layout="batch_first")
+        request = encode(call_of(words, hidden_size=128))
         assert np.array_equal(result.outputs, decode_reply(reply_to(request.data), request).outputs)
 
 

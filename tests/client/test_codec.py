@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import InvalidRequestError, ProtocolError
-from unrolled_client._codec import derive_alphabet, encode_request
+from unrolled_client import InvalidRequestError, ProtocolError, _codec
+from unrolled_client._codec import check_request, derive_alphabet
 from unrolled_client._decode import decode_reply, decode_server_info
 
 LETTERS = st.characters(exclude_categories=["Cs"])
@@ -20,7 +20,7 @@ LESSON = ["hello", "eolll", "lleel"]
 def encode(words=LESSON, **changes):
     """A request with the lesson's arguments, but for the changes."""
     arguments = {"hidden_size": 2, "seed": 0, "alphabet": None, "layout": "batch_first"}
-    return encode_request(words, **{**arguments, **changes})
+    return _codec.encode(check_request(words, **{**arguments, **changes}))
 
 
 def reply(*, shape=(3, 5, 2), lengths=(5, 5, 5), values=30, index=None):
@@ -45,8 +45,8 @@ def test_a_request_says_what_was_asked(words, seed, hidden_size):
     request = pb.ForwardRequest.FromString(encoded.data)
     assert list(request.words) == words
     assert (request.seed, request.hidden_size) == (seed, hidden_size)
-    assert request.alphabet == encoded.alphabet == derive_alphabet(words)
-    assert (encoded.lengths, encoded.hidden) == ([len(word) for word in words], hidden_size)
+    assert request.alphabet == encoded.request.alphabet == derive_alphabet(words)
+    assert (encoded.request.lengths, encoded.request.hidden) == ([len(word) for word in words], hidden_size)
 
 
 def test_a_given_alphabet_and_layout_are_sent():
@@ -172,8 +172,10 @@ def test_hostile_bytes_give_a_protocol_error(data):
 
 
 def test_server_info_has_every_field_that_the_contract_sends():
-    """Version, device, fingerprint and all limits arrive."""
+    """Version, device, fingerprint, all limits and all tables of vectors arrive."""
     limits = {name: 10 + at for at, name in enumerate(pb.Limits.DESCRIPTOR.fields_by_name)}
     texts = {"version": "1.2.3", "torch_version": "2.13", "device": "cpu", "fingerprint": "f00d"}
-    info = decode_server_info(pb.GetServerInfoReply(**texts, limits=limits).SerializeToString())
-    assert dataclasses.asdict(info) == {**texts, "limits": limits}
+    vectors = [{"name": name, "word_count": 400_000, "size": 300, "digest": "beef"} for name in ("a", "b")]
+    reply = pb.GetServerInfoReply(**texts, limits=limits, vectors=[pb.Vectors(**table) for table in vectors])
+    info = decode_server_info(reply.SerializeToString())
+    assert dataclasses.asdict(info) == {**texts, "limits": limits, "vectors": tuple(vectors)}

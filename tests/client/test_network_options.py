@@ -140,6 +140,16 @@ def test_a_large_call_in_parts_is_torchs_network_too(server_address):
         ({"num_layers": 99}, InvalidRequestError, "num_layers is 99; this server allows 1 to 16"),
         ({"proj_size": 1}, InvalidRequestError, "for the LSTM cell"),
         ({"cell": "gru", "nonlinearity": "relu"}, InvalidRequestError, "leave it out"),
+        ({"spectral_radius": 0}, InvalidRequestError, "spectral_radius is 0; it must be a number above 0"),
+        ({"spectral_radius": float("nan")}, InvalidRequestError, "spectral_radius is nan"),
+        ({"spectral_radius": float("inf")}, InvalidRequestError, "spectral_radius is inf"),
+        ({"spectral_radius": "0.9"}, TypeError, "str"),
+        ({"unknown_word": "zero"}, InvalidRequestError, "name their table with vectors="),
+        ({"vectors": "glove", "unknown_word": "skip"}, InvalidRequestError, "one of error, zero, mean"),
+        ({"vectors": 3}, TypeError, "vectors is int"),
+        ({"vectors": ""}, InvalidRequestError, r"server_info\(\) lists"),
+        ({"vectors": "glove", "embedding_size": 3}, InvalidRequestError, "leave one out"),
+        ({"vectors": "glove", "alphabet": "ab"}, InvalidRequestError, "leave the alphabet out"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(server_address, options, error, says):
@@ -152,6 +162,48 @@ def test_a_plain_request_is_as_it_was():
     """Options at their defaults add no bytes to a request."""
     plain = {"hidden_size": 2, "seed": 0, "alphabet": None, "layout": "batch_first"}
     defaults = {"cell": "rnn", "nonlinearity": "tanh", "num_layers": 1, "bias": True, "output": "all"}
+    defaults |= {"bidirectional": False, "spectral_radius": None, "vectors": None, "unknown_word": None}
     spelled_out = encode(check_request(["ab"], **plain, options=defaults))
     assert spelled_out.data == encode(check_request(["ab"], **plain)).data
     assert not pb.ForwardRequest.FromString(spelled_out.data).HasField("network")
+
+
+def test_every_option_reaches_the_wire():
+    """Each has a field of its own in torch's words; vectors leave the alphabet empty."""
+    options = {"cell": "lstm", "num_layers": 2, "bidirectional": True, "bias": False, "proj_size": 3}
+    options |= {"spectral_radius": 0.9, "vectors": "glove", "unknown_word": "mean", "output": "max"}
+    asked = {"hidden_size": 5, "seed": 1, "alphabet": None, "layout": "batch_first"}
+    request = pb.ForwardRequest.FromString(encode(check_request(["a b"], **asked, options=options)).data)
+    network = pb.Network(cell=pb.CELL_LSTM, bidirectional=True, num_layers=2, bias=False, proj_size=3)
+    network.spectral_radius = 0.9
+    assert request.network == network
+    assert request.embedding == pb.Embedding(vectors="glove", unknown_word=pb.UNKNOWN_WORD_MEAN)
+    assert (request.alphabet, request.output) == ("", pb.OUTPUT_MAX)
+
+
+@pytest.mark.parametrize(
+    ("options", "hidden", "h_shape", "c_shape"),
+    [
+        ({}, 5, (1, 7, 5), None),
+        ({"bidirectional": True, "num_layers": 3}, 10, (6, 7, 5), None),
+        ({"cell": "lstm", "proj_size": 2, "bidirectional": True}, 4, (2, 7, 2), (2, 7, 5)),
+    ],
+)
+def test_shapes_are_torchs(options, hidden, h_shape, c_shape):
+    """Both directions stand side by side in outputs, one after the other in last states."""
+    asked = {"hidden_size": 5, "seed": 0, "alphabet": None, "layout": "batch_first"}
+    request = check_request(["ab"], **asked, options=options)
+    assert request.hidden == hidden
+    assert request.network.directions == 1 + options.get("bidirectional", False)
+    assert request.network.h_shape(5, batch=7) == h_shape
+    assert request.network.c_shape(5, batch=7) == c_shape
+
+
+def test_sentences_are_as_long_as_their_words():
+    """With vectors whatever stands between white space is a symbol; without, every code point is."""
+    asked = {"hidden_size": 5, "seed": 0, "alphabet": None, "layout": "batch_first"}
+    sentences = ["the  cat\tsat", " a\u2003b\n", "don't, stop"]
+    request = check_request(sentences, **asked, options={"vectors": "glove"})
+    assert (request.words, request.lengths) == (sentences, [3, 2, 2])
+    assert request.with_words(["a b c d"]).lengths == [4]
+    assert check_request(sentences, **asked).lengths == [12, 5, 11]

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from unrolled_client import Result, Timing
+from unrolled_client import Network, Result, Timing
 
 
 def a_result(**changes):
@@ -15,6 +15,8 @@ def a_result(**changes):
     fields = {
         "outputs": outputs,
         "lengths": np.array([3, 1]),
+        "hidden_size": 2,
+        "seed": 7,
         "alphabet": "abc",
         "layout": "batch_first",
         "timing": Timing(queue_s=0.0, compute_s=0.001),
@@ -36,6 +38,25 @@ def test_h_n_is_torchs(layout):
         outputs, h_n = network(torch.rand(3, 5, 4))
     result = a_result(outputs=outputs.numpy(), lengths=np.array([5, 5, 5]), layout=layout)
     assert np.array_equal(result.h_n, h_n.numpy())
+
+
+@pytest.mark.parametrize("layout", ["batch_first", "seq_first"])
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU])
+def test_h_n_of_both_directions_is_torchs(layout, kind):
+    """The forward direction ends at the last position, the backward one at the first."""
+    network = kind(4, 2, batch_first=layout == "batch_first", bidirectional=True)
+    with torch.no_grad():
+        outputs, h_n = network(torch.rand(3, 5, 4))
+    network_asked = Network(cell="gru", bidirectional=True)
+    lengths = np.array([5, 5, 5])
+    result = a_result(outputs=outputs.numpy(), lengths=lengths, layout=layout, network=network_asked)
+    assert np.array_equal(result.h_n, h_n.numpy())
+
+
+def test_the_backward_direction_ends_at_the_start_of_words_of_any_length():
+    """Padding belongs to neither direction."""
+    result = a_result(network=Network(bidirectional=True))
+    assert result.h_n.tolist() == [[[4.0], [6.0]], [[1.0], [7.0]]]
 
 
 @pytest.mark.parametrize("layout", ["batch_first", "seq_first"])
@@ -69,8 +90,8 @@ def test_repr_is_one_short_line():
         outputs=np.zeros((1000, 3, 2), np.float32), lengths=np.full(1000, 3), alphabet="abcdefghij" * 10
     )
     assert repr(a_result()) == (
-        "Result(outputs=float32(2, 3, 2), lengths=[3, 1], alphabet='abc', layout='batch_first', "
-        "fingerprint='f00d')"
+        "Result(outputs=float32(2, 3, 2), lengths=[3, 1], hidden_size=2, seed=7, alphabet='abc', "
+        "layout='batch_first', fingerprint='f00d')"
     )
     assert len(repr(large)) < 200
 

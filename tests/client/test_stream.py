@@ -17,6 +17,7 @@ from unrolled_client import (
     OverloadedError,
     ProtocolError,
     UnavailableError,
+    _parts,
     bulk,
 )
 from unrolled_client._exchange import MAX_ATTEMPTS
@@ -31,7 +32,7 @@ def small_parts(monkeypatch):
     """Every call here travels in about ten parts."""
     monkeypatch.setattr(bulk, "MIN_BULK_BYTES", 0)
     monkeypatch.setattr(bulk, "MAX_WHOLE_BYTES", 0)
-    monkeypatch.setattr(bulk, "PART_BYTES", 16_000)
+    monkeypatch.setattr(_parts, "PART_BYTES", 16_000)
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""What an asynchronous client has for each event loop: channels and a merger.
+
+It is a file of its own because it is the one place that opens grpc.aio's channels; the client only calls.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import grpc
+import grpc.aio
+
+from unrolled_client._channel import Endpoint
+from unrolled_client.coalesce import Merger
+from unrolled_client.errors import ClosedError
+
+
+class Wire:
+    """The channels and the merger of one event loop; made while it runs."""
+
+    def __init__(self, endpoint: Endpoint, *, send: Callable[[bytes, float | None], Any]) -> None:
+        self._endpoint = endpoint
+        self._channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self.merger = Merger(send, target=endpoint.target)
+
+    def unary(self, path: str) -> Callable[..., Any]:
+        """A unary method: bytes and `timeout` in, a call that gives bytes out."""
+        return self._methods.get(path) or self._opened(path, kind="unary_unary")
+
+    def stream(self, path: str) -> Callable[..., Any]:
+        """A method with streams both ways."""
+        return self._methods.get(path) or self._opened(path, kind="stream_stream")
+
+    def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
+        methods = [getattr(channel, kind)(path) for channel in self._channels]
+        method = self._methods[path] = self._endpoint.method(methods)
+        return method
+
+    async def close(self, error: ClosedError) -> None:
+        """Ends the channels; calls that wait for them get the error."""
+        self.merger.close(error)
+        for channel in self._channels:
+            await channel.close()
+
+
+def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    options, credentials = endpoint.channel_options(), endpoint.credentials
+    if credentials is None:
+        return grpc.aio.insecure_channel(endpoint.target, options=options)
+    return grpc.aio.secure_channel(endpoint.target, credentials, options=options)

@@ -1,0 +1,198 @@
+"""Texts that come piece by piece: each piece goes on where the one before ended.
+
+The state travels with the calls and stays on no server. What a session decides waits for nothing and is
+shared; the two sessions differ in how they wait.
+"""
+
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled_client._codec import as_integer, listed, require_alphabet
+from unrolled_client._initial_state import check_shapes, parts_of
+from unrolled_client._network import Network, NetworkOptions, check_network, invalid
+from unrolled_client.errors import InvalidRequestError, ProtocolError
+from unrolled_client.result import Layout, Result, State, StateLike
+
+_Forward = TypeVar("_Forward", bound=Callable[..., Any])
+
+
+class _Texts(Generic[_Forward]):
+    """Where every text of a session is, and what may be fed next."""
+
+    def __init__(  # noqa: PLR0913 - what `session` is asked, by name
+        self,
+        forward: _Forward,
+        *,
+        hidden_size: int,
+        seed: int,
+        alphabet: str | None,
+        state: StateLike | None,
+        layout: Layout,
+        options: NetworkOptions,
+    ) -> None:
+        """See `Client.session`, which calls this.
+
+        Args:
+            forward: The client's, with the session's timeout.
+            hidden_size: As for `forward`, and so are `seed` and `alphabet`.
+            seed: See above.
+            alphabet: See above.
+            state: Where the texts start; None for zeros.
+            layout: Refused unless it is "batch_first".
+            options: The network's.
+        """
+        options = {**options, "return_final_state": True}
+        network = check_network(options)
+        _refuse_what_has_no_pieces(network, layout)
+        require_alphabet(alphabet, network, what="session")
+        self._forward = forward
+        self._network = network
+        self._hidden_size = as_integer("hidden_size", hidden_size, bits=32)
+        self._arguments = {"hidden_size": hidden_size, "seed": seed, "alphabet": alphabet, **options}
+        self._state = None if state is None else self._checked(state)
+        self._fingerprint: str | None = None
+        self._turn = threading.Lock()
+
+    @property
+    def state(self) -> State | None:
+        """The state after the latest piece: a value that pickles, and that another session may start from.
+
+        None before the first piece of a session that started from zeros. Its arrays cannot be written to.
+        """
+        return self._state
+
+    def _checked(self, given: StateLike) -> State:
+        state = _kept(parts_of(given, name="state"))
+        batch = state.h.shape[1] if state.h.ndim > 1 else 1
+        check_shapes(
+            state,
+            network=self._network,
+            hidden_size=self._hidden_size,
+            batch=batch,
+            name="state",
+            batch_name="texts",
+        )
+        return state
+
+    @contextmanager
+    def _piece(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The arguments of the call that runs a piece; one piece at a time.
+
+        Raises:
+            TypeError: The words are one str, or not all of them are str.
+            InvalidRequestError: Another number of texts, or another piece is on its way.
+        """
+        words = listed(words)
+        if not self._turn.acquire(blocking=False):
+            raise InvalidRequestError(
+                "another piece of this session is on its way; feed the next one after it"
+            )
+        try:
+            self._refuse_other_batch(len(words))
+            yield {"words": words, "initial_state": self._state, **self._arguments}
+        finally:
+            self._turn.release()
+
+    def _refuse_other_batch(self, count: int) -> None:
+        if self._state is not None and count != (batch := self._state.h.shape[1]):
+            raise invalid(
+                "words", f"words has {count} entries and this session {batch} texts; feed a piece of each"
+            )
+
+    def _taken(self, result: Result) -> Result:
+        """The result of a piece, after which the texts are one piece on.
+
+        Raises:
+            ProtocolError: Other bits would follow those before.
+        """
+        if self._fingerprint not in {None, result.fingerprint}:
+            raise ProtocolError(
+                f"this session's pieces so far were answered with the fingerprint {self._fingerprint}, this "
+                f"one with {result.fingerprint}, whose bits may differ; feed it again if a server of the "
+                "first is still there, or go on with the others in a new session from this one's state"
+            )
+        assert result.state is not None  # noqa: S101 - every piece asks for it
+        self._state, self._fingerprint = _kept(result.state), result.fingerprint
+        return result
+
+
+class Session(_Texts[Callable[..., Result]]):
+    """Feeds texts piece by piece; `Client.session` makes it. It gives bit for bit what one piece would.
+
+    One text stands at each place of the batch. Between pieces nothing of them is on a server, so any
+    replica may answer the next one. It may be shared by threads that take turns.
+    """
+
+    def feed(self, words: Iterable[str]) -> Result:
+        """Runs the next piece of every text.
+
+        Args:
+            words: A piece of one or more symbols for each text, of any length each: words[i] goes on where
+                the i-th text is. The first call says how many texts there are, unless a state did.
+
+        Returns:
+            The states of this piece, and in `state` where every text is now. If the call fails, the texts
+            are where they were, and the piece may be fed again.
+
+        Raises:
+            TypeError: `words` is one str, or not all of them are str.
+            InvalidRequestError: Another number of texts, or another piece is on its way.
+            ProtocolError: A server of another fingerprint answered, whose bits may differ.
+            UnrolledError: See `Client`.
+        """
+        with self._piece(words) as arguments:
+            return self._taken(self._forward(**arguments))
+
+
+class AsyncSession(_Texts[Callable[..., Awaitable[Result]]]):
+    """The same as `Session` for coroutines; `AsyncClient.session` makes it."""
+
+    async def feed(self, words: Iterable[str]) -> Result:
+        """Runs the next piece of every text; see `Session.feed`.
+
+        Raises:
+            TypeError: `words` is one str, or not all of them are str.
+            UnrolledError: As for `Session.feed`.
+        """
+        with self._piece(words) as arguments:
+            return self._taken(await self._forward(**arguments))
+
+
+def _refuse_what_has_no_pieces(network: Network, layout: Layout) -> None:
+    """Refuses what a piece alone cannot give.
+
+    Raises:
+        InvalidRequestError: The network or the outputs need the whole text.
+    """
+    if network.bidirectional:
+        raise invalid(
+            "bidirectional",
+            "bidirectional is True; the backward direction starts at the text's end, which a session does "
+            "not have yet; feed whole texts to forward",
+        )
+    if layout != "batch_first":
+        raise invalid(
+            "layout", f"layout is {layout!r}; a session goes on along each word, which is batch_first"
+        )
+    if network.output in {"mean", "max"}:
+        raise invalid(
+            "output",
+            f"output is {network.output!r}, which of a piece is not that of the text; ask for 'all' or "
+            "'last' and pool yourself",
+        )
+
+
+def _kept(state: State) -> State:
+    """A copy that nobody can write to, so that what is done to a result leaves the session alone."""
+    return state._replace(h=_frozen(state.h), c=None if state.c is None else _frozen(state.c))
+
+
+def _frozen(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
