@@ -28,7 +28,9 @@ from unrolled_client.result import Limits, Result, State, Timing
 
 # How they were measured is told in docs/architecture.md.
 PART_BYTES = 1 << 20
-"""Bytes of a part's larger message, about; of a pooled output, bytes of the states that are pooled."""
+"""Bytes of a part's larger message, about."""
+POOLED_PART_BYTES = 4 << 20
+"""Bytes of the states that are pooled in a part, about; what is sent of them is less."""
 MAX_PART_DENSE_BYTES = 16 << 20
 """Bytes of a part's dense array, in whichever form it travels."""
 
@@ -83,7 +85,8 @@ class InParts:
         if network.vectors is not None:
             letter_counts = np.fromiter(map(len, words), np.int64, count)
             weights = np.maximum(weights, letter_counts * MAX_LETTER_BYTES)
-        self._bounds = _cut(weights=weights, dense=dense + fixed_bytes, limits=limits)
+        shares = weights / (POOLED_PART_BYTES if network.is_pooled else PART_BYTES)
+        self._bounds = _cut(shares=shares, dense=dense + fixed_bytes, limits=limits)
         self.part_count = len(self._bounds) - 1
         first = self._bounds[:-1]
         # A part's words are padded to its longest, in both forms.
@@ -210,19 +213,18 @@ def _empty_like(state: State, *, batch: int) -> State:
     )
 
 
-def _cut(*, weights: NDArray[np.int64], dense: NDArray[np.int64], limits: Limits) -> NDArray[np.int64]:
-    """(parts + 1,): where parts begin and end in the words, given the bytes of each word.
+def _cut(*, shares: NDArray[np.float64], dense: NDArray[np.int64], limits: Limits) -> NDArray[np.int64]:
+    """(parts + 1,): where parts begin and end in the words.
 
-    Weights say where to cut; what that leaves beyond the limits is cut again. For those each word
-    is taken to be as long as the longest.
+    Each word's share of a part says where to cut; what that leaves beyond the limits is cut again. For those
+    each word is taken to have as many bytes as the largest.
     """
     longest = max(int(dense.max()), 1)
     max_words = min(MAX_PART_WORDS, limits.max_words)
     max_dense_bytes = min(MAX_PART_DENSE_BYTES, limits.max_reply_bytes)
     word_count = max(1, min(max_words, max_dense_bytes // longest))
-    share = weights / PART_BYTES
-    part = np.floor(np.cumsum(share) - share)
+    part = np.floor(np.cumsum(shares) - shares)
     begins = np.flatnonzero(np.diff(part, prepend=-1))
-    ends = [*begins[1:].tolist(), len(share)]
+    ends = [*begins[1:].tolist(), len(shares)]
     pieces = [range(begin, end, word_count) for begin, end in zip(begins.tolist(), ends, strict=True)]
-    return np.array([at for piece in pieces for at in piece] + [len(share)], np.int64)
+    return np.array([at for piece in pieces for at in piece] + [len(shares)], np.int64)

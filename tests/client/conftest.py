@@ -96,6 +96,7 @@ def make_client(request):
 def in_small_parts(monkeypatch):
     """Bulk from a kilobyte on, in parts of a few words."""
     monkeypatch.setattr(_parts, "PART_BYTES", 3_000)
+    monkeypatch.setattr(_parts, "POOLED_PART_BYTES", 3_000)
     for name, value in {"MIN_BULK_BYTES": 1_000, "MAX_WHOLE_BYTES": 1_000, "MIN_DISTINCT_BYTES": 0}.items():
         monkeypatch.setattr(bulk, name, value)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import join_reply
 from unrolled_client import (
     ClosedError,
     DeadlineError,
@@ -62,8 +63,11 @@ async def turns_until(is_true):
         await asyncio.sleep(0)
 
 
-def call_of(words, *, hidden_size=2, seed=0, alphabet="abcdefgh", layout="batch_first"):
-    return check_request(words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout)
+def call_of(
+    words, *, hidden_size=2, seed=0, alphabet="abcdefgh", layout="batch_first", initial_state=None, **options
+):
+    arguments = {"hidden_size": hidden_size, "seed": seed, "alphabet": alphabet, "layout": layout}
+    return check_request(words, **arguments, options=options, initial_state=initial_state)
 
 
 def refusing(reply_to, *, word, code=grpc.StatusCode.INVALID_ARGUMENT):
@@ -136,6 +140,27 @@ def test_replies_of_distinct_rows_are_taken_apart_too(reply_to):
         assert np.array_equal(result.outputs, decode_reply(reply_to(request.data), request).outputs)
 
 
+def test_pooled_calls_are_merged_too():
+    """Each caller gets the vectors of its own words, in its own order."""
+
+    def last_letters(data):
+        request = pb.ForwardRequest.FromString(data)
+        values = np.array([[ord(word[-1])] * 2 for word in request.words], np.float32)
+        rest = pb.ForwardReply(shape=values.shape, lengths=map(len, request.words))
+        return join_reply(rest, values=values)
+
+    async def run():
+        wire = Wire(last_letters)
+        callers = [["ab", "c"], ["c", "ba", "c"], ["abcd"]]
+        results = await asyncio.gather(*(wire.ask(words, output="last") for words in callers))
+        assert [list(request.words) for request in wire.sent] == [["ab", "c", "ba", "abcd"]]
+        for words, result in zip(callers, results, strict=True):
+            assert result.outputs.tolist() == [[ord(word[-1])] * 2 for word in words]
+            assert (result.outputs.flags.owndata, result.lengths.tolist()) == (True, list(map(len, words)))
+
+    asyncio.run(run())
+
+
 def test_an_idle_wire_is_used_at_once_and_a_busy_one_late(reply_to):
     """Calls go alone while there is room; what waits for room travels together."""
 
@@ -176,6 +201,9 @@ def test_only_one_network_over_one_alphabet_is_shared(reply_to):
         ([], {}, False),
         (["ab" * 500] * 100, {}, False),
         (["a"] * (MAX_WORDS + 1), {}, False),
+        (["ab"], {"output": "max", "bidirectional": True}, True),
+        (["ab"], {"return_final_state": True}, False),
+        (["ab"], {"initial_state": np.zeros((1, 1, 2))}, False),
     ],
 )
 def test_what_may_be_merged(words, kwargs, is_right):

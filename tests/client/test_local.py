@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from unrolled_client import Client, LocalServerError, ServerExtraMissingError
-from unrolled_client.local import LocalServer
+from unrolled_client.local import LocalServer, _command
 
 OWNER = """
 import sys
@@ -75,6 +75,23 @@ def test_it_serves_and_ends_with_its_client():
     assert not psutil.pid_exists(server.pid)
     assert not socket.parent.exists()
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "flags"),
+    [
+        ({"max_words": 2}, ["--max-words=2"]),
+        ({"reflection": False}, ["--no-reflection"]),
+        ({"vectors": "glove=glove.txt"}, ["--vectors=glove=glove.txt"]),
+        ({"vectors": ["a=1.txt", "b=2.vec"]}, ["--vectors=a=1.txt", "--vectors=b=2.vec"]),
+        ({"vectors": {"a": Path("1.txt"), "b": "2.vec"}}, ["--vectors=a=1.txt", "--vectors=b=2.vec"]),
+        ({"vectors": ()}, []),
+    ],
+)
+def test_settings_become_flags(setting, flags):
+    """Several values of one setting repeat its flag; a dict's items are NAME=VALUE."""
+    command = _command("unix:x", setting)
+    assert command[command.index("--exit-with-stdin") + 1 :] == flags
 
 
 def test_it_ends_when_its_owner_is_forgotten():

@@ -1,6 +1,7 @@
 """What `import unrolled_client` gives, and what it must not cost."""
 
 import doctest
+import importlib
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import unrolled_client
 
 HEAVY = ("torch", "typer", "rich", "pydantic", "unrolled_server", "google.rpc", "importlib.metadata")
+LATE = ("aio", "session", "_streamed", "_exchange", "_parts", "_sharing", "_initial_state", "local")
 
 
 @pytest.mark.parametrize("name", unrolled_client.__all__)
@@ -28,7 +30,15 @@ def test_import_loads_nothing_heavy():
     """A fresh process that imports the SDK has neither torch nor a command-line library nor the server."""
     code = "import sys, unrolled_client; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(HEAVY).isdisjoint(done.stdout.split())
+    late = {f"unrolled_client.{name}" for name in LATE}
+    assert (set(HEAVY) | late).isdisjoint(done.stdout.split())
+
+
+def test_names_that_are_loaded_late_are_the_modules_own():
+    """A name that few processes use comes when it is asked for; others are an AttributeError."""
+    assert unrolled_client.Session is importlib.import_module("unrolled_client.session").Session
+    with pytest.raises(AttributeError, match="no attribute 'Sessions'"):
+        _ = unrolled_client.Sessions
 
 
 @pytest.mark.parametrize("module", [unrolled_client, unrolled_client._codec])
