@@ -19,7 +19,7 @@ from pathlib import Path
 
 from unrolled_client.errors import LocalServerError, ServerExtraMissingError
 
-_SERVER_EXTRA = ("grpc_health", "grpc_reflection", "jaxtyping", "pydantic_settings", "torch")
+_SERVER_EXTRA = ("grpc_health", "grpc_reflection", "jaxtyping", "pydantic_settings", "scipy", "torch")
 _READY = "unrolled-server ready"
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
