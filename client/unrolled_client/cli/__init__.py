@@ -1,0 +1,15 @@
+"""The command `unrolled`: the SDK for people at a terminal and for scripts in a shell.
+
+Exit codes: 0 done, 1 the request or the server failed, 2 the command line is wrong. Results go to standard
+output, everything else to standard error.
+"""
+
+try:
+    from unrolled_client.cli.app import app, main
+except ModuleNotFoundError as error:  # only the command's own entry point gets here
+    raise SystemExit(
+        f"unrolled: the command needs a package that is not installed ({error.name}): "
+        "pip install 'unrolled[cli]'"
+    ) from None
+
+__all__ = ["app", "main"]

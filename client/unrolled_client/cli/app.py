@@ -1,0 +1,185 @@
+"""The commands: arguments to one call of the SDK, and its result to what shows it."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from unrolled_client import Client, Result, UnrolledError
+from unrolled_client.cli.options import (
+    GroupedCommand,
+    NetworkFlags,
+    ServerFlags,
+    WordFlags,
+    as_output,
+    with_groups,
+)
+from unrolled_client.cli.show import as_dict, show_info, show_states
+
+_START_TIMEOUT_S = 60.0
+_CONVERSION_TIMEOUT_S = 900.0  # gigabytes of vectors are read and written once, before the server is ready
+_PROGRESS = Console(stderr=True)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: boxes leave half of 80 columns to the text
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, as_output("--json", help="Print one line of JSON.")]
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if is_asked:
+        typer.echo(f"unrolled {version('unrolled')}")
+        raise typer.Exit
+
+
+@app.callback()
+def unrolled(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Words in, hidden states out: ask an Unrolled server."""
+
+
+@app.command(cls=GroupedCommand)
+@with_groups
+def forward(
+    *,
+    words: WordFlags,
+    network: NetworkFlags,
+    as_json: AsJson = False,
+    npy: Annotated[
+        Path | None, as_output(metavar="FILE", help="Write the array to FILE for numpy.load.")
+    ] = None,
+    server: ServerFlags,
+) -> None:
+    """Run words through a recurrent network; print its states.
+
+    Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
+    """
+    batch = _read(words)
+    with _reporting():
+        result = _ask(batch, network, server)
+        if npy is not None:
+            _write(npy, result)
+    if as_json:
+        typer.echo(json.dumps(as_dict(result)))
+    elif npy is None:
+        show_states(batch, result, network)
+
+
+@app.command(cls=GroupedCommand)
+@with_groups
+def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
+    """Tell what answers: device, limits, versions, fingerprint."""
+    with _reporting(), _client(server) as client:
+        content = client.server_info()
+    if as_json:
+        typer.echo(json.dumps(asdict(content)))
+    else:
+        show_info(content)
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="unrolled")
+
+
+def _read(words: WordFlags) -> list[str]:
+    """The words from the command line or from a file, as they stand there.
+
+    Raises:
+        typer.BadParameter: Both or neither were given, or the file is not there or not UTF-8.
+    """
+    file = words.file
+    if bool(words.words) == (file is not None):
+        raise typer.BadParameter("give words, or --file FILE with one word a line")
+    if file is None:
+        return words.words or []
+    try:
+        text = sys.stdin.buffer.read() if file == Path("-") else file.read_bytes()
+        # Not splitlines(), which also splits at letters such as U+2028; utf-8-sig drops a byte-order mark.
+        lines = text.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot read {file}: {error}") from None
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[None]:
+    """Turns a failure into one line and an exit code."""
+    try:
+        yield
+    except (UnrolledError, OSError) as error:
+        typer.echo(f"unrolled: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
+    with _client(server, network) as client:
+        return client.forward(
+            words,
+            hidden_size=network.hidden_size,
+            seed=network.seed,
+            alphabet=network.alphabet,
+            layout=network.layout,
+            **network.options(),
+        )
+
+
+@contextlib.contextmanager
+def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[Client]:
+    """A client of the server that is asked for, or of a local one that has the network's vectors.
+
+    Raises:
+        typer.BadParameter: A running server is to load vectors.
+    """
+    vectors = network.vectors if network is not None and network.has_vector_file else None
+    if server.target is None:
+        with _start(server, vectors) as client:
+            yield client
+    elif vectors is None:
+        with Client(server.target, timeout_s=server.timeout_s) as client:
+            yield client
+    else:
+        raise typer.BadParameter(
+            f"--vectors {vectors} is for a local server, but --target or UNROLLED_TARGET asks "
+            f"{server.target}: give --vectors {vectors.partition('=')[0]}, and start that server with "
+            f"--vectors {vectors}"
+        )
+
+
+def _start(server: ServerFlags, vectors: str | None) -> Client:
+    """A client with a server of its own, which has `vectors` if they are given as NAME=FILE."""
+    settings: dict[str, Any] = {} if vectors is None else {"vectors": vectors}
+    waiting = (
+        _PROGRESS.status("Starting a local server (--target asks a running one)")
+        if _PROGRESS.is_terminal
+        else contextlib.nullcontext()
+    )
+    with waiting:
+        return Client.local(
+            timeout_s=server.timeout_s,
+            start_timeout_s=_START_TIMEOUT_S if vectors is None else _CONVERSION_TIMEOUT_S,
+            **settings,
+        )
+
+
+def _write(path: Path, result: Result) -> None:
+    with path.open("wb") as file:  # a path would get .npy appended
+        np.save(file, result.outputs)
