@@ -3,8 +3,9 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +23,11 @@ from unrolled_client.cli.options import (
     as_output,
     with_groups,
 )
+from unrolled_client.cli.picture import Picture, make_picture
 from unrolled_client.cli.show import as_dict, show_info, show_states
+from unrolled_client.cli.terminal import draw
 
+_ENDINGS = (".png", ".svg", ".pdf")
 _START_TIMEOUT_S = 60.0
 _CONVERSION_TIMEOUT_S = 900.0  # gigabytes of vectors are read and written once, before the server is ready
 _PROGRESS = Console(stderr=True)
@@ -81,6 +85,32 @@ def forward(
         typer.echo(json.dumps(as_dict(result)))
     elif npy is None:
         show_states(batch, result, network)
+
+
+@app.command(cls=GroupedCommand)
+@with_groups
+def plot(
+    *,
+    words: WordFlags,
+    network: NetworkFlags,
+    save: Annotated[
+        Path | None,
+        as_output(metavar="FILE", help="Draw to FILE.png, .svg or .pdf.  [default: to the terminal]"),
+    ] = None,
+    server: ServerFlags,
+) -> None:
+    """Draw the states of words, in the terminal or to a file.
+
+    Example: unrolled plot hello world --hidden-size 16 --save states.png
+    """
+    batch = _read(words)
+    draw_to_file = None if save is None else _saver(save)
+    with _reporting():
+        picture = make_picture(batch, _ask(batch, network, server), network)
+        if draw_to_file is None:
+            draw(picture, Console())
+        elif note := draw_to_file(picture):
+            typer.echo(note, err=True)
 
 
 @app.command(cls=GroupedCommand)
@@ -183,3 +213,24 @@ def _start(server: ServerFlags, vectors: str | None) -> Client:
 def _write(path: Path, result: Result) -> None:
     with path.open("wb") as file:  # a path would get .npy appended
         np.save(file, result.outputs)
+
+
+def _saver(path: Path) -> Callable[[Picture], str]:
+    """What draws to a file, before a server is asked: the packages it needs take a second to load.
+
+    Raises:
+        typer.BadParameter: There is no picture with such an ending.
+        typer.Exit: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")
+    try:
+        from unrolled_client.cli.heat_map import save  # noqa: PLC0415 - loaded when asked for
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"unrolled: --save needs a package that is not installed ({error.name}): "
+            "pip install 'unrolled[plot]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    return partial(save, path=path)

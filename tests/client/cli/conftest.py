@@ -1,8 +1,10 @@
-"""The command in this process, against the suite's server."""
+"""The command in this process, against the suite's server; and pictures of random states."""
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 from unrolled_client.cli import app
+from unrolled_client.cli.picture import Panel, Picture
 
 
 @pytest.fixture
@@ -15,3 +17,33 @@ def run(server_address, monkeypatch):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
 
     return invoke
+
+
+@pytest.fixture(scope="session")
+def picture_of():
+    """A function that makes a picture of random states of `words`: with spaces they are sentences."""
+
+    def make(
+        words, *, units=2, directions=("",), is_pooled=False, scale=1, title="rnn, hidden_size 2, seed 0"
+    ):
+        rng = np.random.default_rng(0)
+
+        def states(*shape):
+            return (scale * np.tanh(rng.normal(size=shape))).astype("f4")
+
+        hidden = units * len(directions)
+        parts = [word.split() if " " in word else list(word) for word in words]
+        names = [("mean of each word", words)] if is_pooled else list(zip(words, parts, strict=True))
+        panels = [
+            Panel(title=name, labels=labels, states=states(len(labels), hidden)) for name, labels in names
+        ]
+        return Picture(
+            title=title,
+            panels=panels,
+            label_name="letter",
+            limit=float(max(np.abs(panel.states).max() for panel in panels)),
+            directions=directions,
+            is_pooled=is_pooled,
+        )
+
+    return make

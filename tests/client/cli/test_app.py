@@ -1,11 +1,15 @@
 """The command, in this process and once as a real one."""
 
 import json
+import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import join_reply
 from unrolled_client import Client
 
 LESSON = ("hello", "eolll", "lleel")
@@ -97,6 +101,47 @@ def test_options_reach_the_server(run, server_address):
     assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), expected.outputs)
 
 
+def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
+    """Without a terminal each letter has a row of ninths of the largest state."""
+    done = run("plot", *LESSON, "--hidden-size", 2)
+    lines = done.output.splitlines()
+    limit = np.abs(lesson.outputs).max()
+    assert lines[:4] == ["rnn, hidden_size 2, seed 0", "", "    0  1", "hello"]
+    assert [line for line in lines if line in LESSON] == list(LESSON)
+    rows = [line.split() for line in lines[3:-2] if line not in LESSON]
+    assert [letter for letter, *_ in rows] == list("".join(LESSON))
+    assert [[int(digit) for digit in row[1:]] for row in rows] == np.rint(
+        9 * lesson.outputs.reshape(15, 2) / limit
+    ).tolist()
+    assert lines[-1] == f"9 is {limit:.3g}, -9 is {-limit:.3g}"
+
+
+def test_plot_prints_colors_where_they_are_seen(run, monkeypatch):
+    """A terminal that says it has all colours gets blocks of them, and no digits."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    done = run("plot", *LESSON, "--hidden-size", 2)
+    assert done.output.count("    \x1b[0m") == 30
+    assert "9 is" not in done.output
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("SVG", b"<?xml"), ("pdf", b"%PDF")])
+def test_plot_saves_what_the_ending_says(run, tmp_path, ending, magic):
+    """A file is of the kind that its name ends in, and nothing is printed."""
+    file = tmp_path / f"states.of.{ending}"
+    done = run("plot", *LESSON, "--hidden-size", 2, "--cell", "lstm", "--save", file)
+    assert (done.exit_code, done.output) == (0, "")
+    assert file.read_bytes().startswith(magic)
+
+
+def test_plot_tells_what_a_file_leaves_out(run, tmp_path):
+    """What no page has room for is told on standard error."""
+    done = run("plot", *LESSON * 9, "--hidden-size", 2, "--save", tmp_path / "states.svg")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "drawn: 24 of 27 words\n"
+
+
 def test_info_tells_what_answers(run, lesson):
     """Both forms of info name the limits and the fingerprint."""
     content = json.loads(run("info", "--json").output)
@@ -116,6 +161,9 @@ def test_info_tells_what_answers(run, lesson):
         (["forward", "a"], "Missing option '--hidden-size'"),
         (["forward", "a", "--hidden-size", "two"], "Invalid value for '--hidden-size'"),
         (["forward", "a", "--hidden-size", 2, "--layout", "sideways"], "Invalid value for '--layout'"),
+        (["plot", "--hidden-size", 2], "give words, or --file FILE"),
+        (["plot", "a", "--hidden-size", 2, "--save", "a.jpg"], "must end in one of .png, .svg, .pdf"),
+        (["plot", "a", "--hidden-size", 2, "--save", "png"], "must end in one of .png, .svg, .pdf"),
         (["froward"], "No such command"),
     ],
 )
@@ -134,6 +182,8 @@ def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
         (["forward", "a", "--hidden-size", 2**40], "hidden_size is 1099511627776"),
         (["forward", "a", "--hidden-size", 2, "--npy", "no/such/dir/x.npy"], "no/such/dir/x.npy"),
         (["forward", "a", "--hidden-size", 2, "--timeout-s", 0], "timeout_s is 0"),
+        (["plot", "a", "", "--hidden-size", 2], "words[1] is empty"),
+        (["plot", "a", "--hidden-size", 2, "--save", "no/such/dir/x.png"], "no/such/dir/x.png"),
         (["info", "--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable"),
     ],
 )
@@ -147,7 +197,9 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["forward", "--help"], ["info", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["forward", "--help"], ["plot", "--help"], ["info", "-h"]]
+)
 def test_help_fits_80_columns(run, arguments):
     """Every help page keeps within 80 columns and cuts no sentence."""
     text = run(*arguments).output
@@ -178,3 +230,67 @@ def test_a_missing_cli_extra_is_one_sentence(missing):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "pip install 'unrolled[cli]'" in done.stderr
+
+
+@pytest.fixture
+def run_on_sentences(serve, run):
+    """Runs the command against a server of both directions' states, 0, 1, 2 and so on, of sentences."""
+
+    def answer(data, _context):
+        request = pb.ForwardRequest.FromString(data)
+        lengths = [len(sentence.split()) for sentence in request.words]
+        shape = (len(lengths), max(lengths), 2 * request.hidden_size)
+        values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        values[np.arange(shape[1]) >= np.array(lengths)[:, np.newaxis]] = 0
+        return join_reply(pb.ForwardReply(shape=shape, lengths=lengths), values=values)
+
+    return partial(run, env={"UNROLLED_TARGET": serve(answer)})
+
+
+def test_a_table_of_sentences_has_a_row_for_each_word(run_on_sentences):
+    """With word vectors the symbols are words, and there is no alphabet."""
+    options = ["--hidden-size", 1, "--bidirectional", "--vectors", "glove"]
+    done = run_on_sentences("forward", "the cat sat", "no", *options)
+    rows = [re.split(r" *[│┃] *", line)[1:-1] for line in done.output.splitlines() if line[0] in "│┃"]
+    assert rows == [
+        ["sentence", "word", "h0", "h1"],
+        ["the cat sat", "the", "0.0000", "1.0000"],
+        ["", "cat", "2.0000", "3.0000"],
+        ["", "sat", "4.0000", "5.0000"],
+        ["no", "no", "6.0000", "7.0000"],
+    ]
+    assert "(batch, seq, hidden) = (2, 3, 2), layout batch_first, vectors glove" in done.output
+
+
+def test_a_plot_of_sentences_has_a_row_for_each_word(run_on_sentences):
+    """Words stand beside their states, and each direction has its units."""
+    options = ["--hidden-size", 1, "--bidirectional", "--vectors", "glove"]
+    done = run_on_sentences("plot", "the cat sat", "no", *options)
+    title, *lines, legend = done.output.splitlines()
+    assert title == "rnn, hidden_size 1, seed 0, vectors glove, bidirectional"
+    assert legend == "9 is 7, -9 is -7"
+    assert [line.split() for line in lines] == [
+        [],
+        ["forward", "backward"],
+        ["0", "0"],
+        ["the", "cat", "sat"],
+        ["the", "0", "1"],
+        ["cat", "3", "4"],
+        ["sat", "5", "6"],
+        ["no"],
+        ["no", "8", "9"],
+        [],
+    ]
+
+
+def test_a_missing_plot_extra_is_one_sentence(server_address, tmp_path):
+    """Without matplotlib --save says what to install, before a server is asked; the terminal needs none."""
+    code = "import sys; sys.modules['matplotlib'] = None; from unrolled_client.cli import main; main()"
+    command = [sys.executable, "-c", code, "plot", "a", "--hidden-size", "2", "--target"]
+    saving = [*command, "127.0.0.1:1", "--save", tmp_path / "a.png"]
+    done = subprocess.run(saving, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'unrolled[plot]'" in done.stderr
+    done = subprocess.run([*command, server_address], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

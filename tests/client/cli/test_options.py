@@ -12,7 +12,7 @@ from unrolled_client.cli import app
 from unrolled_client.cli.options import NetworkFlags, WordFlags
 from unrolled_client.cli.symbols import symbols
 
-COMMANDS = ["forward"]
+COMMANDS = ["forward", "plot"]
 LETTERS = {
     "seed": -7,
     "alphabet": "olhe",
