@@ -10,8 +10,16 @@ with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server.lifecycle import running_server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _vectors_cache(tmp_path_factory):
+    """Servers that tests start convert word vectors into a directory of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNROLLED_VECTORS_CACHE", str(tmp_path_factory.mktemp("vectors")))
+        yield
+
+
 @pytest.fixture(scope="session")
-def server_address():
+def server_address(_vectors_cache):
     """HOST:PORT of a server with default settings on a free loopback port."""
     with running_server(Settings(address="127.0.0.1:0")) as server:
         yield server.address
