@@ -86,7 +86,7 @@ class Exchange(Generic[_Batch]):
         is_done: Whether every batch has its outcome and all were handed out.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what calls differ in, by name
         self,
         batches: Iterator[_Batch],
         *,
@@ -94,6 +94,7 @@ class Exchange(Generic[_Batch]):
         is_ordered: bool = True,
         max_in_flight: int,
         on_broken: Callable[[], None] = lambda: None,
+        may_mend: Callable[[UnrolledError], bool] = lambda _error: False,
     ) -> None:
         """Takes the batches; none is asked for yet.
 
@@ -103,6 +104,7 @@ class Exchange(Generic[_Batch]):
             is_ordered: Whether outcomes come in the batches' order, else as they are completed.
             max_in_flight: Batches that were taken and not handed out.
             on_broken: Called when what was sent so far went to a stream that is gone.
+            may_mend: Told of a refusal; whether the request, encoded anew, may go again at once.
 
         Raises:
             InvalidRequestError: `max_in_flight` is below 1.
@@ -114,6 +116,7 @@ class Exchange(Generic[_Batch]):
         self._is_ordered = is_ordered
         self._max_in_flight = max_in_flight
         self._on_broken = on_broken
+        self._may_mend = may_mend
         self._open_count = 0
         self._is_exhausted = False
         self._current: _Item | None = None
@@ -259,7 +262,9 @@ class Exchange(Generic[_Batch]):
         """One request failed: it goes again if the server says when, else its batch is over."""
         code = _CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
         error = error_from_status(code, message=refusal.message, details=refusal.details)
-        if error.retry_after_s is None:
+        if self._may_mend(error):
+            self._again.append(part)
+        elif error.retry_after_s is None:
             self._finish(part.item, error=part.item.assembly.renamed(part.at, error))
         else:
             entry = (now_s + error.retry_after_s, next(self._ids), part)

@@ -28,6 +28,7 @@ from unrolled_client.bulk import (
     is_bulk,
     prefers_distinct,
 )
+from unrolled_client.errors import UnrolledError
 from unrolled_client.result import Layout, Limits
 
 
@@ -99,7 +100,11 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
         return _Network(asked, shared=shared)
 
     return Exchange(
-        product(sizes, numbers), assemble=assembled, max_in_flight=max_in_flight, on_broken=shared.forget
+        product(sizes, numbers),
+        assemble=assembled,
+        max_in_flight=max_in_flight,
+        on_broken=shared.forget,
+        may_mend=shared.are_missed,
     )
 
 
@@ -113,24 +118,32 @@ def _integers(name: str, values: Iterable[int], *, bits: int) -> Sequence[int]:
 
 
 class _SharedWords:
-    """The words of all networks of a sweep, and whether the stream's latest words are these.
-
-    Attributes:
-        are_on_stream: So that requests may leave them out.
-    """
+    """The words of all networks of a sweep, and whether the stream's latest words are these."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.are_on_stream = False
+        self._are_on_stream = False
+        self._are_kept = True
 
     @cached_property
     def state_count(self) -> int:
         """Their distinct states, of which each network has as many."""
         return distinct_state_count(self._request)
 
+    def may_be_left_out(self) -> bool:
+        """Whether the next request needs no words; if it does it is taken to carry them."""
+        is_there, self._are_on_stream = self._are_on_stream, True
+        return is_there and self._are_kept
+
     def forget(self) -> None:
-        """Says that the next request opens another stream."""
-        self.are_on_stream = False
+        """Says that the stream's latest words are others, or that the next request opens another stream."""
+        self._are_on_stream = False
+
+    def are_missed(self, error: UnrolledError) -> bool:
+        """Whether a server refused a request because it has no memory left for words; then all carry them."""
+        is_missing = any(violation.field == "same_words" for violation in error.violations)
+        self._are_kept = self._are_kept and not is_missing
+        return is_missing
 
 
 class _Network(Whole):
@@ -142,10 +155,12 @@ class _Network(Whole):
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:  # noqa: ARG002 - Assembly's signature
         """See Assembly; the words travel if the stream does not have them."""
-        is_same_words, self._shared.are_on_stream = self._shared.are_on_stream, True
         is_distinct = prefers_distinct(self._request, count_states=lambda: self._shared.state_count)
         return encode(
-            self._request, is_distinct=is_distinct, request_id=request_id, is_same_words=is_same_words
+            self._request,
+            is_distinct=is_distinct,
+            request_id=request_id,
+            is_same_words=self._shared.may_be_left_out(),
         )
 
 
@@ -158,5 +173,5 @@ class _NetworkInParts(InParts):
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:
         """See Assembly."""
-        self._shared.are_on_stream = False
+        self._shared.forget()
         return super().encode(at, request_id=request_id)

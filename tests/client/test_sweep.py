@@ -10,6 +10,8 @@ from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, OverloadedError, UnsupportedError
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
 
 WORDS = ["hello", "eolll", "he"]
 NETWORKS = list(itertools.product([2, 5], [0, 1, 7]))
@@ -110,6 +112,19 @@ def test_a_broken_stream_gets_the_words_again(make_client, serve_stream, reply_t
         assert networks(swept(client)) == NETWORKS
     assert len(streams) == 3
     assert all(has_words(seen) == [True] + [False] * (len(seen) - 1) for seen in streams)
+
+
+def test_a_server_without_memory_for_words_gets_them_with_each_request(make_client):
+    """The real server keeps words within a quarter of what may be in flight; larger sweeps are answered."""
+    words = [f"{number:x}" * 40 for number in range(3_000)]
+    assert sum(map(len, words)) > (1 << 20) // 4
+    settings = Settings(address="127.0.0.1:0", max_inflight_mb=1)
+    networks = {"hidden_sizes": [2], "seeds": range(5), "alphabet": "0123456789abcdef", "output": "last"}
+    with running_server(settings) as server, make_client(server.address) as client:
+        results = list(client.sweep(words, **networks))
+        assert server.admission.kept_bytes == 0
+    assert [result.seed for result in results] == list(range(5))
+    assert len({result.outputs.tobytes() for result in results}) == 5
 
 
 def test_a_request_that_is_put_off_needs_no_words_of_its_own(serve_stream, reply_to):
