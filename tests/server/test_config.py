@@ -1,5 +1,6 @@
 """Settings come from flags, then the environment, then defaults, and are checked."""
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -34,6 +35,22 @@ def test_a_stream_never_holds_more_than_all_calls_together():
     assert from_flags("--max-stream-bytes", "5").stream_bytes == 5
 
 
+def test_vectors_come_from_flags_or_the_environment(monkeypatch, tmp_path):
+    files = {name: tmp_path / f"{name}.txt" for name in ("glove", "w2v")}
+    for file in files.values():
+        file.touch()
+    glove, w2v = (f"{name}={file}" for name, file in files.items())
+    assert from_flags("--vectors", glove, "--vectors", w2v).vectors == files
+    assert from_flags("--vectors", f"{glove},{w2v}").vectors == files
+    monkeypatch.setenv("UNROLLED_VECTORS", f"{glove},{w2v}")
+    assert from_flags().vectors == files
+    assert from_flags("--vectors", glove).vectors == {"glove": files["glove"]}
+    monkeypatch.setenv("UNROLLED_VECTORS", json.dumps({name: str(file) for name, file in files.items()}))
+    assert from_flags().vectors == files
+    monkeypatch.setenv("UNROLLED_VECTORS", "")
+    assert from_flags().vectors == {}
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -41,6 +58,7 @@ def test_a_stream_never_holds_more_than_all_calls_together():
         ("--max-hidden-size", "many"),
         ("--address", "nowhere"),
         ("--drain-timeout-s", "-1"),
+        ("--vectors", "glove"),
     ],
 )
 def test_a_value_out_of_range_is_refused(flags):

@@ -1,5 +1,6 @@
 """The server as a process: its ready line, its exit codes, and how it ends."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.address import AddressError
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
+from unrolled_server.vectors import open_vectors
 
 TIMEOUT_S = 60
 
@@ -110,6 +112,60 @@ def test_a_device_that_is_not_there_exits_4():
     code, errors = exit_of("--address", "127.0.0.1:0", "--device", missing)
     assert code == 4
     assert f"device is '{missing}'" in errors
+
+
+def test_word_vectors_are_opened_before_the_server_is_ready(tmp_path):
+    glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
+    glove.write_text("the 1 2 3\nof 4 5 6\n")
+    flags = ("--address", "127.0.0.1:0", "--vectors", f"glove={glove}", "--vectors-cache", str(cache))
+    told = []
+    for _ in ("first start", "converted before"):
+        with (
+            process(*flags) as server,
+            grpc.insecure_channel(address_in(server.stdout.readline())) as channel,
+        ):
+            told += ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).vectors
+    assert [(table.name, table.word_count, table.size) for table in told] == [("glove", 2, 3)] * 2
+    assert told[0] == told[1]
+    assert len(told[0].digest) == 16
+
+
+def test_malformed_word_vectors_exit_6_with_file_line_and_reason(tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_text("the 1 2 3\nof 4 5\n")
+    code, errors = exit_of(
+        "--address",
+        "127.0.0.1:0",
+        "--vectors",
+        f"bad={bad}",
+        "--vectors-cache",
+        str(tmp_path),
+        "--log-level",
+        "error",
+    )
+    reason = f"{bad}, line 2: has 2 values after its word; each vector of this file has 3"
+    assert (code, errors) == (6, f"unrolled-server: {reason}\n")
+
+
+def test_a_vectors_file_that_is_not_there_is_a_wrong_setting(tmp_path):
+    code, errors = exit_of("--vectors", f"glove={tmp_path}/none")
+    reason = f"vectors is 'glove={tmp_path}/none': {tmp_path}/none cannot be read: No such file or directory"
+    assert (code, errors) == (2, f"unrolled-server: {reason}\n")
+
+
+def test_an_interrupt_ends_a_start_that_waits_and_exits_130(tmp_path):
+    glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
+    glove.write_text("the 1 2 3\n")
+    open_vectors("glove", glove, cache_directory=cache)
+    glove.write_text("the 1 2 3\nof 4 5 6\n")  # so there is a lock, and need to convert
+    flags = ("--address", "127.0.0.1:0", "--vectors", f"glove={glove}", "--vectors-cache", str(cache))
+    with next(cache.glob("*.lock")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with process(*flags) as server:
+            assert "waiting for another process" in server.stderr.readline()
+            server.send_signal(signal.SIGINT)
+            _, errors = server.communicate(timeout=TIMEOUT_S)
+    assert (server.returncode, errors) == (130, "unrolled-server: interrupted\n")
 
 
 def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):

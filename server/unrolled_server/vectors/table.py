@@ -53,7 +53,8 @@ def open_vectors(
     Setting `stop`, from another thread, gives a conversion up within a second or two.
 
     Raises:
-        VectorsError: The source cannot be read or is malformed, the cache cannot be written, or `stop` is set.
+        VectorsError: The source cannot be read or is malformed, the cache cannot be written, or `stop` was
+            set.
     """
     try:
         origin = Origin.of(source)

@@ -1,0 +1,188 @@
+"""Every format that is read gives what it says, and everything else an error with its line."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unrolled_server.vectors import VectorsError, open_vectors, text
+
+GLOVE = "the 0.5 -1.25 3e-2\nof 1 2 3\n"
+EXPECTED = np.array([[0.5, -1.25, 0.03], [1, 2, 3]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(GLOVE, id="GloVe"),
+        pytest.param(f"2 3\n{GLOVE}", id="word2vec by gensim"),
+        pytest.param(
+            "2 3\n" + GLOVE.replace("\n", " \n"), id="fastText and word2vec's own, a space at the end"
+        ),
+        pytest.param(GLOVE.replace("\n", "\r\n"), id="Windows' line ends"),
+        pytest.param(f"2 3\r\n{GLOVE}", id="a header with a Windows line end"),
+        pytest.param(f"\ufeff{GLOVE}", id="a byte order mark"),
+        pytest.param(GLOVE.rstrip(), id="no line break at the end"),
+    ],
+)
+def test_each_format_gives_the_same_table(table_of, content):
+    table = table_of(content)
+    assert (table.word_count, table.size) == (2, 3)
+    assert table.rows.tolist() == EXPECTED.tolist()
+    assert table.find(["of", "the", "The"]).tolist() == [1, 0, -1]
+
+
+def test_a_word_may_have_spaces_inside(table_of):
+    table = table_of("a 1 2\n. . . 3 4\nat name@domain.com 5 6\nb 7 8\n")
+    assert table.find([". . .", "at name@domain.com", "b"]).tolist() == [1, 2, 3]
+    assert table.rows.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+def test_a_first_word_with_spaces_does_not_change_the_size(table_of):
+    assert table_of(". . 1 2\na 3 4\n").size == 2
+
+
+def test_words_are_parted_by_spaces_and_line_feeds_alone(table_of):
+    words = ["no\u00a0break", "next\u0085line", "line\u2028separator", "tab\tword", "\u3000", "\r"]
+    table = table_of("".join(f"{word} {row} 0\n" for row, word in enumerate(words)))
+    assert table.find(words).tolist() == list(range(len(words)))
+
+
+def test_zero_vectors_are_vectors(table_of):
+    assert table_of("a 0 0\nb 1 1\n").rows[0].tolist() == [0, 0]
+
+
+def test_of_a_repeated_word_the_first_line_counts_and_the_log_tells(table_of, caplog):
+    table = table_of("a 1\nb 2\na 3\na 4\n")
+    assert (table.word_count, table.rows.ravel().tolist(), table.mean.tolist()) == (2, [1, 2], [1.5])
+    assert "2 lines repeat a word; of each word the first counts" in caplog.text
+
+
+def test_a_last_line_without_a_line_break_is_warned_of(table_of, caplog):
+    table_of("a 1\nb 2")
+    assert "line 2: has no line break; if it was cut off, so is its last value" in caplog.text
+
+
+MALFORMED = {
+    "an empty file": (b"", 1, "the file is empty"),
+    "no values": (b"word\n", 1, "is neither a word with values, as in GloVe's format, nor the header"),
+    "a blank first line": (b"\na 1 2\n", 1, "has no word"),
+    "a blank line": (b"a 1 2\n\nb 3 4\n", 2, "has no word"),
+    "a blank line at the end": (b"a 1 2\n\n", 2, "has no word"),
+    "a line without a word": (b"a 1 2\n 3 4\n", 2, "has no word"),
+    "too few values": (b"a 1 2 3\nb 4 5\n", 2, "has 2 values after its word; each vector of this file has 3"),
+    "too many values": (
+        b"a 1 2\nb 3 4\nc 5 6 7\n",
+        3,
+        "has 3 values after its word; each vector of this file has 2",
+    ),
+    "a last line that was cut": (b"a 1 2 3\nb 4", 2, "has 1 values after its word"),
+    "a word alone": (b"a 1 2 3\nb\n", 2, "has 0 values after its word"),
+    "a value that is no number": (
+        b"a 1 2\nb 3 x4\n",
+        2,
+        "value 2 is 'x4', which is no finite float32 number",
+    ),
+    "two spaces": (b"a 1 2\nb 3  4\n", 2, "has 3 values after its word"),
+    "not a number": (b"a 1 2\nb nan 4\n", 2, "value 1 is 'nan'"),
+    "infinity": (b"a 1 2\nb 3 -inf\n", 2, "value 2 is '-inf'"),
+    "beyond float32": (b"a 1 2\nb 3 1e39\n", 2, "value 2 is '1e39'"),
+    "a number as only Python writes it": (b"a 1 2\nb 3 1_0\n", 2, "value 2 is '1_0'"),
+    "a bad number in the first line": (b"a 1 x 2 3\n", 1, "has 4 values after its word"),
+    "invalid UTF-8": (b"a 1 2\nb\xff 3 4\n", 2, "byte 2 is 0xff, which is not UTF-8 text"),
+    "a NUL byte": (b"a 1 2\nb\0 3 4\n", 2, "byte 2 is 0x00, which is not UTF-8 text"),
+    "fewer lines than the header": (
+        b"3 2\na 1 2\nb 3 4\n",
+        3,
+        "the file ends after 2 of the 3 vectors that its header tells of; it was cut off: fetch it again",
+    ),
+    "the header alone": (b"3 2\n", 1, "the file ends after 0 of the 3 vectors"),
+    "more lines than the header": (
+        b"1 2\na 1 2\nb 3 4\n",
+        3,
+        "one vector more than the 1 that the header tells of",
+    ),
+    "another size than the header": (
+        b"1 3\na 1 2\n",
+        2,
+        "has 2 values after its word; each vector of this file has 3",
+    ),
+    "a header without vectors": (b"0 300\n", 1, "the header tells of 0 vectors of 300 values"),
+    "a header without values": (b"7 0\n", 1, "the header tells of 7 vectors of 0 values"),
+    "word2vec's binary format": (
+        b"2 3\nthe "
+        + np.float32([0.5, -1.25, 0.03]).tobytes()
+        + b"\nof "
+        + np.float32([1, 2, 3]).tobytes()
+        + b"\n",
+        2,
+        "which is not UTF-8 text; save a binary file as text first",
+    ),
+    "a gzip file": (
+        b"\x1f\x8b\x08\x00rest",
+        1,
+        "which is not UTF-8 text; save a binary file as text first, unpack",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "line", "reason"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_file_is_refused_with_file_line_and_reason(table_of, tmp_path, content, line, reason):
+    with pytest.raises(
+        VectorsError, match=f"^{re.escape(f'{tmp_path}/bad.vec, line {line}: ')}.*{re.escape(reason)}"
+    ):
+        table_of(content, "bad.vec")
+
+
+def test_the_first_bad_line_is_told_wherever_blocks_end(table_of, monkeypatch):
+    lines = [f"w{at} {at} 1" for at in range(100)]
+    lines[61], lines[70] = "w61 1", "w70 \x00"
+    for block_bytes in (32, 100, 1000):
+        monkeypatch.setattr(text, "BLOCK_BYTES", block_bytes)
+        with pytest.raises(VectorsError, match="line 62: has 1 values"):
+            table_of("\n".join(lines))
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(table_of, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    with pytest.raises(
+        VectorsError, match="line 2: is longer than 64 bytes; a binary file must be saved as text"
+    ):
+        table_of("a 1 2\n" + "b" * 1000)
+
+
+def test_table_and_digest_do_not_depend_on_where_blocks_end(table_of, monkeypatch):
+    content = "".join(f"w{at % 90} {at / 7} {at / 3}\n" for at in range(100))
+    whole = table_of(content, "whole.txt")
+    for block_bytes in (64, 100, 1000):
+        monkeypatch.setattr(text, "BLOCK_BYTES", block_bytes)
+        table = table_of(content, f"{block_bytes}.txt")
+        assert table.digest == whole.digest
+        assert table.mean.tobytes() == whole.mean.tobytes()
+        assert table.rows.tobytes() == whole.rows.tobytes()
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+NUMBERS = st.one_of(
+    FLOATS.map(repr),
+    FLOATS.map(lambda number: np.format_float_positional(np.float32(number), trim="0")),
+    st.floats(-1e4, 1e4).map(lambda number: f"{number:.5f}"),
+    st.floats(-1e30, 1e30).map(lambda number: f"{number:+.17e}"),
+)
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters=" \n\0\ufeff")
+PARTS = st.text(LETTERS, min_size=1, max_size=6)
+WORDS = st.one_of(PARTS, st.tuples(PARTS, st.just(" . ")).map("".join).map(lambda word: f"{word}x"))
+
+
+@given(st.data(), st.lists(WORDS, min_size=1, max_size=12, unique=True), st.integers(1, 5), st.booleans())
+def test_any_words_and_numbers_come_back_bit_for_bit(tmp_path_factory, data, words, size, has_header):
+    numbers = [data.draw(st.lists(NUMBERS, min_size=size, max_size=size)) for _ in words]
+    lines = [f"{len(words)} {size}"] if has_header else []
+    lines += [" ".join([word, *row]) for word, row in zip(words, numbers, strict=True)]
+    folder = tmp_path_factory.mktemp("round_trip")
+    (folder / "vectors.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+    table = open_vectors("test", folder / "vectors.txt", cache_directory=folder)
+    expected = np.array([[np.float32(number) for number in row] for row in numbers])
+    assert table.rows.tobytes() == expected.tobytes()
+    assert table.find(words).tolist() == list(range(len(words)))
