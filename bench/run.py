@@ -15,6 +15,7 @@ import merging
 import networks
 import sdk
 import torch
+import vectors
 from rich.console import Console
 from rich.table import Table
 from workloads import workloads
@@ -26,6 +27,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "echo": echo.tables,
     "merging": merging.tables,
     "health": health.tables,
+    "vectors": vectors.tables,
 }
 
 
