@@ -30,11 +30,11 @@ def parse_line(raw: bytes, *, size: int) -> tuple[bytes, npt.NDArray[np.float32]
     """
     fields = _fields_of(raw)
     word, numbers = fields[:-size], fields[-size:]
-    if not word or any(map(_is_number, word[1:])):
+    if not word or any(_are_numbers([part]) for part in word[1:]):
         raise LineError(f"has {len(fields) - 1} values after its word; each vector of this file has {size}")
-    for position, number in enumerate(numbers, 1):
-        if not _is_number(number):
-            raise LineError(f"value {position} is {number!r}, which is no finite float32 number")
+    if not _are_numbers(numbers):
+        position = next(at for at, number in enumerate(numbers) if not _are_numbers([number]))
+        raise LineError(f"value {position + 1} is {numbers[position]!r}, which is no finite float32 number")
     return " ".join(word).encode(), numbers_of([" ".join(numbers)])[0]
 
 
@@ -45,8 +45,10 @@ def size_of(raw: bytes) -> int:
         LineError: It holds no word with values.
     """
     fields = _fields_of(raw)
-    size = 0
-    while size < len(fields) - 1 and _is_number(fields[-size - 1]):
+    if _are_numbers(fields[1:]):
+        return len(fields) - 1
+    size = 0  # the word may have spaces inside
+    while size < len(fields) - 1 and _are_numbers([fields[-size - 1]]):
         size += 1
     if not size:
         raise LineError("is neither a word with values, as in GloVe's format, nor the header COUNT SIZE")
@@ -73,8 +75,11 @@ def _decoded(raw: bytes) -> str:
     )
 
 
-def _is_number(field: str) -> bool:
+def _are_numbers(fields: Sequence[str]) -> bool:
+    """Whether there are fields, and all of them are finite float32 numbers."""
+    # Followed by another, because a carriage return is read over at a line's end and nowhere else.
+    line = " ".join([*fields, "0"])
     try:
-        return bool(field) and bool(np.isfinite(numbers_of([field])).all())
+        return bool(fields) and all(fields) and bool(np.isfinite(numbers_of([line])).all())
     except ValueError:
         return False

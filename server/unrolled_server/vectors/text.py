@@ -50,7 +50,10 @@ class TextVectors:
     def __init__(self, file: BinaryIO, *, source: Path) -> None:
         self._file = file
         self._source = source
-        first = file.readline(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+        first = file.readline(BLOCK_BYTES)
+        if len(first) == BLOCK_BYTES and not first.endswith(b"\n"):
+            raise self._too_long(1)
+        first = first.removeprefix(codecs.BOM_UTF8)
         header = _HEADER.fullmatch(first)
         self._told_count = int(header[1]) if header else None
         self._first_line = 2 if header else 1
@@ -88,8 +91,7 @@ class TextVectors:
                 yield line, lines
                 line += lines.count(b"\n") + 1
             if len(tail) >= BLOCK_BYTES:
-                reason = f"is longer than {BLOCK_BYTES} bytes; a binary file must be saved as text first"
-                raise self._error(line, reason)
+                raise self._too_long(line)
             rest = tail
         if rest:
             LOG.warning(
@@ -133,6 +135,11 @@ class TextVectors:
                 "it was cut off: fetch it again"
             )
             raise self._error(last_line, reason)
+
+    def _too_long(self, line: int) -> VectorsError:
+        return self._error(
+            line, f"is longer than {BLOCK_BYTES} bytes; a binary file must be saved as text first"
+        )
 
     def _error(self, line: int, reason: str) -> VectorsError:
         return VectorsError.at_line(self._source, line, reason)

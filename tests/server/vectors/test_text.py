@@ -85,6 +85,7 @@ MALFORMED = {
         "value 2 is 'x4', which is no finite float32 number",
     ),
     "two spaces": (b"a 1 2\nb 3  4\n", 2, "has 3 values after its word"),
+    "a carriage return inside": (b"a 1 2\nb 3\r 4\n", 2, "value 1 is '3\\r', which is no finite"),
     "not a number": (b"a 1 2\nb nan 4\n", 2, "value 1 is 'nan'"),
     "infinity": (b"a 1 2\nb 3 -inf\n", 2, "value 2 is '-inf'"),
     "beyond float32": (b"a 1 2\nb 3 1e39\n", 2, "value 2 is '1e39'"),
@@ -150,6 +151,8 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(table_of, monk
         VectorsError, match="line 2: is longer than 64 bytes; a binary file must be saved as text"
     ):
         table_of("a 1 2\n" + "b" * 1000)
+    with pytest.raises(VectorsError, match="line 1: is longer than 64 bytes"):
+        table_of("b" * 1000)
 
 
 def test_table_and_digest_do_not_depend_on_where_blocks_end(table_of, monkeypatch):
