@@ -2,12 +2,17 @@
 
 import grpc
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
 with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server.config import Settings
     from unrolled_server.lifecycle import running_server
+
+
+# --hypothesis-profile=long tries many more cases of every property.
+settings.register_profile("long", max_examples=2_000, deadline=None)
 
 
 @pytest.fixture(scope="session", autouse=True)
