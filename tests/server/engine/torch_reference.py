@@ -35,7 +35,7 @@ def specs(draw_from, *, max_radius=1.0):
     if inputs == "vectors":
         options |= {"embedding_size": TABLE.size, "vectors": TABLE.digest}
     return NetworkSpec(
-        symbol_count=TABLE.symbol_count if inputs == "vectors" else len(ALPHABET),
+        symbol_count=WordVectors.symbol_count_of(len(TABLE.rows)) if inputs == "vectors" else len(ALPHABET),
         hidden_size=hidden_size,
         seed=draw_from(st.integers(-(2**63), 2**63 - 1)),
         cell=cell,
