@@ -113,7 +113,9 @@ class Engine:
         A hint: a job that was quick may have been forgotten when it runs, and is then computed.
         """
         words = job.words.words
-        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST or job.initial_state:
+        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
+            return False
+        if job.initial_state is not None:
             return False
         if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
@@ -142,8 +144,12 @@ class Engine:
         groups: dict[NetworkSpec, list[EncodedWords]] = {}
         for job in jobs:
             network = self._networks.peek(job.network)
-            is_alone = job.layout is not Layout.BATCH_FIRST or job.may_be_too_large or job.initial_state
-            if not is_alone and not (network and network.remembers(job.words)):
+            is_alone = job.initial_state is not None or job.may_be_too_large
+            if (
+                job.layout is Layout.BATCH_FIRST
+                and not is_alone
+                and not (network and network.remembers(job.words))
+            ):
                 groups.setdefault(job.network, []).append(job.words)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
 

@@ -5,7 +5,8 @@ that is measured here, not assumed. It runs the very function that steps run (`c
 counts where libraries change kernels, with every row at other positions and beside other neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +15,9 @@ from unrolled_server.engine.gated import GatedStepper
 from unrolled_server.engine.gates import LayerShape
 from unrolled_server.engine.samples import GatedSample, ProductSample, Sample, WidthSample
 from unrolled_server.engine.vector_rows import ProductScratch, ProductShape
+
+Shape = TypeVar("Shape", bound=Hashable)
+Made = TypeVar("Made")
 
 START_WIDTHS = (16, 32, 64, 256)
 _FLOORS = (4, 8, 16, 32)
@@ -42,35 +46,45 @@ class Proof:
         Raises:
             ProofError: No rule holds on this machine.
         """
-        stepper = self._steppers.get(width)
-        if stepper is None:
-            rule = find_rule(width, self._device)
-            stepper = self._steppers[width] = Stepper(width=width, rule=rule, device=self._device)
-        return stepper
+        return _kept(
+            self._steppers,
+            width,
+            lambda: Stepper(width=width, rule=find_rule(width, self._device), device=self._device),
+        )
 
     def gated_stepper(self, shape: LayerShape) -> GatedStepper:
-        """Gives the stepper for layers of a shape, proving it when it is first met.
+        """Gives the stepper for layers of a shape; as above.
 
         Raises:
             ProofError: No rule holds on this machine.
         """
-        stepper = self._gated_steppers.get(shape)
-        if stepper is None:
-            rule = find_row_counts(shape, self._device)
-            stepper = self._gated_steppers[shape] = GatedStepper(shape, rule=rule, device=self._device)
-        return stepper
+        return _kept(
+            self._gated_steppers,
+            shape,
+            lambda: GatedStepper(shape, rule=find_row_counts(shape, self._device), device=self._device),
+        )
 
     def product_scratch(self, shape: ProductShape) -> ProductScratch:
-        """Gives the scratch for products of vectors, proving the shape when it is first met.
+        """Gives the scratch for products of vectors; as above.
 
         Raises:
             ProofError: No rule holds on this machine.
         """
-        scratch = self._product_scratches.get(shape)
-        if scratch is None:
-            rule = find_product_row_counts(shape, self._device)
-            scratch = self._product_scratches[shape] = ProductScratch(shape, rule=rule, device=self._device)
-        return scratch
+        return _kept(
+            self._product_scratches,
+            shape,
+            lambda: ProductScratch(
+                shape, rule=find_product_row_counts(shape, self._device), device=self._device
+            ),
+        )
+
+
+def _kept(kept: dict[Shape, Made], shape: Shape, make: Callable[[], Made]) -> Made:
+    """Gives what was made for a shape, making it when it is first asked for."""
+    made = kept.get(shape)
+    if made is None:
+        made = kept[shape] = make()
+    return made
 
 
 def find_rule(width: int, device: torch.device) -> RowRule:
