@@ -163,6 +163,17 @@ class Scratch:
         )
 
 
+def parts_of(steps: Iterable[Step], *, max_rows: int) -> Iterator[Step]:
+    """Gives steps of at most ``max_rows`` rows."""
+    for step in steps:
+        if len(step.parents) <= max_rows:
+            yield step
+            continue
+        for start in range(0, len(step.parents), max_rows):
+            part = slice(start, start + max_rows)
+            yield Step(step.first_row + start, step.parents[part], step.symbols[part])
+
+
 class Stepper:
     """Runs the steps of all networks of one padded width, in one scratch. Not thread-safe."""
 
@@ -179,18 +190,7 @@ class Stepper:
             self._blocks.clear()
             self._hidden_size = table.hidden_size
         run_all = self._run_on_cpu if table.is_on_cpu else self._run_on_device
-        run_all(self._split(steps), weights, table)
-
-    def _split(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """Gives steps of at most ``max_rows`` rows."""
-        max_rows = self._rule.max_rows
-        for step in steps:
-            if len(step.parents) <= max_rows:
-                yield step
-                continue
-            for start in range(0, len(step.parents), max_rows):
-                part = slice(start, start + max_rows)
-                yield Step(step.first_row + start, step.parents[part], step.symbols[part])
+        run_all(parts_of(steps, max_rows=self._rule.max_rows), weights, table)
 
     def _run_on_cpu(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
         """Computes one product a step. numpy gathers at half of torch's cost per call, on the same memory.

@@ -14,10 +14,12 @@ from torch import Tensor
 from unrolled_server.engine.draws import LayerParameters
 from unrolled_server.engine.memory import zeros
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity
-from unrolled_server.engine.weights import padded_width
+from unrolled_server.engine.weights import factor, padded_width
 
-# Which of torch's gates are sigmoids: the LSTM's are i, f, g, o, the GRU's r, z, n.
-_SIGMOIDS = {Cell.RNN: (), Cell.LSTM: (0, 1, 3), Cell.GRU: (0, 1)}
+# torch's gates in our order, sigmoids first: the LSTM's i, f, g, o become i, f, o, g; the GRU's are r, z, n.
+_ORDER = {Cell.RNN: [0], Cell.LSTM: [0, 1, 3, 2], Cell.GRU: [0, 1, 2]}
+SIGMOIDS = {Cell.RNN: 0, Cell.LSTM: 3, Cell.GRU: 2}
+"""How many of a cell's gates are sigmoids; they are its first ones."""
 
 
 class LayerShape(NamedTuple):
@@ -105,18 +107,18 @@ def arrange(
     bias, recurrent_bias = _biases(parameters, shape.cell, hidden)
     inputs = parameters.weight_ih.T
     if is_one_hot:
-        inputs = _columns(inputs + bias, shape, rows=len(inputs))
+        inputs = _columns(inputs + bias, shape, out=torch.from_numpy(zeros(len(inputs), shape.gates)))
     else:
-        inputs = _columns(inputs, shape, rows=padded_width(len(inputs)))
-    projection = torch.from_numpy(zeros(shape.hidden if shape.is_projected else 0, shape.state))
+        inputs = _columns(inputs, shape, out=factor(padded_width(len(inputs)), shape.gates))
+    projection = factor(shape.hidden if shape.is_projected else 0, shape.state)
     if parameters.weight_hr is not None:
         projection[:hidden, : len(parameters.weight_hr)] = parameters.weight_hr.T
     return LayerWeights(
         shape=shape,
         inputs=inputs.to(device),
-        bias=_columns(bias, shape, rows=1).to(device),
-        recurrent=_columns(parameters.weight_hh.T, shape, rows=shape.state).to(device),
-        recurrent_bias=_columns(recurrent_bias, shape, rows=1).to(device),
+        bias=_columns(bias, shape, out=torch.zeros(1, shape.gates)).to(device),
+        recurrent=_columns(parameters.weight_hh.T, shape, out=factor(shape.state, shape.gates)).to(device),
+        recurrent_bias=_columns(recurrent_bias, shape, out=torch.zeros(1, shape.gates)).to(device),
         projection=projection.to(device),
     )
 
@@ -137,14 +139,15 @@ def _biases(
 
 
 def _columns(
-    matrix: Float32[Tensor, "given_rows given_gates"], shape: LayerShape, *, rows: int
+    matrix: Float32[Tensor, "given_rows given_gates"],
+    shape: LayerShape,
+    *,
+    out: Float32[Tensor, "rows gates"],
 ) -> Float32[Tensor, "rows gates"]:
-    """Gives each gate its own padded columns, sigmoid gates halved, and fills up the rows."""
+    """Gives each gate its own columns of ``out``, which is zero, in our order, sigmoid gates halved."""
     count = GATES[shape.cell]
-    padded = torch.from_numpy(zeros(rows, shape.gates))
     # (rows, gates * hidden) -> (rows, gates, hidden)
-    planes, given = padded.view(rows, count, shape.hidden), matrix.reshape(len(matrix), count, -1)
-    planes[: len(matrix), :, : given.shape[2]] = given
-    for gate in _SIGMOIDS[shape.cell]:
-        planes[:, gate] *= 0.5
-    return padded
+    planes, given = out.view(len(out), count, shape.hidden), matrix.reshape(len(matrix), count, -1)
+    planes[: len(matrix), :, : given.shape[2]] = given[:, _ORDER[shape.cell]]
+    planes[:, : SIGMOIDS[shape.cell]] *= 0.5
+    return out

@@ -11,8 +11,11 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from unrolled_server.engine.gated_scratch import Room
 from unrolled_server.engine.gates import LayerWeights
+from unrolled_server.engine.prefix_tree import Symbols
 from unrolled_server.engine.states import StateTable
+from unrolled_server.engine.weights import array_on_cpu
 
 
 @runtime_checkable
@@ -25,21 +28,13 @@ class Inputs(Protocol):
 
     width: int
 
-    def fill(
-        self,
-        rows: slice,
-        symbols: Int64[Tensor, " rows"],
-        *,
-        lower: Float32[Tensor, "rows inputs"],
-        sums: Float32[Tensor, "rows gates"],
-    ) -> None:
-        """Writes what new rows read: into ``sums``, finished, or into ``lower``, to be multiplied.
+    def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:
+        """Writes what a step reads: into ``sums``, finished, or into ``lower``, to be multiplied.
 
         Args:
-            rows: Where the rows stand in the layer's tables.
-            symbols: What each reads, as its step says.
-            lower: Scratch for rows of the layer below.
-            sums: Scratch for gates.
+            room: Where to.
+            rows: Where the step's rows stand in the layer's tables.
+            symbols: What each reads, as the step says.
         """
 
 
@@ -50,10 +45,15 @@ class SymbolRows:
 
     def __init__(self, table: Float32[Tensor, "symbols gates"]) -> None:
         self._table = table
+        self._table_on_cpu = array_on_cpu(table)
+        self._is_on_cpu = table.device.type == "cpu"
 
-    def fill(self, rows: slice, symbols: Tensor, *, lower: Tensor, sums: Tensor) -> None:  # noqa: ARG002 - Inputs' signature
+    def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
         """See `Inputs`."""
-        torch.index_select(self._table, 0, symbols, out=sums)
+        if self._is_on_cpu:
+            self._table_on_cpu.take(symbols, 0, room.input_rows, "clip")
+        else:
+            look_up(self._table, symbols, out=room.block.sums[: room.row_count])
 
 
 class RowsBelow:
@@ -63,9 +63,12 @@ class RowsBelow:
         self._below = below
         self.width = below.hidden_size
 
-    def fill(self, rows: slice, symbols: Tensor, *, lower: Tensor, sums: Tensor) -> None:  # noqa: ARG002 - Inputs' signature
+    def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
         """See `Inputs`."""
-        lower[:, : self.width] = self._below.rows[rows]
+        if self._below.is_on_cpu:
+            room.lower_rows[:, : self.width] = self._below.rows_on_cpu[rows]
+        else:
+            room.block.lower[: room.row_count, : self.width] = self._below.rows[rows]
 
 
 class PairsBelow:
@@ -80,11 +83,24 @@ class PairsBelow:
         self.width = 2 * below.hidden_size
         self.pairs: Int64[np.ndarray, "places 2"] = np.zeros((0, 2), np.int64)
 
-    def fill(self, rows: slice, symbols: Tensor, *, lower: Tensor, sums: Tensor) -> None:  # noqa: ARG002 - Inputs' signature
+    def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
         """See `Inputs`."""
-        pairs = torch.from_numpy(self.pairs).to(symbols.device)[symbols]
-        # (rows * 2, hidden) -> (rows, 2 * hidden)
-        lower[:, : self.width] = self._below.rows.index_select(0, pairs.ravel()).view(len(symbols), -1)
+        pairs = self.pairs.take(symbols, 0)
+        # (rows, 2, hidden) -> (rows, 2 * hidden)
+        if self._below.is_on_cpu:
+            room.lower_rows[:, : self.width] = self._below.rows_on_cpu.take(pairs, 0).reshape(len(pairs), -1)
+        else:
+            places = torch.from_numpy(pairs.ravel()).to(self._below.rows.device)
+            states = self._below.rows.index_select(0, places).view(len(pairs), -1)
+            room.block.lower[: room.row_count, : self.width] = states
+
+
+def look_up(
+    table: Float32[Tensor, "all columns"], rows: Symbols, *, out: Float32[Tensor, "rows columns"]
+) -> None:
+    """Copies rows of a table on any device."""
+    places = torch.as_tensor(rows, dtype=torch.int64, device=table.device)
+    torch.index_select(table, 0, places, out=out)
 
 
 def multiply(

@@ -22,8 +22,10 @@ from unrolled_server.engine.children import new_children
 from unrolled_server.engine.words import EncodedWords
 
 _NO_SYMBOL = -1
-# Up to here a loop over letters beats a dozen numpy calls per position (measured).
+# Up to here a loop over letters beats a dozen numpy calls per position (measured), and also beyond, where a
+# position has few letters.
 _MAX_LOOP_LETTERS = 256
+_MAX_LOOP_LETTERS_A_POSITION = 12
 
 Symbols = Sequence[int] | Int64[np.ndarray, " rows"]
 
@@ -93,7 +95,8 @@ class PrefixTree:
             TableFullError: More than ``max_rows`` rows; clear the tree.
         """
         letter_count = words.letter_count
-        if letter_count <= _MAX_LOOP_LETTERS:
+        is_short = letter_count <= _MAX_LOOP_LETTERS
+        if is_short or letter_count <= _MAX_LOOP_LETTERS_A_POSITION * words.max_length:
             return self._resolve_by_loop(words, letter_count, max_rows, first_root)
         return self._resolve_by_position(words, max_rows, first_root)
 

@@ -12,7 +12,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from unrolled_server.engine.cells import Advance, Scratch
-from unrolled_server.engine.gated import GatedScratch, advance
+from unrolled_server.engine.gated import advance
+from unrolled_server.engine.gated_scratch import GatedScratch, Room
 from unrolled_server.engine.gates import LayerShape, LayerWeights
 from unrolled_server.engine.inputs import multiply
 from unrolled_server.engine.spec import Cell, Nonlinearity
@@ -57,7 +58,7 @@ class WidthSample(Sample):
     def __init__(self, width: int, row_count: int, device: torch.device, advance: Advance) -> None:
         draw = _Draws(width, device)
         self._states, self._sums = draw(row_count, width), draw(row_count, width)
-        recurrent = draw(width, width, limit=1.0 / math.sqrt(width))
+        recurrent = draw(width, width, limit=1.0 / math.sqrt(width)).T
         self._advance = advance
         self._weights = Weights.of(input_table=self._sums, recurrent=recurrent)
         self._scratch = Scratch(width=width, max_rows=row_count, device=device)
@@ -76,18 +77,22 @@ class GatedSample(Sample):
 
     def __init__(self, shape: LayerShape, *, row_count: int, device: torch.device) -> None:
         draw = _Draws(shape.hidden, device)
-        limit = 1.0 / math.sqrt(shape.hidden)
+        self._shape = shape
         self._scratch = GatedScratch(shape, max_rows=row_count, device=device)
-        self._given = [draw(*tensor.shape) for tensor in self._scratch.block(row_count)]
-        self._weights = _layer_weights(shape, draw, limit=limit)
+        self._given = [draw(*tensor.shape) for tensor in self._room(row_count).block]
+        self._weights = _layer_weights(shape, draw, limit=1.0 / math.sqrt(shape.hidden))
         super().__init__(row_count, device)
 
     def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
-        block = self._scratch.block(len(rows))
-        for given, tensor in zip(self._given, block, strict=True):
+        room = self._room(len(rows))
+        for given, tensor in zip(self._given, room.block, strict=True):
             torch.index_select(given, 0, rows, out=tensor)
-        advance(block, self._weights)
-        return torch.cat([block.results, block.cells], dim=1)
+        advance(room, self._weights)
+        return torch.cat([room.block.results, room.block.cells], dim=1)
+
+    def _room(self, count: int) -> Room:
+        shape = self._shape
+        return self._scratch.room(count, padded=count, state_size=shape.state, hidden_size=shape.hidden)
 
 
 class ProductSample(Sample):
@@ -109,13 +114,14 @@ class ProductSample(Sample):
 
 
 def _layer_weights(shape: LayerShape, draw: "_Draws", *, limit: float) -> LayerWeights:
+    """Random weights that lie in memory as `arrange` lays them."""
     return LayerWeights(
         shape=shape,
-        inputs=draw(shape.inputs, shape.gates, limit=limit),
+        inputs=draw(shape.gates, shape.inputs, limit=limit).T,
         bias=draw(1, shape.gates, limit=limit),
-        recurrent=draw(shape.state, shape.gates, limit=limit),
+        recurrent=draw(shape.gates, shape.state, limit=limit).T,
         recurrent_bias=draw(1, shape.gates, limit=limit),
-        projection=draw(shape.hidden if shape.is_projected else 0, shape.state, limit=limit),
+        projection=draw(shape.state, shape.hidden if shape.is_projected else 0, limit=limit).T,
     )
 
 

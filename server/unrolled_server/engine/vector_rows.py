@@ -14,9 +14,10 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from unrolled_server.engine.cells import RowCounts
+from unrolled_server.engine.gated_scratch import Room
 from unrolled_server.engine.gates import LayerWeights
-from unrolled_server.engine.inputs import multiply
-from unrolled_server.engine.prefix_tree import Step
+from unrolled_server.engine.inputs import look_up, multiply
+from unrolled_server.engine.prefix_tree import Step, Symbols
 from unrolled_server.engine.states import StateTable
 
 _DICT_ENTRY_NBYTES = 120  # an int key, an int value and their dict entry, measured
@@ -165,7 +166,11 @@ class VectorRows:
             self._rows.rows[first : first + len(part)] = sums
             self._row_of.update(zip(part, range(first, first + len(part)), strict=True))
 
-    def fill(self, rows: slice, symbols: Tensor, *, lower: Tensor, sums: Tensor) -> None:  # noqa: ARG002 - Inputs' signature
+    def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
         """See `Inputs`."""
-        places = torch.tensor([self._row_of[symbol] for symbol in symbols.tolist()], device=symbols.device)
-        torch.index_select(self._rows.rows, 0, places, out=sums)
+        row_of = self._row_of
+        places = [row_of[symbol] for symbol in np.asarray(symbols).tolist()]
+        if self._rows.is_on_cpu:
+            self._rows.rows_on_cpu.take(places, 0, room.input_rows, "clip")
+        else:
+            look_up(self._rows.rows, places, out=room.block.sums[: room.row_count])
