@@ -175,7 +175,9 @@ def all_methods(
     yield Method(name="bag of words, tf-idf", inputs=[sentences] * run_count, prepare=words)
     file = data / VECTORS_FILE
     yield from vector_bags(sentences, file=file, size=2 * max(hidden_sizes), run_count=run_count)
-    with Client.local(vectors=f"glove={file}", compute_threads=2, start_timeout_s=300) as client:
+    # The first start converts the file for good, which may take a slow machine a minute.
+    settings = {"vectors": f"glove={file}", "vectors_cache": data, "compute_threads": 2}
+    with Client.local(start_timeout_s=300, **settings) as client:
         for hidden_size in hidden_sizes:
             yield from recurrent(client, sentences, hidden_size=hidden_size, run_count=run_count)
 
