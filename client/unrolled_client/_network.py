@@ -95,6 +95,12 @@ class Network(NamedTuple):
         """The shape of an LSTM's c_n: (num_layers * directions, batch, hidden_size); else None."""
         return (self.num_layers * self.directions, batch, hidden_size) if self.cell == "lstm" else None
 
+    def multiplications(self, hidden_size: int) -> int:
+        """Of floats for one symbol, about; what is fed to the first layer is looked up."""
+        matrices = self.num_layers + (self.num_layers - 1) * self.directions
+        state = self.proj_size or hidden_size
+        return _GATES[self.cell] * hidden_size * state * matrices * self.directions
+
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""
         network = message.network  # of which nothing is sent until something is set
@@ -126,6 +132,7 @@ class Network(NamedTuple):
 
 
 DEFAULT_NETWORK = Network()
+_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 _CELLS = {"rnn": pb.CELL_RNN, "lstm": pb.CELL_LSTM, "gru": pb.CELL_GRU}
 _NONLINEARITIES = {"tanh": pb.NONLINEARITY_TANH, "relu": pb.NONLINEARITY_RELU}
 _OUTPUTS = {

@@ -13,6 +13,7 @@ from unrolled.v1.wire import SplitReply
 
 from unrolled_client._codec import EncodedRequest, Request, encode
 from unrolled_client._decode import States, result_of, state_in, states_in, timing_in
+from unrolled_client._exchange import MAX_BYTES_IN_FLIGHT
 from unrolled_client._sharing import new_state_counts, sorted_for_sharing
 from unrolled_client.bulk import (
     FLOAT_BYTES,
@@ -29,8 +30,12 @@ from unrolled_client.result import Limits, Result, State, Timing
 # How they were measured is told in docs/architecture.md.
 PART_BYTES = 1 << 20
 """Bytes of a part's larger message, about."""
-POOLED_PART_BYTES = 4 << 20
+POOLED_PART_BYTES = 64 << 20
 """Bytes of the states that are pooled in a part, about; what is sent of them is less."""
+POOLED_PART_MULTIPLICATIONS = 1 << 33
+"""What a part of a pooled call costs to compute, about: some tenths of a second on one core."""
+POOLED_PARTS_IN_FLIGHT = 4
+"""Parts of a pooled call that are on the way at a time, though their replies are small."""
 MAX_PART_DENSE_BYTES = 16 << 20
 """Bytes of a part's dense array, in whichever form it travels."""
 
@@ -82,11 +87,16 @@ class InParts:
         weights = (
             np.minimum(distinct, dense) if self._request.initial_state is None else dense
         ) + fixed_bytes
-        if network.vectors is not None:
-            letter_counts = np.fromiter(map(len, words), np.int64, count)
-            weights = np.maximum(weights, letter_counts * MAX_LETTER_BYTES)
-        shares = weights / (POOLED_PART_BYTES if network.is_pooled else PART_BYTES)
-        self._bounds = _cut(shares=shares, dense=dense + fixed_bytes, limits=limits)
+        if network.is_pooled:
+            work = lengths * network.multiplications(self._request.hidden_size)
+            shares = np.maximum(weights / POOLED_PART_BYTES, work / POOLED_PART_MULTIPLICATIONS)
+            largest = np.full(count, row_bytes)
+        else:
+            shares, largest = weights / PART_BYTES, dense
+        if network.vectors is not None:  # sentences may outweigh what is made of them
+            text_bytes = np.fromiter(map(len, words), np.int64, count) * MAX_LETTER_BYTES
+            shares = np.maximum(shares, text_bytes / PART_BYTES)
+        self._bounds = _cut(shares=shares, dense=largest + fixed_bytes, limits=limits)
         self.part_count = len(self._bounds) - 1
         first = self._bounds[:-1]
         # A part's words are padded to its longest, in both forms.
@@ -110,6 +120,8 @@ class InParts:
 
     def reply_bytes(self, at: int) -> int:
         """See Assembly."""
+        if self._request.network.is_pooled:
+            return MAX_BYTES_IN_FLIGHT // POOLED_PARTS_IN_FLIGHT
         outputs_bytes = self._distinct_bytes if self._is_distinct(at) else self._dense_bytes
         return int(outputs_bytes[at] + self._state_bytes[at])
 
