@@ -181,16 +181,15 @@ class Engine:
             if words.starts is None:  # a guest is gone before its words come again
                 network.remember(words, index)
                 self._networks.measure(network)
-        return self._answer_from(network, job, index, words.lengths)
+        return self._answer_from(network, job, words, index)
 
-    def _answer_from(
-        self, network: Network, job: Job, index: Index, lengths: Int32[np.ndarray, " batch"]
-    ) -> Answer:
-        """Reads a job's answer off rows that are computed."""
-        recurrence = network.recurrence
-        state = recurrence.final_state(index, lengths) if job.return_final_state else None
+    def _answer_from(self, network: Network, job: Job, words: EncodedWords, index: Index) -> Answer:
+        """Reads a job's answer off rows that are computed; `lengths` cost small work a sixth, so once."""
+        recurrence, state = network.recurrence, None
+        if job.return_final_state:
+            state = recurrence.final_state(index, words.lengths)
         if job.output is not Output.ALL:
-            values = recurrence.pooled(index, lengths, output=job.output)
+            values = recurrence.pooled(index, words.lengths, output=job.output)
             return Answer(values, job.words.lengths, final_state=state)
         if job.layout is Layout.SEQ_FIRST:
             index = index.swapaxes(0, 1)  # (letters, words) -> (words, letters)

@@ -42,8 +42,10 @@ class OneWay:
     @property
     def nbytes(self) -> int:
         """See `Recurrence`."""
-        vectors = sum(vectors.nbytes for vectors in self._layers.vectors)
-        return self._tree.nbytes + self._tables.nbytes + vectors
+        nbytes = self._tree.nbytes + self._tables.nbytes
+        for vectors in self._layers.vectors:
+            nbytes += vectors.nbytes
+        return nbytes
 
     def clear(self) -> None:
         """See `Recurrence`."""
