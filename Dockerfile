@@ -36,9 +36,12 @@ FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="unrolled" \
       org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC."
 COPY --from=build /opt/unrolled /opt/unrolled
+# The user below has no home. A volume here keeps converted word vectors for the next container.
+RUN install --directory --owner=10001 --group=10001 /var/cache/unrolled
 # Every interface, because a container's loopback is reached by nobody else.
 ENV PATH="/opt/unrolled/bin:$PATH" \
-    UNROLLED_ADDRESS="[::]:50051"
+    UNROLLED_ADDRESS="[::]:50051" \
+    UNROLLED_VECTORS_CACHE=/var/cache/unrolled
 USER 10001:10001
 EXPOSE 50051
 # Accepted work is finished within UNROLLED_DRAIN_TIMEOUT_S; give `docker stop --timeout` more than that.
