@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled_client import Result
+from unrolled_client._printable import printable
 from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.symbols import printable, symbols
+from unrolled_client.cli.symbols import symbols
 
 _SHOWN_TEXT = 40
 _SPACE = "␣"  # a space would be a label that nobody sees

@@ -9,8 +9,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from unrolled_client import Result, ServerInfo
+from unrolled_client._printable import printable
 from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.symbols import printable, symbols
+from unrolled_client.cli.symbols import symbols
 
 _SHOWN_ROWS = 60
 _SHOWN_SYMBOLS = 40
