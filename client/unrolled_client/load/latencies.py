@@ -8,7 +8,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Self
 
+import numpy as np
 from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
 
 LOWEST_US = 1
 HIGHEST_US = 3_600_000_000
@@ -55,7 +57,9 @@ class Latencies:
     @property
     def mean_s(self) -> float:
         """Their mean; NaN without any."""
-        return self.histogram.get_mean_value() / 1e6 if self.count else math.nan
+        counts = self._counts()
+        sums = (self._middle(int(index)) * int(counts[index]) for index in np.flatnonzero(counts))
+        return sum(sums) / self.count / 1e6 if self.count else math.nan
 
     @property
     def max_s(self) -> float:
@@ -64,12 +68,27 @@ class Latencies:
 
     def percentile(self, percent: float) -> float:
         """Seconds that so many percent of the durations do not pass; NaN without any."""
-        return self.histogram.get_value_at_percentile(percent) / 1e6 if self.count else math.nan
+        if not self.count:
+            return math.nan
+        # Upwards: the library rounds to the nearest, so that more might be longer than the percentile says.
+        rank = max(math.ceil(round(percent * self.count / 100, 6)), 1)
+        index = int(np.searchsorted(np.cumsum(self._counts()), rank))
+        value: int = self.histogram.get_highest_equivalent_value(self.histogram.get_value_from_index(index))
+        return value / 1e6
 
     def curve(self) -> Iterator[tuple[float, float]]:
         """(percent, seconds) from the shortest to the longest, ever finer towards 100."""
         for item in self.histogram.get_percentile_iterator(ticks_per_half_distance=5):
             yield item.percentile_level_iterated_to, item.value_iterated_to / 1e6
+
+    def _counts(self) -> NDArray[np.uint64]:
+        """The histogram's own counts, for numpy: the library walks them one by one."""
+        return np.frombuffer(self.histogram.counts, np.uint64)
+
+    def _middle(self, index: int) -> float:
+        """Of the values, in microseconds, that one count stands for."""
+        lowest: int = self.histogram.get_value_from_index(index)
+        return (lowest + int(self.histogram.get_highest_equivalent_value(lowest))) / 2
 
     def encoded(self) -> str:
         """The histogram in HdrHistogram's V2 form, base64."""

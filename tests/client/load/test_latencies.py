@@ -25,6 +25,18 @@ def test_percentiles_are_those_of_the_durations_to_a_thousandth(durations, perce
     assert found == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
+@given(DURATIONS)
+def test_the_mean_is_that_of_the_durations_to_a_thousandth(durations):
+    assert recorded(durations).mean_s == pytest.approx(np.mean(durations), rel=1e-3, abs=1e-6)
+
+
+@given(DURATIONS, st.sampled_from([50, 90, 99]))
+def test_no_more_are_longer_than_a_percentile_says(durations, percent):
+    limit = recorded(durations).percentile(percent)
+    longer = sum(duration_s > limit + 1e-6 for duration_s in durations)
+    assert longer <= len(durations) * (100 - percent) / 100
+
+
 @given(DURATIONS, DURATIONS)
 def test_parts_that_are_merged_are_the_whole(first, second):
     merged = Latencies.merged([recorded(first), recorded(second)])
