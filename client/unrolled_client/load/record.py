@@ -183,15 +183,20 @@ class Record:
 
     @property
     def offered_per_s(self) -> float:
-        """Requests due per second of the measurement."""
-        return self.offered_count / self.duration_s
+        """Requests due per second of the measurement; 0 for one that ended before it began."""
+        return self.offered_count / self.duration_s if self.duration_s else 0.0
 
     @property
     def achieved_per_s(self) -> float:
-        """Answers per second of the measurement."""
-        return self.answered_count / self.duration_s
+        """Answers per second of the measurement; 0 for one that ended before it began."""
+        return self.answered_count / self.duration_s if self.duration_s else 0.0
 
     @property
     def error_count(self) -> int:
         """Errors of all codes."""
         return sum(self.error_counts.values())
+
+    @property
+    def measured(self) -> Sequence[Interval]:
+        """The intervals without the warm-up's."""
+        return [interval for interval in self.intervals if interval.since_s >= 0]
