@@ -10,6 +10,8 @@ _TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800
 _LONG_RUN_S = 180
 _LABEL = 56
 """The room of a label along an axis, in pixels."""
+_PERCENT_LABEL = 66
+"""The same of one such as 99.999 %."""
 _LINE = 44
 """The same up an axis."""
 _MAX_FINE_TICKS = 11
@@ -17,10 +19,11 @@ _HALF, _NINES = 50, (90, 99, 99.9, 99.99, 99.999, 99.9999)
 
 
 def time_axis(canvas: Canvas, *, start_s: float, end_s: float) -> None:
-    """Along the run, with ticks from 0, where the warm-up ends."""
+    """Along the run, with ticks from 0, where the warm-up ends; before it in a run that got no further."""
     most = canvas.width / _LABEL
     step = next((step for step in _TIME_STEPS if (end_s - start_s) / step <= most), _TIME_STEPS[-1])
-    ticks = [step * number for number in range(int(end_s / step + 1e-6) + 1)]
+    first = 0 if end_s > 0 else math.ceil(start_s / step)
+    ticks = [step * number for number in range(first, math.floor(end_s / step + 1e-6) + 1)]
     is_long = end_s > _LONG_RUN_S
     canvas.axes.set_xticks(ticks, labels=[clock(tick) if is_long else f"{tick:g}" for tick in ticks])
     canvas.axes.set_xlim(start_s, end_s)
@@ -97,7 +100,7 @@ def nines(percent: float, count: int) -> float:
 def percent_axis(canvas: Canvas, count: int) -> None:
     """To the right, ever finer towards 100."""
     end = nines(100, count)
-    step = math.ceil(_LABEL * end / canvas.width)
+    step = math.ceil(_PERCENT_LABEL * end / canvas.width)
     places = {nines(percent, 10 * count): percent for percent in (_HALF, *_NINES[::step])}
     shown = {place: f"{percent:g} %" for place, percent in places.items() if place <= end}
     canvas.axes.set_xlim(0, end)

@@ -21,6 +21,12 @@ from unrolled_client.load.units import clock, duration, length, rate
 
 _MARKED_POINTS = 40
 _ERROR_COLORS = ("red", "orange", "violet", "blue")
+_PART_COLORS = {
+    "before the send": "violet",
+    "network and client": "orange",
+    "server queue": "green",
+    "server compute": "blue",
+}
 _BAR_HEIGHT = 92
 
 
@@ -172,7 +178,6 @@ def mean_split(record: Record) -> Chart | None:
     if not (record.latency.count and record.server_compute.count):
         return None
     parts = mean_parts(record)
-    looks = dict(zip(parts, ("violet", "orange", "green", "blue"), strict=False))
     whole = sum(parts.values())
 
     def paint(canvas: Canvas) -> None:
@@ -181,12 +186,14 @@ def mean_split(record: Record) -> Chart | None:
         canvas.axes.spines["left"].set_visible(False)
         start = 0.0
         for name, mean_s in parts.items():
-            canvas.axes.barh(0, mean_s * 1e3, left=start * 1e3, height=1, color=ink(looks[name]), linewidth=0)
+            canvas.axes.barh(
+                0, mean_s * 1e3, left=start * 1e3, height=1, color=ink(_PART_COLORS[name]), linewidth=0
+            )
             start += mean_s
 
     says = f"Mean latency: {', '.join(f'{name} {duration(mean_s)}' for name, mean_s in parts.items())}"
     legend = [
-        Stroke(name=f"{name} {duration(mean_s)}", color=looks[name], is_area=True)
+        Stroke(name=f"{name} {duration(mean_s)}", color=_PART_COLORS[name], is_area=True)
         for name, mean_s in parts.items()
     ]
     return Chart(drawings=draw(paint, name="split", says=says, height=_BAR_HEIGHT), legend=legend)

@@ -47,7 +47,10 @@ _HOW = (
     "in it. Latency from the send is what tools report that start their clock when they send. Durations are "
     "kept in HDR histograms, to a thousandth of their value. The warm-up is in no number."
 )
-_NO_ANSWER = "No request was answered."
+_NO_ANSWER = "No request was answered within the measurement."
+_MET = "A rate that the server does not keep up with misses the target, whatever its latency."
+_OF_FOUND = "All other numbers on this page are of the trial at the rate that was found."
+_OF_LOWEST = "All other numbers on this page are of the trial at the lowest rate."
 _HOW_CLOSED = (
     "A fixed number of requests is on its way at any time, and the next is due when one of them is answered. "
     "Durations are kept in HDR histograms, to a thousandth of their value. The warm-up is in no number."
@@ -114,7 +117,7 @@ def _figures(record: Record) -> dict[str, str]:
         "p99": duration(latency.percentile(99)),
         "p99.9": duration(latency.percentile(99.9)),
         "maximum": duration(latency.max_s),
-        "errors": percentage(record.error_count, record.offered_count) if record.offered_count else "none",
+        "errors": percentage(record.error_count, record.offered_count),
     }
 
 
@@ -145,9 +148,7 @@ def _search(search: Search) -> ET.Element:
         table(
             trial_columns(search), [trial_row(trial) for trial in search.trials], caption="Trials, in order"
         ),
-        element("p", "All other numbers on this page are of the last trial that met the target.")
-        if search.found_per_s is not None
-        else None,
+        element("p", f"{_MET} {_OF_FOUND if search.found_per_s is not None else _OF_LOWEST}"),
     )
 
 

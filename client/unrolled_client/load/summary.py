@@ -95,8 +95,9 @@ def _careful(record: Record) -> Iterator[str]:
         yield f"Interrupted: {what}."
     if record.answered_count and record.is_open and not _kept_up(record):
         answered = percentage(record.answered_count + record.error_count, record.offered_count)
+        slow = "The server" if record.generator.bound_by is None else "The generator or the server"
         yield (
-            f"The server fell behind: {answered} of what was due was answered within the measurement. The "
+            f"{slow} fell behind: {answered} of what was due was answered within the measurement. The "
             "queue grew all the while, so latencies would be longer in a longer run."
         )
     count, scarce = record.latency.count, _scarce(record.latency)
@@ -200,10 +201,9 @@ def core_share(busy: float) -> str:
 
 def found(search: Search) -> str:
     """What the search was for, and what it found."""
-    target = (
-        f"p{search.percent:g} of {length(search.limit_s)} or less, "
-        f"errors {percentage(search.max_error_share, 1)} or less"
-    )
+    share = search.max_error_share
+    errors = f"errors under {percentage(share, 1)}" if share else "no errors"
+    target = f"p{search.percent:g} under {length(search.limit_s)}, {errors}"
     if search.found_per_s is None:
         return f"No rate that was tried met the target: {target}."
     return f"{rate(search.found_per_s)} is the highest rate found that meets the target: {target}."

@@ -19,7 +19,7 @@ from unrolled_client.load.markup import element
 
 _WIDTHS = {"for-wide": 880, "for-narrow": 380}
 _WITH_ZONES = "for-wide"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 10, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 10, 44
 _DPI = 72  # so that a point is a pixel
 
 # Matplotlib wants colours; each of these becomes the page's colour of that name, in light and in dark.

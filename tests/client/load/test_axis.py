@@ -65,6 +65,12 @@ def test_labels_of_time_have_room(warmup_s, end_s, width):
     assert all(gap * width >= 40 for gap in gaps(drawn.axes.xaxis, float, (-warmup_s, end_s)))
 
 
+def test_a_run_that_ended_in_its_warm_up_has_ticks_too():
+    drawn = canvas()
+    time_axis(drawn, start_s=-2, end_s=-1)
+    assert [label.get_text() for label in drawn.axes.get_xticklabels()][::5] == ["-2", "-1.5", "-1"]
+
+
 def test_long_runs_have_clock_times():
     drawn = canvas()
     time_axis(drawn, start_s=-2, end_s=600)

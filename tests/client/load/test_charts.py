@@ -19,7 +19,7 @@ from unrolled_client.load.latencies import Latencies
 
 from tests.client.load.records import record_of
 
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 10, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 10, 44
 WIDE, NARROW, HEIGHT = 880, 380, 260
 
 
@@ -105,6 +105,12 @@ def test_a_closed_loop_has_no_time_before_the_send():
     parts = mean_parts(record_of("closed"))
     assert "before the send" not in parts
     assert sum(parts.values()) == pytest.approx(record_of("closed").latency.mean_s)
+
+
+def test_a_part_has_the_same_colour_in_every_run():
+    legends = [mean_split(record_of(name)).legend for name in ("paused", "closed")]
+    colors = [{stroke.name.rsplit(" ", 2)[0]: stroke.color for stroke in legend} for legend in legends]
+    assert colors[1].items() < colors[0].items()
 
 
 def test_the_percentile_curve_ends_at_the_longest():

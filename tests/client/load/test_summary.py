@@ -34,7 +34,13 @@ def test_a_result_that_the_generator_bounds_says_so_and_how():
     assert "Bounded by the generator" in text
     assert "97 % of its core" in text
     assert not is_care_bad
-    assert "43.7 % of what was due" in behind
+    assert behind.startswith("The generator or the server fell behind: 43.7 % of what was due")
+
+
+def test_a_server_that_falls_behind_is_told_from_a_slow_generator():
+    generator = replace(record_of("saturated").generator, bound_by=None)
+    (remark,) = remarks(replace(record_of("saturated"), generator=generator))
+    assert remark.text.startswith("The server fell behind")
 
 
 def test_an_end_before_the_end_is_said():
@@ -106,7 +112,7 @@ def test_the_load_and_the_machine_take_a_line_each():
 
 def test_a_search_tells_its_target_and_its_trials():
     search = record_of("found").search
-    target = "p99 of 50 ms or less, errors 0.1 % or less."
+    target = "p99 under 50 ms, errors under 0.1 %."
     assert found(search) == f"2,250/s is the highest rate found that meets the target: {target}"
     assert trial_row(search.trials[3]) == ["4,000/s", "2,418/s", "1,400", "0.4 %", "missed"]
     assert found(record_of("not_found").search) == f"No rate that was tried met the target: {target}"
