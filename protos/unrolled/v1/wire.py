@@ -10,6 +10,7 @@ can be kept and sent again.
 This is a file of its own because both halves must agree to the bit; nothing else here knows the encoding.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -40,6 +41,7 @@ _TIMING_HEAD = (
     _TIMING.size - 2,
     Timing.QUEUE_S_FIELD_NUMBER << 3 | 1,
 )
+_TIMING_START = bytes(_TIMING_HEAD)
 TIMING_BYTES = _TIMING.size
 """What a reply's trailer takes beside the id."""
 _COMPUTE_TAG = Timing.COMPUTE_S_FIELD_NUMBER << 3 | 1
@@ -113,6 +115,25 @@ def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes
         compute_s: See `Timing`.
     """
     return _TIMING.pack(*_TIMING_HEAD, queue_s, _COMPUTE_TAG, compute_s) + id_field
+
+
+def find_trailer(reply: bytes, id_field: bytes = b"") -> tuple[int, float, float]:
+    """Where what differs between equal answers begins, and what it says; without parsing.
+
+    Args:
+        reply: As `join_reply` makes it, with this id and with or without a timing.
+        id_field: As `encode_id` gives it.
+
+    Returns:
+        The place in the reply, then the seconds in the queue and of computing; NaN where it says none.
+    """
+    end = len(reply) - len(id_field)
+    begin = end - TIMING_BYTES
+    if begin >= 0 and reply.startswith(_TIMING_START, begin):
+        _, _, _, queue_s, compute_tag, compute_s = _TIMING.unpack_from(reply, begin)
+        if compute_tag == _COMPUTE_TAG:
+            return begin, queue_s, compute_s
+    return end, math.nan, math.nan
 
 
 def state_field(

@@ -1,0 +1,205 @@
+"""What a run is asked to do: plain values, which travel to the processes that send.
+
+A file of its own because everything else here reads it.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from unrolled_client._network import NetworkOptions
+from unrolled_client.errors import InvalidRequestError
+from unrolled_client.load.amounts import Amount
+from unrolled_client.load.record import Transport, Verify
+from unrolled_client.result import Layout
+
+Arrivals: TypeAlias = Literal["constant", "poisson"]
+Draw: TypeAlias = Literal["uniform", "frequency", "zipf"]
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of a load in which the rate stays or goes evenly from one value to another."""
+
+    length_s: float
+    from_per_s: float
+    to_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoop:
+    """Requests that are due at times of their own, whatever became of those before.
+
+    Attributes:
+        pieces: One after the other, from where the measurement begins. The warm-up has the first one's rate.
+        arrivals: Evenly spaced, or at random (a Poisson process), as from many callers who know nothing of
+            each other.
+    """
+
+    pieces: tuple[Piece, ...]
+    arrivals: Arrivals = "constant"
+
+    @property
+    def duration_s(self) -> float:
+        """Of all pieces."""
+        return sum(piece.length_s for piece in self.pieces)
+
+    def __str__(self) -> str:
+        if len({(piece.from_per_s, piece.to_per_s) for piece in self.pieces}) > 1:
+            return f"{self.arrivals}, {', '.join(f'{_rate(p)} for {p.length_s:g} s' for p in self.pieces)}"
+        return f"{self.arrivals}, {_rate(self.pieces[0])}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoop:
+    """Callers who each ask again when they are answered.
+
+    Attributes:
+        concurrency: How many.
+        duration_s: How long.
+    """
+
+    concurrency: int
+    duration_s: float
+
+    def __str__(self) -> str:
+        return f"closed loop, {self.concurrency:,} at a time"
+
+
+Load: TypeAlias = OpenLoop | ClosedLoop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What is asked.
+
+    Attributes:
+        words_per_request: How many words each request has.
+        hidden_size: See the contract.
+        seed: The network's.
+        words_file: One word a line, or WORD TAB COUNT; None for the built-in list.
+        draw: How words are drawn: each as likely, by their counts, or by Zipf's law in the list's order.
+        alphabet: In one-hot order; None for the letters of the list.
+        layout: See the contract.
+        network: All other options of a call.
+        pool_count: Different requests that are made, before the clock starts, and drawn from.
+    """
+
+    words_per_request: Amount
+    hidden_size: Amount
+    seed: Amount
+    words_file: Path | None = None
+    draw: Draw = "uniform"
+    alphabet: str | None = None
+    layout: Layout = "batch_first"
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    pool_count: int = 1_000
+
+    def __str__(self) -> str:
+        source = "built-in words" if self.words_file is None else self.words_file.name
+        options = "".join(f", {name} {value}" for name, value in self.network.items())
+        return (
+            f"{self.words_per_request.text} words, hidden_size {self.hidden_size.text}, seed "
+            f"{self.seed.text}{options}; {source}, {self.draw}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        command: What was typed.
+        target: Whom to ask.
+        questions: What.
+        load: How often.
+        transport: How requests travel.
+        warmup_s: Of the same load, before the measurement.
+        process_count: Processes that send.
+        connection_count: Connections, dealt among the processes; each has one at least.
+        stream_count: Streams, dealt among the processes and their connections.
+        max_in_flight: Requests without an answer, of all processes; a request beyond is late.
+        timeout_s: How long a request may take from when it is sent.
+        drain_s: How long answers are waited for when the measurement is over.
+        verify: Whether answers are compared.
+        seed: Of everything that is drawn.
+        raw_log: Where to write a line for each request; None for nowhere.
+    """
+
+    command: str = ""
+    target: str
+    questions: Questions
+    load: Load
+    transport: Transport = "unary"
+    warmup_s: float = 2.0
+    process_count: int = 1
+    connection_count: int = 1
+    stream_count: int = 1
+    max_in_flight: int = 10_000
+    timeout_s: float = 30.0
+    drain_s: float = 5.0
+    verify: Verify = "bits"
+    seed: int = 0
+    raw_log: Path | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("process_count", "connection_count", "stream_count", "max_in_flight")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if not self.load.duration_s > 0 or not self.timeout_s > 0 or self.warmup_s < 0:
+            raise InvalidRequestError(
+                f"the load lasts {self.load.duration_s:g} s after {self.warmup_s:g} s of warm-up, with a "
+                f"timeout of {self.timeout_s:g} s; all must be above 0 (the warm-up may be 0)"
+            )
+        if self.process_count > self.max_lanes:
+            raise InvalidRequestError(
+                f"process_count is {self.process_count}, but there is work for {self.max_lanes}: each "
+                "needs a stream of its own, and in a closed loop a caller"
+            )
+
+    @property
+    def max_lanes(self) -> int:
+        """How many processes can have something to do."""
+        callers = self.load.concurrency if isinstance(self.load, ClosedLoop) else self.max_in_flight
+        return min(callers, self.stream_count) if self.transport == "stream" else callers
+
+    def share_of(self, count: int, *, process: int) -> int:
+        """What one process has of so many things; 0 for none."""
+        share, rest = divmod(count, self.process_count)
+        return share + (process < rest)
+
+
+def parse_rate(text: str, *, duration_s: float) -> tuple[Piece, ...]:
+    """The pieces of a rate that a person wrote: `500`, steps `100,200,400`, a ramp `100..1000`, or any mix.
+
+    >>> [piece.to_per_s for piece in parse_rate("100,200", duration_s=10)]
+    [100.0, 200.0]
+
+    Raises:
+        InvalidRequestError: It is none, or nothing is ever due.
+    """
+    found = [_RATE.fullmatch(part) for part in text.split(",")]
+    pieces = tuple(
+        Piece(
+            length_s=duration_s / len(found),
+            from_per_s=float(part[1]),
+            to_per_s=float(part[2] or part[1]),
+        )
+        for part in found
+        if part is not None
+    )
+    if len(pieces) < len(found) or not any(piece.from_per_s + piece.to_per_s for piece in pieces):
+        raise InvalidRequestError(
+            f"the rate is {text!r}; write requests per second, such as 500, steps such as 100,200,400, or a "
+            "ramp such as 100..1000"
+        )
+    return pieces
+
+
+def _rate(piece: Piece) -> str:
+    first, last = f"{piece.from_per_s:,.6g}/s", f"{piece.to_per_s:,.6g}/s"
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,79 @@
+"""When requests are due: the intended times, which depend on the plan and its seed alone.
+
+A file of its own because it waits for nothing: the processes that send follow it, and what was due is
+counted by it, whatever they managed.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled_client.load.plan import OpenLoop, Piece
+
+_BLOCK = 4_096
+
+Due: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""The numbers of requests in the whole run, and when they are due, in seconds from the measurement's begin."""
+
+
+def due_times(
+    load: OpenLoop, *, warmup_s: float, seed: int, process: int = 0, process_count: int = 1
+) -> Iterator[Due]:
+    """What one of several processes is to send, in order, block by block.
+
+    All processes together send what one would send alone: they take turns.
+    """
+    pieces = _with_warmup(load, warmup_s)
+    counts = np.array([(piece.from_per_s + piece.to_per_s) / 2 * piece.length_s for piece in pieces])
+    ends = np.cumsum(counts)
+    first = 0
+    for passed in _passed(load, seed):
+        within = passed[: np.searchsorted(passed, ends[-1], side="left")]
+        numbers = np.arange(first, first + len(within))
+        mine = numbers % process_count == process
+        yield numbers[mine], _times(within[mine], pieces, ends=ends) - warmup_s
+        if len(within) < len(passed):
+            return
+        first += len(passed)
+
+
+def _with_warmup(load: OpenLoop, warmup_s: float) -> list[Piece]:
+    rate = load.pieces[0].from_per_s
+    return [Piece(length_s=warmup_s, from_per_s=rate, to_per_s=rate), *load.pieces]
+
+
+def _passed(load: OpenLoop, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How many requests an even load would have had when each request of this one is due, without end."""
+    if load.arrivals == "constant":
+        first = 0
+        while True:
+            yield np.arange(first, first + _BLOCK, dtype=np.float64)
+            first += _BLOCK
+    rng, last = np.random.default_rng((seed, 1)), 0.0
+    while True:
+        block = last + rng.exponential(size=_BLOCK).cumsum()
+        last = float(block[-1])
+        yield block
+
+
+def _times(
+    passed: NDArray[np.float64], pieces: list[Piece], *, ends: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """When so many requests have passed, from the first piece's begin.
+
+    Within a piece a*x + s*x*x/2 have, of which this is the root that stays exact for s = 0 and for a = 0.
+    """
+    at = np.searchsorted(ends, passed, side="right")
+    rates = np.array([piece.from_per_s for piece in pieces])[at]
+    slopes = np.array([_slope(piece) for piece in pieces])[at]
+    lengths = np.array([piece.length_s for piece in pieces])
+    begins = (np.cumsum(lengths) - lengths)[at]
+    count = passed - np.concatenate([[0.0], ends[:-1]])[at]
+    under = rates + np.sqrt(np.maximum(rates**2 + 2 * slopes * count, 0))
+    return begins + np.divide(2 * count, under, out=np.zeros_like(count), where=under > 0)
+
+
+def _slope(piece: Piece) -> float:
+    return (piece.to_per_s - piece.from_per_s) / piece.length_s if piece.length_s else 0.0
