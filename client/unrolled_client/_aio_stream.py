@@ -18,7 +18,7 @@ OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
 """Starts the call, given requests and seconds, and gives grpc.aio's call."""
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
 """Inside it, what grpc.aio raises becomes an UnrolledError."""
-_FAILED_WRITE = "Internal error from Core"
+FAILED_WRITE = "Internal error from Core"
 
 
 async def drive(
@@ -105,7 +105,7 @@ class _Stream:
         try:
             data = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            if error.details() == _FAILED_WRITE:
+            if error.details() == FAILED_WRITE:
                 message = "the connection was lost while a request was on its way"
                 raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE) from None
             raise

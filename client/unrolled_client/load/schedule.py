@@ -15,7 +15,7 @@ from unrolled_client.load.plan import OpenLoop, Piece
 _BLOCK = 4_096
 
 Due: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""The numbers of requests in the whole run, and when they are due, in seconds from the measurement's begin."""
+"""The numbers of requests in the whole run, and when they are due, in seconds: 0 ends the warm-up."""
 
 
 def due_times(
@@ -72,7 +72,9 @@ def _times(
     begins = (np.cumsum(lengths) - lengths)[at]
     count = passed - np.concatenate([[0.0], ends[:-1]])[at]
     under = rates + np.sqrt(np.maximum(rates**2 + 2 * slopes * count, 0))
-    return begins + np.divide(2 * count, under, out=np.zeros_like(count), where=under > 0)
+    within: NDArray[np.float64] = np.divide(2 * count, under, out=np.zeros_like(count), where=under > 0)
+    times: NDArray[np.float64] = begins + within
+    return times
 
 
 def _slope(piece: Piece) -> float:

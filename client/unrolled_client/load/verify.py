@@ -1,10 +1,6 @@
 """Whether equal requests have equal answers, at the price of one digest each.
 
-A file of its own because it is the one place that says which bytes of an answer the promise covers.
-
-A server that writes replies as this project does puts what may differ last, so the bytes before are digested
-as they are (among them the server's fingerprint). Other servers' replies, which begin with the values as plain
-protobuf writes them, are taken apart first.
+A file of its own because it waits for nothing: every process checks what it gets, and one adds up.
 """
 
 from collections import Counter
@@ -12,14 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from unrolled.v1.wire import SplitReply, split_reply
-
 from unrolled_client.load.record import Verification
-from unrolled_client.result import Result
 
 _DIGEST_BYTES = 16
-_VALUES_TAG = b"\x0a"
-"""What a reply begins with that has its fields in the order of their numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +42,6 @@ class Checker:
         self._equal_counts = [0] * request_count
         self._differing_count = 0
         self._first_differing: int | None = None
-
-    def check_reply(self, index: int, reply: bytes, *, end: int) -> None:
-        """Takes an answer to a request; what differs between equal ones begins at `end`.
-
-        Raises:
-            google.protobuf.message.DecodeError: It is no ForwardReply.
-        """
-        if reply.startswith(_VALUES_TAG):
-            self.check(index, _bits_of(split_reply(reply)))
-        else:
-            self.check(index, memoryview(reply)[:end])
-
-    def check_result(self, index: int, result: Result) -> None:
-        """Takes an answer that the SDK has read."""
-        state = () if result.state is None else (result.state.h, result.state.c)
-        arrays = [result.outputs, result.lengths, *(array for array in state if array is not None)]
-        self.check(index, b"".join([array.tobytes() for array in arrays]))
 
     def check(self, index: int, bits: bytes | memoryview) -> None:
         """Takes what the promise covers of an answer."""
@@ -126,12 +100,3 @@ def verification(checked: Checked, *, as_json: Callable[[int], str]) -> Verifica
         differing_count=checked.differing_count,
         first_differing=None if first is None else as_json(first),
     )
-
-
-def _bits_of(reply: SplitReply) -> bytes:
-    """What the promise covers of a reply, whatever the order of its fields."""
-    rest = reply.rest
-    for name in ("id", "timing", "fingerprint"):
-        rest.ClearField(name)
-    head = rest.SerializeToString(deterministic=True)
-    return b"".join([len(head).to_bytes(8, "little"), head, reply.values.tobytes(), reply.index.tobytes()])

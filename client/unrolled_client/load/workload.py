@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf import json_format
-from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_client._codec import Request, check_request, derive_alphabet
@@ -29,7 +28,7 @@ class Workload:
 
     requests: tuple[Request, ...]
     data: tuple[bytes, ...]
-    order: NDArray[np.int64]
+    order: tuple[int, ...]
 
     def index_of(self, number: int) -> int:
         """Which request is asked as number so many of a run.
@@ -37,7 +36,7 @@ class Workload:
         Each round begins one further, so that processes, which take turns, meet each other's requests.
         """
         rounds, place = divmod(number, len(self.order))
-        return int(self.order[(place + rounds) % len(self.order)])
+        return self.order[(place + rounds) % len(self.order)]
 
     def as_json(self, index: int) -> str:
         """One request, for a person and for tools that speak JSON."""
@@ -80,5 +79,5 @@ def make_workload(questions: Questions, *, seed: int) -> Workload:
     return Workload(
         requests=tuple(found.values()),
         data=tuple(found),
-        order=np.array([places[data] for data in order], np.int64),
+        order=tuple(places[data] for data in order),
     )

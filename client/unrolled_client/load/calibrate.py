@@ -1,0 +1,62 @@
+"""What the generator can do at most: the same requests, asked of a server that does nothing.
+
+A file of its own because it is a run of its own, before the one that is wanted.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import grpc
+from unrolled.v1.wire import find_trailer
+
+from unrolled_client._channel import FORWARD, Endpoint, open_channel
+from unrolled_client.errors import InvalidRequestError, error_from_call
+from unrolled_client.load.echo import echo_server
+from unrolled_client.load.plan import ClosedLoop, Plan
+from unrolled_client.load.run import run
+from unrolled_client.load.workload import make_workload
+
+DURATION_S = 3.0
+WARMUP_S = 1.0
+CALLERS = 32
+"""Of each process; so many keep it busy, and more do no more."""
+
+
+def ceiling_of(plan: Plan) -> float:
+    """Answers per second from an echo server, with the plan's processes, transport and requests.
+
+    Client and echo server share the machine, as the generator does with a server beside it.
+
+    Raises:
+        InvalidRequestError: The transport is merged, whose answers must fit what was asked.
+        UnrolledError: The real server gave no reply that could be echoed.
+    """
+    if plan.transport == "merged":
+        raise InvalidRequestError("an echo cannot answer merged calls; calibrate with unary or stream")
+    with echo_server(_reply_to_first(plan)) as target:
+        load = ClosedLoop(concurrency=CALLERS * plan.process_count, duration_s=DURATION_S)
+        echoed = run(
+            replace(
+                plan,
+                target=target,
+                load=load,
+                warmup_s=WARMUP_S,
+                stream_count=max(plan.stream_count, plan.process_count),
+                raw_log=None,
+            )
+        )
+    if echoed.ending == "interrupted":
+        raise KeyboardInterrupt
+    return echoed.achieved_per_s
+
+
+def _reply_to_first(plan: Plan) -> bytes:
+    """The real server's answer to the first request, as it would be repeated."""
+    request = make_workload(plan.questions, seed=plan.seed).data[0]
+    with open_channel(Endpoint(target=plan.target)) as channel:
+        try:
+            method: Callable[..., bytes] = channel.unary_unary(FORWARD)
+            reply = method(request, timeout=plan.timeout_s)
+        except grpc.RpcError as error:
+            raise error_from_call(error, target=plan.target) from None
+    return reply[: find_trailer(reply)[0]]
