@@ -1,7 +1,7 @@
 """The command `unrolled`: the SDK for people at a terminal and for scripts in a shell.
 
-Exit codes: 0 done, 1 the request or the server failed, 2 the command line is wrong. Results go to standard
-output, everything else to standard error.
+Exit codes: 0 done, 1 the request or the server failed, 2 the command line is wrong. `unrolled load` has some
+of its own, which its help tells. Results go to standard output, everything else to standard error.
 """
 
 try:

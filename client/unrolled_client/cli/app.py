@@ -8,13 +8,14 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from unrolled_client import Client, Result, UnrolledError
+from unrolled_client import Client, Result
+from unrolled_client.cli.load import load
 from unrolled_client.cli.options import (
     GroupedCommand,
     NetworkFlags,
@@ -24,13 +25,11 @@ from unrolled_client.cli.options import (
     with_groups,
 )
 from unrolled_client.cli.picture import Picture, make_picture
+from unrolled_client.cli.servers import reporting, target_of
 from unrolled_client.cli.show import as_dict, show_info, show_states
 from unrolled_client.cli.terminal import draw
 
 _ENDINGS = (".png", ".svg", ".pdf")
-_START_TIMEOUT_S = 60.0
-_CONVERSION_TIMEOUT_S = 900.0  # gigabytes of vectors are read and written once, before the server is ready
-_PROGRESS = Console(stderr=True)
 
 app = typer.Typer(
     add_completion=False,
@@ -77,7 +76,7 @@ def forward(
     Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
     """
     batch = _read(words)
-    with _reporting():
+    with reporting():
         result = _ask(batch, network, server)
         if npy is not None:
             _write(npy, result)
@@ -105,7 +104,7 @@ def plot(
     """
     batch = _read(words)
     draw_to_file = None if save is None else _saver(save)
-    with _reporting():
+    with reporting():
         picture = make_picture(batch, _ask(batch, network, server), network)
         if draw_to_file is None:
             draw(picture, Console())
@@ -117,12 +116,15 @@ def plot(
 @with_groups
 def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
     """Tell what answers: device, limits, versions, fingerprint."""
-    with _reporting(), _client(server) as client:
+    with reporting(), _client(server) as client:
         content = client.server_info()
     if as_json:
         typer.echo(json.dumps(asdict(content)))
     else:
         show_info(content)
+
+
+app.command(cls=GroupedCommand)(with_groups(load))
 
 
 def main() -> None:
@@ -150,16 +152,6 @@ def _read(words: WordFlags) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-@contextlib.contextmanager
-def _reporting() -> Iterator[None]:
-    """Turns a failure into one line and an exit code."""
-    try:
-        yield
-    except (UnrolledError, OSError) as error:
-        typer.echo(f"unrolled: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
 def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
     with _client(server, network) as client:
         return client.forward(
@@ -174,40 +166,8 @@ def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result
 
 @contextlib.contextmanager
 def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[Client]:
-    """A client of the server that is asked for, or of a local one that has the network's vectors.
-
-    Raises:
-        typer.BadParameter: A running server is to load vectors.
-    """
-    vectors = network.vectors if network is not None and network.has_vector_file else None
-    if server.target is None:
-        with _start(server, vectors) as client:
-            yield client
-    elif vectors is None:
-        with Client(server.target, timeout_s=server.timeout_s) as client:
-            yield client
-    else:
-        raise typer.BadParameter(
-            f"--vectors {vectors} is for a local server, but --target or UNROLLED_TARGET asks "
-            f"{server.target}: give --vectors {vectors.partition('=')[0]}, and start that server with "
-            f"--vectors {vectors}"
-        )
-
-
-def _start(server: ServerFlags, vectors: str | None) -> Client:
-    """A client with a server of its own, which has `vectors` if they are given as NAME=FILE."""
-    settings: dict[str, Any] = {} if vectors is None else {"vectors": vectors}
-    waiting = (
-        _PROGRESS.status("Starting a local server (--target asks a running one)")
-        if _PROGRESS.is_terminal
-        else contextlib.nullcontext()
-    )
-    with waiting:
-        return Client.local(
-            timeout_s=server.timeout_s,
-            start_timeout_s=_START_TIMEOUT_S if vectors is None else _CONVERSION_TIMEOUT_S,
-            **settings,
-        )
+    with target_of(server, network) as target, Client(target, timeout_s=server.timeout_s) as client:
+        yield client
 
 
 def _write(path: Path, result: Result) -> None:

@@ -3,8 +3,8 @@
 A file of its own because it is a run of its own, before the one that is wanted.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import grpc
 from unrolled.v1.wire import find_trailer
@@ -55,8 +55,8 @@ def _reply_to_first(plan: Plan) -> bytes:
     request = make_workload(plan.questions, seed=plan.seed).data[0]
     with open_channel(Endpoint(target=plan.target)) as channel:
         try:
-            method: Callable[..., bytes] = channel.unary_unary(FORWARD)
-            reply = method(request, timeout=plan.timeout_s)
+            method: Any = channel.unary_unary(FORWARD)
+            reply: bytes = method(request, timeout=plan.timeout_s)
         except grpc.RpcError as error:
             raise error_from_call(error, target=plan.target) from None
     return reply[: find_trailer(reply)[0]]

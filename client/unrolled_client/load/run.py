@@ -3,8 +3,11 @@
 A file of its own because it is the one place where everything here meets.
 """
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -92,18 +95,21 @@ class _Follower:
         self._raw_log = raw_log
         self._on_interval = on_interval
         self._gone_count = 0
+        self._ending: Ending = "done"
         self.ended_s = 0.0
         self.checked: list[Checked] = []
 
     def follow(self) -> Ending:
-        """Why it ended. A second Ctrl-C is raised."""
-        try:
-            return self._hear_all(ending="done")
-        except KeyboardInterrupt:
-            self._crew.stop()
-            return self._hear_all(ending="interrupted")
+        """Why it ended."""
+        with _on_interrupt(self._interrupt):
+            self._hear_all()
+        return self._ending
 
-    def _hear_all(self, *, ending: Ending) -> Ending:
+    def _interrupt(self) -> None:
+        self._ending = "interrupted"
+        self._crew.stop()
+
+    def _hear_all(self) -> None:
         for process, message in self._crew.messages():
             if isinstance(message, Done):
                 self.ended_s = max(self.ended_s, message.ended_s)
@@ -113,15 +119,32 @@ class _Follower:
             self._tally.add(process, message)
             for interval in self._tally.live_intervals():
                 self._on_interval(interval)
-                if ending == "done" and self._is_gone(interval):
-                    ending = "server gone"
+                if self._ending == "done" and self._is_gone(interval):
+                    self._ending = "server gone"
                     self._crew.stop()
-        return ending
 
     def _is_gone(self, interval: Interval) -> bool:
         is_lost = not interval.answered_count and interval.error_counts.get("UNAVAILABLE", 0) > 0
         self._gone_count = self._gone_count + 1 if is_lost else 0
         return self._gone_count >= GONE_AFTER_S
+
+
+@contextmanager
+def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+    """Acts on the first Ctrl-C, at any line, and raises the second. In other threads there is none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        act()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _record(  # noqa: PLR0913 - what a record is made of
