@@ -87,8 +87,8 @@ def next_rate(trials: Sequence[Trial], *, first_per_s: float) -> float | None:
     met = max((trial.rate_per_s for trial in trials if trial.is_met), default=None)
     missed = [trial.rate_per_s for trial in trials if not trial.is_met and trial.rate_per_s > (met or 0)]
     if met is None:
-        lower = min(missed) / 2
-        return lower if lower >= MIN_RATE_PER_S else None
+        worst = min(missed)
+        return max(worst / 2, MIN_RATE_PER_S) if worst > MIN_RATE_PER_S else None
     if not missed:
         return met * 2
     lowest = min(missed)

@@ -70,11 +70,13 @@ class Stream:
         self._timeout_s = timeout_s
         self._waiting: dict[bytes, _Sent] = {}
         self._next_id = 0
+        self._is_answered = False
         self._has_room: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
         """Sends and receives until the pacer says that it is over and everything is answered."""
         while True:
+            self._is_answered = False
             call = self._open(self._requests())
             code = _UNAVAILABLE  # what a server means that ends a stream early
             try:
@@ -94,6 +96,8 @@ class Stream:
             self._fail_all(code)
             if self._pacer.is_over:
                 return
+            if not self._is_answered:
+                self._fail_due(code)
             await asyncio.sleep(_REOPEN_S)
 
     def expire(self) -> None:
@@ -137,6 +141,7 @@ class Stream:
 
     def _receive(self, data: bytes) -> None:
         done_s = self._pacer.now_s()
+        self._is_answered = True
         if is_plain(data) and (sent := self._waiting.pop(data[-_ID_BYTES:], None)) is not None:
             reply = read_plain(data, data[-_ID_FIELD_BYTES:])
         else:
@@ -161,6 +166,14 @@ class Stream:
         )
         if self._has_room is not None and not self._has_room.done():
             self._has_room.set_result(None)
+
+    def _fail_due(self, code: int) -> None:
+        """Fails what is due and what no other stream took, as each call would where no server is."""
+        for _ in range(self._window):
+            if (item := self._pacer.take()) is None:
+                break
+            self._send(item)
+        self._fail_all(code)
 
     def _fail_all(self, code: int) -> None:
         waiting, self._waiting = self._waiting, {}
