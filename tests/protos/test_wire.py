@@ -15,6 +15,7 @@ from unrolled.v1.wire import (
     TIMING_BYTES,
     _head,
     encode_id,
+    find_trailer,
     join_reply,
     reply_trailer,
     split_id,
@@ -270,6 +271,20 @@ def test_a_trailer_is_the_fields_that_it_stands_for(rest, values, name, queue_s,
     timing = Timing(queue_s=queue_s, compute_s=compute_s)
     assert split.rest.id == name
     assert split.rest.timing.SerializeToString() == timing.SerializeToString()
+
+
+@given(rests(), arrays("<f4"), st.text(max_size=20), st.none() | st.tuples(st.floats(0, 9), st.floats(0, 9)))
+def test_a_trailer_is_found_where_it_was_put(rest, values, name, timing):
+    """With an id and without, and on replies that were kept, which have no timing."""
+    id_field = encode_id(name)
+    trailer = id_field
+    if timing is not None:
+        trailer = reply_trailer(id_field=id_field, queue_s=timing[0], compute_s=timing[1])
+    rest.ClearField("timing")
+    body = join_reply(rest, values=values)
+    begin, *times = find_trailer(body + trailer, id_field)
+    assert begin == len(body)
+    np.testing.assert_array_equal(times, [np.nan, np.nan] if timing is None else timing)
 
 
 @given(st.text(max_size=140), st.lists(st.text(max_size=5), max_size=3))
