@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test check fix proto proto-check bench soak-bits soak-memory image
+.PHONY: help setup demo examples serve test check fix proto proto-check bench load soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,7 @@ SERVER_FLAGS ?=
 TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
+LOAD_FLAGS ?=
 IMAGE ?= unrolled:latest
 
 help: ## List the targets.
@@ -86,6 +87,9 @@ proto-check: $(PROTO_READY)
 
 bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
+
+load: $(READY) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
+	@$(BIN)/python bench/load.py --html build/load $(LOAD_FLAGS)
 
 soak-bits: $(READY) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak_bits.py

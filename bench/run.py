@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import echo
 import engine
+import generator
 import health
 import merging
 import networks
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "networks": networks.tables,
     "sdk": sdk.tables,
     "echo": echo.tables,
+    "generator": generator.tables,
     "merging": merging.tables,
     "health": health.tables,
     "vectors": vectors.tables,
