@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
@@ -104,7 +105,8 @@ def _tell(records: Mapping[str, Record], console: Console) -> None:
     shares = {name: record for name, record in records.items() if record.search is None}
     console.print("\nAt shares of that rate, latency in ms from intended times:\n")
     percentiles = (f"p{percent:g}" for percent in PERCENTS)
-    table = Table("", "offered/s", "achieved/s", *percentiles, "errors", "bits")
+    columns = ("", "offered/s", "achieved/s", *percentiles, "errors", "bits")
+    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name, record in shares.items():
         table.add_row(name.replace("-percent", " %"), *_cells(record))
     console.print(table)
