@@ -1,10 +1,8 @@
-"""The weights that torch would have drawn.
+"""The plain network's parameters as its steps use them, and the rules that every layout keeps.
 
-A file of its own because exactness begins here: torch's order, torch's distribution, torch's generator, and
-no global state. Drawn on the CPU whatever the device, because a CUDA generator gives other numbers.
+A file of its own because where numbers lie in memory decides their products' bits and speed.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +10,9 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from unrolled_server.engine.draws import draw
 from unrolled_server.engine.memory import zeros
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.spectrum import scaled
 
 # Matrix products over widths that are a multiple of 16 give a row the same bits at every position (design,
 # section 4).
@@ -85,22 +83,13 @@ def array_on_cpu(rows: Float32[Tensor, "rows columns"]) -> Float32[np.ndarray, "
 
 
 def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
-    """Draws what ``torch.manual_seed(seed); torch.nn.RNN(input_size, hidden_size)`` draws, bit for bit.
-
-    Source: torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), in the order
-    weight_ih, weight_hh, bias_ih, bias_hh.
-    """
-    hidden, generator = spec.hidden_size, torch.Generator().manual_seed(spec.seed)
-    bound = 1.0 / math.sqrt(hidden)
-    weight_ih, weight_hh, bias_ih, bias_hh = (
-        torch.empty(shape).uniform_(-bound, bound, generator=generator)
-        for shape in ((hidden, spec.input_size), (hidden, hidden), (hidden,), (hidden,))
-    )
-    if spec.spectral_radius:
-        weight_hh = scaled(weight_hh, spec.spectral_radius)
-    width = padded_width(hidden)
+    """Draws a plain network's parameters, see `draw`, and lays them out."""
+    ((drawn,),) = draw(spec).layers
+    assert drawn.bias_ih is not None  # noqa: S101 - a plain network has biases
+    assert drawn.bias_hh is not None  # noqa: S101 - likewise
+    hidden, width = spec.hidden_size, padded_width(spec.hidden_size)
     input_table = torch.from_numpy(zeros(spec.input_size, width))
-    torch.add(weight_ih.T, bias_ih + bias_hh, out=input_table[:, :hidden])
+    torch.add(drawn.weight_ih.T, drawn.bias_ih + drawn.bias_hh, out=input_table[:, :hidden])
     recurrent = factor(width, width)
-    recurrent[:hidden, :hidden] = weight_hh.T
+    recurrent[:hidden, :hidden] = drawn.weight_hh.T
     return Weights.of(input_table=input_table.to(device), recurrent=recurrent.to(device))
