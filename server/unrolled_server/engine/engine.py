@@ -6,9 +6,8 @@ of the package computes.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +28,6 @@ from unrolled_server.engine.starts import Starts
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
-
-Read = TypeVar("Read")
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _MAX_QUICK_WORDS = 64
@@ -221,14 +218,14 @@ class Engine:
 
     def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:
         """Runs a job that is larger than the budget, in either form."""
-        recurrence = network.recurrence
-        state = None
+        recurrence, state = network.recurrence, None
         if job.return_final_state:
-            state = joined_states(list(self._slices(network, words, recurrence.final_state)))
+            parts = self._slices(network, words)
+            state = joined_states([recurrence.final_state(part.rows, part.lengths) for part in parts])
         if job.output is not Output.ALL:
-            read = partial(recurrence.pooled, output=job.output)
-            parts = self._slices(network, words, read)
-            return Answer(np.concatenate(list(parts)), job.words.lengths, final_state=state)
+            parts = self._slices(network, words)
+            pooled = [recurrence.pooled(part.rows, part.lengths, output=job.output) for part in parts]
+            return Answer(np.concatenate(pooled), job.words.lengths, final_state=state)
         if job.form is ReplyForm.DENSE:
             return Answer(self._run_in_slices(job, network, words), job.words.lengths, final_state=state)
         rows = _distinct_rows(job, words)
@@ -238,52 +235,32 @@ class Engine:
         self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
         return Answer(values, job.words.lengths, numbering.index, state)
 
-    def _slices(
-        self,
-        network: Network,
-        words: EncodedWords,
-        read: Callable[[Index, Int32[np.ndarray, " batch"]], Read],
-    ) -> Iterator[Read]:
-        """Gives what is read of the words' rows, in as many parts as it takes."""
+    def _slices(self, network: Network, words: EncodedWords, start: int = 0) -> "Iterator[_Slice]":
+        """Gives the words' rows in as many parts as it takes; read one before the next is taken."""
         try:
             index = self._learn(network, words)
         except TableFullError:
             half = len(words) // 2
-            yield from self._slices(network, words.part(0, half), read)
-            yield from self._slices(network, words.part(half, len(words)), read)
+            yield from self._slices(network, words.part(0, half), start)
+            yield from self._slices(network, words.part(half, len(words)), start + half)
             return
-        yield read(index, words.lengths)
+        yield _Slice(slice(start, start + len(words)), index, words.lengths)
 
     def _run_in_slices(
         self, job: Job, network: Network, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq output"]:
-        """Runs a job that is larger than the budget, half by half."""
+        """Gives all outputs of a job that is larger than the budget."""
         batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
-            values = self._scratch.view((batch, seq, size))
-            self._fill(network, words, values)
+            values = filled = self._scratch.view((batch, seq, size))
         else:
             values = self._scratch.view((seq, batch, size))
-            self._fill(network, words, values.transpose(1, 0, 2))  # recurs along the first axis
+            filled = values.transpose(1, 0, 2)  # recurs along the first axis
+        for part in self._slices(network, words):
+            reached = part.rows.shape[1]
+            filled[part.words, :reached] = network.gather(part.rows, ReplyScratch())
+            filled[part.words, reached:] = 0
         return values
-
-    def _fill(
-        self,
-        network: Network,
-        words: EncodedWords,
-        values: Float32[np.ndarray, "batch seq output"],
-    ) -> None:
-        """Writes the outputs of words to ``values``, splitting the words until they fit."""
-        try:
-            index = self._learn(network, words)
-        except TableFullError:
-            half = len(words) // 2
-            self._fill(network, words.part(0, half), values[:half])
-            self._fill(network, words.part(half, len(words)), values[half:])
-            return
-        seq = index.shape[1]
-        values[:, :seq] = network.gather(index, ReplyScratch())
-        values[:, seq:] = 0
 
     def _fill_distinct(
         self,
@@ -293,17 +270,20 @@ class Engine:
         values: Float32[np.ndarray, "rows output"],
     ) -> None:
         """Writes each output to the row of ``values`` that ``numbers`` has for it; 0 means nowhere."""
-        try:
-            index = self._learn(network, words)
-        except TableFullError:
-            half = len(words) // 2
-            self._fill_distinct(network, words.part(0, half), numbers[:half], values)
-            self._fill_distinct(network, words.part(half, len(words)), numbers[half:], values)
-            return
-        numbers = numbers[:, : index.shape[1]]
-        wanted = numbers != 0
-        if wanted.any():
-            values[numbers[wanted]] = network.gather(index[wanted][np.newaxis], ReplyScratch())[0]
+        for part in self._slices(network, words):
+            of_part = numbers[part.words, : part.rows.shape[1]]
+            wanted = of_part != 0
+            if wanted.any():
+                outputs = network.gather(part.rows[wanted][np.newaxis], ReplyScratch())[0]
+                values[of_part[wanted]] = outputs
+
+
+class _Slice(NamedTuple):
+    """Some of a job's words, and their rows while these are in the table."""
+
+    words: slice
+    rows: Index
+    lengths: Int32[np.ndarray, " batch"]
 
 
 def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
