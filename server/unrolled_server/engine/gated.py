@@ -9,7 +9,7 @@ There are two ways through a cell. On the CPU products run in torch, whose threa
 numpy, at a fifth of torch's cost for each call; other devices run torch alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +142,7 @@ class GatedStepper:
         self._sizes = (0, 0, 0)
         self._state_width = shape.state
 
-    def run(self, steps: Iterable[Step], layer: "Layer") -> None:
+    def run(self, steps: Sequence[Step], layer: "Layer") -> None:
         """Computes the steps' rows into the layer's tables, in order; its shape is this stepper's."""
         states, cells = layer.states, layer.cells
         sizes = (layer.inputs.width, states.hidden_size, cells.hidden_size if cells else 0)
@@ -150,6 +150,7 @@ class GatedStepper:
             self._scratch.clear()
             self._rooms.clear()
             self._sizes = sizes
+        layer.inputs.prepare(steps)
         run_all = self._run_on_cpu if states.is_on_cpu else self._run_on_device
         run_all(parts_of(steps, max_rows=self._rule.max_rows), layer)
 

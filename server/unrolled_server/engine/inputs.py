@@ -4,7 +4,8 @@ A file of its own because steps are the same whatever is below: a table of symbo
 directions of one.
 """
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,21 +14,37 @@ from torch import Tensor
 
 from unrolled_server.engine.gated_scratch import Room
 from unrolled_server.engine.gates import LayerWeights
-from unrolled_server.engine.prefix_tree import Symbols
+from unrolled_server.engine.prefix_tree import Step, Symbols
 from unrolled_server.engine.states import StateTable
 from unrolled_server.engine.weights import array_on_cpu
 
 
-@runtime_checkable
-class Inputs(Protocol):
-    """Where a layer's inputs come from.
+class Inputs(ABC):
+    """Where a layer's inputs come from, and what is kept of them; most keep nothing.
 
     Attributes:
         width: Columns of ``lower`` that `fill` writes; 0 where sums are looked up.
     """
 
-    width: int
+    width: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return 0
+
+    @property
+    def row_nbytes(self) -> int:
+        """What one more row of states costs here at most."""
+        return 0
+
+    def clear(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Gives the memory back."""
+
+    def prepare(self, steps: Sequence[Step]) -> None:  # noqa: B027 - most are ready
+        """Makes ready for `fill` with each of these steps."""
+
+    @abstractmethod
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:
         """Writes what a step reads: into ``sums``, finished, or into ``lower``, to be multiplied.
 
@@ -38,10 +55,8 @@ class Inputs(Protocol):
         """
 
 
-class SymbolRows:
+class SymbolRows(Inputs):
     """One-hot symbols: each adds its row of a table."""
-
-    width = 0
 
     def __init__(self, table: Float32[Tensor, "symbols gates"]) -> None:
         self._table = table
@@ -56,7 +71,7 @@ class SymbolRows:
             look_up(self._table, symbols, out=room.block.sums[: room.row_count])
 
 
-class RowsBelow:
+class RowsBelow(Inputs):
     """The layer below, which has the same rows."""
 
     def __init__(self, below: StateTable) -> None:
@@ -71,7 +86,7 @@ class RowsBelow:
             room.block.lower[: room.row_count, : self.width] = self._below.rows[rows]
 
 
-class PairsBelow:
+class PairsBelow(Inputs):
     """Both directions of the layer below, side by side; a symbol is a place in the list of pairs.
 
     Attributes:

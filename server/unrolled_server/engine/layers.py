@@ -30,12 +30,12 @@ class Layers(Protocol):
     Attributes:
         states: h of each layer, from the input on; the last one's rows are the network's outputs.
         cells: c of each layer, for an LSTM; else empty.
-        vectors: What holds rows of gates for symbols; empty for one-hot symbols.
+        inputs: What layers read; empty where nothing can be kept of it.
     """
 
     states: Sequence[StateTable]
     cells: Sequence[StateTable]
-    vectors: Sequence[VectorRows]
+    inputs: Sequence[Inputs]
 
     def run(self, steps: Sequence[Step]) -> None:
         """Computes the steps' rows, in order."""
@@ -50,7 +50,7 @@ class PlainLayer:
         self._table = StateTable(hidden_size, device)
         self.states: Sequence[StateTable] = (self._table,)
         self.cells: Sequence[StateTable] = ()
-        self.vectors: Sequence[VectorRows] = ()
+        self.inputs: Sequence[Inputs] = ()
 
     def run(self, steps: Sequence[Step]) -> None:
         """See `Layers`."""
@@ -64,13 +64,10 @@ class StackedLayers:
         self._layers = layers
         self.states: Sequence[StateTable] = [layer.states for layer in layers]
         self.cells: Sequence[StateTable] = [layer.cells for layer in layers if layer.cells]
-        first = layers[0].inputs
-        self.vectors: Sequence[VectorRows] = [first] if isinstance(first, VectorRows) else []
+        self.inputs: Sequence[Inputs] = [layer.inputs for layer in layers]
 
     def run(self, steps: Sequence[Step]) -> None:
         """See `Layers`."""
-        for vectors in self.vectors:
-            vectors.meet(steps)
         for layer in self._layers:
             layer.stepper.run(steps, layer)
 

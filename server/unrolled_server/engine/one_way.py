@@ -36,23 +36,23 @@ class OneWay:
         self.row_nbytes = (
             self._tree.row_nbytes
             + self._tables.row_nbytes
-            + sum(vectors.row_nbytes for vectors in layers.vectors)
+            + sum(inputs.row_nbytes for inputs in layers.inputs)
         )
 
     @property
     def nbytes(self) -> int:
         """See `Recurrence`."""
         nbytes = self._tree.nbytes + self._tables.nbytes
-        for vectors in self._layers.vectors:
-            nbytes += vectors.nbytes
+        for inputs in self._layers.inputs:
+            nbytes += inputs.nbytes
         return nbytes
 
     def clear(self) -> None:
         """See `Recurrence`."""
         self._tree.clear()
         self._tables.clear()
-        for vectors in self._layers.vectors:
-            vectors.clear()
+        for inputs in self._layers.inputs:
+            inputs.clear()
 
     def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Rows:
         """See `Recurrence`."""

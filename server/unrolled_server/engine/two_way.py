@@ -19,7 +19,6 @@ from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
 from unrolled_server.engine.starts import Starts
 from unrolled_server.engine.states import ReplyScratch, StateTable, TableGroup
-from unrolled_server.engine.vector_rows import VectorRows
 from unrolled_server.engine.whole_words import NewWords, WholeWords
 from unrolled_server.engine.words import EncodedWords
 
@@ -51,20 +50,20 @@ class TwoWay:
         self._first = _table_group(layers[:1], starts, first_layer=0)
         self._above = _table_group(layers[1:], starts, first_layer=1) if len(layers) > 1 else None
         self._outputs = layers[-1][0].states
-        self._vectors = [layer.inputs for layer in layers[0] if isinstance(layer.inputs, VectorRows)]
+        self._inputs = [direction.inputs for layer in layers for direction in layer]
         self.row_nbytes = (
             self._tree.row_nbytes
             + self._first.row_nbytes
-            + sum(vectors.row_nbytes for vectors in self._vectors)
+            + sum(inputs.row_nbytes for inputs in self._inputs)
             + (self._above.row_nbytes + self._words.row_nbytes if self._above else 0)
         )
 
     @property
     def nbytes(self) -> int:
         """See `Recurrence`."""
-        vectors = sum(vectors.nbytes for vectors in self._vectors)
+        kept = sum(inputs.nbytes for inputs in self._inputs)
         above = self._above.nbytes + self._words.nbytes if self._above else 0
-        return self._tree.nbytes + self._first.nbytes + vectors + above
+        return self._tree.nbytes + self._first.nbytes + kept + above
 
     def clear(self) -> None:
         """See `Recurrence`."""
@@ -73,8 +72,8 @@ class TwoWay:
         self._first.clear()
         if self._above:
             self._above.clear()
-        for vectors in self._vectors:
-            vectors.clear()
+        for inputs in self._inputs:
+            inputs.clear()
 
     def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Rows:
         """See `Recurrence`."""
@@ -85,8 +84,6 @@ class TwoWay:
         self._first.reserve(self._tree.row_count, max_rows=max_rows, make_room=make_room)
         for layer, resolution in zip(self._layers[0], (forward, backward), strict=True):
             if resolution.steps:
-                if isinstance(layer.inputs, VectorRows):
-                    layer.inputs.meet(resolution.steps)
                 layer.stepper.run(resolution.steps, layer)
         index = np.stack([forward.index, _mirrored(backward.index, words.lengths)], axis=2)
         if self._above is None:

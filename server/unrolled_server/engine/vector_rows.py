@@ -16,7 +16,7 @@ from torch import Tensor
 from unrolled_server.engine.cells import RowCounts
 from unrolled_server.engine.gated_scratch import Room
 from unrolled_server.engine.gates import LayerWeights
-from unrolled_server.engine.inputs import look_up, multiply
+from unrolled_server.engine.inputs import Inputs, look_up, multiply
 from unrolled_server.engine.prefix_tree import Step, Symbols
 from unrolled_server.engine.states import StateTable
 
@@ -120,13 +120,11 @@ class ProductScratch:
         return self._sums[:count]
 
 
-class VectorRows:
+class VectorRows(Inputs):
     """Vectors: each symbol's row of gates is computed when it is first met, and kept.
 
     So 400,000 word vectors are never multiplied out, and equal symbols are multiplied once. Not thread-safe.
     """
-
-    width = 0
 
     def __init__(
         self, vectors: Vectors, weights: LayerWeights, *, scratch: ProductScratch, device: torch.device
@@ -139,20 +137,20 @@ class VectorRows:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, an estimate of the dict's included."""
+        """See `Inputs`; an estimate of the dict's is included."""
         return self._rows.nbytes + _DICT_ENTRY_NBYTES * len(self._row_of)
 
     @property
     def row_nbytes(self) -> int:
-        """What one more symbol costs."""
+        """See `Inputs`; a row may bring a new symbol."""
         return 4 * self._rows.hidden_size + _DICT_ENTRY_NBYTES
 
     def clear(self) -> None:
-        """Gives the memory back."""
+        """See `Inputs`."""
         self._rows.clear()
         self._row_of.clear()
 
-    def meet(self, steps: Sequence[Step]) -> None:
+    def prepare(self, steps: Sequence[Step]) -> None:
         """Computes the rows of symbols that are new."""
         symbols = np.unique(np.concatenate([np.asarray(step.symbols, np.int64) for step in steps]))
         new = [symbol for symbol in symbols.tolist() if symbol not in self._row_of]
