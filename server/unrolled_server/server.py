@@ -1,0 +1,174 @@
+"""One gRPC server on one address, around its engines: bind, prove, serve, stop."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from unrolled.v1 import forward_pb2 as pb
+
+from unrolled_server.address import listening
+from unrolled_server.admission import Admission
+from unrolled_server.batcher import Batcher
+from unrolled_server.config import Settings
+from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.intake import Intake
+from unrolled_server.replies import Replies
+from unrolled_server.service import SERVICE_NAME, ForwardService
+from unrolled_server.vectors import VectorTable, open_vectors
+
+MIB = 2**20
+# How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
+MAX_FINISH_S = 1.0
+POLL_S = 0.01
+SEND_S = 0.2
+
+
+class Server:
+    """Serves on one address.
+
+    Binding comes first, so that a taken address is told at once; calls that arrive before `start` is done
+    wait in the listening socket.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.ExitStack()
+        self.address = settings.address
+        self.admission = Admission(
+            max_bytes=settings.max_inflight_mb * MIB,
+            max_multiplications=settings.max_inflight_gmul * 10**9,
+        )
+
+    async def start(self) -> None:
+        """Binds, prepares and serves.
+
+        Raises:
+            AddressError: The address is taken, malformed or not of this machine.
+            VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
+        """
+        self.bind()
+        await self.prepare()
+        await self.serve()
+
+    def bind(self) -> None:
+        """Takes the address; calls that arrive from now on wait in its listening socket.
+
+        Raises:
+            AddressError: The address is taken, malformed or not of this machine.
+        """
+        self._server = grpc.aio.server(options=_channel_arguments(self._settings))
+        self.address = self._stack.enter_context(listening(self._server, self._settings.address))
+
+    async def prepare(self) -> None:
+        """Opens the word vectors and proves the engines, which takes most of a start.
+
+        Raises:
+            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
+            DeviceUnavailableError: The device is not on this machine.
+            ProofError: The device gives a row other bits at other places; no reply could be trusted.
+        """
+        self._tables = await _opened_vectors(self._settings)
+        self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
+        self.info = _info(self._engines[0], self._settings, self._tables.values())
+
+    async def serve(self) -> None:
+        """Answers calls on the address, and says so to those who ask for its health."""
+        self._batcher = Batcher(self._engines)
+        intake = Intake(
+            batcher=self._batcher,
+            limits=self._settings.limits(),
+            admission=self.admission,
+            replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
+            tables=self._tables,
+            fingerprint=self.info.fingerprint,
+        )
+        self._service = ForwardService(intake, max_stream_bytes=self._settings.stream_bytes, info=self.info)
+        self._server.add_generic_rpc_handlers((self._service.handlers(),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._settings.reflection:
+            names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        await self._server.start()
+        await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
+        await self._health.enter_graceful_shutdown()
+        self._service.drain(within_s=self._settings.drain_timeout_s / 2)
+        await self._finish_what_is_short()
+        await self._server.stop(self._settings.drain_timeout_s)
+        await self._batcher.close()
+        self._stack.close()
+
+    async def _finish_what_is_short(self) -> None:
+        """Gives what runs a moment to end before gRPC is told to stop.
+
+        Once told, gRPC closes a connection with its last call, and if the client has sent anything meanwhile
+        the system drops what it had not read yet: now and then the end of a large reply.
+        """
+        if not self.admission.ticket_count:
+            return
+        limit_s = min(MAX_FINISH_S, self._settings.drain_timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.admission.ticket_count:  # noqa: ASYNC110 - asked once, when the server ends
+                    await asyncio.sleep(POLL_S)
+                await asyncio.sleep(SEND_S)
+
+
+def _channel_arguments(settings: Settings) -> list[tuple[str, Any]]:
+    """What gRPC is told of the connections that it takes."""
+    return [
+        # On, which is gRPC's default, a second server would share the port in silence.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_send_message_length", -1),  # validation has bounded it
+    ]
+
+
+async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
+    """The tables by name. A file that is new to this machine takes some seconds, of which the log tells."""
+    stop = threading.Event()
+    tables = {}
+    try:
+        for name, file in settings.vectors.items():
+            open_table = partial(open_vectors, cache_directory=settings.vectors_cache, stop=stop)
+            tables[name] = await asyncio.to_thread(open_table, name, file)
+    finally:
+        stop.set()  # else an interrupted process would end only when the thread has converted its file
+    return tables
+
+
+def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
+    """One engine for each compute thread, all with the same bits."""
+    memory = settings.state_memory_bytes_per_thread
+    vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
+    engines = [
+        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
+        for _ in range(settings.compute_threads)
+    ]
+    for engine in engines:
+        engine.prove()
+    return engines
+
+
+def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
+    return pb.GetServerInfoReply(
+        version=version("unrolled"),
+        torch_version=version("torch"),
+        device=engine.device,
+        fingerprint=engine.fingerprint,
+        limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
+        vectors=[
+            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in tables
+        ],
+    )
