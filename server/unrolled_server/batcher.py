@@ -11,11 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
-from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job
-from unrolled_server.errors import ComputeError, InvalidRequestError, RequestError, Violation
+from unrolled_server.admission import NO_WAIT, Forecast, Terms
+from unrolled_server.cost import CostModel
+from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job, NotWantedError
+from unrolled_server.errors import (
+    ComputeError,
+    ExpiredError,
+    InvalidRequestError,
+    RequestError,
+    Violation,
+)
 from unrolled_server.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
@@ -47,10 +55,24 @@ class Batcher:
     A network belongs to one thread, so its prefixes are known in one place and no product is ever split.
     """
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._lanes = [_Lane(engine, name=f"compute-{at}") for at, engine in enumerate(engines)]
+    def __init__(self, engines: Sequence[Engine], cost: CostModel) -> None:
+        self._lanes = [_Lane(engine, cost, name=f"compute-{at}") for at, engine in enumerate(engines)]
 
-    def start(self, job: Job, encode: Encode) -> bytes | asyncio.Future[bytes]:
+    @property
+    def counts(self) -> "Counts":
+        """What became of jobs so far, in all threads."""
+        lanes = [lane.counts for lane in self._lanes]
+        return Counts(*(sum(numbers) for numbers in zip(*map(astuple, lanes), strict=True)))
+
+    def forecast(self, job: Job, terms: Terms) -> Forecast:
+        """How long the job would wait, and take; no wait where its thread is idle."""
+        return self._lane(job).forecast(job, terms)
+
+    def least_wait(self, client: str) -> Forecast:
+        """How long the client's smallest job would wait, whatever its network."""
+        return min((lane.least_wait(client) for lane in self._lanes), key=lambda forecast: forecast.wait_s)
+
+    def start(self, job: Job, encode: Encode, terms: Terms) -> bytes | asyncio.Future[bytes]:
         """The reply to `job`, as `encode` makes it: at once if the work is small and known.
 
         Cancelling the future drops the job if it still waits.
@@ -58,9 +80,13 @@ class Batcher:
         Raises:
             ComputeError: The engine failed on this job, no other is touched. The future fails with it, too.
             InvalidRequestError: The reply would be too large, which only its prefixes tell; as above.
+            ExpiredError: Only the future: the deadline passed before anything was computed for the job.
         """
-        lane = self._lanes[hash(job.network) % len(self._lanes)]
-        return lane.answer_at_once(job, encode) or lane.enqueue(job, encode)
+        lane = self._lane(job)
+        return lane.answer_at_once(job, encode) or lane.enqueue(job, encode, terms)
+
+    def _lane(self, job: Job) -> "_Lane":
+        return self._lanes[hash(job.network) % len(self._lanes)]
 
     async def close(self) -> None:
         """Ends the threads once everything that waits is computed."""
@@ -70,11 +96,22 @@ class Batcher:
             await asyncio.to_thread(lane.join)
 
 
+@dataclass(slots=True)
+class Counts:
+    """Jobs: computed, and dropped before anything was computed for them."""
+
+    computed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+
+
 class _Waiting(NamedTuple):
     job: Job
     encode: Encode
     reply: asyncio.Future[bytes]
     arrived_s: float
+    deadline_s: float
+    cost_s: float
 
 
 class _Outcome(NamedTuple):
@@ -85,8 +122,11 @@ class _Outcome(NamedTuple):
 class _Lane:
     """One engine, its thread, and what waits for it. Used from one event loop."""
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
+    def __init__(self, engine: Engine, cost: CostModel, *, name: str) -> None:
+        self.counts = Counts()
         self._engine = engine
+        self._cost = cost
+        self._busy_until_s = 0.0  # at a guess
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._changed = threading.Condition()
@@ -110,18 +150,32 @@ class _Lane:
             return None
         started_s = time.monotonic()
         (result,) = self._engine.run([job])
+        self.counts.computed += 1
         reply = _reply_to(job, encode, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
         return reply
 
-    def enqueue(self, job: Job, encode: Encode) -> asyncio.Future[bytes]:
+    def forecast(self, job: Job, terms: Terms) -> Forecast:
+        """How long the job would wait, and take."""
+        if self.is_idle:
+            return NO_WAIT
+        cost_s = self._cost.guess_s(job)
+        return Forecast(wait_s=self._wait_s(terms.client, cost_s), cost_s=cost_s)
+
+    def least_wait(self, client: str) -> Forecast:
+        """How long any job of the client would wait at least."""
+        return NO_WAIT if self.is_idle else Forecast(wait_s=self._wait_s(client, 0.0))
+
+    def enqueue(self, job: Job, encode: Encode, terms: Terms) -> asyncio.Future[bytes]:
         """The reply to `job`, computed in the thread."""
-        entry = _Waiting(job, encode, self._loop.create_future(), time.monotonic())
+        reply = self._loop.create_future()
+        cost_s = self._cost.guess_s(job)
+        entry = _Waiting(job, encode, reply, time.monotonic(), terms.deadline_s, cost_s)
         with self._changed:
-            self._queue.add(entry, network=job.network, share=batch_share(job))
+            self._queue.add(entry, client=terms.client, cost_s=cost_s, share=batch_share(job))
             self._changed.notify()
-        return entry.reply
+        return reply
 
     def close(self) -> None:
         """Lets the thread end once nothing waits."""
@@ -139,21 +193,48 @@ class _Lane:
                 self._loop.call_soon_threadsafe(_hand_over, outcomes)
 
     def _take(self) -> Sequence[_Waiting]:
-        """What waits, as soon as there is any; empty when closed."""
+        """What waits, as soon as there is any that is wanted; empty when closed."""
         with self._changed:
-            self._is_busy = False
-            self._changed.wait_for(lambda: self._queue or self._is_closed)
-            self._is_busy = True
-            return self._queue.take()
+            batch: list[_Waiting] = []
+            while not batch and (self._queue or not self._is_closed):
+                self._is_busy = False
+                self._changed.wait_for(lambda: self._queue or self._is_closed)
+                self._is_busy = True
+                batch = self._queue.take(self._is_wanted)
+            self._busy_until_s = time.monotonic() + sum(entry.cost_s for entry in batch)
+            return batch
+
+    def _wait_s(self, client: str, cost_s: float) -> float:
+        """Seconds until a job of the client would begin: what is under way, then what comes before it."""
+        under_way_s = max(0.0, self._busy_until_s - time.monotonic())
+        return under_way_s + self._queue.wait_s(client, cost_s=cost_s)
+
+    def _is_wanted(self, entry: _Waiting) -> bool:
+        """Whether anybody waits for the reply; counts and tells where nobody does."""
+        if entry.reply.done():  # its caller is gone
+            self.counts.cancelled += 1
+            return False
+        if entry.deadline_s > time.monotonic():
+            return True
+        self.counts.expired += 1
+        expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
+        self._loop.call_soon_threadsafe(_hand_over, [_Outcome(entry.reply, expired)])
+        return False
 
     def _run(self, batch: Sequence[_Waiting]) -> Iterator[_Outcome]:
-        wanted = [entry for entry in batch if not entry.reply.done()]  # done: its caller is gone
-        started_s = time.monotonic()
-        results = self._engine.run([entry.job for entry in wanted])
-        for entry in wanted:
-            result = next(results)
+        started_s = before_s = time.monotonic()
+        # Asked again when its turn comes: a batch may last 50 ms.
+        is_wanted = lambda at: self._is_wanted(batch[at])  # noqa: E731 - of this batch alone
+        results = self._engine.run([entry.job for entry in batch], is_wanted=is_wanted)
+        for entry, result in zip(batch, results, strict=True):
+            if isinstance(result, NotWantedError):
+                continue
             queue_s = started_s - entry.arrived_s
             reply = _reply_to(entry.job, entry.encode, result, queue_s=queue_s, started_s=started_s)
+            self.counts.computed += 1
+            now_s = time.monotonic()
+            self._cost.observe(entry.job, taken_s=now_s - before_s)
+            before_s = now_s
             yield _Outcome(entry.reply, reply)
 
 

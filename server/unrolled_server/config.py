@@ -87,6 +87,19 @@ class Settings(BaseSettings):
             "beyond, requests are refused"
         ),
     )
+    max_queue_s: float = Field(
+        default=10.0,
+        gt=0,
+        description=(
+            "Seconds that a request may have to wait for others; beyond, and where its deadline is nearer, "
+            "it is refused"
+        ),
+    )
+    send_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that a client may take to read one reply; then its connection is closed",
+    )
     # Undecoded: flags and environment give the same text to the same parser.
     vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
         default={},

@@ -4,6 +4,7 @@ RequestError
 ├── InvalidRequestError   the request is wrong; sending it again does not help
 ├── UnsupportedError      the request asks for what this server does not do
 ├── OverloadedError       too much is here already; a retry helps, after the time that it tells
+├── ExpiredError          its deadline passed before it was computed; nobody is there to be told
 ├── DrainingError         the server ends; a retry helps, at another server or later
 └── ComputeError          our fault; the log has the traceback, the wire has none of it
 """
@@ -19,6 +20,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 """The trailing metadata key under which gRPC carries a google.rpc.Status."""
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """The trailing metadata key that tells gRPC's retries how long to wait."""
+NO_RETRY = "-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,19 @@ class UnsupportedError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """The server has as much as it can take; `retry_after_s` from now it may have room."""
+    """The server has as much as it can take; `retry_after_s` from now it may have room.
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    Unless that `is_in_time` for the request's deadline, gRPC's own retries are told not to wait for it.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float, is_in_time: bool = True) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_in_time = is_in_time
+
+
+class ExpiredError(RequestError):
+    """The request's deadline passed while it waited, so it was not computed."""
 
 
 class DrainingError(RequestError):
@@ -65,6 +75,7 @@ STATUS_CODES: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
     ComputeError: grpc.StatusCode.INTERNAL,
 }
@@ -99,7 +110,8 @@ def trailing_metadata(error: RequestError) -> tuple[tuple[str, str | bytes], ...
     """What a unary call ends with beside code and message: details, and pushback for gRPC's retries."""
     details = ((DETAILS_KEY, status(error).SerializeToString()),)
     if isinstance(error, OverloadedError):
-        return (*details, (PUSHBACK_KEY, str(_retry_after_ms(error))))
+        pushback = str(_retry_after_ms(error)) if error.is_in_time else NO_RETRY
+        return (*details, (PUSHBACK_KEY, pushback))
     return details
 
 

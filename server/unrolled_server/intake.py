@@ -6,6 +6,7 @@ a future.
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from functools import partial
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer, state_field
 
-from unrolled_server.admission import Admission, Ticket
+from unrolled_server.admission import Admission, Terms, Ticket
 from unrolled_server.batcher import Batcher, Computed
 from unrolled_server.config import Limits
 from unrolled_server.engine import NetworkSpec
@@ -50,23 +51,37 @@ class Intake:
         """
         return accept(data, self.limits, tables=self.tables, shared=shared)
 
-    def admit(self, accepted: AcceptedRequest) -> Ticket:
+    def look_ahead(self, terms: Terms) -> None:
+        """Refuses a request unread if whatever it asks for would wait too long.
+
+        Raises:
+            OverloadedError: It would.
+        """
+        forecast = self.batcher.least_wait(terms.client)
+        if forecast.wait_s:
+            self.admission.look_ahead(forecast, left_s=terms.deadline_s - time.monotonic())
+
+    def admit(self, accepted: AcceptedRequest, terms: Terms) -> Ticket:
         """Room for the request and its reply; the caller releases it.
 
         Raises:
-            OverloadedError: There is none.
+            OverloadedError: There is none, or it would not be done in time.
         """
         return self.admission.admit(
-            byte_count=accepted.byte_count, multiplications=accepted.job.multiplications
+            terms,
+            byte_count=accepted.byte_count,
+            multiplications=accepted.job.multiplications,
+            forecast=self.batcher.forecast(accepted.job, terms),
+            now_s=time.monotonic(),
         )
 
-    def start(self, accepted: AcceptedRequest) -> bytes | asyncio.Future[bytes]:
+    def start(self, accepted: AcceptedRequest, terms: Terms) -> bytes | asyncio.Future[bytes]:
         """The reply's bytes, at once where the work is small and known.
 
-        Cancelling the future drops the request if it still waits; the future fails with ComputeError only.
+        Cancelling the future drops the request if it still waits; the future fails with a RequestError only.
 
         Raises:
-            ComputeError: The engine failed on this request; no other request is touched.
+            RequestError: As `Batcher.start`; no other request is touched.
         """
         id_field = encode_id(accepted.id)
         encode = partial(
@@ -75,7 +90,7 @@ class Intake:
             fingerprint=self.fingerprint,
             network=accepted.job.network,
         )
-        reply = self.batcher.start(accepted.job, encode)
+        reply = self.batcher.start(accepted.job, encode, terms)
         if isinstance(reply, bytes) and accepted.is_whole:
             self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
         return reply

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -17,17 +19,23 @@ from unrolled_server.address import listening
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
+from unrolled_server.cost import CostModel
+from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.intake import Intake
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
+from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.vectors import VectorTable, open_vectors
 
+LOG = logging.getLogger(__name__)
 MIB = 2**20
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
 MAX_FINISH_S = 1.0
 POLL_S = 0.01
 SEND_S = 0.2
+# How often slow readers are looked for.
+WATCH_S = 0.25
 
 
 class Server:
@@ -44,7 +52,9 @@ class Server:
         self.admission = Admission(
             max_bytes=settings.max_inflight_mb * MIB,
             max_multiplications=settings.max_inflight_gmul * 10**9,
+            max_queue_s=settings.max_queue_s,
         )
+        self._slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
 
     async def start(self) -> None:
         """Binds, prepares and serves.
@@ -76,11 +86,12 @@ class Server:
         """
         self._tables = await _opened_vectors(self._settings)
         self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
+        self._cost = await asyncio.to_thread(_measured_cost, self._engines[0])
         self.info = _info(self._engines[0], self._settings, self._tables.values())
 
     async def serve(self) -> None:
         """Answers calls on the address, and says so to those who ask for its health."""
-        self._batcher = Batcher(self._engines)
+        self._batcher = Batcher(self._engines, self._cost)
         intake = Intake(
             batcher=self._batcher,
             limits=self._settings.limits(),
@@ -89,7 +100,12 @@ class Server:
             tables=self._tables,
             fingerprint=self.info.fingerprint,
         )
-        self._service = ForwardService(intake, max_stream_bytes=self._settings.stream_bytes, info=self.info)
+        self._service = ForwardService(
+            intake,
+            slow_readers=self._slow_readers,
+            max_stream_bytes=self._settings.stream_bytes,
+            info=self.info,
+        )
         self._server.add_generic_rpc_handlers((self._service.handlers(),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -97,6 +113,7 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
+        self._watch = asyncio.create_task(self._send_slow_readers_away())
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
@@ -105,8 +122,16 @@ class Server:
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
         await self._server.stop(self._settings.drain_timeout_s)
+        self._watch.cancel()
         await self._batcher.close()
         self._stack.close()
+
+    async def _send_slow_readers_away(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for peer in self._slow_readers.look(now_s=time.monotonic()):
+                if disconnect(peer):
+                    LOG.warning("closed the connection of %s, which did not read its replies", peer)
 
     async def _finish_what_is_short(self) -> None:
         """Gives what runs a moment to end before gRPC is told to stop.
@@ -158,6 +183,12 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
     for engine in engines:
         engine.prove()
     return engines
+
+
+def _measured_cost(engine: Engine) -> CostModel:
+    multiplications_per_s = engine.multiplications_per_s()
+    LOG.info("one compute thread does %.0f billion multiplications a second", multiplications_per_s / 1e9)
+    return CostModel(multiplications_per_s=multiplications_per_s)
 
 
 def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:

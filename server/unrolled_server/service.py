@@ -12,11 +12,14 @@ import grpc
 import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
+from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
 from unrolled_server.parsing import parse_info_request
-from unrolled_server.stream import Context, Stream
+from unrolled_server.slow_readers import SlowReaders
+from unrolled_server.stream import Stream
 from unrolled_server.turns import Turns
+from unrolled_server.unary import UnaryReply
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 
@@ -48,12 +51,21 @@ class ForwardService:
 
     Args:
         intake: Answers requests.
+        slow_readers: Are told of each reply that clients have to read.
         max_stream_bytes: What one stream may hold.
         info: The answer to GetServerInfo.
     """
 
-    def __init__(self, intake: Intake, *, max_stream_bytes: int, info: pb.GetServerInfoReply) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        slow_readers: SlowReaders,
+        max_stream_bytes: int,
+        info: pb.GetServerInfoReply,
+    ) -> None:
         self._intake = intake
+        self._slow_readers = slow_readers
         self._turns = Turns()
         self._max_stream_bytes = max_stream_bytes
         self._info = info.SerializeToString()
@@ -61,26 +73,33 @@ class ForwardService:
         self._drain_s: float | None = None
 
     @_refusing
-    async def forward(self, data: bytes, _context: Context) -> bytes:
+    async def forward(self, data: bytes, context: Context) -> bytes:
         """One ForwardRequest to one ForwardReply."""
         known = self._intake.recall(data)
         if known is not None:
             return known
+        terms = terms_of(context)
+        self._intake.look_ahead(terms)
         accepted = self._intake.accept(data)
-        ticket = self._intake.admit(accepted)
-        try:
-            reply = self._intake.start(accepted)
-            if not isinstance(reply, bytes):
-                reply = await reply
-            await self._turns.take(len(reply))
-            return reply
-        finally:
-            ticket.release()
+        ticket = self._intake.admit(accepted, terms)
+        reply = UnaryReply(ticket, context, self._slow_readers, peer=terms.peer)
+        message = self._intake.start(accepted, terms)
+        if not isinstance(message, bytes):
+            message = await message
+        await self._turns.take(len(message))
+        reply.begin_sending()
+        return message
 
     @_refusing
     async def forward_stream(self, _requests: object, context: Context) -> None:
         """Many ForwardRequests to as many ForwardReplies."""
-        stream = Stream(context, self._intake, turns=self._turns, max_bytes=self._max_stream_bytes)
+        stream = Stream(
+            context,
+            self._intake,
+            turns=self._turns,
+            slow_readers=self._slow_readers,
+            max_bytes=self._max_stream_bytes,
+        )
         self._streams.add(stream)
         try:
             if self._drain_s is not None:

@@ -6,23 +6,22 @@ control then stops the sender, and a client that does not read costs no more tha
 """
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 from typing import Any
 
-import grpc
-import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.admission import Ticket
+from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.intake import Intake, as_refusal
 from unrolled_server.parsing import request_id
+from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.texts import SharedTexts
 from unrolled_server.turns import Turns
 from unrolled_server.validation import AcceptedRequest
-
-Context = grpc.aio.ServicerContext[bytes, bytes]
 
 # While the server drains, a stream that was silent for this long is idle.
 IDLE_S = 0.1
@@ -35,13 +34,26 @@ class Stream:
         context: Reads and writes messages.
         intake: Answers them.
         turns: Where large replies queue for the loop's time.
+        slow_readers: Are told of each reply that the client has to read.
         max_bytes: Held at a time; a request that alone has more comes when nothing else is held.
     """
 
-    def __init__(self, context: Context, intake: Intake, *, turns: Turns, max_bytes: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        intake: Intake,
+        *,
+        turns: Turns,
+        slow_readers: SlowReaders,
+        max_bytes: int,
+    ) -> None:
+        self._terms = terms_of(context)
+        self.peer = self._terms.peer
         self._context = context
         self._intake = intake
         self._turns = turns
+        self._slow_readers = slow_readers
+        self._being_sent: Ticket | None = None
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._computing: dict[asyncio.Future[bytes], Ticket] = {}
@@ -77,6 +89,15 @@ class Stream:
         self._loop.call_later(IDLE_S, self._end_if_idle)
         self._loop.call_later(within_s, self._stop_reading)
 
+    def set_aside(self) -> int:
+        """Counts what the client does not read, and all that waits behind it, as a slow reader's."""
+        tickets = [ticket for _, ticket in self._outbox]
+        if self._being_sent:
+            tickets.append(self._being_sent)
+        for ticket in tickets:
+            ticket.set_aside()
+        return sum(ticket.byte_count for ticket in tickets)
+
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
@@ -86,6 +107,7 @@ class Stream:
                 await self._send_at_once(known)
                 continue
             try:
+                self._intake.look_ahead(self._terms)
                 accepted = self._intake.accept(data, shared=self._shared)
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
@@ -95,9 +117,9 @@ class Stream:
 
     def _answer(self, accepted: AcceptedRequest) -> None:
         """Answers at once, or has the reply computed."""
-        ticket = self._intake.admit(accepted)
+        ticket = self._intake.admit(accepted, self._terms)
         try:
-            reply = self._intake.start(accepted)
+            reply = self._intake.start(accepted, self._terms)
         except BaseException:
             ticket.release()
             raise
@@ -124,7 +146,7 @@ class Stream:
         """Takes a reply that cost no work to the writer."""
         if self._is_full(len(reply)):
             await self._wait_for_room(len(reply))
-        ticket = self._intake.admission.hold(len(reply))
+        ticket = self._intake.admission.hold(self._terms, len(reply))
         self._held_bytes += ticket.byte_count
         self._send(reply, ticket)
 
@@ -137,10 +159,13 @@ class Stream:
         while True:
             while self._outbox:
                 reply, ticket = self._outbox.popleft()
+                self._being_sent = ticket
                 try:
                     await self._turns.take(len(reply))
+                    self._slow_readers.begin(self, now_s=time.monotonic())
                     await self._context.write(reply)
                 finally:
+                    self._slow_readers.end(self)
                     self._release(ticket)
             if self._is_read_to_its_end and not self._computing:
                 return

@@ -1,13 +1,17 @@
 """What waits is computed, whatever happens to its neighbours."""
 
 import asyncio
+import math
 import threading
+import time
 
 import numpy as np
 import pytest
-from unrolled_server.batcher import Batcher
-from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
-from unrolled_server.errors import ComputeError
+from unrolled_server.admission import NO_WAIT, Terms
+from unrolled_server.batcher import Batcher, Counts
+from unrolled_server.cost import CostModel
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, NotWantedError
+from unrolled_server.errors import ComputeError, ExpiredError
 
 WORDS = Alphabet.of("ab").encode(["ab", "b"])
 
@@ -22,9 +26,10 @@ def encode(computed):
     return computed.answer.values.tobytes()
 
 
-async def submit(batcher, job):
+async def submit(batcher, job, *, client="a", left_s=math.inf):
     """As a unary call does."""
-    reply = batcher.start(job, encode)
+    terms = Terms(client=client, deadline_s=time.monotonic() + left_s)
+    reply = batcher.start(job, encode, terms)
     return reply if isinstance(reply, bytes) else await reply
 
 
@@ -37,11 +42,16 @@ class Gate(Engine):
         self.entered = threading.Event()
         self.runs = []
 
-    def run(self, jobs):
+    def run(self, jobs, *, is_wanted=lambda _: True):
         self.entered.set()
         assert self.open.wait(30)
-        self.runs.append((threading.current_thread().name, [job.network.seed for job in jobs]))
-        for job in jobs:
+        ran = []
+        self.runs.append((threading.current_thread().name, ran))
+        for at, job in enumerate(jobs):
+            if not is_wanted(at):
+                yield NotWantedError()
+                continue
+            ran.append(job.network.seed)
             yield RuntimeError("broken") if job.network.seed == 666 else next(super().run([job]))
 
 
@@ -50,7 +60,7 @@ def within_loop(scenario):
 
     async def main():
         engine = Gate()
-        batcher = Batcher([engine])
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
         try:
             return await asyncio.wait_for(scenario(batcher, engine), 30)
         finally:
@@ -110,9 +120,64 @@ def test_a_job_whose_caller_left_is_not_computed():
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        return engine.runs
+        return engine.runs, batcher.counts
 
-    assert within_loop(scenario) == [("compute-0", [1]), ("compute-0", [3])]
+    runs, counts = within_loop(scenario)
+    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert counts == Counts(computed=2, cancelled=1)
+
+
+def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        late = asyncio.ensure_future(submit(batcher, a_job(2), left_s=0))
+        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
+        await asyncio.sleep(0)
+        engine.open.set()
+        await asyncio.gather(first, stays)
+        with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
+            await late
+        return engine.runs, batcher.counts
+
+    runs, counts = within_loop(scenario)
+    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert counts == Counts(computed=2, expired=1)
+
+
+def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        with pytest.raises(ExpiredError):
+            await submit(batcher, a_job(1), left_s=0)
+        return await submit(batcher, a_job(2))
+
+    assert within_loop(scenario) == alone(a_job(2))
+
+
+def test_the_forecast_is_no_wait_while_idle_and_then_what_comes_before():
+    large = a_job(hidden_size=1_000)
+
+    async def scenario(batcher, engine):
+        terms = Terms(client="a")
+        idle = batcher.forecast(large, terms)
+        jobs = [asyncio.ensure_future(submit(batcher, large))]
+        await asyncio.to_thread(engine.entered.wait)
+        jobs += [asyncio.ensure_future(submit(batcher, large)) for _ in range(4)]
+        await asyncio.sleep(0)
+        own, others = batcher.forecast(large, terms), batcher.forecast(large, Terms(client="b"))
+        least = batcher.least_wait("b")
+        engine.open.set()
+        await asyncio.gather(*jobs)
+        return idle, own, others, least
+
+    idle, own, others, least = within_loop(scenario)
+    cost_s = CostModel(multiplications_per_s=1e10).guess_s(large)
+    assert idle == NO_WAIT
+    assert own.cost_s == others.cost_s == cost_s
+    assert own.wait_s >= 3 * cost_s
+    assert others.wait_s <= 2 * cost_s
+    assert least.wait_s <= cost_s
 
 
 def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
@@ -132,7 +197,7 @@ def test_closing_finishes_what_was_accepted():
     async def main():
         engine = Gate()
         engine.open.set()
-        batcher = Batcher([engine])
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
         waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]
         await asyncio.sleep(0)
         await batcher.close()

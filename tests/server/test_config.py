@@ -10,7 +10,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.config import Limits, Settings
 
 # What a server carries at a time: no property of a request, so no part of the contract.
-LOAD_LIMITS = {"max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
+LOAD_LIMITS = {"max_queue_s", "max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
 
 
 def from_flags(*flags):

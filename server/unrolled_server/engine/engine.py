@@ -6,7 +6,8 @@ of the package computes.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,15 @@ from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.children import TableFullError
 from unrolled_server.engine.device import choose_device
 from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows, word_rows
-from unrolled_server.engine.job import Answer, AnswerTooLargeError, Job, Layout, Output, ReplyForm
+from unrolled_server.engine.job import (
+    Answer,
+    AnswerTooLargeError,
+    Job,
+    Layout,
+    NotWantedError,
+    Output,
+    ReplyForm,
+)
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.outputs import joined_states
@@ -104,6 +113,21 @@ class Engine:
             self._networks.forget(spec)
         self.fingerprint = digest.hexdigest()[:16]
 
+    def multiplications_per_s(self) -> float:
+        """Measures how fast new states come: the best of three runs of some milliseconds each."""
+        _use_one_thread()
+        letters = "".join(map(chr, range(ord("a"), ord("a") + 256)))
+        words = Alphabet.of(letters).encode([letter + "a" * 7 for letter in letters])  # sharing no prefix
+        taken_s = []
+        for seed in range(3):
+            job = Job(network=plain_network(256, 256, seed), words=words)
+            self._networks.use(job.network)
+            started_s = time.perf_counter()
+            self._answer(job)
+            taken_s.append(time.perf_counter() - started_s)
+            self._networks.forget(job.network)
+        return job.multiplications / min(taken_s)
+
     def is_quick(self, job: Job) -> bool:
         """Whether a job is small and all its states are known. May be called from any thread.
 
@@ -119,27 +143,39 @@ class Engine:
         network = self._networks.peek(job.network)
         return network is not None and network.remembers(job.words)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Answer | Exception]:
+    def run(
+        self, jobs: Sequence[Job], *, is_wanted: Callable[[int], bool] = lambda _: True
+    ) -> Iterator[Answer | Exception]:
         """Gives one result per job, in order. What fails is that job's result and nobody else's.
 
         Prefixes that several jobs of one network need are computed once, together. An answer's values are
         valid until the next is taken.
+
+        Args:
+            jobs: What to compute.
+            is_wanted: Whether the job at an index is still wanted; asked once, before anything is computed
+                for it. The result of one that is not is a NotWantedError.
         """
         _use_one_thread()
         together = self._group(jobs) if len(jobs) > 1 else {}
-        for job in jobs:
+        wanted: dict[int, bool] = {}
+        for at, job in enumerate(jobs):
             if together and (group := together.pop(job.network, None)):
-                self._learn_together(job.network, group)
+                wanted.update((member, is_wanted(member)) for member in group)
+                self._learn_together(job.network, [jobs[member].words for member in group if wanted[member]])
+            if not (wanted[at] if at in wanted else is_wanted(at)):
+                yield NotWantedError()
+                continue
             try:
                 result: Answer | Exception = self._answer(job)
             except Exception as error:  # noqa: BLE001 - the batch lives on whatever one job does
                 result = error
             yield result
 
-    def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[EncodedWords]]:
-        """Gives the words of jobs that share a network and aren't all remembered."""
-        groups: dict[NetworkSpec, list[EncodedWords]] = {}
-        for job in jobs:
+    def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
+        """Gives the indices of jobs that share a network and aren't all remembered."""
+        groups: dict[NetworkSpec, list[int]] = {}
+        for at, job in enumerate(jobs):
             network = self._networks.peek(job.network)
             is_alone = job.initial_state is not None or job.may_be_too_large
             if (
@@ -147,11 +183,13 @@ class Engine:
                 and not is_alone
                 and not (network and network.remembers(job.words))
             ):
-                groups.setdefault(job.network, []).append(job.words)
+                groups.setdefault(job.network, []).append(at)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
 
     def _learn_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
         """Computes the union of the words' prefixes. If that fails, each job still runs alone."""
+        if not group:
+            return
         with contextlib.suppress(Exception):  # the job that is to blame will say so itself
             self._learn(self._networks.use(spec), EncodedWords.joined(group))
 

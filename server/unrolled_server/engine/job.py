@@ -43,6 +43,10 @@ class AnswerTooLargeError(ValueError):
     """The answer has more bytes than its job allows."""
 
 
+class NotWantedError(Exception):
+    """Nothing was computed for a job, because nobody waits for its answer any more."""
+
+
 @lru_cache(maxsize=1024)
 def _multiplications_per_symbol(spec: NetworkSpec) -> int:
     """Of one position's step through all layers and directions; input rows are looked up."""

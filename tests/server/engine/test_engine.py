@@ -6,7 +6,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unrolled_server.engine import Alphabet, Engine, Job, Layout, NetworkSpec
+from unrolled_server.engine import (
+    Alphabet,
+    Answer,
+    Engine,
+    Job,
+    Layout,
+    NetworkSpec,
+    NotWantedError,
+    plain_network,
+)
 
 from .asking import answer, answers, job, torch_states
 
@@ -220,3 +229,23 @@ def test_the_engine_takes_whatever_alphabet_length_the_network_was_drawn_for(eng
         words=Alphabet.of(LETTERS).encode(["zebra"]),
     )
     assert answer(engine, asked).values.shape == (1, 5, 3)
+
+
+def test_nothing_is_computed_for_a_job_that_is_not_wanted_and_each_is_asked_about_once():
+    engine, asked = Engine(device="cpu"), []
+
+    def is_wanted(at):
+        asked.append(at)
+        return at not in (1, 3)
+
+    words = [Alphabet.of("abc").encode([word]) for word in ("aa", "bb", "ca", "cb")]
+    jobs = [Job(network=plain_network(3, 2, seed=int(at == 3)), words=words[at]) for at in range(4)]
+    results = [
+        result.values.tobytes() if isinstance(result, Answer) else type(result)
+        for result in engine.run(jobs, is_wanted=is_wanted)
+    ]
+    alone = [next(Engine(device="cpu").run([job])).values.tobytes() for job in jobs]
+    assert results == [alone[0], NotWantedError, alone[2], NotWantedError]
+    assert sorted(asked) == [0, 1, 2, 3]
+    assert not engine.is_quick(jobs[1])  # a known prefix would be there, the word itself is not
+    assert engine._networks.peek(jobs[3].network) is None

@@ -1,0 +1,66 @@
+"""How long work takes: measured when the server starts, corrected by what is seen while it runs.
+
+A file of its own because what may come in, and what is told to come back later, hang on this one guess. The
+multiplications of a job are counted as if nothing of it were known; how much is known differs from network to
+network, so each has a correction of its own.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from unrolled_server.engine import Job, NetworkSpec
+
+# Of any job, beside its products: finding its rows, and making its reply.
+JOB_S = 30e-6
+BYTE_S = 1e-9
+# A correction forgets: what was seen counts half once this much work has been seen after it.
+MEMORY_S = 0.5
+# A network's first correction counts for little against this much work at the measured speed.
+PRIOR_S = 0.01
+MAX_NETWORKS = 4_096
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Seconds that work was thought to take, and took."""
+
+    thought_s: float = PRIOR_S
+    taken_s: float = PRIOR_S
+
+
+class CostModel:
+    """Guesses a job's seconds. May be used from several threads.
+
+    Args:
+        multiplications_per_s: What one compute thread does, measured.
+    """
+
+    def __init__(self, *, multiplications_per_s: float) -> None:
+        self._multiplication_s = 1 / multiplications_per_s
+        self._seen: OrderedDict[NetworkSpec, _Seen] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def guess_s(self, job: Job) -> float:
+        """Seconds that the job will take if its network goes on as it did."""
+        seen = self._seen.get(job.network)
+        thought_s = self.uncorrected_s(job)
+        return thought_s if seen is None else thought_s * seen.taken_s / seen.thought_s
+
+    def uncorrected_s(self, job: Job) -> float:
+        """Seconds that the job would take if nothing of it were known."""
+        return JOB_S + job.multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
+
+    def observe(self, job: Job, *, taken_s: float) -> None:
+        """Learns from a job that was computed."""
+        thought_s = self.uncorrected_s(job)
+        with self._lock:
+            seen = self._seen.setdefault(job.network, _Seen())
+            self._seen.move_to_end(job.network)
+            if len(self._seen) > MAX_NETWORKS:
+                self._seen.popitem(last=False)
+            if seen.thought_s > MEMORY_S:
+                seen.thought_s /= 2
+                seen.taken_s /= 2
+            seen.thought_s += thought_s
+            seen.taken_s += taken_s

@@ -1,0 +1,71 @@
+"""Clients that are slow to read: what they hold up is counted by itself, and in the end they are sent away.
+
+A file of its own because it is the one rule that ends what was accepted: a reply that nobody reads stays in
+gRPC's memory, and so does all that its stream has behind it. It decides without clocks or sockets.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from unrolled_server.admission import Admission
+
+# A reply that is not taken after this is slow. Large ones over poor lines are, and still get their time.
+SLOW_S = 1.0
+
+
+class Sending(Protocol):
+    """A reply that gRPC has, and what waits behind it: a unary call's, or a stream."""
+
+    peer: str
+    """The connection, as gRPC names it."""
+
+    def set_aside(self) -> int:
+        """Counts its bytes as those of a slow reader, also if they were before; gives how many they are."""
+
+
+class SlowReaders:
+    """Knows the replies that clients have yet to read. Used from one event loop.
+
+    Args:
+        admission: Counts their bytes.
+        send_timeout_s: What a client may take to read one reply.
+    """
+
+    def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
+        self._admission = admission
+        self._send_timeout_s = send_timeout_s
+        self._begun_s: dict[Sending, float] = {}  # oldest first
+        self._sent_away: set[str] = set()
+
+    def begin(self, sending: Sending, *, now_s: float) -> None:
+        """A reply was given to gRPC."""
+        self._begun_s[sending] = now_s
+
+    def end(self, sending: Sending) -> None:
+        """Its client has taken it, or is gone."""
+        self._begun_s.pop(sending, None)
+
+    def look(self, *, now_s: float) -> list[str]:
+        """Sets the slow ones aside, and gives the connections to close: oldest first, each once.
+
+        Those are closed that took more than the send timeout, and as many more as it takes to keep the bytes
+        of slow readers within their limit.
+        """
+        slow = [(sending, begun_s, sending.set_aside()) for sending, begun_s in self._slow(now_s)]
+        self._sent_away &= {sending.peer for sending, _, _ in slow}
+        closing: list[str] = []
+        excess = self._admission.slow_bytes - self._admission.max_slow_bytes
+        for sending, begun_s, byte_count in slow:
+            if excess <= 0 and now_s - begun_s < self._send_timeout_s:
+                break
+            excess -= byte_count
+            if sending.peer not in self._sent_away:
+                self._sent_away.add(sending.peer)
+                closing.append(sending.peer)
+        return closing
+
+    def _slow(self, now_s: float) -> Iterator[tuple[Sending, float]]:
+        for sending, begun_s in self._begun_s.items():
+            if now_s - begun_s < SLOW_S:
+                return
+            yield sending, begun_s

@@ -1,0 +1,36 @@
+"""One unary call's reply, from the request's admission until the client has read it.
+
+A file of its own because gRPC holds a reply for longer than its handler runs: until the client takes it.
+"""
+
+import time
+
+from unrolled_server.admission import Ticket
+from unrolled_server.caller import Context
+from unrolled_server.slow_readers import SlowReaders
+
+
+class UnaryReply:
+    """Gives the call's ticket back when the call is over, however it ends."""
+
+    __slots__ = ("_slow_readers", "_ticket", "peer")
+
+    def __init__(self, ticket: Ticket, context: Context, slow_readers: SlowReaders, *, peer: str) -> None:
+        self.peer = peer
+        self._ticket = ticket
+        self._slow_readers = slow_readers
+        context.add_done_callback(self._end)  # type: ignore[arg-type]  # the stubs want a class of their own
+
+    def begin_sending(self) -> None:
+        """The reply is computed, and gRPC is about to get it."""
+        self._ticket.end_work()
+        self._slow_readers.begin(self, now_s=time.monotonic())
+
+    def set_aside(self) -> int:
+        """Counts the call's bytes as those of a slow reader."""
+        self._ticket.set_aside()
+        return self._ticket.byte_count
+
+    def _end(self, _context: Context) -> None:
+        self._slow_readers.end(self)
+        self._ticket.release()

@@ -1,0 +1,48 @@
+"""A guess that learns how much of a network's work is known."""
+
+import pytest
+from unrolled_server.cost import JOB_S, MAX_NETWORKS, CostModel
+from unrolled_server.engine import Alphabet, Engine, Job, plain_network
+
+WORDS = Alphabet.of("abcd").encode(["abcd" * 50] * 20)
+
+
+def a_job(seed=0, hidden_size=256):
+    return Job(network=plain_network(4, hidden_size, seed), words=WORDS)
+
+
+def test_what_was_never_seen_is_taken_for_new_work_at_the_measured_speed():
+    model = CostModel(multiplications_per_s=1e9)
+    job = a_job()
+    assert job.multiplications / 1e9 < model.guess_s(job) < 1.1 * job.multiplications / 1e9 + JOB_S
+
+
+@pytest.mark.parametrize("factor", [0.05, 3.0])
+def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    for _ in range(50):
+        model.observe(a_job(), taken_s=factor * thought_s)
+    assert model.guess_s(a_job()) == pytest.approx(factor * thought_s, rel=0.01)
+    assert model.guess_s(a_job(seed=1)) == thought_s
+
+
+def test_what_was_seen_long_ago_counts_less():
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    for factor in (10.0, 1.0):
+        for _ in range(50):
+            model.observe(a_job(), taken_s=factor * thought_s)
+    assert model.guess_s(a_job()) == pytest.approx(thought_s, rel=0.01)
+
+
+def test_networks_seen_longest_ago_are_forgotten():
+    model = CostModel(multiplications_per_s=1e9)
+    for seed in range(MAX_NETWORKS + 1):
+        model.observe(a_job(seed, hidden_size=1), taken_s=1.0)
+    jobs = [a_job(seed, hidden_size=1) for seed in (0, 1)]
+    assert [model.guess_s(job) > 10 * model.uncorrected_s(job) for job in jobs] == [False, True]
+
+
+def test_an_engine_measures_its_speed():
+    assert 1e8 < Engine(device="cpu").multiplications_per_s() < 1e14

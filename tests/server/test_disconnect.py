@@ -1,0 +1,37 @@
+"""A connection ends by its client's address, and no other does."""
+
+import socket
+
+import pytest
+from unrolled_server.disconnect import disconnect
+
+
+@pytest.mark.parametrize(
+    ("listen_on", "host", "peer"),
+    [
+        ((socket.AF_INET, "127.0.0.1"), "127.0.0.1", "ipv4:127.0.0.1:{}"),
+        ((socket.AF_INET6, "::1"), "::1", "ipv6:%5B::1%5D:{}"),
+        ((socket.AF_INET6, "::1"), "::1", "ipv6:[::1]:{}"),
+        ((socket.AF_INET6, "::"), "127.0.0.1", "ipv4:127.0.0.1:{}"),
+    ],
+)
+def test_the_one_connection_from_an_address_ends(listen_on, host, peer):
+    family, interface = listen_on
+    with socket.create_server((interface, 0), family=family, dualstack_ipv6=interface == "::") as server:
+        address = (host, server.getsockname()[1])
+        with (
+            socket.create_connection(address) as client,
+            socket.create_connection(address) as other_client,
+            server.accept()[0] as accepted,
+            server.accept()[0] as other_accepted,
+        ):
+            assert disconnect(peer.format(client.getsockname()[1]))
+            assert client.recv(1) == b""
+            assert accepted.fileno() >= 0  # the descriptor stays its owner's
+            other_accepted.send(b"x")
+            assert other_client.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("peer", ["ipv4:127.0.0.1:1", "unix:", "unix:/tmp/socket", "", "nonsense"])
+def test_who_is_not_connected_or_has_no_address_is_told_apart(peer):
+    assert not disconnect(peer)
