@@ -8,23 +8,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer, state_field
 
-from unrolled_server.admission import Admission, Terms, Ticket
+from unrolled_server.admission import Admission, Forecast, Terms, Ticket
 from unrolled_server.batcher import Batcher, Computed
 from unrolled_server.config import Limits
 from unrolled_server.engine import NetworkSpec
 from unrolled_server.errors import ComputeError, RequestError
+from unrolled_server.lag import Lag
 from unrolled_server.replies import Replies
 from unrolled_server.texts import SharedTexts
 from unrolled_server.validation import AcceptedRequest, accept
 from unrolled_server.vectors import VectorTable
 
 LOG = logging.getLogger(__name__)
+
+# A loop that is so little behind is not: one large write takes as long.
+MIN_LAG_S = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class Intake:
     limits: Limits
     admission: Admission
     replies: Replies
+    lag: Lag
     tables: Mapping[str, VectorTable]
     fingerprint: str
 
@@ -57,7 +62,7 @@ class Intake:
         Raises:
             OverloadedError: It would.
         """
-        forecast = self.batcher.least_wait(terms.client)
+        forecast = self._behind(self.batcher.least_wait(terms.client))
         if forecast.wait_s:
             self.admission.look_ahead(forecast, left_s=terms.deadline_s - time.monotonic())
 
@@ -71,7 +76,7 @@ class Intake:
             terms,
             byte_count=accepted.byte_count,
             multiplications=accepted.job.multiplications,
-            forecast=self.batcher.forecast(accepted.job, terms),
+            forecast=self._behind(self.batcher.forecast(accepted.job, terms)),
             now_s=time.monotonic(),
         )
 
@@ -94,6 +99,11 @@ class Intake:
         if isinstance(reply, bytes) and accepted.is_whole:
             self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
         return reply
+
+    def _behind(self, forecast: Forecast) -> Forecast:
+        """The forecast on a loop that lags: a computed reply has to wait for its turn there."""
+        lag_s = self.lag.lag_s
+        return replace(forecast, wait_s=forecast.wait_s + lag_s) if lag_s > MIN_LAG_S else forecast
 
 
 def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str, network: NetworkSpec) -> bytes:

@@ -23,6 +23,7 @@ from unrolled_server.cost import CostModel
 from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.intake import Intake
+from unrolled_server.lag import Lag
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
@@ -54,6 +55,7 @@ class Server:
             max_multiplications=settings.max_inflight_gmul * 10**9,
             max_queue_s=settings.max_queue_s,
         )
+        self._lag = Lag()
         self._slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
 
     async def start(self) -> None:
@@ -97,6 +99,7 @@ class Server:
             limits=self._settings.limits(),
             admission=self.admission,
             replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
+            lag=self._lag,
             tables=self._tables,
             fingerprint=self.info.fingerprint,
         )
@@ -113,7 +116,9 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._watch = asyncio.create_task(self._send_slow_readers_away())
+        self._watches = [
+            asyncio.create_task(watch) for watch in (self._send_slow_readers_away(), self._lag.watch())
+        ]
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
@@ -122,7 +127,8 @@ class Server:
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
         await self._server.stop(self._settings.drain_timeout_s)
-        self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         await self._batcher.close()
         self._stack.close()
 

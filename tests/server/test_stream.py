@@ -15,6 +15,7 @@ from unrolled_server.config import Settings
 from unrolled_server.cost import CostModel
 from unrolled_server.engine import Engine, NetworkSpec, NotWantedError
 from unrolled_server.intake import Intake
+from unrolled_server.lag import Lag
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
@@ -71,6 +72,7 @@ class House:
             limits=Settings().limits(),
             admission=self.admission,
             replies=Replies(max_bytes=MIB),
+            lag=Lag(),
             tables={},
             fingerprint="f",
         )
