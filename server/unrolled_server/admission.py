@@ -5,8 +5,8 @@ in multiplications, of what is not computed yet. Beyond a limit a request is ref
 that would not be done by its deadline, because a queue that outlasts its callers' deadlines serves nobody. A
 request that alone exceeds a limit comes in when nothing else is there.
 
-Who holds much gets no more than a part of what is free ("dynamic thresholds", Choudhury and Hahne, 1998), so
-a flood of one client leaves room for another's single calls.
+Who holds much gets no more than a part of what is free ("dynamic thresholds", Choudhury and Hahne, 1998), and
+none of the last quarter. So floods leave room for another's single calls.
 """
 
 import enum
@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from unrolled_server.errors import OverloadedError
 
 BYTES_PER_S = 1e9
-# A client that holds something may hold so many times what is free: alone two thirds of the whole.
+# A client that holds something may hold so many times what is free, less a quarter: alone half of the whole.
 SHARE_OF_FREE = 2
+RESERVED_SHARE = 4
 # The part of the bytes that streams may keep between requests, beside what is in flight; and another for
 # replies that clients are slow to read.
 KEPT_SHARE = 4
@@ -113,8 +114,8 @@ class Admission:
             raise self._refuse(
                 reason,
                 f"the server is busy: it holds {self.held_bytes >> 20} MiB of requests and replies and "
-                f"{self.held_multiplications / 1e9:.1f} billion multiplications, and a client may have "
-                f"{SHARE_OF_FREE} times what is free of each; try again later",
+                f"{self.held_multiplications / 1e9:.1f} billion multiplications, and most of what is free is "
+                f"for clients that have less here; try again later",
                 retry_after_s=forecast.wait_s + self.held_bytes / BYTES_PER_S,
                 left_s=left_s,
             )
@@ -194,8 +195,10 @@ _NOTHING = _Held()
 
 def _is_beyond(needed: int, *, held: int, in_all: int, limit: int) -> bool:
     """Whether a client that has `held` may not have `needed` more where there are `in_all` of `limit`."""
-    free = limit - in_all
-    return bool(in_all) and (needed > free or (held > 0 and held + needed > SHARE_OF_FREE * (free - needed)))
+    if not in_all:
+        return False
+    left = limit - in_all - needed
+    return left < 0 or (held > 0 and held + needed > SHARE_OF_FREE * (left - limit // RESERVED_SHARE))
 
 
 class Ticket:

@@ -32,6 +32,8 @@ def _shut_down(descriptor: int, wanted: tuple[str, int]) -> bool:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return False
         with socket.socket(fileno=os.dup(descriptor)) as connection:
+            if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                return False
             host, port, *_ = connection.getpeername()
             if (host.removeprefix(_MAPPED), port) != wanted:
                 return False

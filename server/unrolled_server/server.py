@@ -56,6 +56,7 @@ class Server:
             max_queue_s=settings.max_queue_s,
         )
         self._lag = Lag()
+        self._watches: list[asyncio.Task[None]] = []
         self._slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
 
     async def start(self) -> None:
@@ -116,9 +117,10 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._watches = [
-            asyncio.create_task(watch) for watch in (self._send_slow_readers_away(), self._lag.watch())
-        ]
+        for watch in (self._send_slow_readers_away(), self._lag.watch()):
+            task = asyncio.create_task(watch)
+            task.add_done_callback(_tell_failure)
+            self._watches.append(task)
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
@@ -189,6 +191,12 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
     for engine in engines:
         engine.prove()
     return engines
+
+
+def _tell_failure(watch: asyncio.Task[None]) -> None:
+    """Logs what ended a task that should not end; else nobody would hear of it."""
+    if not watch.cancelled() and (error := watch.exception()):
+        LOG.error("a watch of the server failed", exc_info=error)
 
 
 def _measured_cost(engine: Engine) -> CostModel:

@@ -4,6 +4,7 @@ Handlers take and give bytes, because a deserialiser of gRPC's that fails answer
 is at fault, and because a reply's array must not pass through protobuf.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import NoReturn, TypeVar
@@ -34,10 +35,15 @@ def _refusing(method: Method[Asked, Answered]) -> Method[Asked, Answered]:
     @wraps(method)
     async def answer(self: "ForwardService", asked: Asked, context: Context) -> Answered:
         try:
-            return await method(self, asked, context)
-        except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
-            refusal = as_refusal(error)
-        return await _abort(context, refusal)
+            try:
+                return await method(self, asked, context)
+            except grpc.aio.InternalError:
+                raise
+            except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
+                refusal = as_refusal(error)
+            return await _abort(context, refusal)
+        except grpc.aio.InternalError:  # nothing can be sent, because the client is gone
+            raise asyncio.CancelledError from None
 
     return answer
 

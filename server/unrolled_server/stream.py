@@ -54,6 +54,7 @@ class Stream:
         self._turns = turns
         self._slow_readers = slow_readers
         self._being_sent: Ticket | None = None
+        self._is_slow = False  # while so, nothing more is read
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
         self._computing: dict[asyncio.Future[bytes], Ticket] = {}
@@ -91,6 +92,7 @@ class Stream:
 
     def set_aside(self) -> int:
         """Counts what the client does not read, and all that waits behind it, as a slow reader's."""
+        self._is_slow = True
         tickets = [ticket for _, ticket in self._outbox]
         if self._being_sent:
             tickets.append(self._being_sent)
@@ -166,6 +168,7 @@ class Stream:
                     await self._context.write(reply)
                 finally:
                     self._slow_readers.end(self)
+                    self._is_slow = False
                     self._release(ticket)
             if self._is_read_to_its_end and not self._computing:
                 return
@@ -178,7 +181,7 @@ class Stream:
         _wake(self._has_room)
 
     def _is_full(self, byte_count: int) -> bool:
-        return 0 < self._held_bytes > self._max_bytes - byte_count
+        return 0 < self._held_bytes > self._max_bytes - byte_count or self._is_slow
 
     async def _wait_for_room(self, byte_count: int) -> None:
         while self._is_full(byte_count):

@@ -17,7 +17,12 @@ from unrolled_server.disconnect import disconnect
 )
 def test_the_one_connection_from_an_address_ends(listen_on, host, peer):
     family, interface = listen_on
-    with socket.create_server((interface, 0), family=family, dualstack_ipv6=interface == "::") as server:
+    pair = socket.socketpair()  # sockets without an address are looked at, too
+    with (
+        pair[0],
+        pair[1],
+        socket.create_server((interface, 0), family=family, dualstack_ipv6=interface == "::") as server,
+    ):
         address = (host, server.getsockname()[1])
         with (
             socket.create_connection(address) as client,
