@@ -1,8 +1,8 @@
 """The command `unrolled-server`, also `python -m unrolled_server`.
 
-Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had, 4 for a device that is
-not there, 5 for one that does not keep the promise of equal bits, 6 for word vectors that cannot be loaded,
-130 for an interrupt before it was ready, or a second one while it drains.
+Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had (also that of the
+metrics), 4 for a device that is not there, 5 for one that does not keep the promise of equal bits, 6 for word
+vectors that cannot be loaded, 130 for an interrupt before it was ready, or a second one while it drains.
 """
 
 import asyncio
@@ -41,11 +41,12 @@ def _serve(settings: Settings) -> int:
     from unrolled_server.address import AddressError  # noqa: PLC0415
     from unrolled_server.engine import DeviceUnavailableError, ProofError  # noqa: PLC0415
     from unrolled_server.lifecycle import serve  # noqa: PLC0415
+    from unrolled_server.metrics_endpoint import MetricsAddressError  # noqa: PLC0415
     from unrolled_server.vectors import VectorsError  # noqa: PLC0415
 
     try:
         asyncio.run(serve(settings))
-    except AddressError as error:
+    except (AddressError, MetricsAddressError) as error:
         return _fail(EXIT_ADDRESS, str(error))
     except DeviceUnavailableError as error:
         return _fail(EXIT_DEVICE, str(error))

@@ -25,6 +25,7 @@ from unrolled_server.errors import (
     Violation,
 )
 from unrolled_server.fair_queue import FairQueue
+from unrolled_server.tally import LaneTally
 
 LOG = logging.getLogger(__name__)
 
@@ -88,6 +89,11 @@ class Batcher:
     def _lane(self, job: Job) -> "_Lane":
         return self._lanes[hash(job.network) % len(self._lanes)]
 
+    @property
+    def tallies(self) -> list[LaneTally]:
+        """What each thread counts."""
+        return [lane.tally for lane in self._lanes]
+
     async def close(self) -> None:
         """Ends the threads once everything that waits is computed."""
         for lane in self._lanes:
@@ -125,6 +131,7 @@ class _Lane:
     def __init__(self, engine: Engine, cost: CostModel, *, name: str) -> None:
         self.counts = Counts()
         self._engine = engine
+        self.tally = LaneTally(engine)
         self._cost = cost
         self._busy_until_s = 0.0  # at a guess
         self._loop = asyncio.get_running_loop()
@@ -154,6 +161,7 @@ class _Lane:
         reply = _reply_to(job, encode, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
+        self.tally.note_job(queue_s=0.0, started_s=started_s)
         return reply
 
     def forecast(self, job: Job, terms: Terms) -> Forecast:
@@ -223,6 +231,7 @@ class _Lane:
 
     def _run(self, batch: Sequence[_Waiting]) -> Iterator[_Outcome]:
         started_s = before_s = time.monotonic()
+        computed_count = 0
         # Asked again when its turn comes: a batch may last 50 ms.
         is_wanted = lambda at: self._is_wanted(batch[at])  # noqa: E731 - of this batch alone
         results = self._engine.run([entry.job for entry in batch], is_wanted=is_wanted)
@@ -231,11 +240,14 @@ class _Lane:
                 continue
             queue_s = started_s - entry.arrived_s
             reply = _reply_to(entry.job, entry.encode, result, queue_s=queue_s, started_s=started_s)
-            self.counts.computed += 1
+            computed_count += 1
+            self.tally.note_job(queue_s=queue_s, started_s=started_s)
             now_s = time.monotonic()
             self._cost.observe(entry.job, taken_s=now_s - before_s)
             before_s = now_s
             yield _Outcome(entry.reply, reply)
+        self.counts.computed += computed_count
+        self.tally.note_batch(computed_count, started_s=started_s)
 
 
 def _reply_to(

@@ -112,6 +112,13 @@ class Settings(BaseSettings):
         default=default_cache_directory(),
         description="Directory for the converted form of vectors files, made at the first start with each",
     )
+    metrics_address: str = Field(
+        default="",
+        pattern=r"^(.+:\d{1,5})?$",
+        description=(
+            "Where Prometheus finds metrics: HOST:PORT, at /metrics (port 0 takes a free one); empty for none"
+        ),
+    )
     drain_timeout_s: float = Field(
         default=30.0, ge=0, description="Seconds that accepted work gets to finish after SIGTERM"
     )

@@ -35,7 +35,7 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or, if so set, the end of standard input; then drains.
 
     Raises:
-        AddressError, VectorsError: See `Server.start`.
+        AddressError, MetricsAddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     server = Server(settings)
@@ -70,9 +70,10 @@ def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, asked: asyncio.Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningServer:
-    """A server inside this process; `address` is what a client takes, `admission` what it counts."""
+    """A server inside this process: what a client takes, where its metrics are, and what it holds."""
 
     address: str
+    metrics_address: str
     admission: Admission
 
 
@@ -81,7 +82,7 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
     """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
 
     Raises:
-        AddressError, VectorsError: See `Server.start`.
+        AddressError, MetricsAddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()
@@ -108,7 +109,9 @@ async def _serve_until_released(
     except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
         ready.set_exception(error)
         return
-    running = RunningServer(address=server.address, admission=server.admission)
+    running = RunningServer(
+        address=server.address, metrics_address=server.outlet.address, admission=server.admission
+    )
     ready.set_result((running, partial(loop.call_soon_threadsafe, released.set)))
     await released.wait()
     await server.stop()

@@ -24,9 +24,15 @@ from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
+from unrolled_server.observer import Observer
+from unrolled_server.outbound import Outbound
+from unrolled_server.outlet import Outlet
+from unrolled_server.readings import Sources
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
+from unrolled_server.tally import Tally
+from unrolled_server.turns import Turns
 from unrolled_server.vectors import VectorTable, open_vectors
 
 LOG = logging.getLogger(__name__)
@@ -49,6 +55,9 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = contextlib.ExitStack()
+        self._started_s = time.time()
+        self._observer = Observer(Tally())
+        self.outlet = Outlet(settings.metrics_address)
         self.address = settings.address
         self.admission = Admission(
             max_bytes=settings.max_inflight_mb * MIB,
@@ -63,7 +72,7 @@ class Server:
         """Binds, prepares and serves.
 
         Raises:
-            AddressError: The address is taken, malformed or not of this machine.
+            AddressError, MetricsAddressError: See `bind`.
             VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
         """
         self.bind()
@@ -75,9 +84,12 @@ class Server:
 
         Raises:
             AddressError: The address is taken, malformed or not of this machine.
+            MetricsAddressError: That of the metrics is.
         """
         self._server = grpc.aio.server(options=_channel_arguments(self._settings))
         self.address = self._stack.enter_context(listening(self._server, self._settings.address))
+        self.outlet.open()
+        self._stack.callback(self.outlet.close)
 
     async def prepare(self) -> None:
         """Opens the word vectors and proves the engines, which takes most of a start.
@@ -106,7 +118,8 @@ class Server:
         )
         self._service = ForwardService(
             intake,
-            slow_readers=self._slow_readers,
+            self._observer,
+            outbound=Outbound(Turns(), self._slow_readers),
             max_stream_bytes=self._settings.stream_bytes,
             info=self.info,
         )
@@ -121,10 +134,12 @@ class Server:
             task = asyncio.create_task(watch)
             task.add_done_callback(_tell_failure)
             self._watches.append(task)
+        self.outlet.begin(self._sources())
         await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
+        self.outlet.drain()
         await self._health.enter_graceful_shutdown()
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
@@ -140,6 +155,17 @@ class Server:
             for peer in self._slow_readers.look(now_s=time.monotonic()):
                 if disconnect(peer):
                     LOG.warning("closed the connection of %s, which did not read its replies", peer)
+
+    def _sources(self) -> Sources:
+        return Sources(
+            service=self._service,
+            admission=self.admission,
+            batcher=self._batcher,
+            engines=self._engines,
+            info=self.info,
+            state_memory_budget_bytes=self._settings.state_memory_mb * MIB,
+            started_s=self._started_s,
+        )
 
     async def _finish_what_is_short(self) -> None:
         """Gives what runs a moment to end before gRPC is told to stop.

@@ -5,9 +5,10 @@ is at fault, and because a reply's array must not pass through protobuf.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -16,40 +17,57 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.observer import CANCELLED, FORWARD, GET_SERVER_INFO, OK, Observer
+from unrolled_server.outbound import Outbound
 from unrolled_server.parsing import parse_info_request
-from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.stream import Stream
-from unrolled_server.turns import Turns
 from unrolled_server.unary import UnaryReply
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
-Method = Callable[["ForwardService", Asked, Context], Awaitable[Answered]]
+Unary: TypeAlias = Callable[["ForwardService", bytes, Context], Awaitable[bytes]]
 
 
-def _refusing(method: Method[Asked, Answered]) -> Method[Asked, Answered]:
-    """Turns a failure of `method` into a status: ours by their table, any other without its traceback."""
+def _answering(name: str) -> Callable[[Unary], Unary]:
+    """Has the end of a unary method's calls observed, and turns failures into a status.
 
-    @wraps(method)
-    async def answer(self: "ForwardService", asked: Asked, context: Context) -> Answered:
-        try:
+    Ours become what their table says, any other loses its traceback.
+    """
+
+    def answering(method: Unary) -> Unary:
+        @wraps(method)
+        async def answer(self: "ForwardService", data: bytes, context: Context) -> bytes:
+            asked = self.observer.asked(name, data, context)
             try:
-                return await method(self, asked, context)
-            except grpc.aio.InternalError:
-                raise
+                reply = await method(self, data, context)
             except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
                 refusal = as_refusal(error)
+            except BaseException:  # the caller is gone
+                self.observer.left(asked)
+                raise
+            else:
+                self.observer.answered(asked, reply)
+                return reply
+            self.observer.refused(asked, refusal)
             return await _abort(context, refusal)
-        except grpc.aio.InternalError:  # nothing can be sent, because the client is gone
-            raise asyncio.CancelledError from None
 
-    return answer
+        return answer
+
+    return answering
 
 
 async def _abort(context: Context, error: RequestError) -> NoReturn:
-    await context.abort(status_code(error), str(error), trailing_metadata=trailing_metadata(error))
+    with _quiet_where_the_client_is_gone():
+        await context.abort(status_code(error), str(error), trailing_metadata=trailing_metadata(error))
+
+
+@contextmanager
+def _quiet_where_the_client_is_gone() -> Iterator[None]:
+    """Ends a call like one that was cancelled when gRPC can't send, which it would log as our failure."""
+    try:
+        yield
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 class ForwardService:
@@ -57,7 +75,8 @@ class ForwardService:
 
     Args:
         intake: Answers requests.
-        slow_readers: Are told of each reply that clients have to read.
+        observer: Is told how they end.
+        outbound: How replies leave.
         max_stream_bytes: What one stream may hold.
         info: The answer to GetServerInfo.
     """
@@ -65,45 +84,65 @@ class ForwardService:
     def __init__(
         self,
         intake: Intake,
+        observer: Observer,
         *,
-        slow_readers: SlowReaders,
+        outbound: Outbound,
         max_stream_bytes: int,
         info: pb.GetServerInfoReply,
     ) -> None:
         self._intake = intake
-        self._slow_readers = slow_readers
-        self._turns = Turns()
+        self.observer = observer
+        self._outbound = outbound
         self._max_stream_bytes = max_stream_bytes
         self._info = info.SerializeToString()
         self._streams: set[Stream] = set()
         self._drain_s: float | None = None
 
-    @_refusing
+    @_answering(FORWARD)
     async def forward(self, data: bytes, context: Context) -> bytes:
         """One ForwardRequest to one ForwardReply."""
         known = self._intake.recall(data)
         if known is not None:
+            self.observer.tally.kept_replies += 1
             return known
         terms = terms_of(context)
         self._intake.look_ahead(terms)
         accepted = self._intake.accept(data)
         ticket = self._intake.admit(accepted, terms)
-        reply = UnaryReply(ticket, context, self._slow_readers, peer=terms.peer)
+        reply = UnaryReply(ticket, context, self._outbound, peer=terms.peer)
+        self.observer.accepted(accepted)
         message = self._intake.start(accepted, terms)
         if not isinstance(message, bytes):
             message = await message
-        await self._turns.take(len(message))
+        await self._outbound.take_turn(len(message))
         reply.begin_sending()
         return message
 
-    @_refusing
     async def forward_stream(self, _requests: object, context: Context) -> None:
         """Many ForwardRequests to as many ForwardReplies."""
+        code = CANCELLED
+        try:
+            with _quiet_where_the_client_is_gone():
+                await self._run_stream(context)
+            code = OK
+        except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
+            refusal = as_refusal(error)
+            code = status_code(refusal).name
+            await _abort(context, refusal)
+        finally:
+            self.observer.stream_ended(code)
+
+    @property
+    def stream_count(self) -> int:
+        """Streams that are open."""
+        return len(self._streams)
+
+    async def _run_stream(self, context: Context) -> None:
         stream = Stream(
             context,
             self._intake,
-            turns=self._turns,
-            slow_readers=self._slow_readers,
+            self.observer,
+            outbound=self._outbound,
             max_bytes=self._max_stream_bytes,
         )
         self._streams.add(stream)
@@ -114,7 +153,7 @@ class ForwardService:
         finally:
             self._streams.discard(stream)
 
-    @_refusing
+    @_answering(GET_SERVER_INFO)
     async def get_server_info(self, data: bytes, _context: Context) -> bytes:
         """A GetServerInfoRequest to a GetServerInfoReply."""
         parse_info_request(data)

@@ -13,7 +13,7 @@ from unrolled_server.admission import Admission
 SLOW_S = 1.0
 
 
-class Sending(Protocol):
+class Unread(Protocol):
     """A reply that gRPC has, and what waits behind it: a unary call's, or a stream."""
 
     peer: str
@@ -34,16 +34,16 @@ class SlowReaders:
     def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
         self._admission = admission
         self._send_timeout_s = send_timeout_s
-        self._begun_s: dict[Sending, float] = {}  # oldest first
+        self._begun_s: dict[Unread, float] = {}  # oldest first
         self._sent_away: set[str] = set()
 
-    def begin(self, sending: Sending, *, now_s: float) -> None:
+    def begin(self, unread: Unread, *, now_s: float) -> None:
         """A reply was given to gRPC."""
-        self._begun_s[sending] = now_s
+        self._begun_s[unread] = now_s
 
-    def end(self, sending: Sending) -> None:
+    def end(self, unread: Unread) -> None:
         """Its client has taken it, or is gone."""
-        self._begun_s.pop(sending, None)
+        self._begun_s.pop(unread, None)
 
     def look(self, *, now_s: float) -> list[str]:
         """Sets the slow ones aside, and gives the connections to close: oldest first, each once.
@@ -51,21 +51,21 @@ class SlowReaders:
         Those are closed that took more than the send timeout, and as many more as it takes to keep the bytes
         of slow readers within their limit.
         """
-        slow = [(sending, begun_s, sending.set_aside()) for sending, begun_s in self._slow(now_s)]
-        self._sent_away &= {sending.peer for sending, _, _ in slow}
+        slow = [(unread, begun_s, unread.set_aside()) for unread, begun_s in self._slow(now_s)]
+        self._sent_away &= {unread.peer for unread, _, _ in slow}
         closing: list[str] = []
         excess = self._admission.slow_bytes - self._admission.max_slow_bytes
-        for sending, begun_s, byte_count in slow:
+        for unread, begun_s, byte_count in slow:
             if excess <= 0 and now_s - begun_s < self._send_timeout_s:
                 break
             excess -= byte_count
-            if sending.peer not in self._sent_away:
-                self._sent_away.add(sending.peer)
-                closing.append(sending.peer)
+            if unread.peer not in self._sent_away:
+                self._sent_away.add(unread.peer)
+                closing.append(unread.peer)
         return closing
 
-    def _slow(self, now_s: float) -> Iterator[tuple[Sending, float]]:
-        for sending, begun_s in self._begun_s.items():
+    def _slow(self, now_s: float) -> Iterator[tuple[Unread, float]]:
+        for unread, begun_s in self._begun_s.items():
             if now_s - begun_s < SLOW_S:
                 return
-            yield sending, begun_s
+            yield unread, begun_s

@@ -6,7 +6,6 @@ control then stops the sender, and a client that does not read costs no more tha
 """
 
 import asyncio
-import time
 from collections import deque
 from functools import partial
 from typing import Any
@@ -17,10 +16,10 @@ from unrolled_server.admission import Ticket
 from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.intake import Intake, as_refusal
+from unrolled_server.observer import FORWARD_STREAM, Asked, Observer
+from unrolled_server.outbound import Outbound
 from unrolled_server.parsing import request_id
-from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.texts import SharedTexts
-from unrolled_server.turns import Turns
 from unrolled_server.validation import AcceptedRequest
 
 # While the server drains, a stream that was silent for this long is idle.
@@ -33,8 +32,8 @@ class Stream:
     Args:
         context: Reads and writes messages.
         intake: Answers them.
-        turns: Where large replies queue for the loop's time.
-        slow_readers: Are told of each reply that the client has to read.
+        observer: Is told how they end.
+        outbound: How replies leave.
         max_bytes: Held at a time; a request that alone has more comes when nothing else is held.
     """
 
@@ -42,17 +41,17 @@ class Stream:
         self,
         context: Context,
         intake: Intake,
+        observer: Observer,
         *,
-        turns: Turns,
-        slow_readers: SlowReaders,
+        outbound: Outbound,
         max_bytes: int,
     ) -> None:
         self._terms = terms_of(context)
         self.peer = self._terms.peer
         self._context = context
         self._intake = intake
-        self._turns = turns
-        self._slow_readers = slow_readers
+        self._observer = observer
+        self._outbound = outbound
         self._being_sent: Ticket | None = None
         self._is_slow = False  # while so, nothing more is read
         self._max_bytes = max_bytes
@@ -103,8 +102,10 @@ class Stream:
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
+            asked = self._observer.asked(FORWARD_STREAM, data, self._context)
             known = self._intake.recall(data)
             if known is not None:  # such a request has words
+                self._observer.recalled(asked, known)
                 self._shared.note(data)
                 await self._send_at_once(known)
                 continue
@@ -113,13 +114,16 @@ class Stream:
                 accepted = self._intake.accept(data, shared=self._shared)
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
-                self._answer(accepted)
+                self._answer(accepted, asked)
             except Exception as error:  # noqa: BLE001 - the stream lives on whatever one request does
-                await self._refuse(request_id(data), as_refusal(error))
+                refusal = as_refusal(error)
+                self._observer.refused(asked, refusal)
+                await self._refuse(request_id(data), refusal)
 
-    def _answer(self, accepted: AcceptedRequest) -> None:
+    def _answer(self, accepted: AcceptedRequest, asked: Asked) -> None:
         """Answers at once, or has the reply computed."""
         ticket = self._intake.admit(accepted, self._terms)
+        self._observer.accepted(accepted)
         try:
             reply = self._intake.start(accepted, self._terms)
         except BaseException:
@@ -128,17 +132,25 @@ class Stream:
         self._held_bytes += ticket.byte_count
         if not isinstance(reply, bytes):
             self._computing[reply] = ticket
-            reply.add_done_callback(partial(self._finish, accepted.id))
+            reply.add_done_callback(partial(self._finish, accepted.id, asked))
         else:
+            self._observer.answered(asked, reply)
             self._send(reply, ticket)
 
-    def _finish(self, name: str, future: asyncio.Future[bytes]) -> None:
+    def _finish(self, name: str, asked: Asked, future: asyncio.Future[bytes]) -> None:
         """Takes a computed reply to the writer."""
         ticket = self._computing.pop(future, None)
         if ticket is None:  # the stream is over
+            self._observer.left(asked)
             return
         error = future.exception()
-        self._send(encode_refusal(name, as_refusal(error)) if error else future.result(), ticket)
+        if error is None:
+            self._observer.answered(asked, future.result())
+            self._send(future.result(), ticket)
+            return
+        refusal = as_refusal(error)
+        self._observer.refused(asked, refusal)
+        self._send(encode_refusal(name, refusal), ticket)
 
     async def _refuse(self, name: str, error: RequestError) -> None:
         """Answers a request that is not computed."""
@@ -163,11 +175,11 @@ class Stream:
                 reply, ticket = self._outbox.popleft()
                 self._being_sent = ticket
                 try:
-                    await self._turns.take(len(reply))
-                    self._slow_readers.begin(self, now_s=time.monotonic())
+                    await self._outbound.take_turn(len(reply))
+                    self._outbound.begin(self)
                     await self._context.write(reply)
                 finally:
-                    self._slow_readers.end(self)
+                    self._outbound.end(self)
                     self._is_slow = False
                     self._release(ticket)
             if self._is_read_to_its_end and not self._computing:

@@ -3,28 +3,26 @@
 A file of its own because gRPC holds a reply for longer than its handler runs: until the client takes it.
 """
 
-import time
-
 from unrolled_server.admission import Ticket
 from unrolled_server.caller import Context
-from unrolled_server.slow_readers import SlowReaders
+from unrolled_server.outbound import Outbound
 
 
 class UnaryReply:
     """Gives the call's ticket back when the call is over, however it ends."""
 
-    __slots__ = ("_slow_readers", "_ticket", "peer")
+    __slots__ = ("_outbound", "_ticket", "peer")
 
-    def __init__(self, ticket: Ticket, context: Context, slow_readers: SlowReaders, *, peer: str) -> None:
+    def __init__(self, ticket: Ticket, context: Context, outbound: Outbound, *, peer: str) -> None:
         self.peer = peer
         self._ticket = ticket
-        self._slow_readers = slow_readers
+        self._outbound = outbound
         context.add_done_callback(self._end)  # type: ignore[arg-type]  # the stubs want a class of their own
 
     def begin_sending(self) -> None:
         """The reply is computed, and gRPC is about to get it."""
         self._ticket.end_work()
-        self._slow_readers.begin(self, now_s=time.monotonic())
+        self._outbound.begin(self)
 
     def set_aside(self) -> int:
         """Counts the call's bytes as those of a slow reader."""
@@ -32,5 +30,5 @@ class UnaryReply:
         return self._ticket.byte_count
 
     def _end(self, _context: Context) -> None:
-        self._slow_readers.end(self)
+        self._outbound.end(self)
         self._ticket.release()

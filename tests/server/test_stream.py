@@ -16,9 +16,13 @@ from unrolled_server.cost import CostModel
 from unrolled_server.engine import Engine, NetworkSpec, NotWantedError
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
+from unrolled_server.observer import Observer
+from unrolled_server.outbound import Outbound
 from unrolled_server.replies import Replies
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
+from unrolled_server.tally import Tally
+from unrolled_server.turns import Turns
 
 FORWARD = f"/{SERVICE_NAME}/Forward"
 FORWARD_STREAM = f"/{SERVICE_NAME}/ForwardStream"
@@ -76,9 +80,11 @@ class House:
             tables={},
             fingerprint="f",
         )
+        self.tally = Tally()
         self.service = ForwardService(
             intake,
-            slow_readers=SlowReaders(self.admission, send_timeout_s=60),
+            Observer(self.tally),
+            outbound=Outbound(Turns(), SlowReaders(self.admission, send_timeout_s=60)),
             max_stream_bytes=max_stream_bytes,
             info=pb.GetServerInfoReply(),
         )
@@ -431,3 +437,24 @@ def test_a_stream_that_opens_while_the_server_drains_is_sent_away():
         return caught.value.code()
 
     assert within_loop(scenario) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
+    async def scenario(house):
+        busy, unary, streamed = house.gated_seeds(3)
+        first = house.forward(a_request(busy))
+        await asyncio.to_thread(house.engine.entered.wait)
+        call, stream = house.forward(a_request(unary)), house.stream()
+        await stream.write(a_request(streamed))
+        await until(lambda: house.admission.ticket_count == 3)
+        call.cancel()
+        stream.cancel()
+        await until(lambda: house.tally.requests["Forward", "CANCELLED"] == 1)
+        await until(lambda: house.tally.requests["ForwardStream", "CANCELLED"] == 1)
+        await until(lambda: house.tally.streams["CANCELLED"] == 1)
+        house.engine.gate.set()
+        await first
+        return house.batcher.counts.cancelled, house.engine.seeds, dict(house.tally.requests)
+
+    cancelled, seeds, requests = within_loop(scenario)
+    assert (cancelled, len(seeds), requests["Forward", "OK"]) == (2, 1, 1)

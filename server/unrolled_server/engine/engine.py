@@ -57,6 +57,10 @@ class Engine:
             step scratch (1 MB at 256 columns) come on top, and so do word vectors.
         vectors: Word vectors that networks may be fed with.
 
+    Attributes:
+        asked_rows: States that jobs asked for so far, known or not; also those of jobs that failed.
+        computed_rows: States that were computed so far.
+
     Raises:
         DeviceUnavailableError: `device` names one that is not here.
     """
@@ -71,6 +75,8 @@ class Engine:
         self._device = choose_device(device)
         self.device = str(self._device)
         self.fingerprint = ""
+        self.asked_rows = 0
+        self.computed_rows = 0
         self._proof = Proof(self._device)
         self._networks = NetworkCache(
             budget_bytes=state_memory_bytes,
@@ -89,6 +95,11 @@ class Engine:
     def network_count(self) -> int:
         """Networks in memory."""
         return len(self._networks)
+
+    @property
+    def proved_count(self) -> int:
+        """Shapes of steps whose bits were proved equal so far."""
+        return self._proof.shape_count
 
     def prove(self) -> None:
         """Proves the usual widths and computes the fingerprint: the digest of fixed replies.
@@ -166,6 +177,7 @@ class Engine:
             if not (wanted[at] if at in wanted else is_wanted(at)):
                 yield NotWantedError()
                 continue
+            self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
             try:
                 result: Answer | Exception = self._answer(job)
             except Exception as error:  # noqa: BLE001 - the batch lives on whatever one job does
@@ -243,15 +255,18 @@ class Engine:
             TableFullError: The words don't fit into an empty table either.
         """
         max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(network)
+        known_rows = network.recurrence.row_count
         try:
             try:
                 return network.learn(words, max_rows=max_rows, make_room=make_room)
             except TableFullError:
                 self._networks.measure(network)
+                known_rows = 0
                 return network.learn(
                     words, max_rows=None if len(words) == 1 else max_rows, make_room=make_room
                 )
         finally:
+            self.computed_rows += max(0, network.recurrence.row_count - known_rows)  # fewer: it failed
             self._networks.measure(network)
 
     def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:

@@ -47,6 +47,11 @@ class OneWay:
             nbytes += inputs.nbytes
         return nbytes
 
+    @property
+    def row_count(self) -> int:
+        """See `Recurrence`."""
+        return self._tree.known_count
+
     def clear(self) -> None:
         """See `Recurrence`."""
         self._tree.clear()

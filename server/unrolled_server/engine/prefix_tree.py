@@ -74,6 +74,11 @@ class PrefixTree:
         self.row_count = self._root_count
 
     @property
+    def known_count(self) -> int:
+        """Prefixes; roots are none."""
+        return self.row_count - self._root_count
+
+    @property
     def nbytes(self) -> int:
         """Memory held."""
         return self._children.nbytes

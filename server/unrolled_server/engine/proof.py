@@ -40,6 +40,11 @@ class Proof:
         self._gated_steppers: dict[LayerShape, GatedStepper] = {}
         self._product_scratches: dict[ProductShape, ProductScratch] = {}
 
+    @property
+    def shape_count(self) -> int:
+        """Shapes of steps that were proved so far."""
+        return len(self._steppers) + len(self._gated_steppers) + len(self._product_scratches)
+
     def stepper(self, width: int) -> Stepper:
         """Gives the stepper for states of ``width`` columns, proving the width when it is first met.
 

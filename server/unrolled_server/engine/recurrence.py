@@ -42,6 +42,10 @@ class Recurrence(Protocol):
     def nbytes(self) -> int:
         """Memory held beside weights."""
 
+    @property
+    def row_count(self) -> int:
+        """Rows that were computed and are known."""
+
     def clear(self) -> None:
         """Starts anew: forgets every row and gives the memory back; weights and given states stay."""
 

@@ -133,6 +133,11 @@ class NetworkSpec:
         return self.state_size << self.bidirectional
 
     @property
+    def rows_per_symbol(self) -> int:
+        """States that a symbol needs: of each direction, twice where layers above have rows of their own."""
+        return self.directions << (self.bidirectional and self.num_layers > 1)
+
+    @property
     def digest(self) -> str:
         """Names exactly what is drawn, in 16 hexadecimal digits, on every machine."""
         return hashlib.sha256(repr(self._key).encode()).hexdigest()[:16]

@@ -65,6 +65,11 @@ class TwoWay:
         above = self._above.nbytes + self._words.nbytes if self._above else 0
         return self._tree.nbytes + self._first.nbytes + kept + above
 
+    @property
+    def row_count(self) -> int:
+        """See `Recurrence`."""
+        return self._tree.known_count + self._words.known_count
+
     def clear(self) -> None:
         """See `Recurrence`."""
         self._tree.clear()
