@@ -6,7 +6,6 @@ vectors that cannot be loaded, 130 for an interrupt before it was ready, or a se
 """
 
 import asyncio
-import logging
 import signal
 import sys
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import CliApp
 
+from unrolled_server import logs
 from unrolled_server.config import Settings
 
 EXIT_SETTINGS = 2
@@ -30,9 +30,7 @@ def main() -> int:
         settings = CliApp.run(Settings)
     except ValidationError as error:
         return _fail(EXIT_SETTINGS, "; ".join(map(_describe, error.errors())))
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(level=settings.log_level, log_format=settings.log_format)
     return _serve(settings)
 
 
@@ -65,7 +63,7 @@ def _describe(error: ErrorDetails) -> str:
 
 
 def _fail(code: int, message: str) -> int:
-    print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - before or without logging
+    logs.say_last(message)
     return code
 
 

@@ -129,7 +129,11 @@ class Settings(BaseSettings):
         default=False, description="Stop when standard input ends, and so with the process that holds it"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe messages to write to standard error"
+        default="info",
+        description="Least severe messages to write to standard error; debug has a line for each request",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How messages look: for people, or one JSON object each"
     )
 
     @property

@@ -29,6 +29,7 @@ from unrolled_server.outbound import Outbound
 from unrolled_server.outlet import Outlet
 from unrolled_server.readings import Sources
 from unrolled_server.replies import Replies
+from unrolled_server.request_log import is_wanted, log_request
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Tally
@@ -56,7 +57,7 @@ class Server:
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self._started_s = time.time()
-        self._observer = Observer(Tally())
+        self._observer = Observer(Tally(), [log_request] if is_wanted() else [])
         self.outlet = Outlet(settings.metrics_address)
         self.address = settings.address
         self.admission = Admission(
