@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import TIMING_BYTES, encode_id, join_reply, reply_trailer, state_field
+from unrolled.v1.wire import encode_id, join_reply, reply_trailer, state_field
 
 from unrolled_server.admission import Admission, Forecast, Terms, Ticket
 from unrolled_server.batcher import Batcher, Computed
@@ -97,7 +97,7 @@ class Intake:
         )
         reply = self.batcher.start(accepted.job, encode, terms)
         if isinstance(reply, bytes) and accepted.is_whole:
-            self.replies.keep(accepted.data, reply, trailer_bytes=TIMING_BYTES + len(id_field))
+            self.replies.keep(accepted.data, reply, id_field=id_field)
         return reply
 
     def _behind(self, forecast: Forecast) -> Forecast:

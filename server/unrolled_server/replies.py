@@ -7,7 +7,7 @@ words costs more than their states.
 
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import split_id
+from unrolled.v1.wire import TIMING_BYTES, split_id
 
 MAX_REQUEST_BYTES = 1 << 10
 MAX_REPLY_BYTES = 4 << 10
@@ -47,14 +47,18 @@ class Replies:
             self._put(question, reply)
         return reply + id_field
 
-    def keep(self, request: bytes, reply: bytes, *, trailer_bytes: int) -> None:
-        """Keeps a reply without its last bytes, which hold id and timing, if it is small."""
+    def keep(self, request: bytes, reply: bytes, *, id_field: bytes) -> None:
+        """Keeps a reply without its trailer, which holds timing and this id, if it is small.
+
+        A request whose id is not found where `split_id` looks for it would get the reply of one without an
+        id, so that is not kept.
+        """
         if len(request) > MAX_REQUEST_BYTES or len(reply) > MAX_REPLY_BYTES or not self._max_young_bytes:
             return
-        question, id_field = split_id(request)
-        if id_field and not _is_message_without_id(question):
+        question, found_id_field = split_id(request)
+        if found_id_field != id_field or (id_field and not _is_message_without_id(question)):
             return
-        self._put(question, reply[:-trailer_bytes])
+        self._put(question, reply[: -TIMING_BYTES - len(id_field)])
 
     def _put(self, question: bytes, reply: bytes) -> None:
         size = len(question) + len(reply) + ENTRY_BYTES

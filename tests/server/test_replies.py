@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import TIMING_BYTES, encode_id, reply_trailer
+from unrolled.v1.wire import encode_id, reply_trailer
 from unrolled_server.replies import ENTRY_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Replies
 
 BODY = pb.ForwardReply(shape=[1, 2, 3], fingerprint="f").SerializeToString()
@@ -20,10 +20,9 @@ def requests(**fields):
 
 def kept(replies, request, *, body=BODY):
     """Keeps a reply as it went over the wire."""
-    trailer = reply_trailer(id_field=encode_id(request.id), queue_s=0.0, compute_s=1e-5)
-    replies.keep(
-        request.SerializeToString(), body + trailer, trailer_bytes=TIMING_BYTES + len(encode_id(request.id))
-    )
+    id_field = encode_id(request.id)
+    trailer = reply_trailer(id_field=id_field, queue_s=0.0, compute_s=1e-5)
+    replies.keep(request.SerializeToString(), body + trailer, id_field=id_field)
 
 
 def test_a_request_that_differs_in_its_id_alone_gets_the_same_reply_with_its_own_id():
@@ -32,6 +31,16 @@ def test_a_request_that_differs_in_its_id_alone_gets_the_same_reply_with_its_own
     for name in ("", "second", "x" * 127):
         found = replies.find(pb.ForwardRequest(words=["ab"], hidden_size=3, id=name).SerializeToString())
         assert pb.ForwardReply.FromString(found) == pb.ForwardReply(shape=[1, 2, 3], fingerprint="f", id=name)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"id": "7", "return_final_state": True}, {"id": "é"}, {"id": "x" * 128}], ids=str
+)
+def test_an_id_that_does_not_end_its_message_comes_back_every_time(fields):
+    """Such a reply is not kept, so that it is made anew, id and all."""
+    replies, request = Replies(max_bytes=1 << 20), pb.ForwardRequest(words=["ab"], hidden_size=3, **fields)
+    kept(replies, request)
+    assert replies.find(request.SerializeToString()) is None
 
 
 @given(requests(), requests())

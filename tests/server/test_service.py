@@ -126,3 +126,12 @@ def test_health_says_serving(channel, service):
 
 def test_reflection_describes_the_service(channel):
     assert SERVICE_NAME in ProtoReflectionDescriptorDatabase(channel).get_services()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"id": "7", "return_final_state": True}, {"id": "é"}, {"id": "x" * 128}], ids=str
+)
+def test_an_id_comes_back_with_every_reply(stub, fields):
+    """Also where the reply was sent before and the id is none that ends its message in ASCII."""
+    request = pb.ForwardRequest(words=["again"], hidden_size=2, **fields)
+    assert [stub.Forward(request).id for _ in range(4)] == [request.id] * 4
