@@ -45,7 +45,9 @@ def configure(*, level: str, log_format: LogFormat) -> None:
     )
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
-    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.INFO)  # else a line of its own for each call
+    of_calls = logging.getLogger("grpc._cython.cygrpc")
+    of_calls.setLevel(logging.INFO)  # else a line of its own for each call
+    of_calls.addFilter(_is_news)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
@@ -56,6 +58,12 @@ def say_last(message: str) -> None:
         LOG.critical(message)
     else:
         print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - a sentence, not a record
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for gRPC's tracebacks of replies whose clients were gone: nobody's fault, and many under load."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def _time_stamper(*, is_json: bool) -> Processor:
