@@ -150,6 +150,12 @@ STATE_MEMORY_BUDGET = _gauge("state_memory_budget_bytes", "bytes", "What they ma
 INFLIGHT = _gauge("inflight_bytes", "bytes", "Requests and replies in flight.")
 INFLIGHT_LIMIT = _gauge("inflight_limit_bytes", "bytes", "Beyond this, requests are refused.")
 INFLIGHT_REQUESTS = _gauge("inflight_requests", "requests", "Requests in flight, their replies included.")
+UNREAD = _gauge("unread_bytes", "bytes", "Replies that clients are slow to read, and what waits behind them.")
+UNREAD_LIMIT = _gauge("unread_limit_bytes", "bytes", "Beyond this, the slowest are sent away.")
+SENT_AWAY = _counter(
+    "clients_sent_away", "connections", "Connections closed because nobody read the replies."
+)
+LOOP_LAG = _gauge("loop_lag_seconds", "seconds", "How far the event loop is behind.", merge=Merge.MAX)
 WAITING = _gauge("waiting_multiplications", "multiplications", "Work that is accepted and not computed yet.")
 WAITING_LIMIT = _gauge(
     "waiting_limit_multiplications", "multiplications", "Beyond this, requests are refused."

@@ -17,8 +17,10 @@ from unrolled_server import metrics
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.engine import Engine
+from unrolled_server.lag import Lag
 from unrolled_server.metrics import Labels, Metric, Reading, Value, sum_of
 from unrolled_server.service import ForwardService
+from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Histogram
 
 _STATM = Path("/proc/self/statm")
@@ -31,6 +33,8 @@ class Sources:
 
     service: ForwardService
     admission: Admission
+    slow_readers: SlowReaders
+    lag: Lag
     batcher: Batcher
     engines: Sequence[Engine]
     info: pb.GetServerInfoReply
@@ -43,6 +47,8 @@ def read(sources: Sources, *, is_ready: bool) -> Reading:
     return {
         **_requests(sources.service),
         **_admission(sources.admission),
+        metrics.SENT_AWAY: _alone(sources.slow_readers.sent_away_count),
+        metrics.LOOP_LAG: _alone(sources.lag.lag_s),
         **_batches(sources.batcher),
         **_engines(sources.engines, budget_bytes=sources.state_memory_budget_bytes),
         **_build(sources.info),
@@ -79,6 +85,8 @@ def _admission(admission: Admission) -> Reading:
         metrics.REFUSALS: {(reason.value,): count for reason, count in admission.refused.items()},
         metrics.INFLIGHT: _alone(admission.held_bytes),
         metrics.INFLIGHT_LIMIT: _alone(admission.max_bytes),
+        metrics.UNREAD: _alone(admission.slow_bytes),
+        metrics.UNREAD_LIMIT: _alone(admission.max_slow_bytes),
         metrics.INFLIGHT_REQUESTS: _alone(admission.ticket_count),
         metrics.WAITING: _alone(admission.held_multiplications),
         metrics.WAITING_LIMIT: _alone(admission.max_multiplications),

@@ -161,6 +161,8 @@ class Server:
         return Sources(
             service=self._service,
             admission=self.admission,
+            slow_readers=self._slow_readers,
+            lag=self._lag,
             batcher=self._batcher,
             engines=self._engines,
             info=self.info,

@@ -29,6 +29,9 @@ class SlowReaders:
     Args:
         admission: Counts their bytes.
         send_timeout_s: What a client may take to read one reply.
+
+    Attributes:
+        sent_away_count: Connections that were to be closed so far.
     """
 
     def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
@@ -36,6 +39,7 @@ class SlowReaders:
         self._send_timeout_s = send_timeout_s
         self._begun_s: dict[Unread, float] = {}  # oldest first
         self._sent_away: set[str] = set()
+        self.sent_away_count = 0
 
     def begin(self, unread: Unread, *, now_s: float) -> None:
         """A reply was given to gRPC."""
@@ -62,6 +66,7 @@ class SlowReaders:
             if unread.peer not in self._sent_away:
                 self._sent_away.add(unread.peer)
                 closing.append(unread.peer)
+                self.sent_away_count += 1
         return closing
 
     def _slow(self, now_s: float) -> Iterator[tuple[Unread, float]]:
