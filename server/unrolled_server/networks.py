@@ -161,6 +161,11 @@ def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[V
                 "hidden_size"
             ),
         )
+    if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
+        yield Violation(
+            field="embedding.vectors",
+            description="embedding.vectors is ''; name a table, or leave it out for one-hot vectors",
+        )
     if embedding.unknown_word and not embedding.vectors:
         yield Violation(
             field="embedding.unknown_word",

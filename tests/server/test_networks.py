@@ -77,6 +77,7 @@ def test_every_option_arrives():
             "is 0; this server",
         ),
         ({"embedding": pb.Embedding(random_size=5_000)}, "embedding.random_size", "is 5000"),
+        ({"embedding": pb.Embedding(vectors="")}, "embedding.vectors", "leave it out for one-hot"),
         (
             {"embedding": pb.Embedding(random_size=1, unknown_word=pb.UNKNOWN_WORD_ZERO)},
             "embedding.unknown_word",
