@@ -11,7 +11,7 @@ RequestError
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -20,6 +20,12 @@ DETAILS_KEY = "grpc-status-details-bin"
 """The trailing metadata key under which gRPC carries a google.rpc.Status."""
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """The trailing metadata key that tells gRPC's retries how long to wait."""
+# A unary call's refusal is metadata, of which gRPC clients take 8 KiB. Messages quote what was sent,
+# and go twice: once with three bytes for one that is not ASCII, once in base64.
+MAX_MESSAGE_BYTES = 1_024
+MAX_DESCRIPTION_BYTES = 384
+_MAX_BYTES_A_LETTER = 4
+_GAP = " ... "
 NO_RETRY = "-1"
 
 
@@ -32,15 +38,21 @@ class Violation:
 
 
 class RequestError(Exception):
-    """A request that gets no answer; the message is for the caller."""
+    """A request that gets no answer; the message is for the caller, who gets it within bounds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shortened(message, MAX_MESSAGE_BYTES))
 
 
 class InvalidRequestError(RequestError):
     """The request breaks the contract in the fields that `violations` names."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(violation.description for violation in violations))
-        self.violations = tuple(violations)
+        self.violations = tuple(
+            replace(violation, description=_shortened(violation.description, MAX_DESCRIPTION_BYTES))
+            for violation in violations
+        )
+        super().__init__("; ".join(violation.description for violation in self.violations))
 
 
 class UnsupportedError(RequestError):
@@ -113,6 +125,18 @@ def trailing_metadata(error: RequestError) -> tuple[tuple[str, str | bytes], ...
         pushback = str(_retry_after_ms(error)) if error.is_in_time else NO_RETRY
         return (*details, (PUSHBACK_KEY, pushback))
     return details
+
+
+def _shortened(text: str, max_bytes: int) -> str:
+    """A text of up to so many bytes; a longer one loses its middle: values come first, remedies last."""
+    if (
+        len(text) * _MAX_BYTES_A_LETTER <= max_bytes
+        or len(encoded := text.encode(errors="replace")) <= max_bytes
+    ):
+        return text
+    head = 2 * max_bytes // 3
+    tail = max_bytes - head - len(_GAP)
+    return encoded[:head].decode(errors="ignore") + _GAP + encoded[-tail:].decode(errors="ignore")
 
 
 def _retry_after_ms(error: OverloadedError) -> int:

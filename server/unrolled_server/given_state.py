@@ -43,11 +43,13 @@ def state_of(state: pb.State) -> State:
 def _array_violations(
     name: str, values: Sequence[float], shape: Sequence[int], *, wanted: tuple[int, int, int]
 ) -> Iterator[Violation]:
-    if tuple(shape) != wanted:
+    if len(shape) != len(wanted) or tuple(shape) != wanted:
+        # No more of a long one than tells it: the message holds its elements, not objects of them.
+        given = tuple(shape) if len(shape) <= len(wanted) else f"{len(shape)} numbers"
         yield Violation(
             field=f"initial_state.{name}_shape",
             description=(
-                f"initial_state.{name}_shape is {tuple(shape)}; it must be {wanted}: "
+                f"initial_state.{name}_shape is {given}; it must be {wanted}: "
                 "(num_layers * directions, batch, size)"
             ),
         )

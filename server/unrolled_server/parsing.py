@@ -6,7 +6,12 @@ A file of its own because bytes may be wrong in ways that no rule about values c
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.capabilities import refuse_unknown_fields, unknown_fields
+from unrolled_server.capabilities import (
+    MAX_LISTED_BYTES,
+    refuse_unknown_fields,
+    refuse_unnamed_fields,
+    unknown_fields,
+)
 from unrolled_server.errors import InvalidRequestError, Violation
 
 
@@ -39,6 +44,8 @@ def parse_info_request(data: bytes) -> None:
                 )
             ]
         ) from None
+    if len(data) > MAX_LISTED_BYTES:
+        refuse_unnamed_fields(request, path="the request")
     refuse_unknown_fields(request, path="the request")
 
 
@@ -51,7 +58,9 @@ def request_id(data: bytes) -> str:
 
 
 def _id_among_others(data: bytes) -> str:
-    """The id in a message whose other fields are malformed."""
+    """The id in a message whose other fields are malformed, if it is not too large to be taken apart."""
+    if len(data) > MAX_LISTED_BYTES:
+        return ""
     try:
         raw = unknown_fields(pb.GetServerInfoRequest.FromString(data))
     except DecodeError:
@@ -61,7 +70,13 @@ def _id_among_others(data: bytes) -> str:
 
 
 def _undecodable(data: bytes) -> InvalidRequestError:
-    """Names the string that is not UTF-8, where that is what is wrong with `data`."""
+    """Names the string that is not UTF-8, where that is what is wrong with `data` and it is not large."""
+    if len(data) > MAX_LISTED_BYTES:
+        description = (
+            f"the {len(data)} bytes received are not a ForwardRequest, or a string there is no valid UTF-8; "
+            f"of up to {MAX_LISTED_BYTES} bytes it would be named"
+        )
+        return InvalidRequestError([Violation(field="", description=description)])
     try:
         # A message without fields reads every field as unknown, strings as bytes.
         raw = unknown_fields(pb.GetServerInfoRequest.FromString(data))

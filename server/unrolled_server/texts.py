@@ -40,14 +40,21 @@ class Texts:
         self._sentences: list[list[str]] | None = None
 
     @staticmethod
-    def of(request: pb.ForwardRequest) -> "Texts":
+    def of(request: pb.ForwardRequest, limits: Limits) -> "Texts":
         """The texts that a request carries.
 
         Raises:
-            InvalidRequestError: It means those of another request, which only a stream has.
+            InvalidRequestError: It means those of another request, which only a stream has; or it has more
+                than may be, which is told before a string is made of each.
         """
         if request.same_words:
             raise _no_shared_words("this is no stream")
+        count = len(request.words)
+        if count > limits.max_words:
+            description = (
+                f"words has {count} entries; this server allows {limits.max_words}; send several requests"
+            )
+            raise InvalidRequestError([Violation(field="words", description=description)])
         return Texts(list(request.words), request.alphabet)
 
     @property
@@ -84,11 +91,11 @@ class SharedTexts:
         if self._keep(len(data)):
             self._data = data
 
-    def texts_for(self, request: pb.ForwardRequest) -> Texts:
+    def texts_for(self, request: pb.ForwardRequest, limits: Limits) -> Texts:
         """The texts that a request means by `same_words`.
 
         Raises:
-            InvalidRequestError: There are none, or the request has some of its own.
+            InvalidRequestError: There are none, or too many, or the request has some of its own.
         """
         if request.words or request.alphabet:
             raise _no_shared_words("the request has words or an alphabet of its own; leave them out")
@@ -96,7 +103,7 @@ class SharedTexts:
             return self._texts
         if self._data is None:
             raise _no_shared_words("no earlier request of the stream had any, or memory is short")
-        texts = Texts.of(parse(self._data))
+        texts = Texts.of(parse(self._data), limits)
         if self._keep(_PARSED_BYTES * len(self._data)):
             self._texts = texts
         return texts
@@ -124,7 +131,9 @@ def text_violations(
 ) -> list[Violation]:
     """Broken rules of the texts and of the alphabet or table that they are looked up in."""
     name = request.embedding.vectors if request.HasField("embedding") else ""
-    found = [*_list_violations(texts.words, limits)]
+    found: list[Violation] = []
+    if not texts.words:
+        found.append(Violation(field="words", description="words is empty; send at least one word"))
     if name:
         found += _sentence_violations(texts, name, limits=limits, tables=tables)
     else:
@@ -151,22 +160,9 @@ def encode(request: pb.ForwardRequest, texts: Texts, *, tables: Mapping[str, Vec
     return encoded
 
 
-def _list_violations(words: Sequence[str], limits: Limits) -> Iterator[Violation]:
-    if not words:
-        yield Violation(field="words", description="words is empty; send at least one word")
-    if len(words) > limits.max_words:
-        yield Violation(
-            field="words",
-            description=(
-                f"words has {len(words)} entries; this server allows {limits.max_words}; "
-                "send several requests"
-            ),
-        )
-
-
 def _letter_violations(texts: Texts, limits: Limits) -> Iterator[Violation]:
     words = texts.words
-    if 0 < len(words) <= limits.max_words:
+    if words:
         yield from _length_violations(words, limits, kind="a word has at least one symbol")
     yield from _alphabet_violations(texts.symbols, limits)
 
@@ -181,7 +177,7 @@ def _sentence_violations(
     if texts.alphabet:
         description = "an alphabet is of letters; with embedding.vectors symbols are words; leave it out"
         yield Violation(field="alphabet", description=description)
-    if 0 < len(texts.words) <= limits.max_words:
+    if texts.words:
         yield from _length_violations(
             texts.sentences, limits, kind="with embedding.vectors a text has at least one word"
         )

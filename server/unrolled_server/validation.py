@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.capabilities import refuse_unsupported
+from unrolled_server.capabilities import MAX_LISTED_BYTES, refuse_unnamed_fields, refuse_unsupported
 from unrolled_server.config import Limits
 from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm
 from unrolled_server.errors import InvalidRequestError, Violation
@@ -73,8 +73,14 @@ def accept(
     request = parse(data)
     if shared is not None and request.words:
         shared.note(data)
+    if len(data) > MAX_LISTED_BYTES:
+        refuse_unnamed_fields(request, path="the request")
     refuse_unsupported(request)
-    texts = shared.texts_for(request) if shared is not None and request.same_words else Texts.of(request)
+    texts = (
+        shared.texts_for(request, limits)
+        if shared is not None and request.same_words
+        else Texts.of(request, limits)
+    )
     violations = [
         *_number_violations(request, limits),
         *network_violations(request, limits),

@@ -63,3 +63,9 @@ def test_defaults_may_be_spelled_out(options):
 def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):
     with pytest.raises(UnsupportedError, match=path):
         refuse_unsupported(pb.ForwardRequest.FromString(data))
+
+
+def test_many_unknown_fields_are_named_in_part():
+    fields = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4, 0]) for number in range(20, 60))
+    with pytest.raises(UnsupportedError, match="field 20, 21, 22, 23, 24, 25, 26, 27 and 32 more, unknown"):
+        refuse_unsupported(pb.ForwardRequest.FromString(fields * 2))

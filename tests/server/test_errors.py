@@ -1,5 +1,7 @@
 """Every domain error has its place in gRPC's codes."""
 
+from urllib.parse import quote
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -30,3 +32,19 @@ def test_the_status_names_each_field_at_fault():
 def test_other_errors_carry_their_message_alone(kind):
     status = errors.status(kind("why"))
     assert (status.message, len(status.details)) == ("why", 0)
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\U0001f642"])
+def test_a_refusal_fits_the_metadata_that_clients_take_however_much_it_quotes(letter):
+    """The value's beginning and the remedy's end are kept."""
+    violations = [
+        errors.Violation(field=f"f{at}", description=f"f{at} is {letter * 10_000!r}; leave it out")
+        for at in range(5)
+    ]
+    error = errors.InvalidRequestError(violations)
+    packed = dict(errors.trailing_metadata(error))[errors.DETAILS_KEY]
+    assert len(quote(str(error))) + len(packed) * 4 / 3 < 8 << 10
+    for violation in error.violations:
+        assert violation.description.startswith(f"{violation.field} is '{letter}")
+        assert violation.description.endswith(f"{letter}'; leave it out")
+    assert len(str(errors.UnsupportedError(letter * 10_000)).encode()) <= errors.MAX_MESSAGE_BYTES

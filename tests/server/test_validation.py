@@ -1,11 +1,13 @@
 """What a request is refused for, and what the refusal says."""
 
+import tracemalloc
+
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.config import Settings
 from unrolled_server.engine import Layout
-from unrolled_server.errors import InvalidRequestError
-from unrolled_server.parsing import parse_info_request
+from unrolled_server.errors import InvalidRequestError, RequestError, UnsupportedError
+from unrolled_server.parsing import parse_info_request, request_id
 from unrolled_server.validation import accept
 
 LIMITS = Settings(
@@ -107,3 +109,44 @@ def test_a_symbol_is_one_code_point_and_is_never_normalised(words):
     accepted = accept(a_request(words=words, hidden_size=1).SerializeToString(), LIMITS)
     assert accepted.job.words.lengths.tolist() == [len(word) for word in words]
     assert accepted.job.network.symbol_count == len(set("".join(words)))
+
+
+ONE_MIB = 1 << 20
+VALID = pb.ForwardRequest(words=["ab"], hidden_size=2).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(VALID + b"\x78\x00" * (ONE_MIB // 2), id="unknown fields"),
+        pytest.param(
+            VALID
+            + pb.ForwardRequest(network=pb.Network()).SerializeToString()[:-1]
+            + b"\x80\x80\x40"
+            + b"\x78\x00" * (ONE_MIB // 2),
+            id="unknown fields inside",
+        ),
+        pytest.param(b"\x0a\x00" * (ONE_MIB // 2) + VALID, id="words without letters"),
+        pytest.param(b"\x0a\x02ab" * (ONE_MIB // 4) + VALID, id="words"),
+        pytest.param(b"\x0a\x00" * (ONE_MIB // 2) + b"\x22\x01\xff" + VALID, id="no UTF-8"),
+        pytest.param(
+            a_request(initial_state=pb.State(h_shape=[1] * ONE_MIB)).SerializeToString(), id="axes of a state"
+        ),
+    ],
+)
+def test_what_is_refused_costs_no_object_for_each_of_its_fields(data):
+    """A message of 32 MiB has 16 million of them."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError):
+            accept(data, LIMITS)
+        request_id(data)
+        assert tracemalloc.get_traced_memory()[1] < 3 * ONE_MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_info_request_with_unknown_fields_is_refused_whatever_its_size():
+    for data in (b"\x78\x00", b"\x78\x00" * ONE_MIB):
+        with pytest.raises(UnsupportedError, match="unknown to this server"):
+            parse_info_request(data)
