@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test check fix proto proto-check bench load soak-bits soak-memory image
+.PHONY: help setup demo examples serve test test-faults check fix proto proto-check bench load soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,8 @@ TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
 LOAD_FLAGS ?=
+FAULT_SECONDS ?= 60
+FAULT_CASES ?= 1000000
 IMAGE ?= unrolled:latest
 
 help: ## List the targets.
@@ -53,6 +55,10 @@ serve: $(READY) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
 
 test: $(READY) ## Run the whole test suite (TEST_FLAGS=... for pytest's options).
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+test-faults: $(READY) ## Put faults and overload at length, and tell what was measured (FAULT_SECONDS, FAULT_CASES).
+	UNROLLED_FAULT_SECONDS=$(FAULT_SECONDS) UNROLLED_FAULT_CASES=$(FAULT_CASES) \
+		$(BIN)/python -m pytest tests/faults --timeout 3600 $(TEST_FLAGS)
 
 check: $(READY) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
 	$(BIN)/ruff check .

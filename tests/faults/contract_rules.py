@@ -1,0 +1,211 @@
+"""The contract's rules for requests once more, plainly: a second opinion on what the server judges.
+
+Written from forward.proto alone: it asks protobuf for the message and knows nothing of the server but its
+limits and tables. It says only whether a request must be refused, and a word why.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from google.protobuf.message import DecodeError
+from unrolled.v1 import forward_pb2 as pb
+
+MAX_ID_BYTES = 128
+MAX_LAYERS = 16
+MAX_SPECTRAL_RADIUS = 1e3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Words and alphabet of a request, its own or those of an earlier one of its stream."""
+
+    words: tuple[str, ...]
+    alphabet: str
+
+
+def texts_of(request):
+    """What a request brings along."""
+    return Texts(words=tuple(request.words), alphabet=request.alphabet)
+
+
+def parsed(data):
+    """The message; None if the bytes are none."""
+    try:
+        return pb.ForwardRequest.FromString(data)
+    except DecodeError:
+        return None
+
+
+def texts_on_stream(data, earlier):
+    """What a later request of the stream means by same_words, after these bytes came."""
+    request = parsed(data)
+    if request is None or not request.words:
+        return earlier
+    return None if request.same_words else texts_of(request)
+
+
+def canonical(data):
+    """The same request as protobuf itself writes it."""
+    return pb.ForwardRequest.FromString(data).SerializeToString()
+
+
+def why_refused(data, *, limits, tables, digest_of, earlier=None):
+    """Why a request must not be answered; None if it must.
+
+    Args:
+        data: The request's bytes.
+        limits: What it may ask for.
+        tables: Names of word vectors, and their words.
+        digest_of: Gives the digest of a request's network, from the request and its texts.
+        earlier: The texts of the stream, if there are any.
+    """
+    request = parsed(data)
+    if request is None:
+        return "no message"
+    known = pb.ForwardRequest.FromString(data)
+    known.DiscardUnknownFields()
+    if known.ByteSize() != request.ByteSize():
+        return "an unknown field"
+    if request.same_words and (earlier is None or request.words or request.alphabet):
+        return "same words as none"
+    texts = earlier if request.same_words else texts_of(request)
+    rules = chain(
+        _options(request),
+        _numbers(request, limits),
+        _network(request),
+        _embedding(request, limits, tables),
+        _texts(request, texts, limits, tables),
+        _state(request, texts, digest_of),
+        _reply(request, texts, limits),
+    )
+    return next(rules, None)
+
+
+def _options(request):
+    enums = (
+        (request.output, pb.Output),
+        (request.layout, pb.Layout),
+        (request.reply_form, pb.ReplyForm),
+        (request.network.cell, pb.Cell),
+        (request.network.nonlinearity, pb.Nonlinearity),
+        (request.embedding.unknown_word, pb.UnknownWord),
+    )
+    if any(value not in enum.values() for value, enum in enums):
+        yield "an unknown option"
+    is_pooled = request.output not in (pb.OUTPUT_UNSPECIFIED, pb.OUTPUT_ALL)
+    if is_pooled and request.reply_form == pb.REPLY_FORM_DISTINCT:
+        yield "distinct and pooled"
+    if is_pooled and request.layout == pb.LAYOUT_SEQ_FIRST:
+        yield "pooled along words"
+
+
+def _numbers(request, limits):
+    if not 1 <= request.hidden_size <= limits.max_hidden_size:
+        yield "hidden_size"
+    if len(request.id.encode()) > MAX_ID_BYTES:
+        yield "id"
+
+
+def _network(request):
+    network = request.network
+    if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
+        yield "num_layers"
+    if network.nonlinearity and network.cell not in (pb.CELL_UNSPECIFIED, pb.CELL_RNN):
+        yield "nonlinearity of another cell"
+    if network.proj_size and network.cell != pb.CELL_LSTM:
+        yield "proj_size of another cell"
+    if network.proj_size and not 0 < network.proj_size < request.hidden_size:
+        yield "proj_size"
+    if network.HasField("spectral_radius"):
+        radius = network.spectral_radius
+        if math.isnan(radius) or radius <= 0 or radius > MAX_SPECTRAL_RADIUS:
+            yield "spectral_radius"
+        if network.proj_size:
+            yield "spectral_radius of matrices that are not square"
+
+
+def _embedding(request, limits, tables):
+    embedding = request.embedding
+    source = embedding.WhichOneof("source")
+    if source == "random_size" and not 1 <= embedding.random_size <= limits.max_hidden_size:
+        yield "random_size"
+    if source == "vectors" and embedding.vectors not in tables:
+        yield "vectors"
+    if embedding.unknown_word and source != "vectors":
+        yield "unknown_word"
+
+
+def _texts(request, texts, limits, tables):
+    if not 1 <= len(texts.words) <= limits.max_words:
+        yield "the number of words"
+    sequences = _sequences(request, texts)
+    if any(not 1 <= len(sequence) <= limits.max_word_length for sequence in sequences):
+        yield "a word's length"
+    if request.layout == pb.LAYOUT_SEQ_FIRST and len(set(map(len, sequences))) > 1:
+        yield "uneven words"
+    met = {symbol for sequence in sequences for symbol in sequence}
+    if request.embedding.vectors:
+        if texts.alphabet:
+            yield "an alphabet with vectors"
+        is_strict = request.embedding.unknown_word in (pb.UNKNOWN_WORD_UNSPECIFIED, pb.UNKNOWN_WORD_ERROR)
+        if is_strict and met - tables[request.embedding.vectors]:
+            yield "an unknown word"
+        return
+    alphabet = texts.alphabet or "".join(met)
+    if len(alphabet) > limits.max_alphabet_size or len(set(alphabet)) < len(alphabet):
+        yield "alphabet"
+    if met - set(alphabet):
+        yield "an unknown letter"
+
+
+def _sequences(request, texts):
+    return [text.split() for text in texts.words] if request.embedding.vectors else list(texts.words)
+
+
+def _batch(request, texts):
+    """Sequences, as torch counts them."""
+    is_seq_first = request.layout == pb.LAYOUT_SEQ_FIRST
+    return max(map(len, _sequences(request, texts))) if is_seq_first else len(texts.words)
+
+
+def _layers(request):
+    network = request.network
+    layers = network.num_layers if network.HasField("num_layers") else 1
+    return layers * (2 if network.bidirectional else 1)
+
+
+def _state(request, texts, digest_of):
+    if not request.HasField("initial_state"):
+        return
+    state, network = request.initial_state, request.network
+    shape = [_layers(request), _batch(request, texts)]
+    wanted = {"h": [*shape, network.proj_size or request.hidden_size], "c": []}
+    if network.cell == pb.CELL_LSTM:
+        wanted["c"] = [*shape, request.hidden_size]
+    for name, its_shape in wanted.items():
+        values = getattr(state, name)
+        count = math.prod(its_shape) if its_shape else 0
+        if list(getattr(state, f"{name}_shape")) != its_shape or len(values) != count:
+            yield f"the shape of {name}"
+        if not all(map(math.isfinite, values)):
+            yield f"a value of {name}"
+    if state.network_digest and state.network_digest != digest_of(request, texts):
+        yield "the state's network"
+
+
+def _reply(request, texts, limits):
+    network = request.network
+    seq = max(map(len, _sequences(request, texts)))
+    places = len(texts.words)
+    if request.output in (pb.OUTPUT_UNSPECIFIED, pb.OUTPUT_ALL):
+        places *= seq
+    hidden = (network.proj_size or request.hidden_size) * (2 if network.bidirectional else 1)
+    floats = 2 * hidden + places if request.reply_form == pb.REPLY_FORM_DISTINCT else places * hidden
+    if request.return_final_state:
+        width = network.proj_size or request.hidden_size
+        if network.cell == pb.CELL_LSTM:
+            width += request.hidden_size
+        floats += _layers(request) * _batch(request, texts) * width
+    if 4 * floats > limits.max_reply_bytes:
+        yield "the reply's size"
