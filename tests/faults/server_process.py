@@ -75,6 +75,10 @@ class ServerProcess:
         times = self._process.cpu_times()
         return times.user + times.system
 
+    def loop_cpu_s(self):
+        """Those of them that its event loop took, which is the process's first thread."""
+        return next(sum(thread[1:]) for thread in self._process.threads() if thread.id == self.popen.pid)
+
     def channel(self):
         """A plain channel of its own connection."""
         options = [
