@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import grpc
@@ -56,6 +57,28 @@ def test_three_times_the_capacity_leaves_goodput_and_the_latency_of_what_is_let_
         assert goodput >= 0.9
         assert flooded.p99_s <= 3 * calm.p99_s
         assert growth <= 1.05
+
+
+def test_a_flood_of_one_client_does_not_starve_anothers_single_calls(report, english):
+    """One asks for L without end and gives it all the time it takes; the other has a deadline of a second."""
+    flood = (*L, "--file", str(english), "--concurrency", "200", "--timeout-s", "600")
+    single = (*M, "--rate", "20", "--timeout-s", "1" if IS_LONG else "30")
+    with (
+        ServerProcess("--state-memory-mb", "256", "--max-queue-s", "600") as server,
+        ThreadPoolExecutor() as pool,
+    ):
+        alone = measure(server.address, *single, duration_s=seconds(0.25))
+        flooding = pool.submit(measure, server.address, *flood, duration_s=seconds(0.5), warmup_s=0)
+        beside = measure(server.address, *single, duration_s=seconds(0.25), warmup_s=0.5)
+        flooded = flooding.result()
+    report(
+        flood_p50_ms=flooded.record["latency"]["p50_s"] * 1e3,
+        single_p50_ms=beside.record["latency"]["p50_s"] * 1e3,
+        single_p99_ms=beside.p99_s * 1e3,
+        single_p99_alone_ms=alone.p99_s * 1e3,
+    )
+    assert not beside.errors
+    assert beside.p99_s < flooded.record["latency"]["p50_s"]
 
 
 def a_request(*, word_count=300, hidden_size=512, seed=0):
