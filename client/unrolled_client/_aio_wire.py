@@ -21,7 +21,8 @@ class Wire:
         self._endpoint = endpoint
         self._channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
         self._methods: dict[str, Callable[..., Any]] = {}
-        self.merger = Merger(send, target=endpoint.target)
+        self._tracing = endpoint.tracing()
+        self.merger = Merger(send, target=endpoint.target, tracing=self._tracing)
 
     def unary(self, path: str) -> Callable[..., Any]:
         """A unary method: bytes and `timeout` in, a call that gives bytes out."""
@@ -33,7 +34,11 @@ class Wire:
 
     def _opened(self, path: str, *, kind: Literal["unary_unary", "stream_stream"]) -> Callable[..., Any]:
         methods = [getattr(channel, kind)(path) for channel in self._channels]
-        method = self._methods[path] = self._endpoint.method(methods)
+        method = self._endpoint.method(methods)
+        if self._tracing:
+            trace = self._tracing.unary_aio if kind == "unary_unary" else self._tracing.stream_aio
+            method = trace(method, path)
+        self._methods[path] = method
         return method
 
     async def close(self, error: ClosedError) -> None:

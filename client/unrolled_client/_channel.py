@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import grpc
 
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
 from unrolled_client.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from unrolled_client._tracing import Tracing
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
@@ -101,6 +104,7 @@ class Endpoint:
         certificate_chain: PEM of the certificate that belongs to it.
         token: Sent with every call as "authorization: Bearer ...".
         channels: Connections, used in turn.
+        is_traced: Whether calls make OpenTelemetry spans.
 
     Raises:
         InvalidRequestError: They do not go together.
@@ -113,6 +117,7 @@ class Endpoint:
     certificate_chain: bytes | None = None
     token: str | None = field(default=None, repr=False)
     channels: int = 1
+    is_traced: bool = False
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -152,6 +157,22 @@ class Endpoint:
             own.append(("unrolled.fork", f"{os.getpid()}"))
         return channel_options((*self.options, *own))
 
+    def tracing(self) -> "Tracing | None":
+        """What makes spans; None if calls are not traced.
+
+        Raises:
+            InvalidRequestError: OpenTelemetry is not installed.
+        """
+        if not self.is_traced:
+            return None
+        try:
+            from unrolled_client._tracing import Tracing  # noqa: PLC0415 - it is an extra
+        except ImportError:
+            raise InvalidRequestError(
+                "tracing needs OpenTelemetry, which is not installed: pip install 'unrolled[otel]'"
+            ) from None
+        return Tracing(self.metadata)
+
     def method(self, methods: Sequence[_Method]) -> Callable[..., Any]:
         """One method of several channels, as one: in turn, with the metadata of every call."""
         method: Callable[..., Any] = methods[0]
@@ -182,6 +203,7 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._tracing = endpoint.tracing()
         self._lock = threading.Lock()
         self._channels: list[grpc.Channel] = []
         self._methods: dict[str, Callable[..., Any]] = {}
@@ -222,6 +244,9 @@ class Connection:
                 self._channels = [open_channel(self._endpoint) for _ in range(self._endpoint.channels)]
             methods = [getattr(channel, kind)(path) for channel in self._channels]
             method = self._endpoint.method(methods)
+            if self._tracing:
+                trace = self._tracing.unary if kind == "unary_unary" else self._tracing.stream
+                method = trace(method, path)
             if kind == "unary_unary":
                 method = between_forks(method)
             return self._methods.setdefault(path, method)

@@ -70,11 +70,13 @@ class AsyncClient:
         certificate_chain: bytes | None = None,
         token: str | None = None,
         channels: int = 1,
+        tracing: bool = False,
     ) -> None:
         """Takes an address; needs no running loop, and nothing is sent yet.
 
         Arguments are those of `Client`, and `merge`: whether small calls that wait share requests. `channels`
-        are for each event loop.
+        are for each event loop. With `tracing` a request that several calls share has one span, a child of
+        the first caller's, with links to the others'.
 
         Raises:
             InvalidRequestError: As for `Client`.
@@ -90,7 +92,9 @@ class AsyncClient:
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
+            is_traced=tracing,
         )
+        self._endpoint.tracing()  # says now what is missing
         self._wires: dict[asyncio.AbstractEventLoop, Wire] = {}
         self._limits: Limits | None = None
         self._is_closed = False

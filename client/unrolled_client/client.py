@@ -59,6 +59,7 @@ class Client:
         certificate_chain: bytes | None = None,
         token: str | None = None,
         channels: int = 1,
+        tracing: bool = False,
     ) -> None:
         """Takes an address; nothing is sent yet.
 
@@ -74,6 +75,8 @@ class Client:
                 to loopback addresses and Unix sockets.
             channels: Connections to use in turn. More than one helps where each ends at one of several
                 workers.
+            tracing: Makes an OpenTelemetry span for each call and stream, by the provider that the
+                application has set up, and sends its context along; needs `pip install 'unrolled[otel]'`.
 
         Raises:
             InvalidRequestError: `timeout_s` is not above 0, or the others do not go together.
@@ -89,6 +92,7 @@ class Client:
                 certificate_chain=certificate_chain,
                 token=token,
                 channels=channels,
+                is_traced=tracing,
             )
         )
         self._limits: Limits | None = None

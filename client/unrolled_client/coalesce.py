@@ -11,9 +11,10 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 
@@ -23,6 +24,9 @@ from unrolled_client._network import Network
 from unrolled_client.bulk import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
 from unrolled_client.result import Result, Timing
+
+if TYPE_CHECKING:
+    from unrolled_client._tracing import Tracing
 
 MAX_CALL_BYTES = 128 << 10
 """Bytes of a call's array up to which it is merged; beyond, a message's own cost hardly shows."""
@@ -35,6 +39,7 @@ MAX_WORDS = 4_096
 MAX_REPLY_BYTES = 1 << 20
 """Bytes of one reply's dense array, counted in the same way."""
 
+_NOBODY = nullcontext()
 _FLOAT_BYTES = 4
 _MIN_TIMEOUT_S = 1e-3  # for those whose deadline comes while they are put together
 _SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
@@ -67,10 +72,12 @@ class Merger:
     Args:
         send: Sends one request. Cancelling it ends the request.
         target: Whom messages name.
+        tracing: Tells on whose behalf a request is sent; None where nobody wants to know.
     """
 
-    def __init__(self, send: Send, *, target: str) -> None:
+    def __init__(self, send: Send, *, target: str, tracing: "Tracing | None" = None) -> None:
         self._send = send
+        self._tracing = tracing
         self._target = target
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[_Network, _Lane] = {}
@@ -83,6 +90,8 @@ class Merger:
             UnrolledError: The server refused this call, or could not be asked.
         """
         call = _Call(request, self._loop.create_future())
+        if self._tracing is not None:
+            call.caller = self._tracing.caller()
         timer = None
         if timeout_s is not None:
             call.deadline_s = self._loop.time() + timeout_s
@@ -107,7 +116,7 @@ class Merger:
         network = (request.hidden_size, request.seed & _SEED_MASK, request.alphabet, request.network)
         lane = self._lanes.get(network)
         if lane is None:
-            lane = _Lane(self._send, on_idle=lambda: self._lanes.pop(network))
+            lane = _Lane(self._send, self._tracing, on_idle=lambda: self._lanes.pop(network))
             self._lanes[network] = lane
         return lane
 
@@ -125,15 +134,17 @@ class _Call:
         future: Gets what gives its result.
         deadline_s: On the loop's clock; None for no end.
         batch: With whom it travels; None while it waits for the wire.
+        caller: As `Tracing.caller` gives it.
     """
 
-    __slots__ = ("batch", "deadline_s", "future", "request")
+    __slots__ = ("batch", "caller", "deadline_s", "future", "request")
 
     def __init__(self, request: Request, future: "asyncio.Future[_Answer]") -> None:
         self.request = request
         self.future = future
         self.deadline_s: float | None = None
         self.batch: _Batch | None = None
+        self.caller: Any = None
 
     def leave(self) -> None:
         """Says that nobody waits any more."""
@@ -152,8 +163,9 @@ class _Lane:
     Networks do not wait for each other: their calls could not be merged, and the server takes many at once.
     """
 
-    def __init__(self, send: Send, *, on_idle: Callable[[], object]) -> None:
+    def __init__(self, send: Send, tracing: "Tracing | None", *, on_idle: Callable[[], object]) -> None:
         self._send = send
+        self._tracing = tracing
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Call] = deque()
@@ -200,13 +212,19 @@ class _Lane:
         batch = None
         try:
             batch = _Batch(calls)
-            await batch.travel(self._send, now_s=self._loop.time())
+            with self._on_behalf_of(calls):
+                await batch.travel(self._send, now_s=self._loop.time())
         except Exception as error:  # noqa: BLE001 - each caller raises it
             halves = batch.halves(error) if batch and isinstance(error, UnrolledError) else ()
             self._again.extend(halves)
             if not halves:
                 for call in calls:
                     call.fail(error)
+
+    def _on_behalf_of(self, calls: Sequence[_Call]) -> AbstractContextManager[None]:
+        if self._tracing is None:
+            return _NOBODY
+        return self._tracing.of_callers([call.caller for call in calls])
 
     def _take(self) -> Sequence[_Call]:
         """Who travels together next; empty if all who waited have left."""

@@ -1,6 +1,7 @@
 """The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
 
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,13 @@ from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsC
 from unrolled_server.named_files import default_cache_directory, expanded, named_files
 
 MAX_INT32 = 2**31 - 1
+
+
+def refuse_without_extra(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
+    """Refuses OpenTelemetry where its packages are not installed."""
+    if otel and not all(map(find_spec, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter"))):
+        raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
+    return otel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +135,13 @@ class Settings(BaseSettings):
     )
     exit_with_stdin: CliImplicitFlag[bool] = Field(
         default=False, description="Stop when standard input ends, and so with the process that holds it"
+    )
+    otel: Annotated[CliImplicitFlag[bool], AfterValidator(refuse_without_extra)] = Field(
+        default=False,
+        description=(
+            "Send a span for each request, and the metrics, by OpenTelemetry, as OTEL_* says "
+            "(pip install 'unrolled[otel]')"
+        ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",

@@ -1,4 +1,4 @@
-"""Where a server's metrics go: to an endpoint of its own, to its supervisor, or nowhere.
+"""Where a server's metrics go: to an endpoint of its own or to its supervisor, to OpenTelemetry, or nowhere.
 
 A file of its own because a server does not care, and is the same alone and as one of several workers.
 """
@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 from pathlib import Path
+from typing import Protocol
 
 from unrolled_server import metrics
 from unrolled_server.metrics import Reading
@@ -18,18 +19,36 @@ from unrolled_server.worker_readings import DIRECTORY_VARIABLE, WRITE_EVERY_S, w
 LOG = logging.getLogger(__name__)
 
 
+class Export(Protocol):
+    """Something that wants a reading now and then; see `otel.MetricsExport`.
+
+    Attributes:
+        every_s: Seconds between readings.
+    """
+
+    every_s: float
+
+    def send(self, reading: Reading) -> None:
+        """Sends a reading; waits for it."""
+
+    def close(self, reading: Reading) -> None:
+        """Sends for the last time, and ends."""
+
+
 class Outlet:
     """Hands out the metrics of one server.
 
     Args:
         address: Of the endpoint; empty for none. In a worker its supervisor's concern.
+        export: Also gets them.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, export: Export | None = None) -> None:
         self._address = address
+        self._export = export
         self._directory = os.environ.get(DIRECTORY_VARIABLE)
         self._endpoint: MetricsEndpoint | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._sources: Sources | None = None
         self._is_ready = False
 
@@ -51,7 +70,9 @@ class Outlet:
         """Hands out what these objects count; they serve from now on."""
         self._sources, self._is_ready = sources, True
         if self._directory:
-            self._writing = asyncio.create_task(self._write_again_and_again(Path(self._directory)))
+            self._tasks += [asyncio.create_task(self._write_again_and_again(Path(self._directory)))]
+        if self._export:
+            self._tasks += [asyncio.create_task(self._send_again_and_again(self._export))]
 
     def drain(self) -> None:
         """Says that the server takes nothing new."""
@@ -59,12 +80,18 @@ class Outlet:
 
     def close(self) -> None:
         """Says what there is to say for the last time."""
-        if self._writing and self._directory:
-            self._writing.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks and self._directory:
             with contextlib.suppress(OSError):
                 write_reading(Path(self._directory), self._read())
+        if self._tasks and self._export:
+            self._export.close(self._read_here())
         if self._endpoint:
             self._endpoint.close()
+
+    def _read_here(self) -> Reading:
+        return self._read() if self._directory else self._read_alone()
 
     def _read_alone(self) -> Reading:
         return {**of_a_lone_process(), **self._read()}
@@ -85,3 +112,8 @@ class Outlet:
                     LOG.warning("cannot write metrics to %s: %s", directory, error.strerror)
                 is_told = True
             await asyncio.sleep(WRITE_EVERY_S)
+
+    async def _send_again_and_again(self, export: Export) -> None:
+        while True:
+            await asyncio.sleep(export.every_s)
+            await asyncio.to_thread(export.send, self._read_here())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,7 +24,7 @@ from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
-from unrolled_server.observer import Observer
+from unrolled_server.observer import Listener, Observer
 from unrolled_server.outbound import Outbound
 from unrolled_server.outlet import Outlet
 from unrolled_server.readings import Sources
@@ -35,6 +35,9 @@ from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Tally
 from unrolled_server.turns import Turns
 from unrolled_server.vectors import VectorTable, open_vectors
+
+if TYPE_CHECKING:
+    from unrolled_server.otel import MetricsExport, Spans
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
@@ -57,8 +60,9 @@ class Server:
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self._started_s = time.time()
-        self._observer = Observer(Tally(), [log_request] if is_wanted() else [])
-        self.outlet = Outlet(settings.metrics_address)
+        self._otel = _open_telemetry() if settings.otel else None
+        self._observer = Observer(Tally(), _listeners(self._otel))
+        self.outlet = Outlet(settings.metrics_address, self._otel and self._otel.metrics)
         self.address = settings.address
         self.admission = Admission(
             max_bytes=settings.max_inflight_mb * MIB,
@@ -91,6 +95,8 @@ class Server:
         self.address = self._stack.enter_context(listening(self._server, self._settings.address))
         self.outlet.open()
         self._stack.callback(self.outlet.close)
+        if self._otel:
+            self._stack.callback(self._otel.spans.close)
 
     async def prepare(self) -> None:
         """Opens the word vectors and proves the engines, which takes most of a start.
@@ -148,7 +154,7 @@ class Server:
         for watch in self._watches:
             watch.cancel()
         await self._batcher.close()
-        self._stack.close()
+        await asyncio.to_thread(self._stack.close)
 
     async def _send_slow_readers_away(self) -> None:
         while True:
@@ -184,6 +190,26 @@ class Server:
                 while self.admission.ticket_count:  # noqa: ASYNC110 - asked once, when the server ends
                     await asyncio.sleep(POLL_S)
                 await asyncio.sleep(SEND_S)
+
+
+class _Telemetry(NamedTuple):
+    spans: "Spans"
+    metrics: "MetricsExport"
+
+
+def _open_telemetry() -> _Telemetry:
+    # Here, because it is an extra.
+    from unrolled_server.otel import MetricsExport, Spans  # noqa: PLC0415
+
+    return _Telemetry(Spans(), MetricsExport())
+
+
+def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
+    """Who is told of each request that ends."""
+    listeners: list[Listener] = [log_request] if is_wanted() else []
+    if telemetry:
+        listeners.append(telemetry.spans.trace)
+    return listeners
 
 
 def _channel_arguments(settings: Settings) -> list[tuple[str, Any]]:

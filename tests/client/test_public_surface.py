@@ -8,7 +8,16 @@ import sys
 import pytest
 import unrolled_client
 
-HEAVY = ("torch", "typer", "rich", "pydantic", "unrolled_server", "google.rpc", "importlib.metadata")
+HEAVY = (
+    "torch",
+    "typer",
+    "rich",
+    "pydantic",
+    "opentelemetry",
+    "unrolled_server",
+    "google.rpc",
+    "importlib.metadata",
+)
 LATE = ("aio", "session", "_streamed", "_exchange", "_parts", "_sharing", "_initial_state", "local")
 
 
