@@ -8,11 +8,9 @@ from pathlib import Path
 
 import grpc.aio
 
+from unrolled_server.port import AddressError
+
 UNIX = "unix:"
-
-
-class AddressError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,100 @@
+"""A port held for workers: they may have it, nobody else may."""
+
+import socket
+from contextlib import closing, contextmanager
+
+import pytest
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+from unrolled_server.port import AddressError, shared_port
+
+
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
+@contextmanager
+def listener(port, *, shares):
+    """A socket that listens as gRPC's do."""
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
+        made.bind(("127.0.0.1", port))
+        made.listen()
+        yield made
+
+
+def test_port_0_is_resolved_and_several_listeners_share_it():
+    with shared_port("127.0.0.1:0") as address:
+        port = port_of(address)
+        assert port
+        with (
+            listener(port, shares=True),
+            listener(port, shares=True),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            pass
+
+
+def test_the_holder_itself_takes_no_connection():
+    with (
+        shared_port("127.0.0.1:0") as address,
+        closing(socket.socket()) as client,
+        pytest.raises(ConnectionRefusedError),
+    ):
+        client.connect(("127.0.0.1", port_of(address)))
+
+
+def test_a_held_port_is_refused_to_all_who_do_not_share():
+    with shared_port("127.0.0.1:0") as address:
+        with pytest.raises(OSError, match="in use"), listener(port_of(address), shares=False):
+            pass
+        with pytest.raises(AddressError, match="cannot listen on"), shared_port(address):
+            pass
+        with pytest.raises(AddressError, match="Address already in use"):
+            running_server(Settings(address=address)).__enter__()
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_port_that_another_process_listens_on_is_refused(shares):
+    with listener(0, shares=shares) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        reason = f"cannot listen on {address}: Address already in use; choose another --address"
+        with pytest.raises(AddressError, match=reason), shared_port(address):
+            pass
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_port_is_taken_over_from_a_server_that_has_just_ended(shares):
+    """Its last connections stay for a minute, in TIME_WAIT."""
+    with listener(0, shares=shares) as ended:
+        address = f"127.0.0.1:{ended.getsockname()[1]}"
+        with socket.create_connection(ended.getsockname()) as client:
+            connection, _ = ended.accept()
+            connection.close()
+            assert client.recv(1) == b""
+    with shared_port(address) as held:
+        assert held == address
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::]", "0.0.0.0"])
+def test_names_and_wildcards_are_held(host):
+    with (
+        shared_port(f"{host}:0") as address,
+        pytest.raises(OSError, match="in use"),
+        listener(port_of(address), shares=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("192.0.2.1:0", "Cannot assign"),
+        ("no..name:0", "label"),
+        ("127.0.0.1:99999", "0-65535"),
+    ],
+)
+def test_an_address_that_this_machine_has_not_is_told(address, reason):
+    with pytest.raises(AddressError, match=reason), shared_port(address):
+        pass
