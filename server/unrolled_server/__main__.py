@@ -2,7 +2,8 @@
 
 Exit codes: 0 after a drain, 2 for wrong settings, 3 for an address that cannot be had (also that of the
 metrics), 4 for a device that is not there, 5 for one that does not keep the promise of equal bits, 6 for word
-vectors that cannot be loaded, 130 for an interrupt before it was ready, or a second one while it drains.
+vectors that cannot be loaded, 130 or 143 for a SIGINT or SIGTERM before it was ready, or for a second one
+while it drains.
 """
 
 import asyncio
@@ -15,13 +16,8 @@ from pydantic_settings import CliApp
 
 from unrolled_server import logs
 from unrolled_server.config import Settings
-
-EXIT_SETTINGS = 2
-EXIT_ADDRESS = 3
-EXIT_DEVICE = 4
-EXIT_PROOF = 5
-EXIT_VECTORS = 6
-EXIT_INTERRUPTED = 128 + signal.SIGINT
+from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_SETTINGS
+from unrolled_server.stopping import end_at_once
 
 
 def main() -> int:
@@ -31,29 +27,21 @@ def main() -> int:
     except ValidationError as error:
         return _fail(EXIT_SETTINGS, "; ".join(map(_describe, error.errors())))
     logs.configure(level=settings.log_level, log_format=settings.log_format)
-    return _serve(settings)
+    signal.signal(signal.SIGTERM, end_at_once)  # a container's first process has no default for it
+    try:
+        return _serve(settings)
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "interrupted")
 
 
 def _serve(settings: Settings) -> int:
     # Here, because importing torch takes seconds that --help and a wrong flag should not.
-    from unrolled_server.address import AddressError  # noqa: PLC0415
-    from unrolled_server.engine import DeviceUnavailableError, ProofError  # noqa: PLC0415
-    from unrolled_server.lifecycle import serve  # noqa: PLC0415
-    from unrolled_server.metrics_endpoint import MetricsAddressError  # noqa: PLC0415
-    from unrolled_server.vectors import VectorsError  # noqa: PLC0415
+    from unrolled_server.lifecycle import START_ERRORS, serve  # noqa: PLC0415
 
     try:
         asyncio.run(serve(settings))
-    except (AddressError, MetricsAddressError) as error:
-        return _fail(EXIT_ADDRESS, str(error))
-    except DeviceUnavailableError as error:
-        return _fail(EXIT_DEVICE, str(error))
-    except ProofError as error:
-        return _fail(EXIT_PROOF, str(error))
-    except VectorsError as error:
-        return _fail(EXIT_VECTORS, str(error))
-    except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, "interrupted")
+    except (*START_ERRORS,) as error:
+        return _fail(START_ERRORS[type(error)], str(error))
     return 0
 
 

@@ -4,19 +4,32 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from unrolled_server.admission import Admission
 from unrolled_server.config import Settings
+from unrolled_server.engine import DeviceUnavailableError, ProofError
+from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_DEVICE, EXIT_PROOF, EXIT_VECTORS
+from unrolled_server.metrics_endpoint import MetricsAddressError
+from unrolled_server.port import AddressError
 from unrolled_server.server import MIB, Server
+from unrolled_server.stopping import told_to_stop
+from unrolled_server.vectors import VectorsError
 
 LOG = logging.getLogger(__name__)
+
+START_ERRORS: Mapping[type[Exception], int] = {
+    AddressError: EXIT_ADDRESS,
+    MetricsAddressError: EXIT_ADDRESS,
+    DeviceUnavailableError: EXIT_DEVICE,
+    ProofError: EXIT_PROOF,
+    VectorsError: EXIT_VECTORS,
+}
+"""What can be wrong with a start, and the command's exit code for it."""
 
 
 def ready_line(server: Server) -> str:
@@ -40,32 +53,17 @@ async def serve(settings: Settings) -> None:
     """
     server = Server(settings)
     await server.start()
-    gc.collect()
-    gc.freeze()  # torch's objects stay: looking at them again and again cost small calls a twentieth
+    settle()
     print(ready_line(server), flush=True)  # noqa: T201 - the line that starters wait for
-    await _asked_to_stop(watch_stdin=settings.exit_with_stdin)
+    await told_to_stop(watch_stdin=settings.exit_with_stdin)
     LOG.info("draining for up to %s s", settings.drain_timeout_s)
     await server.stop()
 
 
-async def _asked_to_stop(*, watch_stdin: bool) -> None:
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    if watch_stdin:
-        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, asked), name="stdin", daemon=True).start()
-    await asked.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)  # a second signal ends the process at once
-
-
-def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, asked: asyncio.Event) -> None:
-    # Below sys.stdin: a daemon thread inside its lock would break the interpreter's exit.
-    while os.read(0, 4096):
-        pass
-    with contextlib.suppress(RuntimeError):  # the loop ended first
-        loop.call_soon_threadsafe(asked.set)
+def settle() -> None:
+    """Ends a start: what is there by now stays, and is not looked at again and again."""
+    gc.collect()
+    gc.freeze()  # torch's many objects cost small calls a twentieth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

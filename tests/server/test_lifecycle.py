@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from itertools import chain
 
 import grpc
+import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.address import AddressError
@@ -19,29 +20,14 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.vectors import open_vectors
 
-TIMEOUT_S = 60
+from tests.processes import TIMEOUT_S, address_in, exit_of, process
 
 
-@contextmanager
-def process(*flags, **options):
-    """The command in a process of its own, ended by its process id whatever happens."""
-    command = [sys.executable, "-m", "unrolled_server", *flags]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, **options) as server:
-        try:
-            yield server
-        finally:
-            server.kill()
-
-
-def exit_of(*flags):
-    with process(*flags) as server:
-        _, errors = server.communicate(timeout=TIMEOUT_S)
-        return server.returncode, errors
-
-
-def address_in(ready_line):
-    return ready_line.removeprefix("unrolled-server ready on ").split(" | ")[0]
+def long_request():
+    """More than a second of products, and a reply within gRPC's default limit."""
+    letters = np.random.default_rng(0).integers(0, 26, (1_000, 60)) + ord("a")
+    words = [bytes(word.tolist()).decode() for word in letters]
+    return pb.ForwardRequest(words=words, hidden_size=1_024, output=pb.OUTPUT_LAST)
 
 
 def test_the_ready_line_tells_address_device_limits_and_fingerprint():
@@ -65,6 +51,35 @@ def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
             server.send_signal(number)
             assert call.result(TIMEOUT_S).shape == [16, 400, 1024]
         assert server.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once_and_tells_which(number, code):
+    with process("--address", "127.0.0.1:0") as server:
+        with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
+            stub = ForwardServiceStub(channel)
+            call = stub.Forward.future(long_request())
+            stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
+            server.send_signal(number)
+            assert any("draining" in line for line in iter(server.stderr.readline, ""))
+            server.send_signal(number)
+            with pytest.raises(grpc.RpcError):
+                call.result(TIMEOUT_S)
+        _, errors = server.communicate(timeout=TIMEOUT_S)
+        assert (server.returncode, errors) == (code, "")
+
+
+def test_health_is_told_while_the_compute_thread_is_busy():
+    with (
+        process("--address", "127.0.0.1:0") as server,
+        grpc.insecure_channel(address_in(server.stdout.readline())) as channel,
+    ):
+        call = ForwardServiceStub(channel).Forward.future(long_request())
+        for _ in range(20):
+            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert health.status == health_pb2.HealthCheckResponse.SERVING
+            assert not call.done()
+        assert call.result(TIMEOUT_S).shape == [1_000, 1_024]
 
 
 def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
@@ -153,7 +168,11 @@ def test_a_vectors_file_that_is_not_there_is_a_wrong_setting(tmp_path):
     assert (code, errors) == (2, f"unrolled-server: {reason}\n")
 
 
-def test_an_interrupt_ends_a_start_that_waits_and_exits_130(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [(signal.SIGINT, (130, "unrolled-server: interrupted\n")), (signal.SIGTERM, (143, ""))],
+)
+def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, end):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("the 1 2 3\n")
     open_vectors("glove", glove, cache_directory=cache)
@@ -163,9 +182,9 @@ def test_an_interrupt_ends_a_start_that_waits_and_exits_130(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with process(*flags) as server:
             assert "waiting for another process" in server.stderr.readline()
-            server.send_signal(signal.SIGINT)
+            server.send_signal(number)
             _, errors = server.communicate(timeout=TIMEOUT_S)
-    assert (server.returncode, errors) == (130, "unrolled-server: interrupted\n")
+    assert (server.returncode, errors) == end
 
 
 def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):

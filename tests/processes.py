@@ -1,0 +1,29 @@
+"""Servers in processes of their own, for tests of how they start and end."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+TIMEOUT_S = 60
+
+
+@contextmanager
+def process(*flags, **options):
+    """The command in a process of its own, ended by its process id whatever happens."""
+    command = [sys.executable, "-m", "unrolled_server", *flags]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, **options) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def exit_of(*flags):
+    with process(*flags) as server:
+        _, errors = server.communicate(timeout=TIMEOUT_S)
+        return server.returncode, errors
+
+
+def address_in(ready_line):
+    return ready_line.removeprefix("unrolled-server ready on ").split(" | ")[0]
