@@ -4,6 +4,9 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import numpy as np
+from unrolled.v1 import forward_pb2 as pb
+
 TIMEOUT_S = 60
 
 
@@ -27,3 +30,10 @@ def exit_of(*flags):
 
 def address_in(ready_line):
     return ready_line.removeprefix("unrolled-server ready on ").split(" | ")[0]
+
+
+def long_request():
+    """More than a second of products, and a reply within gRPC's default limit."""
+    letters = np.random.default_rng(0).integers(0, 26, (1_000, 60)) + ord("a")
+    words = [bytes(word.tolist()).decode() for word in letters]
+    return pb.ForwardRequest(words=words, hidden_size=1_024, output=pb.OUTPUT_LAST)

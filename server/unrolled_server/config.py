@@ -5,12 +5,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
 
 from unrolled_server.named_files import default_cache_directory, expanded, named_files
 
 MAX_INT32 = 2**31 - 1
+TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
+"""Settings that count for all workers together."""
 
 
 def refuse_without_extra(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
@@ -50,6 +61,11 @@ class Settings(BaseSettings):
         description=(
             "Where to listen: HOST:PORT (port 0 takes a free one; [::]:PORT is every interface) or unix:PATH"
         ),
+    )
+    workers: PositiveInt = Field(
+        default=1,
+        le=256,
+        description="Processes that serve on the port; memory and overload limits are shared out among them",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto",
@@ -150,6 +166,25 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field(
         default="console", description="How messages look: for people, or one JSON object each"
     )
+
+    @field_validator("workers")
+    @classmethod
+    def _can_share_the_address(cls, workers: int, info: ValidationInfo) -> int:
+        address = info.data.get("address", "")  # not there if it is wrong itself
+        if workers > 1 and address.startswith("unix:"):
+            raise PydanticCustomError(
+                "workers",
+                "{address} is a Unix socket, which only 1 worker can have; "
+                "set workers to 1 or address to HOST:PORT",
+                {"address": address},
+            )
+        return workers
+
+    def share(self) -> "Settings":
+        """What one worker gets: its part of the totals, at least 1 of what is not 0, and all else."""
+        totals = {name: getattr(self, name) for name in TOTALS}
+        parts = {name: min(total, max(total // self.workers, 1)) for name, total in totals.items()}
+        return self.model_copy(update=parts)
 
     @property
     def state_memory_bytes_per_thread(self) -> int:

@@ -2,11 +2,13 @@
 
 import signal
 
+EXIT_UNFINISHED = 1
 EXIT_SETTINGS = 2
 EXIT_ADDRESS = 3
 EXIT_DEVICE = 4
 EXIT_PROOF = 5
 EXIT_VECTORS = 6
+EXIT_WORKERS = 8
 
 
 def exit_code_of_signal(number: int) -> int:

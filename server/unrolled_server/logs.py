@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal
 
 import structlog
+from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 from structlog.typing import Processor
 
 LogFormat = Literal["console", "json"]
@@ -19,12 +20,13 @@ LOG = logging.getLogger("unrolled_server")
 _is_json = False
 
 
-def configure(*, level: str, log_format: LogFormat) -> None:
+def configure(*, level: str, log_format: LogFormat, names_process: bool = False) -> None:
     """Sets up logging for the whole process, warnings and errors that nobody caught included.
 
     Args:
         level: The least severe that is written, by its name.
         log_format: "console" for people, with colours on a terminal; "json" for one object a record.
+        names_process: Whether each record has its process id, because there are several.
     """
     global _is_json  # noqa: PLW0603 - as logging is, one for the process
     _is_json = log_format == "json"
@@ -36,6 +38,7 @@ def configure(*, level: str, log_format: LogFormat) -> None:
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.stdlib.ExtraAdder(),
+                *([CallsiteParameterAdder({CallsiteParameter.PROCESS})] if names_process else []),
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -52,12 +52,17 @@ WATCH_S = 0.25
 class Server:
     """Serves on one address.
 
-    Binding comes first, so that a taken address is told at once; calls that arrive before `start` is done
-    wait in the listening socket.
+    `start` binds first, so that a taken address is told at once; calls that arrive before it is done wait in
+    the listening socket.
+
+    Args:
+        settings: What it serves, and where.
+        shares_port: Whether other servers of this user may listen on the address too.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shares_port: bool = False) -> None:
         self._settings = settings
+        self._shares_port = shares_port
         self._stack = contextlib.ExitStack()
         self._started_s = time.time()
         self._otel = _open_telemetry() if settings.otel else None
@@ -91,7 +96,9 @@ class Server:
             AddressError: The address is taken, malformed or not of this machine.
             MetricsAddressError: That of the metrics is.
         """
-        self._server = grpc.aio.server(options=_channel_arguments(self._settings))
+        self._server = grpc.aio.server(
+            options=_channel_arguments(self._settings, shares_port=self._shares_port)
+        )
         self.address = self._stack.enter_context(listening(self._server, self._settings.address))
         self.outlet.open()
         self._stack.callback(self.outlet.close)
@@ -212,11 +219,11 @@ def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
     return listeners
 
 
-def _channel_arguments(settings: Settings) -> list[tuple[str, Any]]:
+def _channel_arguments(settings: Settings, *, shares_port: bool) -> list[tuple[str, Any]]:
     """What gRPC is told of the connections that it takes."""
     return [
         # On, which is gRPC's default, a second server would share the port in silence.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", -1),  # validation has bounded it
     ]

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.config import Limits, Settings
+from unrolled_server.config import TOTALS, Limits, Settings
 
 # What a server carries at a time: no property of a request, so no part of the contract.
 LOAD_LIMITS = {"max_queue_s", "max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
@@ -71,3 +71,25 @@ def test_every_limit_is_a_setting_and_is_told_by_server_info():
     assert told == {field.name for field in fields(Limits)}
     assert {name for name in Settings.model_fields if name.startswith("max_")} == told | LOAD_LIMITS
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_worker_gets_its_part_of_the_totals_and_all_else():
+    whole = Settings(
+        workers=4, state_memory_mb=1_024, reply_memory_mb=0, max_inflight_mb=3, max_inflight_gmul=1_001
+    )
+    part = whole.share()
+    assert (part.state_memory_mb, part.max_inflight_gmul) == (256, 250)
+    assert (part.reply_memory_mb, part.max_inflight_mb) == (0, 1)  # nothing stays nothing, little stays legal
+    assert part.model_dump(exclude=set(TOTALS)) == whole.model_dump(exclude=set(TOTALS))
+
+
+def test_one_worker_gets_all():
+    assert Settings().share() == Settings()
+
+
+def test_settings_arrive_at_a_worker_as_they_were_sent(tmp_path, monkeypatch):
+    vectors = tmp_path / "a,b.txt"
+    vectors.touch()
+    sent = Settings(address="127.0.0.1:1", workers=2, vectors={"v": vectors}, exit_with_stdin=True)
+    monkeypatch.setenv("UNROLLED_WORKERS", "7")  # a worker's environment says what its supervisor's did
+    assert Settings.model_validate_json(sent.model_dump_json()) == sent

@@ -10,7 +10,6 @@ import threading
 from itertools import chain
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unrolled.v1 import forward_pb2 as pb
@@ -20,14 +19,7 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.vectors import open_vectors
 
-from tests.processes import TIMEOUT_S, address_in, exit_of, process
-
-
-def long_request():
-    """More than a second of products, and a reply within gRPC's default limit."""
-    letters = np.random.default_rng(0).integers(0, 26, (1_000, 60)) + ord("a")
-    words = [bytes(word.tolist()).decode() for word in letters]
-    return pb.ForwardRequest(words=words, hidden_size=1_024, output=pb.OUTPUT_LAST)
+from tests.processes import TIMEOUT_S, address_in, exit_of, long_request, process
 
 
 def test_the_ready_line_tells_address_device_limits_and_fingerprint():

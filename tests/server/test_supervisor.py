@@ -1,0 +1,138 @@
+"""What a supervisor does with workers of all kinds: scripts that stand in for servers."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+from unrolled_server import restarts, supervisor, worker_process
+from unrolled_server.config import Settings
+from unrolled_server.muster import Muster
+from unrolled_server.supervisor import Supervisor, WorkersError
+
+# A worker's part in the conversation.
+SCRIPT = """
+import json, os, sys
+def tell(kind, **fields):
+    print(json.dumps(dict(kind=kind, **fields)), flush=True)
+settings = json.loads(sys.stdin.readline())
+"""
+PROVE = "tell('Proved', fingerprint='f', ready_line='ready on ' + settings['address'])\n"
+SERVE = "assert sys.stdin.readline() == 'go\\n'\ntell('Serving')\n"
+AT_SIGTERM = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit({exit_code}))\n"
+WAIT = "sys.stdin.read()\n"
+
+
+async def run_supervisor(settings, environment):
+    supervisor = Supervisor(settings)
+    supervisor.environment.update(environment)
+    await supervisor.run()
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a supervisor of two workers that behave as a script says,."""
+    monkeypatch.setattr(restarts, "FIRST_DELAY_S", 0.0)
+
+    def run_script(script, *, environment=None):
+        monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", SCRIPT + script))
+        settings = Settings(workers=2, address="127.0.0.1:1", drain_timeout_s=0)
+        asyncio.run(run_supervisor(settings, environment or {}))
+
+    return run_script
+
+
+@pytest.fixture
+def when_ready(monkeypatch):
+    """Has something done as soon as the supervisor is ready."""
+
+    def arrange(action):
+        serve = Muster.serve
+
+        def serve_and_act(muster, pid):
+            is_ready = serve(muster, pid)
+            if is_ready:
+                action()
+            return is_ready
+
+        monkeypatch.setattr(Muster, "serve", serve_and_act)
+
+    return arrange
+
+
+@pytest.fixture
+def told_when_ready(when_ready):
+    """The supervisor is told to stop as soon as it is ready."""
+    when_ready(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def kill_workers():
+    for worker in psutil.Process().children():
+        worker.kill()
+
+
+def refusal(run, *args, **kwargs):
+    with pytest.raises(WorkersError) as caught:
+        run(*args, **kwargs)
+    return caught.value.exit_code, str(caught.value)
+
+
+def test_different_bits_exit_5_and_nobody_serves(run, capfd):
+    script = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n" + SERVE + "print('served')"
+    code, message = refusal(run, script)
+    assert code == 5
+    assert message.startswith("workers compute different bits: fingerprint")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_failing_first_start_is_passed_on(run):
+    script = "tell('Failed', exit_code=6, message='bad.txt, line 2')"
+    assert refusal(run, script) == (6, "bad.txt, line 2")
+
+
+def test_workers_that_die_before_they_serve_exit_8(run, caplog):
+    code, message = refusal(run, "os.kill(os.getpid(), 9)")
+    assert (code, message) == (
+        8,
+        "5 workers died one after another before they served; the log above says how",
+    )
+    assert 5 <= caplog.text.count("was ended by SIGKILL") <= 6
+
+
+def test_a_replacement_that_fails_is_tried_again_and_then_exits_8(run, when_ready, capfd, caplog, tmp_path):
+    """The server stays while there is hope: what others have accepted is still answered."""
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers()))
+    fail = "sys.exit(tell('Failed', exit_code=6, message='gone'))"
+    later = f"if os.path.exists({str(tmp_path / 'ready')!r}): {fail}\n"
+    code, _ = refusal(run, later + PROVE + SERVE + WAIT)
+    assert code == 8
+    assert capfd.readouterr().out == "ready on 127.0.0.1:1 | 2 workers\n"
+    assert "cannot serve: gone" in caplog.text
+    assert "was ended by SIGKILL" in caplog.text
+
+
+def test_workers_find_what_the_supervisor_puts_into_their_environment(run):
+    script = "tell('Failed', exit_code=6, message=os.environ['OF_THE_RUN'])"
+    assert refusal(run, script, environment={"OF_THE_RUN": "here"}) == (6, "here")
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_end_well_are_a_good_end(run):
+    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_die_while_they_drain_exit_1(run):
+    code, message = refusal(run, PROVE + AT_SIGTERM.format(exit_code=3) + SERVE + WAIT)
+    assert code == 1
+    assert message.startswith("2 workers died while they drained")
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_do_not_end_are_killed_after_the_timeout(run, monkeypatch):
+    monkeypatch.setattr(supervisor, "END_MARGIN_S", 0.1)
+    ignoring = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code, _ = refusal(run, PROVE + ignoring + SERVE + "while True: sys.stdin.read()")
+    assert code == 1
