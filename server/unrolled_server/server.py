@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from unrolled.v1 import forward_pb2 as pb
 
@@ -22,6 +22,7 @@ from unrolled_server.config import Settings
 from unrolled_server.cost import CostModel
 from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.health import Health
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
 from unrolled_server.observer import Listener, Observer
@@ -138,7 +139,7 @@ class Server:
             info=self.info,
         )
         self._server.add_generic_rpc_handlers((self._service.handlers(),))
-        self._health = health.aio.HealthServicer()
+        self._health = Health(SERVICE_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._settings.reflection:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -149,12 +150,11 @@ class Server:
             task.add_done_callback(_tell_failure)
             self._watches.append(task)
         self.outlet.begin(self._sources())
-        await self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
         self.outlet.drain()
-        await self._health.enter_graceful_shutdown()
+        self._health.drain()
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
         await self._server.stop(self._settings.drain_timeout_s)
