@@ -43,9 +43,9 @@ def test_no_mutated_message_is_taken_for_another_than_it_is(tables, report):
     rss_mib = None
     for at in range(count):
         data = mutator.message()
-        start_s = time.perf_counter()
+        start_s = time.thread_time()
         accepted = judge.accepted(data)
-        slowest_s = max(slowest_s, time.perf_counter() - start_s)
+        slowest_s = max(slowest_s, time.thread_time() - start_s)
         codes[_check(judge, data, accepted)] += 1
         if at == count // 5:  # caches are full by then
             rss_mib = process.memory_info().rss / 2**20
