@@ -17,13 +17,9 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 
 from unrolled_server.errors import RequestError, status_code
-from unrolled_server.tally import Tally
+from unrolled_server.tally import GET_SERVER_INFO, OK, MethodTally, Tally
 from unrolled_server.validation import AcceptedRequest
 
-FORWARD = "Forward"
-FORWARD_STREAM = "ForwardStream"
-GET_SERVER_INFO = "GetServerInfo"
-OK = grpc.StatusCode.OK.name
 CANCELLED = grpc.StatusCode.CANCELLED.name
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,7 +56,7 @@ class Asked:
 
     __slots__ = ("arrived_s", "context", "data", "method")
 
-    def __init__(self, method: str, data: bytes, context: Context) -> None:
+    def __init__(self, method: MethodTally, data: bytes, context: Context) -> None:
         self.method = method
         self.data = data
         self.context = context
@@ -77,11 +73,12 @@ class Observer:
 
     def __init__(self, tally: Tally, listeners: Sequence[Listener] = ()) -> None:
         self.tally = tally
+        self._methods = tally.methods
         self._listeners = listeners
 
     def asked(self, method: str, data: bytes, context: Context) -> Asked:
         """A request that has just arrived; tell its end by one of the others."""
-        return Asked(method, data if self._listeners else b"", context)
+        return Asked(self._methods[method], data if self._listeners else b"", context)
 
     def accepted(self, request: AcceptedRequest) -> None:
         """It is valid and there is room for it."""
@@ -92,14 +89,10 @@ class Observer:
     def answered(self, asked: Asked, reply: bytes) -> None:
         """Its reply is ready to be sent."""
         seconds = monotonic() - asked.arrived_s
-        self._count(asked.method, OK, seconds)
+        asked.method.answered += 1
+        asked.method.seconds.note(seconds)
         if self._listeners:
             self._tell(asked, OK, seconds, reply)
-
-    def recalled(self, asked: Asked, reply: bytes) -> None:
-        """Its reply was kept, and is ready to be sent again."""
-        self.tally.kept_replies += 1
-        self.answered(asked, reply)
 
     def refused(self, asked: Asked, error: RequestError) -> None:
         """It gets no answer, but this error."""
@@ -115,20 +108,17 @@ class Observer:
 
     def _end(self, asked: Asked, code: str) -> None:
         seconds = monotonic() - asked.arrived_s
-        self._count(asked.method, code, seconds)
+        asked.method.failed[code] += 1
+        asked.method.seconds.note(seconds)
         if self._listeners:
             self._tell(asked, code, seconds, b"")
 
-    def _count(self, method: str, code: str, seconds: float) -> None:
-        self.tally.requests[method, code] += 1
-        self.tally.seconds[method].note(seconds)
-
     def _tell(self, asked: Asked, code: str, seconds: float, reply: bytes) -> None:
-        is_forward = asked.method != GET_SERVER_INFO
+        is_forward = asked.method.name != GET_SERVER_INFO
         request = _request(asked.data) if is_forward else pb.ForwardRequest()
         answer = split_reply(reply).rest if is_forward and reply else pb.ForwardReply()
         ended = Ended(
-            method=asked.method,
+            method=asked.method.name,
             code=code,
             seconds=seconds,
             word_count=len(request.words) or (answer.shape[0] if answer.shape else 0),

@@ -64,9 +64,9 @@ def of_a_lone_process() -> Reading:
 
 def _requests(service: ForwardService) -> Reading:
     tally = service.observer.tally
-    requests: dict[Labels, Value] = dict(tally.requests.copy().items())
+    requests: dict[Labels, Value] = dict(tally.requests.items())
     seconds: dict[Labels, Value] = {
-        (method,): histogram.buckets for method, histogram in tally.seconds.copy().items()
+        (method.name,): method.seconds.buckets for method in tally.methods.values()
     }
     streams: dict[Labels, Value] = {(code,): count for code, count in tally.streams.copy().items()}
     return {

@@ -17,10 +17,11 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
-from unrolled_server.observer import CANCELLED, FORWARD, GET_SERVER_INFO, OK, Observer
+from unrolled_server.observer import CANCELLED, Observer
 from unrolled_server.outbound import Outbound
 from unrolled_server.parsing import parse_info_request
 from unrolled_server.stream import Stream
+from unrolled_server.tally import FORWARD, GET_SERVER_INFO, OK
 from unrolled_server.unary import UnaryReply
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name

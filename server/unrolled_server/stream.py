@@ -16,9 +16,10 @@ from unrolled_server.admission import Ticket
 from unrolled_server.caller import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.intake import Intake, as_refusal
-from unrolled_server.observer import FORWARD_STREAM, Asked, Observer
+from unrolled_server.observer import Asked, Observer
 from unrolled_server.outbound import Outbound
 from unrolled_server.parsing import request_id
+from unrolled_server.tally import FORWARD_STREAM
 from unrolled_server.texts import SharedTexts
 from unrolled_server.validation import AcceptedRequest
 
@@ -105,7 +106,8 @@ class Stream:
             asked = self._observer.asked(FORWARD_STREAM, data, self._context)
             known = self._intake.recall(data)
             if known is not None:  # such a request has words
-                self._observer.recalled(asked, known)
+                self._observer.tally.kept_replies += 1
+                self._observer.answered(asked, known)
                 self._shared.note(data)
                 await self._send_at_once(known)
                 continue

@@ -19,6 +19,12 @@ from unrolled_server.metrics import (
     Metric,
 )
 
+OK = "OK"
+FORWARD = "Forward"
+FORWARD_STREAM = "ForwardStream"
+GET_SERVER_INFO = "GetServerInfo"
+METHODS = (FORWARD, FORWARD_STREAM, GET_SERVER_INFO)
+
 
 class Histogram:
     """How often values fell into the buckets of a metric. Written by one thread at a time."""
@@ -41,27 +47,51 @@ class Histogram:
         return Buckets(tuple(self._counts), self._total)
 
 
+class MethodTally:
+    """How requests of one method ended.
+
+    Attributes:
+        answered: That got their reply.
+        failed: The others, by code.
+        seconds: From their arrival until their replies were ready.
+    """
+
+    __slots__ = ("answered", "failed", "name", "seconds")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.answered = 0
+        self.failed: defaultdict[str, int] = defaultdict(int)
+        self.seconds = Histogram(REQUEST_SECONDS)
+
+
 class Tally:
     """What the event loop sees of requests.
 
     Attributes:
-        requests: That ended, by method and code.
-        seconds: From their arrival until their replies were ready, by method.
+        methods: How those of each method ended.
         streams: That ended, by code.
         words: Of accepted requests.
         symbols: Of these words.
         kept_replies: That were sent again.
     """
 
-    __slots__ = ("kept_replies", "requests", "seconds", "streams", "symbols", "words")
+    __slots__ = ("kept_replies", "methods", "streams", "symbols", "words")
 
     def __init__(self) -> None:
-        self.requests: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.seconds: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REQUEST_SECONDS))
+        self.methods = {name: MethodTally(name) for name in METHODS}
         self.streams: defaultdict[str, int] = defaultdict(int)
         self.words = 0
         self.symbols = 0
         self.kept_replies = 0
+
+    @property
+    def requests(self) -> dict[tuple[str, str], int]:
+        """Requests that ended, by method and code; may be read from any thread."""
+        counts = {(method.name, OK): method.answered for method in self.methods.values()}
+        for method in self.methods.values():
+            counts |= {(method.name, code): count for code, count in method.failed.copy().items()}
+        return counts
 
 
 class CountsRows(Protocol):

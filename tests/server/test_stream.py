@@ -449,8 +449,8 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await until(lambda: house.admission.ticket_count == 3)
         call.cancel()
         stream.cancel()
-        await until(lambda: house.tally.requests["Forward", "CANCELLED"] == 1)
-        await until(lambda: house.tally.requests["ForwardStream", "CANCELLED"] == 1)
+        await until(lambda: house.tally.requests.get(("Forward", "CANCELLED")) == 1)
+        await until(lambda: house.tally.requests.get(("ForwardStream", "CANCELLED")) == 1)
         await until(lambda: house.tally.streams["CANCELLED"] == 1)
         house.engine.gate.set()
         await first

@@ -20,9 +20,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.observer import OK, Ended
+from unrolled_server.observer import Ended
 from unrolled_server.otel.ending import send_last
 from unrolled_server.otel.resource import SCOPE, own_resource
+from unrolled_server.tally import OK
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 # What OpenTelemetry's conventions call an error of the server; the others are the caller's.
