@@ -28,6 +28,8 @@ from google.protobuf.message import DecodeError, Message
 _Detail = TypeVar("_Detail", bound=Message)
 
 _DETAILS_KEY = "grpc-status-details-bin"
+# A delay may say years, or less than nothing; waiting for that would never end, or fail.
+_MAX_RETRY_AFTER_S = 3_600.0
 _RETRYABLE_CODES = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
 )
@@ -175,7 +177,8 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
                 FieldViolation(field=v.field, description=v.description) for v in request.field_violations
             ]
         elif retry := _unpack(detail, RetryInfo):
-            retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            told_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            retry_after_s = min(max(told_s, 0.0), _MAX_RETRY_AFTER_S)
     return ERRORS_BY_CODE.get(code, ServerError)(
         message or f"the call failed with {code.name}",
         code=code,

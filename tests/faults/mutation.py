@@ -14,7 +14,7 @@ from tests.faults.contract_rules import texts_of
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 WIRE_TYPES = (VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32, 6, 7)
 # Fields that are messages, by their number in ForwardRequest.
-NESTED = {5: pb.Network, 6: pb.Embedding, 7: pb.State}
+NESTED = (5, 6, 7)
 LETTERS = "aabbcde\u00e9\ud55c\U0001f642"
 SENTENCE_WORDS = ("the", "cat", "sat", "dog", "The")
 TABLE = "small"
@@ -114,12 +114,15 @@ class Mutator:
         seed: Of all that is drawn.
         digest_of: Gives the digest of a valid request's network, so that some states carry the right one.
         corpus_size: Valid requests that the others are made from.
+        corpus: Other valid messages to make some from, and
+        nested: which of their fields are messages.
     """
 
-    def __init__(self, seed, *, digest_of=None, corpus_size=1_500):
+    def __init__(self, seed, *, digest_of=None, corpus_size=1_500, corpus=None, nested=NESTED):
         self.chance = random.Random(seed)
         self._digest_of = digest_of
-        self.corpus = [self.valid() for _ in range(corpus_size)]
+        self._nested = nested
+        self.corpus = corpus or [self.valid() for _ in range(corpus_size)]
         self._fields = [fields_of(data) for data in self.corpus]
 
     def message(self):
@@ -128,7 +131,7 @@ class Mutator:
         fields = list(chance.choice(self._fields))
         if chance.random() < 0.7:
             for _ in range(chance.randint(1, 3)):
-                self._damage_fields(fields, NESTED)
+                self._damage_fields(fields, self._nested)
         data = encoded(fields)
         return self._damaged_bytes(data) if chance.random() < 0.35 else data
 
@@ -238,7 +241,7 @@ class Mutator:
             inner = fields_of(payload)
         except (IndexError, KeyError):
             return payload
-        self._damage_fields(inner, {})
+        self._damage_fields(inner, ())
         return encoded(inner)
 
     def _unknown_field(self):
