@@ -142,8 +142,12 @@ class GatedStepper:
         self._sizes = (0, 0, 0)
         self._state_width = shape.state
 
+    @np.errstate(over="ignore", invalid="ignore")
     def run(self, steps: Sequence[Step], layer: "Layer") -> None:
-        """Computes the steps' rows into the layer's tables, in order; its shape is this stepper's."""
+        """Computes the steps' rows into the layer's tables, in order; its shape is this stepper's.
+
+        Given states may be any numbers, and so may what comes of them, as in torch: that is no news.
+        """
         states, cells = layer.states, layer.cells
         sizes = (layer.inputs.width, states.hidden_size, cells.hidden_size if cells else 0)
         if sizes != self._sizes:

@@ -41,6 +41,7 @@ def pool_max(rows: Rows, index: Index, lengths: Lengths) -> Pooled:
     return _fold(rows, index, lengths, np.maximum) + np.float32(0)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # states may be any numbers, and so may their sum
 def _fold(
     rows: Rows,
     index: Index,

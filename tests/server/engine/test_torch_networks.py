@@ -237,3 +237,13 @@ def test_only_the_lessons_kind_takes_the_plain_way():
     ]
     for other in others:
         assert not is_plain(NetworkSpec(symbol_count=4, hidden_size=2, seed=0, **other))
+
+
+@pytest.mark.parametrize("cell", [Cell.GRU, Cell.LSTM])
+@pytest.mark.parametrize("output", [Output.ALL, Output.MEAN])
+def test_states_beyond_what_float32_adds_up_to_are_computed_without_a_warning(cell, output):
+    spec = NetworkSpec(symbol_count=len(ALPHABET), hidden_size=3, seed=0, cell=cell)
+    huge = np.full((1, 2, 3), 3e38, np.float32)
+    start = State(huge, huge if cell is Cell.LSTM else None)
+    ((answer, _),) = run(an_engine(), a_job(spec, ["ab", "c"], output=output, initial_state=start))
+    assert answer.shape[-1] == 3
