@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
+# Calls that arrived and that the event loop has not begun; each takes some 20 KiB.
+MAX_PENDING_CALLS = 10_000
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
 MAX_FINISH_S = 1.0
 POLL_S = 0.01
@@ -226,6 +228,9 @@ def _channel_arguments(settings: Settings, *, shares_port: bool) -> list[tuple[s
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", -1),  # validation has bounded it
+        # Beyond its thousand gRPC cancels calls at random, whoever floods it; refusing is for admission.
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ]
 
 

@@ -103,7 +103,7 @@ def converse(port, said, *, patience_s=0.0):
         TimeoutError: The server did not end the connection when it was told.
     """
     received = bytearray()
-    with connected(port) as connection, contextlib.suppress(ConnectionError):
+    with connected(port) as connection, _ended_early():
         connection.sendall(said)
         connection.settimeout(patience_s or END_S)
         with contextlib.suppress(TimeoutError):
@@ -114,6 +114,16 @@ def converse(port, said, *, patience_s=0.0):
         while piece := connection.recv(1 << 16):
             received += piece
     return bytes(received)
+
+
+@contextlib.contextmanager
+def _ended_early():
+    """The server may end the connection before it has heard all."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            raise
 
 
 def _piece(connection):

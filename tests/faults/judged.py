@@ -21,7 +21,7 @@ FLAGS = {
     "max_hidden_size": 64,
     "max_alphabet_size": 12,
     "max_reply_bytes": 16 << 10,
-    "state_memory_mb": 48,
+    "state_memory_mb": 16,
     "reply_memory_mb": 1,
 }
 LIMITS = Settings(**FLAGS).limits()

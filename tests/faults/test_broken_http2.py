@@ -19,7 +19,7 @@ from tests.faults.server_process import GoodClient, ServerProcess
 MAX_GROWTH_MIB = 10
 MAX_GOOD_S = 5.0
 PATIENCE_S = 0.1
-FLOOD = 2_000 if extent.IS_LONG else 200
+FLOOD = 4_000 if extent.IS_LONG else 200
 LESSON = pb.ForwardRequest(words=["hello", "eolll", "lleel"], hidden_size=2).SerializeToString()
 START = h.PREFACE + h.settings()
 
@@ -262,6 +262,19 @@ def test_a_right_call_by_hand_is_answered(server):
     """So that the silence of the others says something."""
     (answer,) = h.answers_in(h.converse(server.port, START + h.call(LESSON), patience_s=h.END_S))
     assert pb.ForwardReply.FromString(answer[5:]).shape == [3, 5, 2]
+
+
+def test_a_flood_of_calls_on_one_connection_cancels_nobody_elses(server):
+    """More than gRPC's default keeps, which then cancels at random."""
+    flood = START + b"".join(
+        h.headers(h.block(path=h.FORWARD_STREAM), stream=at) for at in stream_numbers(3_000)
+    )
+    client = GoodClient(server)
+    with h.connected(server.port) as connection:
+        connection.sendall(flood)
+        for _ in range(20):
+            client.ask()
+    client.close()
 
 
 @pytest.mark.parametrize("fault", SILENCED)
