@@ -1,12 +1,18 @@
-"""What many tests share: one real server in this process, and a channel to it."""
+"""What many tests share: one real server in this process, a channel to it, certificates and tokens."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
 with install_import_hook("unrolled_server.engine", "beartype.beartype"):
+    from unrolled_server import credential_files
     from unrolled_server.config import Settings
     from unrolled_server.lifecycle import running_server
 
@@ -35,3 +41,88 @@ def channel(server_address):
     """A plain gRPC channel to the server, for tests of the contract rather than of the SDK."""
     with grpc.insecure_channel(server_address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         yield channel
+
+
+@dataclass(frozen=True)
+class Identity:
+    """PEM files of a certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def settings(self):
+        """As a server takes it."""
+        return {"tls_certificate": self.certificate, "tls_key": self.key}
+
+    @property
+    def client_arguments(self):
+        """As a client takes it."""
+        return {"certificate_chain": self.certificate.read_bytes(), "private_key": self.key.read_bytes()}
+
+
+class Authority:
+    """One that vouches for servers and clients, and the folder of its files."""
+
+    def __init__(self, folder):
+        self._ca = trustme.CA()
+        self._folder = folder
+        self.file = folder / "authority.pem"
+        self._ca.cert_pem.write_to_path(self.file)
+
+    @property
+    def pem(self):
+        return self.file.read_bytes()
+
+    def issue(self, file_name, *names, **dates):
+        """PEM files of a certificate for these names."""
+        issued = self._ca.issue_cert(*(names or ("localhost", "127.0.0.1")), **dates)
+        files = Identity(self._folder / f"{file_name}.pem", self._folder / f"{file_name}.key")
+        files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        files.key.write_bytes(issued.private_key_pem.bytes())
+        files.key.chmod(0o600)
+        return files
+
+    def issue_expired(self, file_name, *names):
+        """The same for one that was valid until yesterday."""
+        end = datetime.now(UTC) - timedelta(days=1)
+        return self.issue(file_name, *names, not_before=end - timedelta(days=1), not_after=end)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """The one that is trusted."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory):
+    """One that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture(scope="session")
+def server_identity(authority):
+    """A server's certificate that is right."""
+    return authority.issue("server")
+
+
+@pytest.fixture
+def write_tokens(tmp_path):
+    """A function that writes a file of tokens, as NAME=TOKEN, and gives where it is."""
+    file = tmp_path / "tokens"
+
+    def write(**tokens):
+        new = tmp_path / "tokens.new"
+        new.touch(mode=0o600)
+        new.write_text("".join(f"{name} {token}\n" for name, token in tokens.items()))
+        new.replace(file)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def always_looking(monkeypatch):
+    """Files of credentials are looked at whenever they are used, not once a second."""
+    monkeypatch.setattr(credential_files, "LOOK_INTERVAL_S", 0)

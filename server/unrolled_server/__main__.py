@@ -2,8 +2,9 @@
 
 Exit codes: 0 after a drain, 1 after a drain that a worker did not survive, 2 for wrong settings, 3 for an
 address that cannot be had (also that of the metrics), 4 for a device that is not there, 5 for one that does
-not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 8 for workers that keep dying,
-130 or 143 for a SIGINT or SIGTERM before it was ready, or for a second one while it drains.
+not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 7 for a file of certificates,
+keys or tokens that cannot be used, 8 for workers that keep dying, 130 or 143 for a SIGINT or SIGTERM before
+it was ready, or for a second one while it drains.
 """
 
 import asyncio
@@ -61,6 +62,8 @@ def _supervise(settings: Settings) -> int:
 
 def _describe(error: ErrorDetails) -> str:
     name = "_".join(map(str, error["loc"]))
+    if not name:  # of settings that do not go together
+        return error["msg"]
     return f"{name} is {error['input']!r}: {error['msg']}"
 
 

@@ -6,23 +6,30 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import grpc.aio
 
-from unrolled_server.port import AddressError
-
-UNIX = "unix:"
+from unrolled_server.port import UNIX, AddressError
 
 
 @contextlib.contextmanager
-def listening(server: grpc.aio.Server, address: str) -> Iterator[str]:
+def listening(
+    server: grpc.aio.Server, address: str, *, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """Binds `server`; gives the address as a client takes it, with the port that was found for port 0.
+
+    With credentials it speaks TLS there, else clear text.
 
     Raises:
         AddressError: The address is taken, malformed or not of this machine.
     """
     with _owning(address):
         try:
-            port = server.add_insecure_port(address)
+            port = (
+                server.add_insecure_port(address)
+                if credentials is None
+                else server.add_secure_port(address, credentials)
+            )
         except RuntimeError:
             raise AddressError(
                 f"cannot listen on {address}: {_why(address)}; choose another --address"

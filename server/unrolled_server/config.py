@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
@@ -29,6 +30,16 @@ def refuse_without_extra(otel: bool) -> bool:  # noqa: FBT001 - a validator's si
     if otel and not all(map(find_spec, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter"))):
         raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
     return otel
+
+
+MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
+
+# Empty is none, because that is how deployments write it.
+File = Annotated[
+    Path | None,
+    BeforeValidator(lambda given: given or None),
+    AfterValidator(lambda path: path and expanded(path)),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +77,26 @@ class Settings(BaseSettings):
         default=1,
         le=256,
         description="Processes that serve on the port; memory and overload limits are shared out among them",
+    )
+    tls_certificate: File = Field(
+        default=None,
+        description=(
+            "PEM file of the server's certificate and those above it; turns TLS on. This and the next three "
+            "files are read again when they change"
+        ),
+    )
+    tls_key: File = Field(default=None, description="PEM file of the certificate's key")
+    tls_client_ca: File = Field(
+        default=None,
+        description="PEM file of those who may vouch for clients; a client without a certificate is refused",
+    )
+    tokens: File = Field(
+        default=None,
+        description="File with lines NAME TOKEN; a call without one of these bearer tokens is refused",
+    )
+    allow_plaintext: CliImplicitFlag[bool] = Field(
+        default=False,
+        description="Listen without TLS where other machines may reach it: they can read and change all",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto",
@@ -123,6 +154,36 @@ class Settings(BaseSettings):
         default=60.0,
         gt=0,
         description="Seconds that a client may take to read one reply; then its connection is closed",
+    )
+    max_metadata_bytes: PositiveInt = Field(
+        default=16_384, ge=1_024, le=2**20, description="Bytes of metadata that come with one call"
+    )
+    max_connections: PositiveInt = Field(
+        default=10_000, le=MAX_INT32, description="Connections at a time; further ones are closed"
+    )
+    max_streams_per_connection: PositiveInt = Field(
+        default=1_000, le=MAX_INT32, description="Calls at a time on one connection; further ones wait"
+    )
+    max_connection_age_s: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_SECONDS,
+        description=(
+            "Seconds after which a connection is to be made anew, so that clients spread over servers; its "
+            "calls get drain_timeout_s to end. 0 is no end"
+        ),
+    )
+    max_connection_idle_s: float = Field(
+        default=3_600,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds without a call after which a connection is closed; 0 is no end",
+    )
+    keepalive_s: float = Field(
+        default=60,
+        ge=1,
+        le=MAX_SECONDS,
+        description="Seconds of silence after which a client is pinged; without an answer in 20 s it is gone",
     )
     # Undecoded: flags and environment give the same text to the same parser.
     vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
@@ -186,6 +247,19 @@ class Settings(BaseSettings):
         parts = {name: min(total, max(total // self.workers, 1)) for name, total in totals.items()}
         return self.model_copy(update=parts)
 
+    @model_validator(mode="after")
+    def _tls_goes_together(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise _wrong("tls_certificate and tls_key go together; give both or neither")
+        if self.tls_certificate is None and self.tls_client_ca is not None:
+            raise _wrong("tls_client_ca needs TLS; give tls_certificate and tls_key as well")
+        if self.tls_certificate is not None and self.address.startswith("unix:"):
+            raise _wrong(
+                f"tls_certificate is for HOST:PORT, and address is {self.address}, which only this "
+                "machine reaches; leave one of them out"
+            )
+        return self
+
     @property
     def state_memory_bytes_per_thread(self) -> int:
         """Each compute thread's share of the budget."""
@@ -199,3 +273,7 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """What requests may ask for."""
         return Limits(**self.model_dump(include={field.name for field in fields(Limits)}))
+
+
+def _wrong(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("settings", "{reason}", {"reason": reason})

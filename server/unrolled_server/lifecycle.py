@@ -10,10 +10,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+from unrolled_server import failed_handshakes
 from unrolled_server.admission import Admission
 from unrolled_server.config import Settings
+from unrolled_server.credential_files import CredentialsError
 from unrolled_server.engine import DeviceUnavailableError, ProofError
-from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_DEVICE, EXIT_PROOF, EXIT_VECTORS
+from unrolled_server.exit_codes import (
+    EXIT_ADDRESS,
+    EXIT_CREDENTIALS,
+    EXIT_DEVICE,
+    EXIT_PROOF,
+    EXIT_VECTORS,
+)
 from unrolled_server.metrics_endpoint import MetricsAddressError
 from unrolled_server.port import AddressError
 from unrolled_server.server import MIB, Server
@@ -23,6 +31,7 @@ from unrolled_server.vectors import VectorsError
 LOG = logging.getLogger(__name__)
 
 START_ERRORS: Mapping[type[Exception], int] = {
+    CredentialsError: EXIT_CREDENTIALS,
     AddressError: EXIT_ADDRESS,
     MetricsAddressError: EXIT_ADDRESS,
     DeviceUnavailableError: EXIT_DEVICE,
@@ -48,9 +57,14 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or, if so set, the end of standard input; then drains.
 
     Raises:
-        AddressError, MetricsAddressError, VectorsError: See `Server.start`.
+        CredentialsError, AddressError, MetricsAddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
+    with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
+        await _serve(settings)
+
+
+async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
     settle()
@@ -80,7 +94,7 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
     """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
 
     Raises:
-        AddressError, MetricsAddressError, VectorsError: See `Server.start`.
+        CredentialsError, AddressError, MetricsAddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()

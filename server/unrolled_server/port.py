@@ -9,6 +9,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+UNIX = "unix:"
+"""What the address of a Unix socket begins with; its path follows."""
+
 
 class AddressError(Exception):
     """The address cannot be listened on; the message says why and what to do."""

@@ -29,10 +29,10 @@ from h2.exceptions import ProtocolError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from unrolled_server.config import Settings
+from unrolled_server.port import UNIX
 
 TIMEOUT_S = 5.0
 RECEIVE_BYTES = 2**16
-UNIX = "unix:"
 # What a server listens on for everybody, and where it is found then.
 EVERYWHERE = {"[::]": "localhost", "::": "localhost", "0.0.0.0": "127.0.0.1"}  # noqa: S104 - read, not bound
 # A gRPC message on the wire: whether it is compressed, its length, itself.

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -19,9 +20,11 @@ from unrolled_server.address import listening
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
+from unrolled_server.connections import channel_arguments
 from unrolled_server.cost import CostModel
 from unrolled_server.disconnect import disconnect
 from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.exposure import refuse_clear_text
 from unrolled_server.health import Health
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
@@ -34,6 +37,7 @@ from unrolled_server.request_log import is_wanted, log_request
 from unrolled_server.service import SERVICE_NAME, ForwardService
 from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Tally
+from unrolled_server.tokens import TokenCheck, Tokens
 from unrolled_server.turns import Turns
 from unrolled_server.vectors import VectorTable, open_vectors
 
@@ -42,8 +46,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
-# Calls that arrived and that the event loop has not begun; each takes some 20 KiB.
-MAX_PENDING_CALLS = 10_000
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
 MAX_FINISH_S = 1.0
 POLL_S = 0.01
@@ -85,7 +87,7 @@ class Server:
         """Binds, prepares and serves.
 
         Raises:
-            AddressError, MetricsAddressError: See `bind`.
+            CredentialsError, AddressError, MetricsAddressError: See `bind`.
             VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
         """
         self.bind()
@@ -96,13 +98,21 @@ class Server:
         """Takes the address; calls that arrive from now on wait in its listening socket.
 
         Raises:
-            AddressError: The address is taken, malformed or not of this machine.
-            MetricsAddressError: That of the metrics is.
+            CredentialsError: A file of certificates, keys or tokens cannot be used.
+            AddressError: The address is taken, malformed, not of this machine, or open to others in clear
+                text.
+            MetricsAddressError: That of the metrics is taken, malformed or not of this machine.
         """
+        settings = self._settings
+        credentials = _opened_credentials(settings)
+        refuse_clear_text(settings)
         self._server = grpc.aio.server(
-            options=_channel_arguments(self._settings, shares_port=self._shares_port)
+            options=channel_arguments(settings, shares_port=self._shares_port),
+            interceptors=_interceptors(settings),
         )
-        self.address = self._stack.enter_context(listening(self._server, self._settings.address))
+        self.address = self._stack.enter_context(
+            listening(self._server, settings.address, credentials=credentials)
+        )
         self.outlet.open()
         self._stack.callback(self.outlet.close)
         if self._otel:
@@ -221,17 +231,19 @@ def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
     return listeners
 
 
-def _channel_arguments(settings: Settings, *, shares_port: bool) -> list[tuple[str, Any]]:
-    """What gRPC is told of the connections that it takes."""
-    return [
-        # On, which is gRPC's default, a second server would share the port in silence.
-        ("grpc.so_reuseport", int(shares_port)),
-        ("grpc.max_receive_message_length", settings.max_request_bytes),
-        ("grpc.max_send_message_length", -1),  # validation has bounded it
-        # Beyond its thousand gRPC cancels calls at random, whoever floods it; refusing is for admission.
-        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
-    ]
+def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """What the port needs for TLS; None for clear text."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    # Here, because most servers have no need of what it loads.
+    from unrolled_server.certificates import tls_credentials  # noqa: PLC0415
+
+    return tls_credentials(settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca)
+
+
+def _interceptors(settings: Settings) -> list[grpc.aio.ServerInterceptor]:
+    """What calls pass before they are answered; nothing at all where they need no token, for speed."""
+    return [] if settings.tokens is None else [TokenCheck(Tokens(settings.tokens))]
 
 
 async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from unrolled_server import metrics
 from unrolled_server.config import Settings
 from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED, EXIT_WORKERS, exit_code_of_signal
+from unrolled_server.exposure import refuse_clear_text
 from unrolled_server.metrics import Reading
 from unrolled_server.metrics_endpoint import serve_metrics
 from unrolled_server.muster import DifferentBitsError, Muster
@@ -42,11 +43,12 @@ async def supervise(settings: Settings) -> None:
     """Serves with `settings.workers` processes until told to stop; then drains them.
 
     Raises:
-        AddressError: The address is taken, malformed or not of this machine.
+        AddressError: The address is taken, malformed, not of this machine, or open to others in clear text.
         MetricsAddressError: That of the metrics is.
         WorkersError: They can't start, keep dying, or one of them died while it drained; or a signal came
             before they were ready.
     """
+    refuse_clear_text(settings)
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(shared_port(settings.address))
         share = settings.share().model_copy(update={"address": address})

@@ -11,6 +11,14 @@ from unrolled_server.config import TOTALS, Limits, Settings
 
 # What a server carries at a time: no property of a request, so no part of the contract.
 LOAD_LIMITS = {"max_queue_s", "max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
+# What a connection may be: clients learn of it from HTTP/2.
+CONNECTION_LIMITS = {
+    "max_metadata_bytes",
+    "max_connections",
+    "max_streams_per_connection",
+    "max_connection_age_s",
+    "max_connection_idle_s",
+}
 
 
 def from_flags(*flags):
@@ -69,7 +77,8 @@ def test_a_value_out_of_range_is_refused(flags):
 def test_every_limit_is_a_setting_and_is_told_by_server_info():
     told = set(pb.Limits.DESCRIPTOR.fields_by_name)
     assert told == {field.name for field in fields(Limits)}
-    assert {name for name in Settings.model_fields if name.startswith("max_")} == told | LOAD_LIMITS
+    limits = {name for name in Settings.model_fields if name.startswith("max_")}
+    assert limits == told | LOAD_LIMITS | CONNECTION_LIMITS
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -93,3 +102,34 @@ def test_settings_arrive_at_a_worker_as_they_were_sent(tmp_path, monkeypatch):
     sent = Settings(address="127.0.0.1:1", workers=2, vectors={"v": vectors}, exit_with_stdin=True)
     monkeypatch.setenv("UNROLLED_WORKERS", "7")  # a worker's environment says what its supervisor's did
     assert Settings.model_validate_json(sent.model_dump_json()) == sent
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--tls-certificate", "c.pem"), "tls_certificate and tls_key go together; give both or neither"),
+        (("--tls-client-ca", "ca.pem"), "tls_client_ca needs TLS"),
+        (
+            ("--address", "unix:/tmp/s", "--tls-certificate", "c.pem", "--tls-key", "k.pem"),
+            "address is unix:/tmp/s, which only this machine reaches",
+        ),
+    ],
+)
+def test_tls_settings_go_together(flags, reason):
+    with pytest.raises(ValidationError, match=reason):
+        from_flags(*flags)
+
+
+def test_an_empty_file_setting_is_none(monkeypatch):
+    """That is how deployments write what they do not want."""
+    monkeypatch.setenv("UNROLLED_TOKENS", "")
+    assert from_flags().tokens is None
+
+
+def test_settings_hold_no_secret(write_tokens, server_identity):
+    """So that they may be shown: they name files, and nothing that is in them."""
+    file = write_tokens(ops="s3cret-" + "x" * 25)
+    shown = repr(Settings(tokens=file, **server_identity.settings))
+    assert str(file) in shown
+    assert "s3cret" not in shown
+    assert "PRIVATE KEY" not in shown

@@ -121,6 +121,25 @@ def test_a_device_that_is_not_there_exits_4():
     assert f"device is '{missing}'" in errors
 
 
+def test_an_address_that_others_reach_exits_3_without_tls():
+    code, errors = exit_of("--address", "0.0.0.0:0")
+    assert code == 3
+    assert errors.startswith("unrolled-server: refusing to listen on 0.0.0.0:0 in clear text")
+
+
+def test_credentials_that_cannot_be_used_exit_7_with_file_and_reason(write_tokens):
+    file = write_tokens(ops="short")
+    code, errors = exit_of("--address", "127.0.0.1:0", "--tokens", str(file))
+    assert code == 7
+    assert errors.startswith(f"unrolled-server: tokens {file}, line 1: the token has 5 characters")
+
+
+def test_tls_settings_that_do_not_go_together_exit_2(authority):
+    code, errors = exit_of("--tls-client-ca", str(authority.file))
+    reason = "tls_client_ca needs TLS; give tls_certificate and tls_key as well"
+    assert (code, errors) == (2, f"unrolled-server: {reason}\n")
+
+
 def test_word_vectors_are_opened_before_the_server_is_ready(tmp_path):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("the 1 2 3\nof 4 5 6\n")
@@ -194,7 +213,7 @@ def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):
 
 def test_every_interface_can_be_asked_for():
     with (
-        running_server(Settings(address="[::]:0")) as server,
+        running_server(Settings(address="[::]:0", allow_plaintext=True)) as server,
         grpc.insecure_channel(f"localhost:{server.address.rpartition(':')[2]}") as channel,
     ):
         assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device

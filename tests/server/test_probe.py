@@ -98,7 +98,7 @@ def test_a_server_that_serves_is_found_by_the_address_it_listens_on(probed, serv
 
 
 def test_a_server_on_every_interface_is_found(probed):
-    with running_server(Settings(address="[::]:0")) as server:
+    with running_server(Settings(address="[::]:0", allow_plaintext=True)) as server:
         assert probed(address=server.address)[0] == 0
 
 

@@ -1,0 +1,42 @@
+"""Who can reach an address: this machine alone, or others.
+
+A file of its own because it is the one rule that keeps words and tokens off a network in clear text.
+"""
+
+import ipaddress
+import socket
+
+from unrolled_server.config import Settings
+from unrolled_server.port import UNIX, AddressError
+
+
+def refuse_clear_text(settings: Settings) -> None:
+    """Refuses an address that other machines may reach, unless there is TLS or clear text is asked for.
+
+    Names are resolved; one that is not is refused too.
+
+    Raises:
+        AddressError: It is not of loopback alone, and not a Unix socket.
+    """
+    address = settings.address
+    if settings.tls_certificate or settings.allow_plaintext or address.startswith(UNIX):
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise AddressError(
+            f"cannot listen on {address}: {error.strerror or error}; choose another --address"
+        ) from None
+    if not all(_is_loopback(str(sockaddr[0])) for *_, sockaddr in found):
+        raise AddressError(
+            f"refusing to listen on {address} in clear text, where other machines may reach it: give "
+            "--tls-certificate and --tls-key, listen on 127.0.0.1, or, if the network is trusted, add "
+            "--allow-plaintext"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
