@@ -19,7 +19,7 @@ class Wire:
 
     def __init__(self, endpoint: Endpoint, *, send: Callable[[bytes, float | None], Any]) -> None:
         self._endpoint = endpoint
-        self._channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
+        self._channels = [open_aio_channel(endpoint) for _ in range(endpoint.channels)]
         self._methods: dict[str, Callable[..., Any]] = {}
         self._tracing = endpoint.tracing()
         self.merger = Merger(send, target=endpoint.target, tracing=self._tracing)
@@ -48,7 +48,7 @@ class Wire:
             await channel.close()
 
 
-def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+def open_aio_channel(endpoint: Endpoint) -> grpc.aio.Channel:
     options, credentials = endpoint.channel_options(), endpoint.credentials
     if credentials is None:
         return grpc.aio.insecure_channel(endpoint.target, options=options)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 import grpc
 
@@ -31,6 +31,17 @@ DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
 RootCertificates: TypeAlias = bytes | Literal["default"]
+
+
+class Access(TypedDict, total=False):
+    """What a client trusts and shows, by the names of its arguments; nothing for clear text."""
+
+    root_certificates: RootCertificates | None
+    private_key: bytes | None
+    certificate_chain: bytes | None
+    token: str | None
+
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -85,6 +96,8 @@ _OPTIONS: dict[str, Any] = {
     "grpc.keepalive_time_ms": 300_000,
     "grpc.keepalive_timeout_ms": 20_000,
 }
+# What gRPC lets travel in metadata; its own complaint would quote the token.
+_TOKEN = re.compile(r"[!-~]+")
 # Where a token may travel in clear text, because nobody else listens there.
 _PRIVATE_TARGET = re.compile(
     r"unix(-abstract)?:.*|(dns:(///)?|ipv[46]:)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
@@ -122,6 +135,11 @@ class Endpoint:
     def __post_init__(self) -> None:
         if self.channels < 1:
             raise InvalidRequestError(f"channels is {self.channels}; it must be 1 or more")
+        _refuse_paths(self)
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise InvalidRequestError(
+                "the token has characters that cannot travel, such as a space or a line's end; strip() it"
+            )
         if (self.private_key is None) != (self.certificate_chain is None):
             raise InvalidRequestError("private_key and certificate_chain go together; give both or neither")
         if self.root_certificates is not None:
@@ -183,6 +201,16 @@ class Endpoint:
                 return next(turns)(*args, **kwargs)
 
         return method if self.metadata is None else partial(method, metadata=self.metadata)
+
+
+def _refuse_paths(endpoint: Endpoint) -> None:
+    for name in ("root_certificates", "private_key", "certificate_chain"):
+        given = getattr(endpoint, name)
+        if isinstance(given, bytes) or given is None or (name == "root_certificates" and given == "default"):
+            continue
+        raise InvalidRequestError(
+            f"{name} is a {type(given).__name__}; give the PEM as bytes, such as Path(...).read_bytes()"
+        )
 
 
 def channel_options(options: ChannelOptions) -> list[tuple[str, Any]]:

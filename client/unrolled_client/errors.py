@@ -155,12 +155,32 @@ _MESSAGES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "{target} gave no answer in time ({message}); raise timeout_s",
 }
 
+# What gRPC says of a connection that never came about, by its words, and what to do.
+_NO_CONNECTION = "failed to connect"
+_REMEDIES = {
+    "certificate has expired": "the server's certificate has expired, and its operator must renew it",
+    "Hostname Verification Check failed": (
+        "the server's certificate is for another name; ask the server by a name that it has"
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "root_certificates do not vouch for the server's certificate; give those of its authority"
+    ),
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS here; leave root_certificates out",
+    "Failed to create security handshaker": (
+        "root_certificates, private_key and certificate_chain must be PEM, and the last two a pair"
+    ),
+    "Socket closed": (
+        "the server hung up; if it speaks TLS, give root_certificates, and if it asks who calls, private_key "
+        "and certificate_chain that it accepts"
+    ),
+}
+
 
 def error_from_call(error: grpc.RpcError, *, target: str) -> UnrolledError:
     """The exception for a failed call of grpc's or grpc.aio's channel."""
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
-    message = _MESSAGES.get(code, "{message}").format(target=target, message=message)
+    message = _MESSAGES.get(code, "{message}").format(target=target, message=_with_remedy(message))
     return error_from_status(code, message=message, details=_status_details(call))
 
 
@@ -185,6 +205,13 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
         violations=tuple(violations),
         retry_after_s=retry_after_s,
     )
+
+
+def _with_remedy(message: str) -> str:
+    """What gRPC says of a connection that did not come about, with what to do if that is known."""
+    if not message.startswith(_NO_CONNECTION):
+        return message
+    return next((f"{remedy} ({message})" for words, remedy in _REMEDIES.items() if words in message), message)
 
 
 def _status_details(call: grpc.Call) -> Iterable[Any]:

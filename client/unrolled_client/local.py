@@ -23,6 +23,11 @@ _SERVER_EXTRA = ("grpc_health", "grpc_reflection", "jaxtyping", "pydantic_settin
 _READY = "unrolled-server ready"
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
+# What a service that others reach is told by its environment is not for a private server beside it.
+_NOT_INHERITED = frozenset(
+    f"UNROLLED_{name}"
+    for name in ("METRICS_ADDRESS", "TLS_CERTIFICATE", "TLS_CLIENT_CA", "TLS_KEY", "TOKENS", "WORKERS")
+)
 # A socket's path has at most 103 bytes on macOS and 107 on Linux, and gRPC reads it as a URI.
 _PLAIN_DIRECTORY = re.compile(r"[A-Za-z0-9/._-]{1,70}")
 
@@ -103,6 +108,7 @@ def _start(command: list[str], *, stderr: Path) -> subprocess.Popen[str]:
     with stderr.open("w") as file:
         return subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
             command,
+            env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,

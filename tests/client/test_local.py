@@ -180,3 +180,11 @@ def test_a_server_that_hangs_is_killed(monkeypatch):
         pid = client._local_server.pid
         os.kill(pid, signal.SIGSTOP)
     assert not psutil.pid_exists(pid)
+
+
+def test_what_a_service_is_told_by_its_environment_is_not_for_a_private_server(monkeypatch):
+    """Beside a server with TLS and tokens, a local one starts and wants neither."""
+    for name in ("TOKENS", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"):
+        monkeypatch.setenv(f"UNROLLED_{name}", "/no/such/file")
+    with Client.local() as client:
+        assert client.server_info().version

@@ -25,7 +25,7 @@ from unrolled_client.cli.options import (
     with_groups,
 )
 from unrolled_client.cli.picture import Picture, make_picture
-from unrolled_client.cli.servers import reporting, target_of
+from unrolled_client.cli.servers import access_of, reporting, target_of
 from unrolled_client.cli.show import as_dict, show_info, show_states
 from unrolled_client.cli.terminal import draw
 
@@ -166,7 +166,11 @@ def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result
 
 @contextlib.contextmanager
 def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[Client]:
-    with target_of(server, network) as target, Client(target, timeout_s=server.timeout_s) as client:
+    access = access_of(server)
+    with (
+        target_of(server, network) as target,
+        Client(target, timeout_s=server.timeout_s, **access) as client,
+    ):
         yield client
 
 

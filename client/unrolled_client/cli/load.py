@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from unrolled_client.cli.options import NetworkFlags, ServerFlags, as_output
-from unrolled_client.cli.servers import reporting, target_of
+from unrolled_client.cli.servers import access_of, reporting, target_of
 from unrolled_client.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -242,6 +242,7 @@ def _plan(  # noqa: PLR0913 - all groups of options meet here
     return Plan(
         command=shlex.join(["unrolled", *sys.argv[1:]]),
         target=target,
+        access=access_of(server),
         questions=asks,
         load=shape,
         transport=load.transport,

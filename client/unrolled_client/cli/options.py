@@ -119,6 +119,33 @@ class ServerFlags:
             help="Server to ask.  [default: start a local one]",
         ),
     ] = None
+    root_certificates: Annotated[
+        str | None,
+        _server(
+            envvar="UNROLLED_ROOT_CERTIFICATES",
+            metavar="FILE|default",
+            help="Speak TLS, and trust the authorities of this PEM file or of gRPC's own list.",
+        ),
+    ] = None
+    certificate: Annotated[
+        Path | None,
+        _server(
+            envvar="UNROLLED_CERTIFICATE",
+            metavar="FILE",
+            help="PEM of this client's certificate, for a server that asks who calls.",
+        ),
+    ] = None
+    key: Annotated[
+        Path | None, _server(envvar="UNROLLED_KEY", metavar="FILE", help="PEM of the certificate's key.")
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        _server(
+            envvar="UNROLLED_TOKEN_FILE",
+            metavar="FILE",
+            help="Send the token in this file.  [default: the one in UNROLLED_TOKEN]",
+        ),
+    ] = None
     timeout_s: Annotated[float, _server(metavar="SECONDS", help="How long a call may take.")] = 30.0
 
 

@@ -4,12 +4,15 @@ A file of its own because the commands share it.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from unrolled_client import UnrolledError
+from unrolled_client._channel import Access
 from unrolled_client.cli.options import NetworkFlags, ServerFlags
 
 _START_TIMEOUT_S = 60.0
@@ -47,6 +50,51 @@ def target_of(server: ServerFlags, network: NetworkFlags | None = None) -> Itera
             f"{server.target}: give --vectors {vectors.partition('=')[0]}, and start that server with "
             f"--vectors {vectors}"
         )
+
+
+def access_of(server: ServerFlags) -> Access:
+    """What the client trusts and shows, read from the files that the options name. A local server wants none.
+
+    Raises:
+        typer.BadParameter: A file cannot be read, or there is no server to ask.
+    """
+    files = {
+        "--root-certificates": server.root_certificates,
+        "--certificate": server.certificate,
+        "--key": server.key,
+        "--token-file": server.token_file,
+    }
+    given = [option for option, file in files.items() if file is not None]
+    if server.target is None:
+        if given:
+            raise typer.BadParameter(f"{', '.join(given)}: for a running server; name it by --target")
+        return {}
+    roots = server.root_certificates
+    return {
+        "root_certificates": "default" if roots == "default" else _content(roots, "--root-certificates"),
+        "certificate_chain": _content(server.certificate, "--certificate"),
+        "private_key": _content(server.key, "--key"),
+        "token": _token(server.token_file),
+    }
+
+
+def _content(file: str | Path | None, option: str) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{option} {file} cannot be read: {error.strerror}") from None
+
+
+def _token(file: Path | None) -> str | None:
+    """The token in the file, else in the environment; never on the command line, which everybody can read."""
+    if file is None:
+        return os.environ.get("UNROLLED_TOKEN") or None
+    token = (_content(file, "--token-file") or b"").decode(errors="replace").strip()
+    if not token:
+        raise typer.BadParameter(f"--token-file {file} is empty")
+    return token
 
 
 @contextlib.contextmanager

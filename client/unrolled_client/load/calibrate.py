@@ -4,12 +4,11 @@ A file of its own because it is a run of its own, before the one that is wanted.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import grpc
 from unrolled.v1.wire import find_trailer
 
-from unrolled_client._channel import FORWARD, Endpoint, open_channel
+from unrolled_client._channel import FORWARD, Access, Endpoint, open_channel
 from unrolled_client.errors import InvalidRequestError, error_from_call
 from unrolled_client.load.echo import echo_server
 from unrolled_client.load.plan import ClosedLoop, Plan
@@ -39,6 +38,7 @@ def ceiling_of(plan: Plan) -> float:
             replace(
                 plan,
                 target=target,
+                access=Access(),
                 load=load,
                 warmup_s=WARMUP_S,
                 stream_count=max(plan.stream_count, plan.process_count),
@@ -53,9 +53,10 @@ def ceiling_of(plan: Plan) -> float:
 def _reply_to_first(plan: Plan) -> bytes:
     """The real server's answer to the first request, as it would be repeated."""
     request = make_workload(plan.questions, seed=plan.seed).data[0]
-    with open_channel(Endpoint(target=plan.target)) as channel:
+    endpoint = Endpoint(target=plan.target, **plan.access)
+    with open_channel(endpoint) as channel:
         try:
-            method: Any = channel.unary_unary(FORWARD)
+            method = endpoint.method([channel.unary_unary(FORWARD)])
             reply: bytes = method(request, timeout=plan.timeout_s)
         except grpc.RpcError as error:
             raise error_from_call(error, target=plan.target) from None

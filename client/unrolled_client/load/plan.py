@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from unrolled_client._channel import Access
 from unrolled_client._network import NetworkOptions
 from unrolled_client.errors import InvalidRequestError
 from unrolled_client.load.amounts import Amount
@@ -114,6 +115,7 @@ class Plan:
     Attributes:
         command: What was typed.
         target: Whom to ask.
+        access: How to be let in; in no repr, because a plan is shown.
         questions: What.
         load: How often.
         transport: How requests travel.
@@ -131,6 +133,7 @@ class Plan:
 
     command: str = ""
     target: str
+    access: Access = field(default_factory=Access, repr=False)
     questions: Questions
     load: Load
     transport: Transport = "unary"

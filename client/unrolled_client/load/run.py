@@ -72,7 +72,7 @@ def describe_server(plan: Plan) -> Mapping[str, str]:
     Raises:
         UnavailableError: It cannot be reached.
     """
-    with Client(plan.target, timeout_s=plan.timeout_s) as client:
+    with Client(plan.target, timeout_s=plan.timeout_s, **plan.access) as client:
         try:
             info = client.server_info()
         except UnsupportedError:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import grpc.aio
 
 from unrolled_client import AsyncClient
+from unrolled_client._aio_wire import open_aio_channel
 from unrolled_client._channel import FORWARD, Endpoint
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client.load.callers import Callers, merged, unary
@@ -69,8 +70,9 @@ class Sender:
             target=self._plan.target,
             options=NO_RETRIES,
             channels=max(1, self._plan.share_of(self._plan.connection_count, process=self._job.process)),
+            **self._plan.access,
         )
-        channels = [_open_channel(endpoint) for _ in range(endpoint.channels)]
+        channels = [open_aio_channel(endpoint) for _ in range(endpoint.channels)]
         await asyncio.wait_for(
             asyncio.gather(*(channel.channel_ready() for channel in channels)), CONNECT_TIMEOUT_S
         )
@@ -79,6 +81,7 @@ class Sender:
             options=NO_RETRIES,
             timeout_s=self._plan.timeout_s,
             channels=endpoint.channels,
+            **self._plan.access,
         )
         self._tell(Ready())
         origin = await asyncio.to_thread(await_start)
@@ -211,10 +214,6 @@ async def _until(event: asyncio.Event, *, timeout_s: float) -> None:
 async def _all_of(tasks: set[asyncio.Task[None]]) -> None:
     if tasks:
         await asyncio.wait(tuple(tasks))
-
-
-def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(endpoint.target, options=endpoint.channel_options())
 
 
 def _writer(file: IO[bytes]) -> tuple[Tell, Callable[[], None]]:

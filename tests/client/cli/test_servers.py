@@ -1,0 +1,105 @@
+"""How the command is let in: certificates and tokens from files and the environment."""
+
+import subprocess
+import sys
+
+import pytest
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+TOKEN = "ops-" + "a" * 28
+
+
+@pytest.fixture(scope="module")
+def closed_address(server_identity, authority, tmp_path_factory):
+    """A server with TLS that asks for a certificate and a token."""
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(f"ops {TOKEN}\n")
+    tokens.chmod(0o600)
+    settings = Settings(
+        address="127.0.0.1:0", tokens=tokens, tls_client_ca=authority.file, **server_identity.settings
+    )
+    with running_server(settings) as server:
+        yield server.address
+
+
+@pytest.fixture
+def mine(authority):
+    return authority.issue("command", "me@example.org")
+
+
+@pytest.fixture
+def flags(closed_address, authority, mine):
+    """What opens it but for the token."""
+    files = {"--root-certificates": authority.file, "--certificate": mine.certificate, "--key": mine.key}
+    return ["--target", closed_address, *(text for item in files.items() for text in item)]
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    return file
+
+
+def test_files_open_every_command(run, flags, token_file, tmp_path):
+    flags = [*flags, "--token-file", token_file]
+    assert "fingerprint" in run("info", *flags).output
+    assert "hello" in run("forward", "hello", "--hidden-size", 2, *flags).output
+    assert "hello" in run("plot", "hello", "--hidden-size", 2, *flags).output
+    load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live")
+    for transport in ("unary", "stream", "merged"):
+        done = run("load", *load, "--transport", transport, *flags)
+        assert done.exit_code == 0, done.output
+        assert TOKEN not in done.output
+
+
+def test_calibration_echoes_an_answer_of_a_closed_server(run, flags, token_file):
+    load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--calibrate")
+    assert run("load", *load, *flags, "--token-file", token_file).exit_code == 0
+
+
+def test_the_environment_opens_it_too(run, closed_address, authority, mine, monkeypatch):
+    monkeypatch.setenv("UNROLLED_TARGET", closed_address)
+    monkeypatch.setenv("UNROLLED_ROOT_CERTIFICATES", str(authority.file))
+    monkeypatch.setenv("UNROLLED_CERTIFICATE", str(mine.certificate))
+    monkeypatch.setenv("UNROLLED_KEY", str(mine.key))
+    monkeypatch.setenv("UNROLLED_TOKEN", TOKEN)
+    assert "fingerprint" in run("info").output
+
+
+def test_a_token_file_beats_the_environment(run, flags, token_file, monkeypatch):
+    monkeypatch.setenv("UNROLLED_TOKEN", "wrong-" + "b" * 26)
+    assert "does not know the token" in run("info", *flags).output
+    assert "fingerprint" in run("info", *flags, "--token-file", token_file).output
+
+
+@pytest.mark.parametrize("option", ["--root-certificates", "--certificate", "--key", "--token-file"])
+def test_a_file_that_is_not_there_is_named(run, server_address, option):
+    done = run("info", "--target", server_address, option, "no.pem")
+    assert done.exit_code == 2
+    assert f"{option} no.pem cannot be read" in " ".join(done.output.split())
+
+
+def test_an_empty_token_file_is_named(run, server_address, tmp_path):
+    (tmp_path / "token").write_text("\n")
+    done = run("info", "--target", server_address, "--token-file", tmp_path / "token")
+    assert done.exit_code == 2
+    assert "is empty" in " ".join(done.output.split())
+
+
+def test_a_local_server_needs_none_of_it(run, token_file, monkeypatch):
+    monkeypatch.delenv("UNROLLED_TARGET")
+    done = run("info", "--token-file", token_file)
+    assert done.exit_code == 2
+    assert "--token-file: for a running server" in " ".join(done.output.split())
+
+
+def test_a_refusal_is_one_line(closed_address, other_authority):
+    """GRPC's core writes nothing beside it."""
+    flags = ["--target", closed_address, "--root-certificates", str(other_authority.file)]
+    command = [sys.executable, "-c", "from unrolled_client.cli import main; main()", "info", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "root_certificates do not vouch for the server's certificate" in done.stderr
