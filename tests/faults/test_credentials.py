@@ -1,0 +1,124 @@
+"""Wrong and expired certificates and tokens, clear text to a TLS port: refused, told once, nothing served.
+
+Against the command in a process of its own, because what it writes is part of the claim.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from unrolled_client import AuthenticationError, Client, UnavailableError
+
+TOKEN, GUESS = "right-" + "a" * 32, "guess-" + "b" * 32
+TIMEOUT_S = 60
+
+
+@dataclass
+class Served:
+    """A server, and what it has written to standard error once it has ended."""
+
+    address: str
+    command_line: str
+    errors: list = field(default_factory=list)
+
+    @property
+    def log(self):
+        return "".join(self.errors)
+
+
+@contextmanager
+def serving(*flags):
+    """The command; ended by SIGTERM, which must give exit code 0."""
+    command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0", "--log-level", "debug"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # The command `unrolled` silences gRPC's core, and tests of it may have run in this process.
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    with subprocess.Popen([*command, *map(str, flags)], env=environment, **pipes) as process:
+        try:
+            line = process.stdout.readline()
+            address = line.removeprefix("unrolled-server ready on ").split(" | ")[0]
+            served = Served(address, Path(f"/proc/{process.pid}/cmdline").read_text())
+            reading = threading.Thread(target=lambda: served.errors.extend(process.stderr))
+            reading.start()
+            yield served
+            process.terminate()
+            assert process.wait(TIMEOUT_S) == 0
+            reading.join()
+        finally:
+            process.kill()
+
+
+def refused(address, error, **arguments):
+    """Asks twice in vain; a client that cannot connect tries up to five times for each."""
+    with Client(address, **arguments) as client:
+        for _ in range(2):
+            with pytest.raises(error):
+                client.server_info()
+
+
+def answered(address, **arguments):
+    with Client(address, **arguments) as client:
+        return client.forward(["hello"], hidden_size=2).outputs.shape == (1, 5, 2)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_whoever_has_no_right_is_refused_and_told_once(
+    authority, other_authority, server_identity, write_tokens
+):
+    mine = authority.issue("mine", "me@example.org").client_arguments
+    stranger = other_authority.issue("stranger", "me@example.org").client_arguments
+    late = authority.issue_expired("late", "me@example.org").client_arguments
+    roots = {"root_certificates": authority.pem}
+    tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
+    with serving(*tls, "--tls-client-ca", authority.file, "--tokens", write_tokens(ops=TOKEN)) as server:
+        address = server.address
+        assert answered(address, **roots, **mine, token=TOKEN)
+        refused(address, UnavailableError, token=TOKEN)  # in clear text
+        refused(address, UnavailableError, root_certificates=other_authority.pem, **mine, token=TOKEN)
+        refused(address, UnavailableError, **roots, token=TOKEN)  # without a certificate
+        refused(address, UnavailableError, **roots, **stranger, token=TOKEN)
+        refused(address, UnavailableError, **roots, **late, token=TOKEN)
+        refused(address, AuthenticationError, **roots, **mine, token=GUESS)
+        refused(address, AuthenticationError, **roots, **mine)
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), TIMEOUT_S) as web:  # a browser, or a scanner
+            web.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while web.recv(1_024):
+                pass
+        assert answered(address, **roots, **mine, token=TOKEN)
+    told = [line for line in server.log.splitlines() if "refused" in line]
+    for reason in (
+        "it spoke clear text, or no TLS",
+        "it has no certificate, which tls_client_ca asks for",
+        "its certificate is not accepted: unable to get local issuer certificate",
+        "its certificate is not accepted: certificate has expired",
+        "this server does not know the token",
+        "this server wants a token",
+    ):
+        assert len([line for line in told if reason in line]) == 1, reason
+    assert "Handshake failed" not in server.log
+    key_lines = server_identity.key.read_text().splitlines()[1:-1]
+    for secret in (TOKEN, GUESS, *key_lines):
+        assert secret not in server.log
+        assert secret not in server.command_line
+
+
+def test_nothing_is_served_in_clear_text_by_a_tls_port(server_identity, write_tokens):
+    """Not one byte of HTTP/2 comes back."""
+    tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
+    with serving(*tls) as server:
+        host, _, port = server.address.rpartition(":")
+        with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            answer = b""
+            while part := connection.recv(1_024):
+                answer += part
+        # At most one TLS record of the kind "alert".
+        assert answer[:1] in (b"", b"\x15")
+        assert len(answer) <= 7
