@@ -1,7 +1,9 @@
 """Settings come from flags, then the environment, then defaults, and are checked."""
 
 import json
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -133,3 +135,10 @@ def test_settings_hold_no_secret(write_tokens, server_identity):
     assert str(file) in shown
     assert "s3cret" not in shown
     assert "PRIVATE KEY" not in shown
+
+
+def test_the_threat_model_names_settings_that_there_are():
+    text = (Path(__file__).parents[2] / "THREAT_MODEL.md").read_text()
+    named = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", text)}
+    assert "tls_client_ca" in named
+    assert named - set(Settings.model_fields) == {"help", "no_reflection", "token_file"}
