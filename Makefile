@@ -2,7 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test test-faults check fix proto proto-check bench load soak-bits soak-memory image
+.PHONY: help setup demo examples serve test test-faults check fix audit proto proto-check bench load soak-bits \
+	soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +12,9 @@ READY := $(VENV)/.ready
 # The generator has an environment of its own: its version is the oldest protobuf that the code runs on.
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready
+AUDIT_VENV := .venv-audit
+AUDIT_READY := $(AUDIT_VENV)/.ready
+AUDITOR := pip-audit==2.10.1
 # What the examples run on: fetched once, never installed or committed.
 EXAMPLE_DATA := build/examples
 EXAMPLE_DATA_READY := $(EXAMPLE_DATA)/.ready
@@ -102,6 +106,15 @@ soak-bits: $(READY) ## Compare 200,000 replies under load with each computed alo
 
 soak-memory: $(READY) ## Ask for 5,000 networks and watch the server's resident size against its budget.
 	@$(BIN)/python tests/soak_memory.py
+
+# Of an environment of its own: what it needs is nothing that the package runs or is tested with.
+$(AUDIT_READY): Makefile
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check $(AUDITOR)
+	@touch $@
+
+audit: $(AUDIT_READY) ## Ask whether a pinned version has a known vulnerability; say so if nobody can be asked.
+	@$(AUDIT_VENV)/bin/python tests/audit.py
 
 image: ## Build the container image (IMAGE=name:tag).
 	docker build --tag $(IMAGE) .
