@@ -12,6 +12,7 @@ from functools import partial
 
 from unrolled_server import failed_handshakes
 from unrolled_server.admission import Admission
+from unrolled_server.announcement import announce
 from unrolled_server.config import Settings
 from unrolled_server.credential_files import CredentialsError
 from unrolled_server.engine import DeviceUnavailableError, ProofError
@@ -68,8 +69,10 @@ async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
     settle()
-    print(ready_line(server), flush=True)  # noqa: T201 - the line that starters wait for
-    await told_to_stop(watch_stdin=settings.exit_with_stdin)
+    told = asyncio.create_task(told_to_stop(watch_stdin=settings.exit_with_stdin))
+    await asyncio.sleep(0)  # it listens before anybody reads that there is something to stop
+    announce(ready_line(server))
+    await told
     LOG.info("draining for up to %s s", settings.drain_timeout_s)
     await server.stop()
 

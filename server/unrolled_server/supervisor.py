@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unrolled_server import metrics
+from unrolled_server.announcement import announce
 from unrolled_server.config import Settings
 from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED, EXIT_WORKERS, exit_code_of_signal
 from unrolled_server.exposure import refuse_clear_text
@@ -138,7 +139,7 @@ class Supervisor:
             if isinstance(report, Serving):
                 LOG.info("worker %d serves", worker.pid)
                 if self._muster.serve(worker.pid):
-                    print(ready_line, flush=True)  # noqa: T201 - the line that starters wait for
+                    announce(ready_line)
                 return asyncio.get_running_loop().time()
         if isinstance(report, Failed):
             self._judge_failure(worker, report)
