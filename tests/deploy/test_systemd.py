@@ -1,0 +1,78 @@
+"""The systemd unit is one that systemd takes, shuts in, and stops only after the drain."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from unrolled_server.config import Settings
+
+SYSTEMD = Path(__file__).parents[2] / "deploy/systemd"
+UNIT = (SYSTEMD / "unrolled.service").read_text()
+ENVIRONMENT = dict(re.findall(r"^(\w+)=(.*)$", (SYSTEMD / "unrolled.env").read_text(), re.MULTILINE))
+MIN_SYSTEMD = 250  # the first that knows %d and judges files
+
+
+def value(name):
+    return re.search(rf"^{name}=(.*)$", UNIT, re.MULTILINE)[1]
+
+
+def analyze(*arguments):
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
+
+
+def knows_the_unit():
+    if not shutil.which("systemd-analyze"):
+        return False
+    return int(re.search(r"systemd (\d+)", analyze("--version").stdout)[1]) >= MIN_SYSTEMD
+
+
+with_systemd = pytest.mark.skipif(
+    not knows_the_unit(), reason=f"wants systemd-analyze {MIN_SYSTEMD} or newer"
+)
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The unit with its drop-in, and with a command that this machine has."""
+    unit = tmp_path / "unrolled.service"
+    unit.write_text(UNIT.replace(value("ExecStart"), sys.executable))
+    folder = tmp_path / "unrolled.service.d"
+    folder.mkdir()
+    shutil.copy(SYSTEMD / "tls.conf", folder)
+    return unit
+
+
+@with_systemd
+def test_systemd_finds_no_fault(installed):
+    judged = analyze("verify", "--man=no", str(installed))
+    assert (judged.returncode, judged.stderr) == (0, "")
+
+
+@with_systemd
+def test_systemd_finds_little_to_attack(installed):
+    """It counts up to 10; services that are not shut in have 9.6."""
+    judged = analyze("security", "--offline=true", "--threshold=20", str(installed))
+    assert judged.returncode == 0, judged.stdout
+
+
+def test_it_is_stopped_later_than_it_drains():
+    default_s = Settings.model_fields["drain_timeout_s"].default
+    drain_s = float(ENVIRONMENT["UNROLLED_DRAIN_TIMEOUT_S"])
+    assert drain_s == default_s
+    assert float(value("TimeoutStopSec")) >= drain_s + 10
+
+
+def test_the_cache_is_the_one_directory_that_it_may_write():
+    assert value("CacheDirectory") == "unrolled"
+    assert "Environment=UNROLLED_VECTORS_CACHE=%C/unrolled\n" in UNIT
+    assert value("ProtectSystem") == "strict"
+
+
+def test_every_credential_is_used_and_every_file_is_a_credential():
+    drop_in = (SYSTEMD / "tls.conf").read_text()
+    loaded = re.findall(r"^LoadCredential=([\w.]+):", drop_in, re.MULTILINE)
+    used = re.findall(r"^Environment=UNROLLED_\w+=%d/([\w.]+)$", drop_in, re.MULTILINE)
+    assert sorted(loaded) == sorted(used) == ["tls.crt", "tls.key", "tokens"]
