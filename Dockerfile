@@ -33,12 +33,17 @@ RUN --mount=type=cache,target=/var/cache/pip \
     pip install --no-deps .
 
 FROM python:${PYTHON_VERSION}-slim
+# The commit that the image was built from; `make image` says it.
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="unrolled" \
-      org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC."
+      org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC." \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/unrolled /opt/unrolled
-# The user below has no home. A volume here keeps converted word vectors for the next container.
+# The user below has no home. A volume here keeps converted word vectors for the next container; with
+# `docker run --read-only` it and /tmp are all that need to be writable.
 RUN install --directory --owner=10001 --group=10001 /var/cache/unrolled
-# Every interface, because a container's loopback is reached by nobody else.
+# Every interface, because a container's loopback is reached by nobody else. That needs certificates, or the word
+# that plain text is meant (UNROLLED_ALLOW_PLAINTEXT=true): docs/operations.md has both.
 ENV PATH="/opt/unrolled/bin:$PATH" \
     UNROLLED_ADDRESS="[::]:50051" \
     UNROLLED_VECTORS_CACHE=/var/cache/unrolled
@@ -46,12 +51,6 @@ USER 10001:10001
 EXPOSE 50051
 # Accepted work is finished within UNROLLED_DRAIN_TIMEOUT_S; give `docker stop --timeout` more than that.
 STOPSIGNAL SIGTERM
-# Asks the standard health service; any answer but SERVING is an error, and so exit code 1.
-HEALTHCHECK --interval=10s --timeout=10s --start-period=60s CMD ["python", "-c", "\
-import os, grpc; \
-from grpc_health.v1 import health_pb2, health_pb2_grpc; \
-target = os.environ['UNROLLED_ADDRESS'].replace('[::]', 'localhost'); \
-channel = grpc.insecure_channel(target, [('grpc.enable_http_proxy', 0)]); \
-reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5); \
-assert reply.status == health_pb2.HealthCheckResponse.SERVING, reply"]
+# It asks the standard health service, over TLS where the server has a certificate.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s CMD ["python", "-m", "unrolled_server.probe"]
 ENTRYPOINT ["unrolled-server"]

@@ -117,4 +117,4 @@ audit: $(AUDIT_READY) ## Ask whether a pinned version has a known vulnerability;
 	@$(AUDIT_VENV)/bin/python tests/audit.py
 
 image: ## Build the container image (IMAGE=name:tag).
-	docker build --tag $(IMAGE) .
+	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" .
