@@ -3,13 +3,14 @@
 It is a file of its own because it is the one place that opens grpc.aio's channels; the client only calls.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import grpc
 import grpc.aio
 
-from unrolled_client._channel import Endpoint
+from unrolled_client._channel import Endpoint, seconds_left, was_cut
 from unrolled_client.coalesce import Merger
 from unrolled_client.errors import ClosedError
 
@@ -25,7 +26,7 @@ class Wire:
         self.merger = Merger(send, target=endpoint.target, tracing=self._tracing)
 
     def unary(self, path: str) -> Callable[..., Any]:
-        """A unary method: bytes and `timeout` in, a call that gives bytes out."""
+        """A unary method: bytes and `timeout` in, a coroutine that gives bytes out."""
         return self._methods.get(path) or self._opened(path, kind="unary_unary")
 
     def stream(self, path: str) -> Callable[..., Any]:
@@ -38,6 +39,8 @@ class Wire:
         if self._tracing:
             trace = self._tracing.unary_aio if kind == "unary_unary" else self._tracing.stream_aio
             method = trace(method, path)
+        if kind == "unary_unary":
+            method = _again_if_cut(method)
         self._methods[path] = method
         return method
 
@@ -46,6 +49,21 @@ class Wire:
         self.merger.close(error)
         for channel in self._channels:
             await channel.close()
+
+
+def _again_if_cut(method: Callable[..., Any]) -> Callable[..., Any]:
+    """As `_channel.again_if_cut`, for coroutines."""
+
+    async def call(data: bytes, *, timeout: float | None) -> Any:  # noqa: ASYNC109 - as grpc.aio's
+        begin_s = time.monotonic()
+        try:
+            return await method(data, timeout=timeout)
+        except grpc.RpcError as error:
+            if not was_cut(error):
+                raise
+        return await method(data, timeout=seconds_left(timeout, since_s=begin_s))
+
+    return call
 
 
 def open_aio_channel(endpoint: Endpoint) -> grpc.aio.Channel:

@@ -8,12 +8,13 @@ import math
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 
@@ -98,6 +99,8 @@ _OPTIONS: dict[str, Any] = {
 }
 # What gRPC lets travel in metadata; its own complaint would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
+# gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
+_LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
 # Where a token may travel in clear text, because nobody else listens there.
 _PRIVATE_TARGET = re.compile(
     r"unix(-abstract)?:.*|(dns:(///)?|ipv[46]:)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
@@ -276,8 +279,34 @@ class Connection:
                 trace = self._tracing.unary if kind == "unary_unary" else self._tracing.stream
                 method = trace(method, path)
             if kind == "unary_unary":
-                method = between_forks(method)
+                method = again_if_cut(between_forks(method))
             return self._methods.setdefault(path, method)
+
+
+def again_if_cut(method: _Method) -> Callable[..., Any]:
+    """The unary method, called a second time where its reply was cut off; asking twice changes nothing."""
+
+    def call(data: bytes, *, timeout: float | None) -> Any:
+        begin_s = time.monotonic()
+        try:
+            return method(data, timeout=timeout)
+        except grpc.RpcError as error:
+            if not was_cut(error):
+                raise
+        return method(data, timeout=seconds_left(timeout, since_s=begin_s))
+
+    return call
+
+
+def was_cut(error: grpc.RpcError) -> bool:
+    """Whether a call lost its connection and was not tried again: gRPC's retries end where a reply begins."""
+    call = cast("grpc.Call", error)
+    return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_LOST.search(call.details() or ""))
+
+
+def seconds_left(limit_s: float | None, *, since_s: float) -> float | None:
+    """What is left of a limit that began at `since_s` of the monotonic clock; None for no end."""
+    return None if limit_s is None else max(limit_s - (time.monotonic() - since_s), 0.0)
 
 
 def resolve_timeout_s(timeout_s: Timeout, *, default_s: float | None) -> float | None:

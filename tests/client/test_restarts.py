@@ -1,9 +1,12 @@
 """Servers that end and come back: no batch is lost, and no bit."""
 
+import contextlib
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,6 +86,67 @@ def test_a_large_call_outlives_its_server(restartable):
         restartable.replace(signal.SIGKILL)
         interrupted = call.result()
         assert interrupted.outputs.tobytes() == client.forward(words, **arguments).outputs.tobytes()
+
+
+class CuttingRelay(socketserver.ThreadingTCPServer):
+    """Takes bytes to and from a server; cuts its first connections off in the middle of a reply."""
+
+    daemon_threads = True
+    REPLY_BYTES = 200_000
+
+    def __init__(self, server_address, *, cuts):
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.cuts_left = cuts
+        self._host, _, self._port = server_address.rpartition(":")
+
+    def finish_request(self, client, _address):
+        with socket.create_connection((self._host, int(self._port))) as server:
+            threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+            self._carry(server, client, may_cut=True)
+
+    def _carry(self, source, sink, *, may_cut=False):
+        carried = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                carried += len(data)
+                if may_cut and self.cuts_left and carried > self.REPLY_BYTES:
+                    self.cuts_left -= 1
+                    break
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def relay_to(server_address, *, cuts):
+    with CuttingRelay(server_address, cuts=cuts) as relay:
+        serving = threading.Thread(target=relay.serve_forever)
+        serving.start()
+        try:
+            yield relay
+        finally:
+            relay.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize("kind", [Client, BlockingAsyncClient])
+def test_a_call_whose_reply_is_cut_off_is_asked_again(server_address, kind):
+    """A reply that has begun ends the retries of gRPC, so a worker that dies there would lose it."""
+    words = [f"{number:04d}" for number in range(500)]
+    arguments = {"hidden_size": 256, "alphabet": "0123456789"}
+    with kind(server_address) as client:
+        whole = client.forward(words, **arguments).outputs.tobytes()
+    with relay_to(server_address, cuts=1) as relay, kind(relay.address) as client:
+        assert client.forward(words, **arguments).outputs.tobytes() == whole
+        assert relay.cuts_left == 0
+    with (
+        relay_to(server_address, cuts=100) as relay,
+        kind(relay.address) as client,
+        pytest.raises(UnavailableError),
+    ):
+        client.forward(words, **arguments)
 
 
 def test_a_server_that_restarts_is_found_again(make_client):
