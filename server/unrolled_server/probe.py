@@ -6,6 +6,7 @@ always checks the name in a certificate, which is hardly ever loopback's; so it 
 its own, and has neither torch nor gRPC to load.
 """
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -33,8 +34,8 @@ from unrolled_server.port import UNIX
 
 TIMEOUT_S = 5.0
 RECEIVE_BYTES = 2**16
-# What a server listens on for everybody, and where it is found then.
-EVERYWHERE = {"[::]": "localhost", "::": "localhost", "0.0.0.0": "127.0.0.1"}  # noqa: S104 - read, not bound
+# What a server listens on for everybody, and where it is found then, also where no names are known.
+EVERYWHERE = {"[::]": ("::1", "127.0.0.1"), "0.0.0.0": ("127.0.0.1",)}  # noqa: S104 - read, not bound
 # A gRPC message on the wire: whether it is compressed, its length, itself.
 MESSAGE_HEADER = struct.Struct(">?I")
 REQUEST_HEADERS = (
@@ -102,8 +103,11 @@ def _plain(address: str) -> socket.socket:
     if address.startswith(UNIX):
         return _plain_unix(address.removeprefix(UNIX))
     host, _, port = address.rpartition(":")
-    place = EVERYWHERE.get(host, host.strip("[]"))
-    return socket.create_connection((place, int(port)), timeout=TIMEOUT_S)
+    *others, last = EVERYWHERE.get(host, (host.strip("[]"),))
+    for place in others:
+        with contextlib.suppress(OSError):  # a machine may have one IP version alone
+            return socket.create_connection((place, int(port)), timeout=TIMEOUT_S)
+    return socket.create_connection((last, int(port)), timeout=TIMEOUT_S)
 
 
 def _plain_unix(path: str) -> socket.socket:

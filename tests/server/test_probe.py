@@ -102,6 +102,14 @@ def test_a_server_on_every_interface_is_found(probed):
         assert probed(address=server.address)[0] == 0
 
 
+def test_loopback_is_found_where_no_names_are_known(probed, monkeypatch, server_address):
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more: look_up(host, *more, flags=socket.AI_NUMERICHOST)
+    )
+    assert probed(address=f"[::]:{server_address.rpartition(':')[2]}")[0] == 0
+
+
 def test_a_server_on_a_unix_socket_is_found(probed, tmp_path):
     address = f"unix:{tmp_path}/s"
     assert probed(address=address) == (1, f"{address} does not serve: [Errno 2] No such file or directory\n")
