@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Awaitable
 
-from unrolled_server import logs
+from unrolled_server import failed_handshakes, logs
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import START_ERRORS, ready_line, settle
 from unrolled_server.server import Server
@@ -26,7 +26,8 @@ def main() -> int:
     reports = _take_stdout()
     logs.configure(level=settings.log_level, log_format=settings.log_format, names_process=True)
     try:
-        asyncio.run(_work(settings, reports))
+        with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
+            asyncio.run(_work(settings, reports))
     except (*START_ERRORS,) as error:
         exit_code = START_ERRORS[type(error)]
         _tell(Failed(exit_code=exit_code, message=str(error)), reports)

@@ -180,6 +180,25 @@ def test_a_failing_start_is_told_once_with_its_exit_code():
     assert errors.count("\n") == 1
 
 
+def test_workers_serve_over_tls_and_tell_of_clients_that_do_not_speak_it(server_identity, authority):
+    tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
+    with process(*FLAGS, *map(str, tls)) as server:
+        address = address_in(server.stdout.readline())
+        credentials = grpc.ssl_channel_credentials(authority.file.read_bytes())
+        with grpc.secure_channel(address, credentials) as channel:
+            assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device == "cpu"
+        with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
+            ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest())
+        assert any("it spoke clear text" in line for line in server.stderr)
+
+
+def test_a_key_that_is_not_there_exits_7(server_identity, tmp_path):
+    tls = ("--tls-certificate", server_identity.certificate, "--tls-key", tmp_path / "none")
+    code, errors = exit_of(*FLAGS, *map(str, tls), "--log-level", "error")
+    assert code == 7
+    assert errors == f"unrolled-server: tls_key {tmp_path}/none cannot be read: No such file or directory\n"
+
+
 @pytest.mark.parametrize("shares", [True, False])
 def test_a_taken_port_exits_3(shares):
     with socket.socket() as other:
