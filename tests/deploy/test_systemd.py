@@ -2,14 +2,17 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from unrolled_server import exit_codes
 from unrolled_server.config import Settings
 
-SYSTEMD = Path(__file__).parents[2] / "deploy/systemd"
+ROOT = Path(__file__).parents[2]
+SYSTEMD = ROOT / "deploy/systemd"
 UNIT = (SYSTEMD / "unrolled.service").read_text()
 ENVIRONMENT = dict(re.findall(r"^(\w+)=(.*)$", (SYSTEMD / "unrolled.env").read_text(), re.MULTILINE))
 MIN_SYSTEMD = 250  # the first that knows %d and judges files
@@ -63,6 +66,19 @@ def test_it_is_stopped_later_than_it_drains():
     drain_s = float(ENVIRONMENT["UNROLLED_DRAIN_TIMEOUT_S"])
     assert drain_s == default_s
     assert float(value("TimeoutStopSec")) >= drain_s + 10
+
+
+def test_it_is_not_started_again_where_that_would_end_the_same_way():
+    table = (ROOT / "docs/operations.md").read_text().partition("| exit code |")[2].partition("\n\n")[0]
+    helps = {
+        int(code): words.strip()
+        for codes, words in re.findall(r"^\| ([\d, ]+) \|.*\|(.*)\|$", table, re.MULTILINE)
+        for code in codes.split(",")
+    }
+    known = {number for name, number in vars(exit_codes).items() if name.startswith("EXIT_")}
+    assert set(helps) == known | {0, exit_codes.exit_code_of_signal(signal.SIGTERM)}
+    prevented = set(map(int, value("RestartPreventExitStatus").split()))
+    assert prevented == {code for code, words in helps.items() if words == "no"}
 
 
 def test_the_cache_is_the_one_directory_that_it_may_write():
