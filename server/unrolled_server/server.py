@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MIB = 2**20
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
-MAX_FINISH_S = 1.0
+MAX_FINISH_S = 5.0
 POLL_S = 0.01
 SEND_S = 0.2
 # How often slow readers are looked for.
@@ -169,7 +169,10 @@ class Server:
         self._health.drain()
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
-        await self._server.stop(self._settings.drain_timeout_s)
+        ending = asyncio.create_task(self._server.stop(self._settings.drain_timeout_s))
+        await asyncio.sleep(0)  # so that those who are sent away have heard that the connection ends
+        self._service.send_away()
+        await ending
         for watch in self._watches:
             watch.cancel()
         await self._batcher.close()
@@ -196,7 +199,7 @@ class Server:
         )
 
     async def _finish_what_is_short(self) -> None:
-        """Gives what runs a moment to end before gRPC is told to stop.
+        """Gives what was accepted a moment to end before gRPC is told to stop; new calls are held meanwhile.
 
         Once told, gRPC closes a connection with its last call, and if the client has sent anything meanwhile
         the system drops what it had not read yet: now and then the end of a large reply.

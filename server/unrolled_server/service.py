@@ -6,7 +6,7 @@ is at fault, and because a reply's array must not pass through protobuf.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import NoReturn, TypeAlias
 
@@ -15,7 +15,7 @@ import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.caller import Context, terms_of
-from unrolled_server.errors import RequestError, status_code, trailing_metadata
+from unrolled_server.errors import DrainingError, RequestError, status_code, trailing_metadata
 from unrolled_server.intake import Intake, as_refusal
 from unrolled_server.observer import CANCELLED, Observer
 from unrolled_server.outbound import Outbound
@@ -25,6 +25,9 @@ from unrolled_server.tally import FORWARD, GET_SERVER_INFO, OK
 from unrolled_server.unary import UnaryReply
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
+
+# What a call that comes while the server drains may wait for the end of its connection.
+MAX_HOLD_S = 1.0
 
 Unary: TypeAlias = Callable[["ForwardService", bytes, Context], Awaitable[bytes]]
 
@@ -98,6 +101,7 @@ class ForwardService:
         self._info = info.SerializeToString()
         self._streams: set[Stream] = set()
         self._drain_s: float | None = None
+        self._is_ending = asyncio.Event()
 
     @_answering(FORWARD)
     async def forward(self, data: bytes, context: Context) -> bytes:
@@ -106,6 +110,8 @@ class ForwardService:
         if known is not None:
             self.observer.tally.kept_replies += 1
             return known
+        if self._drain_s is not None:
+            await self._hold()
         terms = terms_of(context)
         self._intake.look_ahead(terms)
         accepted = self._intake.accept(data)
@@ -160,11 +166,26 @@ class ForwardService:
         parse_info_request(data)
         return self._info
 
+    async def _hold(self) -> NoReturn:
+        """Keeps a call that came as the server drains until its connection ends, so a retry takes another.
+
+        Raises:
+            DrainingError: Always.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_HOLD_S):
+                await self._is_ending.wait()
+        raise DrainingError("the server is shutting down; ask another, or later")
+
     def drain(self, *, within_s: float) -> None:
-        """Ends streams as they fall idle; after `within_s` none reads on."""
+        """Takes no new calls, and ends streams as they fall idle; after `within_s` none reads on."""
         self._drain_s = within_s
         for stream in self._streams:
             stream.drain(within_s=within_s)
+
+    def send_away(self) -> None:
+        """Refuses the calls that are held, as their connections end."""
+        self._is_ending.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The methods under their names in the contract, serialisation left to us."""

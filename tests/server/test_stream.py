@@ -103,6 +103,9 @@ class House:
     def forward(self, request):
         return self.channel.unary_unary(FORWARD, response_deserializer=pb.ForwardReply.FromString)(request)
 
+    def info(self):
+        return self.channel.unary_unary(f"/{SERVICE_NAME}/GetServerInfo")(b"")
+
     def stream(self):
         return self.channel.stream_stream(FORWARD_STREAM, response_deserializer=pb.ForwardReply.FromString)()
 
@@ -427,6 +430,25 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
         return [reply.id for reply in replies], caught.value.code()
 
     assert within_loop(scenario) == (["taken", "still in time"], grpc.StatusCode.UNAVAILABLE)
+
+
+def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end():
+    async def scenario(house):
+        (seed,) = house.gated_seeds(1)
+        taken = asyncio.ensure_future(house.forward(a_request(seed)))
+        await until(lambda: house.admission.ticket_count == 1)
+        house.service.drain(within_s=60)
+        late = asyncio.ensure_future(house.forward(a_request(house.free_seed())))
+        await house.info()  # sent later, so the call before it has arrived
+        house.engine.gate.set()
+        reply = await taken
+        held = not late.done()
+        house.service.send_away()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await late
+        return reply.shape, held, caught.value.code()
+
+    assert within_loop(scenario) == ([1, 1, 1], True, grpc.StatusCode.UNAVAILABLE)
 
 
 def test_a_stream_that_opens_while_the_server_drains_is_sent_away():
