@@ -39,6 +39,7 @@ from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Tally
 from unrolled_server.tokens import TokenCheck, Tokens
 from unrolled_server.turns import Turns
+from unrolled_server.unknown_methods import aio_server
 from unrolled_server.vectors import VectorTable, open_vectors
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Server:
         settings = self._settings
         credentials = _opened_credentials(settings)
         refuse_clear_text(settings)
-        self._server = grpc.aio.server(
+        self._server = aio_server(
             options=channel_arguments(settings, shares_port=self._shares_port),
             interceptors=_interceptors(settings),
         )
@@ -150,7 +151,7 @@ class Server:
             max_stream_bytes=self._settings.stream_bytes,
             info=self.info,
         )
-        self._server.add_generic_rpc_handlers((self._service.handlers(),))
+        self._service.add_to(self._server)
         self._health = Health(SERVICE_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._settings.reflection:

@@ -187,13 +187,12 @@ class ForwardService:
         """Refuses the calls that are held, as their connections end."""
         self._is_ending.set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """The methods under their names in the contract, serialisation left to us."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE_NAME,
-            {
-                "Forward": grpc.unary_unary_rpc_method_handler(self.forward),
-                "ForwardStream": grpc.stream_stream_rpc_method_handler(self.forward_stream),
-                "GetServerInfo": grpc.unary_unary_rpc_method_handler(self.get_server_info),
-            },
-        )
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Adds the methods under their names in the contract, serialisation left to us."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Forward": grpc.unary_unary_rpc_method_handler(self.forward),
+            "ForwardStream": grpc.stream_stream_rpc_method_handler(self.forward_stream),
+            "GetServerInfo": grpc.unary_unary_rpc_method_handler(self.get_server_info),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+        server.add_registered_method_handlers(SERVICE_NAME, methods)

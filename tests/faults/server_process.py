@@ -37,7 +37,7 @@ class ServerProcess:
         self._options = options
 
     def __enter__(self):
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
         pipes = {"stdout": subprocess.PIPE, "stderr": self.log, "text": True}
         self.popen = subprocess.Popen(self._command, **pipes | self._options)
         line = self.popen.stdout.readline()

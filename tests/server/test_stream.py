@@ -113,7 +113,7 @@ class House:
 @asynccontextmanager
 async def opened(house):
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((house.service.handlers(),))
+    house.service.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     options = [("grpc.max_receive_message_length", -1)]
