@@ -124,12 +124,14 @@ def test_an_idle_connection_is_closed_and_the_next_call_opens_another():
 
 
 def test_age_and_idleness_have_no_end_where_they_are_0():
-    arguments = dict(channel_arguments(Settings(max_connection_age_s=0, max_connection_idle_s=0)))
+    arguments = dict(
+        channel_arguments(Settings(max_connection_age_s=0, max_connection_idle_s=0), shares_port=False)
+    )
     assert not [name for name in arguments if "connection_age" in name or "idle" in name]
 
 
 def test_the_sdk_pings_less_often_than_the_server_allows():
     """Else its connections would be cut for too many pings."""
-    arguments, options = dict(channel_arguments(Settings())), dict(channel_options(()))
+    arguments, options = dict(channel_arguments(Settings(), shares_port=False)), dict(channel_options(()))
     allowed_ms = arguments["grpc.http2.min_recv_ping_interval_without_data_ms"]
     assert allowed_ms <= options["grpc.keepalive_time_ms"] / 2
