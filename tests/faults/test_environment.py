@@ -30,8 +30,8 @@ MAX_FILE_BYTES = 8_192
 # A processor's share that a server may take while it waits for files.
 MAX_IDLE_SHARE = 0.1
 WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
-# When a run, a span or a process began: for people and for other machines, and nothing is computed from it.
-TELLS_MOMENTS = {"load/run.py", "server.py", "otel/spans.py", "otel/exporting.py"}
+# When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
+TELLS_MOMENTS = {"certificates.py", "load/run.py", "server.py", "otel/spans.py", "otel/exporting.py"}
 
 
 def ended(*flags, **options):
