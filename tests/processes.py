@@ -1,5 +1,6 @@
 """Servers in processes of their own, for tests of how they start and end."""
 
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ def process(*flags, **options):
     """The command in a process of its own, ended by its process id whatever happens."""
     command = [sys.executable, "-m", "unrolled_server", *flags]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, **options) as server:
+    # The command `unrolled` silences gRPC's core, and tests of it may have run in this process.
+    heard = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    with subprocess.Popen(command, **pipes, **{"env": heard} | options) as server:
         try:
             yield server
         finally:

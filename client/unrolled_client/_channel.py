@@ -100,6 +100,7 @@ _OPTIONS: dict[str, Any] = {
 # What gRPC lets travel in metadata; its own complaint would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
 # gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
+_NEVER_CONNECTED = "failed to connect"
 _LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
 # Where a token may travel in clear text, because nobody else listens there.
 _PRIVATE_TARGET = re.compile(
@@ -171,6 +172,8 @@ class Endpoint:
     def channel_options(self) -> list[tuple[str, Any]]:
         """The arguments of a channel of this process."""
         own: list[tuple[str, Any]] = []
+        if self.token is not None and self.root_certificates is None:
+            own.append(("grpc.enable_http_proxy", 0))  # through one the token would leave this machine
         if self.channels > 1:  # else gRPC lets all of them share one connection
             own.append(("grpc.use_local_subchannel_pool", 1))
         if fork_count():
@@ -301,7 +304,10 @@ def again_if_cut(method: _Method) -> Callable[..., Any]:
 def was_cut(error: grpc.RpcError) -> bool:
     """Whether a call lost its connection and was not tried again: gRPC's retries end where a reply begins."""
     call = cast("grpc.Call", error)
-    return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_LOST.search(call.details() or ""))
+    details = call.details() or ""
+    if details.startswith(_NEVER_CONNECTED):
+        return False
+    return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_LOST.search(details))
 
 
 def seconds_left(limit_s: float | None, *, since_s: float) -> float | None:

@@ -19,14 +19,32 @@ from pathlib import Path
 
 from unrolled_client.errors import LocalServerError, ServerExtraMissingError
 
-_SERVER_EXTRA = ("grpc_health", "grpc_reflection", "jaxtyping", "pydantic_settings", "scipy", "torch")
+_SERVER_EXTRA = (
+    "cryptography",
+    "grpc_health",
+    "grpc_reflection",
+    "h2",
+    "jaxtyping",
+    "prometheus_client",
+    "pydantic_settings",
+    "scipy",
+    "structlog",
+    "torch",
+)
 _READY = "unrolled-server ready"
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
 # What a service that others reach is told by its environment is not for a private server beside it.
 _NOT_INHERITED = frozenset(
-    f"UNROLLED_{name}"
-    for name in ("METRICS_ADDRESS", "TLS_CERTIFICATE", "TLS_CLIENT_CA", "TLS_KEY", "TOKENS", "WORKERS")
+    {
+        "NOTIFY_SOCKET",  # systemd would take its word for its owner's
+        "UNROLLED_METRICS_ADDRESS",
+        "UNROLLED_TLS_CERTIFICATE",
+        "UNROLLED_TLS_CLIENT_CA",
+        "UNROLLED_TLS_KEY",
+        "UNROLLED_TOKENS",
+        "UNROLLED_WORKERS",
+    }
 )
 # A socket's path has at most 103 bytes on macOS and 107 on Linux, and gRPC reads it as a URI.
 _PLAIN_DIRECTORY = re.compile(r"[A-Za-z0-9/._-]{1,70}")

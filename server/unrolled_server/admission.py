@@ -117,7 +117,7 @@ class Admission:
                 f"{self.held_multiplications / 1e9:.1f} billion multiplications, and most of what is free is "
                 f"for clients that have less here; try again later",
                 retry_after_s=forecast.wait_s + self.held_bytes / BYTES_PER_S,
-                left_s=left_s,
+                left_s=left_s - forecast.cost_s,
             )
         self.look_ahead(forecast, left_s=left_s)
         return Ticket(self, terms.client, byte_count=byte_count, multiplications=multiplications)
@@ -137,7 +137,7 @@ class Admission:
                 f"the server is busy: the request would be done in {done_in_s:.2f} s, and its deadline is in "
                 f"{left_s:.2f} s; try again later or allow more time",
                 retry_after_s=done_in_s - left_s,
-                left_s=left_s,
+                left_s=-math.inf,  # what waits and what is left of its time shrink alike
             )
         if forecast.wait_s > self.max_queue_s:
             raise self._refuse(
@@ -145,7 +145,7 @@ class Admission:
                 f"the server is busy: the request would wait for {forecast.wait_s:.2f} s, and this server "
                 f"lets {self.max_queue_s:g} s of work wait; try again later",
                 retry_after_s=forecast.wait_s - self.max_queue_s,
-                left_s=left_s,
+                left_s=left_s - forecast.wait_s - forecast.cost_s,
             )
 
     def keep(self, byte_count: int) -> bool:
@@ -171,7 +171,9 @@ class Admission:
     def _limit_passed(self, client: str, byte_count: int, multiplications: int) -> Refusal | None:
         # What is there comes first: a lone request passes no limit.
         held = self.clients.get(client) or _NOTHING
-        if _is_beyond(byte_count, held=held.byte_count, in_all=self.held_bytes, limit=self.max_bytes):
+        unread_beyond = max(0, self.slow_bytes - self.max_slow_bytes)  # nobody could be sent away for these
+        in_all = self.held_bytes + unread_beyond
+        if _is_beyond(byte_count, held=held.byte_count, in_all=in_all, limit=self.max_bytes):
             return Refusal.BYTES
         if _is_beyond(
             multiplications,

@@ -197,8 +197,13 @@ class _Lane:
 
     def _compute(self) -> None:
         while batch := self._take():
-            for outcomes in _handfuls(self._run(batch)):
-                self._loop.call_soon_threadsafe(_hand_over, outcomes)
+            try:
+                for outcomes in _handfuls(self._run(batch)):
+                    self._loop.call_soon_threadsafe(_hand_over, outcomes)
+            except Exception:
+                LOG.exception("a batch failed")
+                failed = [_Outcome(entry.reply, _failure()) for entry in batch]
+                self._loop.call_soon_threadsafe(_hand_over, failed)  # those that have a reply keep it
 
     def _take(self) -> Sequence[_Waiting]:
         """What waits, as soon as there is any that is wanted; empty when closed."""
@@ -261,7 +266,11 @@ def _reply_to(
         return InvalidRequestError([Violation(field="words", description=str(error))])
     except Exception:
         LOG.exception("a job failed: %s", job.network)
-        return ComputeError("the server failed on this request; its log says why")
+        return _failure()
+
+
+def _failure() -> ComputeError:
+    return ComputeError("the server failed on this request; its log says why")
 
 
 def batch_share(job: Job) -> float:

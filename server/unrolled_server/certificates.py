@@ -46,8 +46,18 @@ def tls_credentials(certificate: Path, key: Path, *, client_ca: Path | None = No
 
     paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
     files = WatchedFiles(paths, read)
+    given = files.content()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """What is new; else None, so that gRPC goes on with what it has parsed before."""
+        nonlocal given
+        before, given = given, files.content()
+        return None if given is before else given
+
     return grpc.dynamic_ssl_server_credentials(
-        files.content(), files.content, require_client_authentication=client_ca is not None
+        given,
+        fetch,  # type: ignore[arg-type]  # the stubs leave None out
+        require_client_authentication=client_ca is not None,
     )
 
 

@@ -132,7 +132,10 @@ class Settings(BaseSettings):
     max_inflight_mb: PositiveInt = Field(
         default=256,
         le=2**20,
-        description="MiB of requests and replies in flight, all calls together; beyond, requests are refused",
+        description=(
+            "MiB of requests and replies in flight, all calls together, of which one client gets half; "
+            "beyond, requests are refused"
+        ),
     )
     max_inflight_gmul: PositiveInt = Field(
         default=1_000,
@@ -205,7 +208,10 @@ class Settings(BaseSettings):
         ),
     )
     drain_timeout_s: float = Field(
-        default=30.0, ge=0, description="Seconds that accepted work gets to finish after SIGTERM"
+        default=30.0,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds that accepted work gets to finish after SIGTERM",
     )
     reflection: CliImplicitFlag[bool] = Field(
         default=True, description="Describe the service to tools that ask (gRPC reflection)"
@@ -267,8 +273,8 @@ class Settings(BaseSettings):
 
     @property
     def stream_bytes(self) -> int:
-        """What one stream may hold: no more than all calls together, so that a lone stream waits instead."""
-        return min(self.max_stream_bytes, self.max_inflight_mb * 2**20)
+        """What one stream may hold: no more than one client, so that a lone stream waits instead."""
+        return min(self.max_stream_bytes, self.max_inflight_mb * 2**20 // 2)
 
     def limits(self) -> Limits:
         """What requests may ask for."""

@@ -1,4 +1,4 @@
-"""Closing a connection that gRPC's Python gives no handle for: by its socket, found by the client's address.
+"""Closing connections that gRPC's Python gives no handle for: by their sockets, found by clients' addresses.
 
 A file of its own because it goes below gRPC. There, a call whose client does not read can't be ended: its
 status would wait behind its message. Shut down, the socket looks to gRPC as if the client had gone.
@@ -8,36 +8,53 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Collection
 from urllib.parse import unquote
 
 _PEER = re.compile(r"ipv[46]:\[?(?P<host>[^\]]+)\]?:(?P<port>\d+)")
 _MAPPED = "::ffff:"
+_Address = tuple[str, int]
 
 
-def disconnect(peer: str) -> bool:
-    """Closes this process's connection from `peer`, such as "ipv4:127.0.0.1:50123"; whether there was one.
+def disconnect(peers: Collection[str]) -> set[str]:
+    """Closes this process's connections from clients such as "ipv4:127.0.0.1:50123"; gives whose it closed.
 
     Clients of a Unix socket have no address and stay.
     """
+    wanted = {address: peer for peer in peers if (address := _address_of(peer))}
+    if not wanted:
+        return set()
+    try:
+        descriptors = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - numbers, not paths
+    except OSError:  # no descriptor is left to look with; the next time there may be
+        return set()
+    closed = (_shut_down(descriptor, wanted) for descriptor in descriptors)
+    return {wanted[address] for address in closed if address}
+
+
+def _address_of(peer: str) -> _Address | None:
     match = _PEER.fullmatch(unquote(peer))
-    if match is None:
-        return False
-    wanted = match["host"].removeprefix(_MAPPED), int(match["port"])
-    return any([_shut_down(int(name), wanted) for name in os.listdir("/dev/fd")])  # noqa: PTH208, C419 - numbers; all
+    return (match["host"].removeprefix(_MAPPED), int(match["port"])) if match else None
 
 
-def _shut_down(descriptor: int, wanted: tuple[str, int]) -> bool:
-    """Shuts down a socket if it is connected to `wanted`; other descriptors are left alone."""
+def _shut_down(descriptor: int, wanted: Collection[_Address]) -> _Address | None:
+    """Shuts down a socket that is connected to one of `wanted`, and gives which; leaves all others alone."""
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            return False
-        with socket.socket(fileno=os.dup(descriptor)) as connection:
-            if connection.family not in (socket.AF_INET, socket.AF_INET6):
-                return False
-            host, port, *_ = connection.getpeername()
-            if (host.removeprefix(_MAPPED), port) != wanted:
-                return False
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # gone meanwhile, or not connected
-        return False
-    return True
+            return None
+        connection = socket.socket(fileno=descriptor)  # borrowed: a copy may not be to be had
+    except OSError:  # gone meanwhile
+        return None
+    try:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        host, port, *_ = connection.getpeername()
+        address = (host.removeprefix(_MAPPED), port)
+        if address not in wanted:
+            return None
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # not connected, or not any more
+        return None
+    finally:
+        connection.detach()
+    return address

@@ -76,7 +76,7 @@ class ExpiredError(RequestError):
 
 
 class DrainingError(RequestError):
-    """The server stops, and takes nothing new on a stream that is open."""
+    """The server stops, and takes nothing new."""
 
 
 class ComputeError(RequestError):

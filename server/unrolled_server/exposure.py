@@ -24,10 +24,9 @@ def refuse_clear_text(settings: Settings) -> None:
     host, _, port = address.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise AddressError(
-            f"cannot listen on {address}: {error.strerror or error}; choose another --address"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AddressError(f"cannot listen on {address}: {reason}; choose another --address") from None
     if not all(_is_loopback(str(sockaddr[0])) for *_, sockaddr in found):
         raise AddressError(
             f"refusing to listen on {address} in clear text, where other machines may reach it: give "

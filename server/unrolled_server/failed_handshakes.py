@@ -71,7 +71,8 @@ def _pass_on(reader: int, to: int) -> None:
         for line in lines:
             reason = reason_in(line)
             if reason is None:
-                os.write(to, line)
+                with contextlib.suppress(OSError):  # a full disk may have room again for the next
+                    os.write(to, line)
             else:
                 tell(reason)
 

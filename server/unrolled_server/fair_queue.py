@@ -13,7 +13,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 Entry = TypeVar("Entry")
 
-# Clients that have nothing waiting are looked through when there are so many more than of the others.
+# Clients that have nothing waiting are looked through when there are twice as many as at the last look, and
+# so many more.
 MAX_IDLE_CLIENTS = 64
 
 
@@ -44,6 +45,7 @@ class FairQueue(Generic[Entry]):
         self._now_tag = 0.0  # the start of what was taken last
         self._added_count = 0
         self._waiting_clients = 0
+        self._sweep_at = MAX_IDLE_CLIENTS
         self.waiting_s = 0.0
 
     def __len__(self) -> int:
@@ -107,9 +109,10 @@ class FairQueue(Generic[Entry]):
             return
         owner.waiting_s -= taken.cost_s
         self.waiting_s -= taken.cost_s
-        if len(self._clients) > 2 * self._waiting_clients + MAX_IDLE_CLIENTS:
+        if len(self._clients) > self._sweep_at:
             self._clients = {
                 name: client
                 for name, client in self._clients.items()
                 if client.waiting_count or client.finish_tag > self._now_tag
             }
+            self._sweep_at = 2 * len(self._clients) + MAX_IDLE_CLIENTS

@@ -11,7 +11,12 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]  # the stubs are older than List
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+)
 
 # What a watcher gets to take a few bytes before it is given up.
 SEND_S = 5.0
@@ -53,6 +58,10 @@ class Health(health_pb2_grpc.HealthServicer):
     async def _tell(self, name: str, context: Context) -> None:
         async with asyncio.timeout(SEND_S):
             await context.write(self._response(name))
+
+    async def List(self, _request: HealthListRequest, _context: Context) -> HealthListResponse:  # noqa: N802
+        """The status of all."""
+        return HealthListResponse(statuses={name: self._response(name) for name in self._services})
 
     def _response(self, name: str) -> HealthCheckResponse:
         if name not in self._services:

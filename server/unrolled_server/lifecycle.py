@@ -118,8 +118,8 @@ async def _serve_until_released(
 ) -> None:
     released = asyncio.Event()
     loop = asyncio.get_running_loop()
-    server = Server(settings)
     try:
+        server = Server(settings)
         await server.start()
     except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
         ready.set_exception(error)

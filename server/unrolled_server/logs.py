@@ -7,6 +7,7 @@ library, as gRPC and asyncio do, and so their records come out alike. It needs n
 import logging
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Literal
 
@@ -14,10 +15,13 @@ import structlog
 from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 from structlog.typing import Processor
 
+from unrolled_server.seldom import Seldom
+
 LogFormat = Literal["console", "json"]
 LOG = logging.getLogger("unrolled_server")
 
 _is_json = False
+_told = Seldom()
 
 
 def configure(*, level: str, log_format: LogFormat, names_process: bool = False) -> None:
@@ -64,9 +68,18 @@ def say_last(message: str) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for gRPC's tracebacks of replies whose clients were gone: nobody's fault, and many under load."""
+    """Whether a record of gRPC's calls is worth its room: what any caller can cause is told seldom.
+
+    Not told are replies whose clients were gone, nobody's fault and many under load, and metadata that is no
+    text, which the record would quote.
+    """
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ != "ExecuteBatchError"
+    if kind is None:
+        return True
+    if kind.__name__ in ("ExecuteBatchError", "UnicodeDecodeError"):
+        return False
+    more = _told.due(f"{record.msg} {kind.__name__}", now_s=time.monotonic())
+    return more is not None
 
 
 def _time_stamper(*, is_json: bool) -> Processor:

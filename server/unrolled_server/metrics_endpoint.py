@@ -87,8 +87,10 @@ def serve_metrics(
     http_class = type("_Http", (_Http,), {"address_family": AF_INET6 if ":" in host else AF_INET})
     try:
         http = http_class((host, int(port)), _Handler)
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no such port"
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = (
+            "no such port" if isinstance(error, OverflowError) else getattr(error, "strerror", None) or error
+        )
         raise MetricsAddressError(
             f"cannot serve metrics on {address}: {why}; choose another --metrics-address"
         ) from None

@@ -5,6 +5,7 @@ metrics, nor of logs, nor of traces. Counting costs a fraction of a microsecond;
 request is read off its bytes, and only for them.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -19,6 +20,8 @@ from unrolled.v1.wire import split_reply
 from unrolled_server.errors import RequestError, status_code
 from unrolled_server.tally import GET_SERVER_INFO, OK, MethodTally, Tally
 from unrolled_server.validation import AcceptedRequest
+
+LOG = logging.getLogger(__name__)
 
 CANCELLED = grpc.StatusCode.CANCELLED.name
 
@@ -127,7 +130,10 @@ class Observer:
             context=asked.context,
         )
         for listener in self._listeners:
-            listener(ended)
+            try:
+                listener(ended)
+            except Exception:
+                LOG.exception("could not tell of a request")  # which is answered all the same
 
 
 def _request(data: bytes) -> pb.ForwardRequest:

@@ -78,10 +78,14 @@ class Outlet:
         """Says that the server takes nothing new."""
         self._is_ready = False
 
-    def close(self) -> None:
-        """Says what there is to say for the last time."""
+    async def finish(self) -> None:
+        """Ends the readings that are handed out by the clock."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Says what there is to say for the last time; may be called from any thread, after `finish`."""
         if self._tasks and self._directory:
             with contextlib.suppress(OSError):
                 write_reading(Path(self._directory), self._read())

@@ -5,6 +5,7 @@ A file of its own because it is one of those who listen to an `Observer`.
 
 import logging
 
+from unrolled_server.caller import caller_of
 from unrolled_server.observer import Ended
 
 LOG = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def log_request(ended: Ended) -> None:
             "compute_s": round(timing.compute_s, 6),
             "words": ended.word_count,
             "hidden_size": ended.request.hidden_size,
-            "caller": ended.context.peer(),
+            "caller": caller_of(ended.context),
             "id": ended.request.id,
         },
     )

@@ -91,9 +91,13 @@ class Server:
             CredentialsError, AddressError, MetricsAddressError: See `bind`.
             VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
         """
-        self.bind()
-        await self.prepare()
-        await self.serve()
+        try:
+            self.bind()
+            await self.prepare()
+            await self.serve()
+        except BaseException:
+            await asyncio.to_thread(self._stack.close)
+            raise
 
     def bind(self) -> None:
         """Takes the address; calls that arrive from now on wait in its listening socket.
@@ -166,25 +170,29 @@ class Server:
 
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
+        began_s = time.monotonic()
         self.outlet.drain()
         self._health.drain()
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
-        ending = asyncio.create_task(self._server.stop(self._settings.drain_timeout_s))
+        left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - began_s))
+        ending = asyncio.create_task(self._server.stop(left_s))
         await asyncio.sleep(0)  # so that those who are sent away have heard that the connection ends
         self._service.send_away()
         await ending
         for watch in self._watches:
             watch.cancel()
         await self._batcher.close()
+        await self.outlet.finish()
         await asyncio.to_thread(self._stack.close)
 
     async def _send_slow_readers_away(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            for peer in self._slow_readers.look(now_s=time.monotonic()):
-                if disconnect(peer):
-                    LOG.warning("closed the connection of %s, which did not read its replies", peer)
+            closed = disconnect(self._slow_readers.look(now_s=time.monotonic()))
+            self._slow_readers.closed(closed)
+            for peer in sorted(closed):
+                LOG.warning("closed the connection of %s, which did not read its replies", peer)
 
     def _sources(self) -> Sources:
         return Sources(

@@ -121,6 +121,7 @@ class ForwardService:
         message = self._intake.start(accepted, terms)
         if not isinstance(message, bytes):
             message = await message
+        reply.end_work()
         await self._outbound.take_turn(len(message))
         reply.begin_sending()
         return message

@@ -31,7 +31,7 @@ class SlowReaders:
         send_timeout_s: What a client may take to read one reply.
 
     Attributes:
-        sent_away_count: Connections that were to be closed so far.
+        sent_away_count: Connections that were closed so far.
     """
 
     def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
@@ -50,7 +50,7 @@ class SlowReaders:
         self._begun_s.pop(unread, None)
 
     def look(self, *, now_s: float) -> list[str]:
-        """Sets the slow ones aside, and gives the connections to close: oldest first, each once.
+        """Sets the slow ones aside, and gives the connections to close, oldest first; tell which were closed.
 
         Those are closed that took more than the send timeout, and as many more as it takes to keep the bytes
         of slow readers within their limit.
@@ -64,10 +64,13 @@ class SlowReaders:
                 break
             excess -= byte_count
             if unread.peer not in self._sent_away:
-                self._sent_away.add(unread.peer)
                 closing.append(unread.peer)
-                self.sent_away_count += 1
-        return closing
+        return list(dict.fromkeys(closing))
+
+    def closed(self, peers: set[str]) -> None:
+        """These connections were closed; what they have here goes soon."""
+        self._sent_away |= peers
+        self.sent_away_count += len(peers)
 
     def _slow(self, now_s: float) -> Iterator[tuple[Unread, float]]:
         for unread, begun_s in self._begun_s.items():

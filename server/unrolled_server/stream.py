@@ -117,6 +117,9 @@ class Stream:
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
                 self._answer(accepted, asked)
+            except asyncio.CancelledError:  # the client is gone, or the server ends
+                self._observer.left(asked)
+                raise
             except Exception as error:  # noqa: BLE001 - the stream lives on whatever one request does
                 refusal = as_refusal(error)
                 self._observer.refused(asked, refusal)
@@ -141,11 +144,11 @@ class Stream:
 
     def _finish(self, name: str, asked: Asked, future: asyncio.Future[bytes]) -> None:
         """Takes a computed reply to the writer."""
+        error = None if future.cancelled() else future.exception()
         ticket = self._computing.pop(future, None)
         if ticket is None:  # the stream is over
             self._observer.left(asked)
             return
-        error = future.exception()
         if error is None:
             self._observer.answered(asked, future.result())
             self._send(future.result(), ticket)

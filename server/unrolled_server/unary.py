@@ -19,9 +19,12 @@ class UnaryReply:
         self._outbound = outbound
         context.add_done_callback(self._end)  # type: ignore[arg-type]  # the stubs want a class of their own
 
-    def begin_sending(self) -> None:
-        """The reply is computed, and gRPC is about to get it."""
+    def end_work(self) -> None:
+        """The reply is computed; it may have to wait for a turn."""
         self._ticket.end_work()
+
+    def begin_sending(self) -> None:
+        """GRPC is about to get the reply."""
         self._outbound.begin(self)
 
     def set_aside(self) -> int:

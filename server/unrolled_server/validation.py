@@ -76,11 +76,7 @@ def accept(
     if len(data) > MAX_LISTED_BYTES:
         refuse_unnamed_fields(request, path="the request")
     refuse_unsupported(request)
-    texts = (
-        shared.texts_for(request, limits)
-        if shared is not None and request.same_words
-        else Texts.of(request, limits)
-    )
+    texts = _texts_of(request, shared, limits)
     violations = [
         *_number_violations(request, limits),
         *network_violations(request, limits),
@@ -102,6 +98,13 @@ def accept(
     if violations:
         raise InvalidRequestError(violations)
     return AcceptedRequest(data=data, job=job, id=request.id, is_whole=not request.same_words)
+
+
+def _texts_of(request: pb.ForwardRequest, shared: SharedTexts | None, limits: Limits) -> Texts:
+    """The request's own, or those of an earlier one of its stream."""
+    if shared is not None and request.same_words:
+        return shared.texts_for(request, limits)
+    return Texts.of(request, limits)
 
 
 def _job(request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords, limits: Limits) -> Job:

@@ -40,8 +40,8 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_default(monk
     assert (settings.max_words, settings.max_word_length) == (9, 8)
 
 
-def test_a_stream_never_holds_more_than_all_calls_together():
-    assert from_flags("--max-inflight-mb", "1").stream_bytes == 2**20
+def test_a_stream_never_holds_more_than_one_client_may():
+    assert from_flags("--max-inflight-mb", "1").stream_bytes == 2**19
     assert from_flags("--max-stream-bytes", "5").stream_bytes == 5
 
 

@@ -1,5 +1,7 @@
 """Tokens: the file, and who is let in."""
 
+import threading
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -109,9 +111,12 @@ def test_every_method_but_health_wants_a_known_token(channel_of, metadata, reaso
 
 def test_a_refused_stream_ends_before_it_has_sent_anything(channel_of):
     """No message of a stranger is read."""
+    never = threading.Event()
+    silent = (never.wait() for _ in range(1))
     assert "wants a token" in refusal(
-        channel_of.stream_stream("/unrolled.v1.ForwardService/ForwardStream"), iter([])
+        channel_of.stream_stream("/unrolled.v1.ForwardService/ForwardStream"), silent
     )
+    never.set()
 
 
 def test_tokens_rotate_without_a_restart(channel_of, write_tokens, caplog):

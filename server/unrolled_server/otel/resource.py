@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from functools import cache
 from importlib.metadata import version
 
 from opentelemetry.sdk.resources import Resource
@@ -10,8 +11,9 @@ SCOPE = "unrolled_server"
 _DEFAULT_NAME = "unrolled-server"
 
 
+@cache
 def own_resource() -> Resource:
-    """The process, under the name that the environment gives it, else under ours."""
+    """The process, as its traces and metrics say, by the name that the environment gives it, else by ours."""
     attributes = {"service.version": version("unrolled")}
     told = f"{os.environ.get('OTEL_RESOURCE_ATTRIBUTES', '')},"
     if "OTEL_SERVICE_NAME" not in os.environ and "service.name=" not in told:
