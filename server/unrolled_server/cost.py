@@ -28,6 +28,17 @@ class _Seen:
     thought_s: float = PRIOR_S
     taken_s: float = PRIOR_S
 
+    @property
+    def ratio(self) -> float:
+        return self.taken_s / self.thought_s
+
+    def add(self, thought_s: float, taken_s: float) -> None:
+        if self.thought_s > MEMORY_S:
+            self.thought_s /= 2
+            self.taken_s /= 2
+        self.thought_s += thought_s
+        self.taken_s += taken_s
+
 
 class CostModel:
     """Guesses a job's seconds. May be used from several threads.
@@ -39,28 +50,26 @@ class CostModel:
     def __init__(self, *, multiplications_per_s: float) -> None:
         self._multiplication_s = 1 / multiplications_per_s
         self._seen: OrderedDict[NetworkSpec, _Seen] = OrderedDict()
+        self._first = _Seen()  # of each network its first job: how fast this machine is with new work lately
         self._lock = threading.Lock()
 
     def guess_s(self, job: Job) -> float:
         """Seconds that the job will take if its network goes on as it did."""
-        seen = self._seen.get(job.network)
-        thought_s = self.uncorrected_s(job)
-        return thought_s if seen is None else thought_s * seen.taken_s / seen.thought_s
+        return self.uncorrected_s(job) * self._seen.get(job.network, self._first).ratio
 
     def uncorrected_s(self, job: Job) -> float:
-        """Seconds that the job would take if nothing of it were known."""
+        """Seconds that the job would take if nothing of it were known, on the machine as it was measured."""
         return JOB_S + job.multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
 
     def observe(self, job: Job, *, taken_s: float) -> None:
         """Learns from a job that was computed."""
         thought_s = self.uncorrected_s(job)
         with self._lock:
-            seen = self._seen.setdefault(job.network, _Seen())
+            seen = self._seen.get(job.network)
+            if seen is None:
+                seen = self._seen[job.network] = _Seen(PRIOR_S, PRIOR_S * self._first.ratio)
+                self._first.add(thought_s, taken_s)
             self._seen.move_to_end(job.network)
             if len(self._seen) > MAX_NETWORKS:
                 self._seen.popitem(last=False)
-            if seen.thought_s > MEMORY_S:
-                seen.thought_s /= 2
-                seen.taken_s /= 2
-            seen.thought_s += thought_s
-            seen.taken_s += taken_s
+            seen.add(thought_s, taken_s)
