@@ -1,5 +1,7 @@
 """The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
 
+import os
+import re
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +27,6 @@ TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight
 """Settings that count for all workers together."""
 
 
-def refuse_without_extra(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
-    """Refuses OpenTelemetry where its packages are not installed."""
-    if otel and not all(map(find_spec, ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter"))):
-        raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
-    return otel
-
-
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
 
 # Empty is none, because that is how deployments write it.
@@ -52,6 +47,27 @@ class Limits:
     max_alphabet_size: int
     max_request_bytes: int
     max_reply_bytes: int
+
+
+def refuse_what_otel_cannot_use(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
+    """Refuses OpenTelemetry without its packages, or with an interval of its environment that is none."""
+    if not otel:
+        return otel
+    if not all(map(_is_installed, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.grpc"))):
+        raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
+    interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "1")
+    if not re.fullmatch(r"0*[1-9]\d*", interval):
+        raise ValueError(
+            f"OTEL_METRIC_EXPORT_INTERVAL is {interval!r}; it must be a whole number of milliseconds above 0"
+        )
+    return otel
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it would be in
+        return False
 
 
 class Settings(BaseSettings):
@@ -219,7 +235,7 @@ class Settings(BaseSettings):
     exit_with_stdin: CliImplicitFlag[bool] = Field(
         default=False, description="Stop when standard input ends, and so with the process that holds it"
     )
-    otel: Annotated[CliImplicitFlag[bool], AfterValidator(refuse_without_extra)] = Field(
+    otel: Annotated[CliImplicitFlag[bool], AfterValidator(refuse_what_otel_cannot_use)] = Field(
         default=False,
         description=(
             "Send a span for each request, and the metrics, by OpenTelemetry, as OTEL_* says "

@@ -142,3 +142,10 @@ def test_the_threat_model_names_settings_that_there_are():
     named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", text)}
     assert "tls_client_ca" in named
     assert named - set(Settings.model_fields) == {"help", "no_reflection", "token_file"}
+
+
+@pytest.mark.parametrize("interval", ["abc", "0", "-1", "1.5", ""])
+def test_an_interval_of_opentelemetrys_environment_that_is_none_is_refused(monkeypatch, interval):
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", interval)
+    with pytest.raises(ValidationError, match="OTEL_METRIC_EXPORT_INTERVAL is"):
+        from_flags("--otel")
