@@ -25,6 +25,11 @@ class Muster:
         self._is_complete = False
         self.is_ready = False
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether any serves."""
+        return bool(self._serving)
+
     def prove(self, pid: int, *, fingerprint: str) -> Sequence[int]:
         """A worker is proved; gives those that may serve now.
 

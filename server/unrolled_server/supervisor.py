@@ -24,7 +24,7 @@ from unrolled_server.restarts import MAX_UNSERVED_COUNT, Restarts
 from unrolled_server.stopping import end_at_once, told_to_stop
 from unrolled_server.worker_process import WorkerProcess
 from unrolled_server.worker_readings import DIRECTORY_VARIABLE
-from unrolled_server.worker_reports import Failed, Proved, Serving
+from unrolled_server.worker_reports import Failed, Proved, Report, Serving
 
 LOG = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Supervisor:
         self._muster = Muster(settings.workers)
         self._restarts = Restarts()
         self._stopping = asyncio.Event()
+        self._failures: dict[int, str] = {}
+        self._last_end = ""
         self._restart_count = 0
         self._unfinished_count = 0
 
@@ -115,12 +117,17 @@ class Supervisor:
 
     async def _run_one(self) -> float | None:
         """A worker from its start to its end; gives how long it served, None if it never did."""
-        worker = await WorkerProcess.start(self._settings, environment=self.environment)
+        try:
+            worker = await WorkerProcess.start(self._settings, environment=self.environment)
+        except OSError as error:  # too many processes, or too little memory: it may pass
+            self._last_end = f"no process can be started: {error.strerror}"
+            LOG.error("%s", self._last_end)  # noqa: TRY400 - the system's refusal, no bug of ours
+            return None
         self._workers[worker.pid] = worker
         try:
             serving_since_s = await self._bring_up(worker)
-        except WorkersError:
-            worker.kill()
+        except BaseException:
+            worker.kill()  # else its end would never come
             raise
         finally:
             exit_code = await worker.ended()
@@ -131,11 +138,11 @@ class Supervisor:
         """Brings a worker to serve; gives the loop's time when it does, None if it ends before."""
         if self._stopping.is_set():
             worker.kill()
-        report = await worker.report()
+        report = await _report_of(worker)
         if isinstance(report, Proved):
             ready_line = f"{report.ready_line} | {self._settings.workers} workers"
             self._let_in(worker, fingerprint=report.fingerprint)
-            report = await worker.report()
+            report = await _report_of(worker)
             if isinstance(report, Serving):
                 LOG.info("worker %d serves", worker.pid)
                 if self._muster.serve(worker.pid):
@@ -150,7 +157,9 @@ class Supervisor:
         try:
             pids = self._muster.prove(worker.pid, fingerprint=fingerprint)
         except DifferentBitsError as error:
-            raise WorkersError(str(error), exit_code=EXIT_PROOF) from None
+            # Once ready, the program has changed under the server: a new start has the new one for all.
+            exit_code = EXIT_WORKERS if self._muster.is_ready else EXIT_PROOF
+            raise WorkersError(str(error), exit_code=exit_code) from None
         for pid in pids:
             self._workers[pid].go()
 
@@ -158,12 +167,15 @@ class Supervisor:
         """What fails at the first start would fail again; later it is tried again, as after a death."""
         if not self._muster.is_ready:
             raise WorkersError(failure.message, exit_code=failure.exit_code)
+        self._failures[worker.pid] = f"cannot serve: {failure.message}"
         LOG.error("worker %d cannot serve: %s", worker.pid, failure.message)
 
     def _bury(self, worker: WorkerProcess, exit_code: int) -> None:
         """Strikes an ended worker off; the one place that every end passes."""
         del self._workers[worker.pid]
         served = self._muster.lose(worker.pid)
+        why = self._failures.pop(worker.pid, _how_it_ended(exit_code))
+        self._last_end = f"worker {worker.pid} {why}"
         if not self._stopping.is_set():
             LOG.warning("worker %d %s", worker.pid, _how_it_ended(exit_code))
         elif served and exit_code:
@@ -171,13 +183,15 @@ class Supervisor:
             self._unfinished_count += 1
 
     async def _wait_before_the_next(self, served_s: float | None) -> None:
-        delay_s = self._restarts.delay_s(served_s=served_s)
+        delay_s = self._restarts.delay_s(served_s=served_s, others_serve=self._muster.is_serving)
         if delay_s is None:
             raise WorkersError(
                 f"{MAX_UNSERVED_COUNT} workers died one after another before they served; "
                 "the log above says how",
                 exit_code=EXIT_WORKERS,
             )
+        if self._restarts.is_blocked:
+            LOG.error("no worker can be replaced, the others serve on: %s", self._last_end)
         self._restart_count += 1
         LOG.info("a worker replaces it in %g s", delay_s)
         with contextlib.suppress(TimeoutError):
@@ -213,6 +227,16 @@ def _judge(*, number: signal.Signals | None, was_ready: bool, unfinished_count: 
             f"{unfinished_count} workers died while they drained, and with them what they had not answered",
             exit_code=EXIT_UNFINISHED,
         )
+
+
+async def _report_of(worker: WorkerProcess) -> Report | None:
+    """What the worker tells next; None when it has ended, as it must if it tells what nobody understands."""
+    try:
+        return await worker.report()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        LOG.error("worker %d reports what is no report: %r", worker.pid, error)  # noqa: TRY400 - no bug of ours
+        worker.kill()
+        return None
 
 
 def _how_it_ended(exit_code: int) -> str:

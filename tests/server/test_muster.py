@@ -46,6 +46,16 @@ def test_one_that_dies_before_the_others_serve_holds_up_ready(muster):
     assert muster.serve(4)
 
 
+def test_some_serve_until_the_last_is_dead(muster):
+    proved(muster, 1, 2, 3)
+    assert not muster.is_serving
+    muster.serve(1)
+    muster.lose(2)
+    assert muster.is_serving
+    muster.lose(1)
+    assert not muster.is_serving
+
+
 def test_a_replacement_may_serve_as_soon_as_it_is_proved(muster):
     proved(muster, 1, 2, 3)
     muster.lose(2)

@@ -1,7 +1,9 @@
 """What a supervisor does with workers of all kinds: scripts that stand in for servers."""
 
 import asyncio
+import errno
 import os
+import re
 import signal
 import sys
 
@@ -11,6 +13,7 @@ from unrolled_server import restarts, supervisor, worker_process
 from unrolled_server.config import Settings
 from unrolled_server.muster import Muster
 from unrolled_server.supervisor import Supervisor, WorkersError
+from unrolled_server.worker_process import WorkerProcess
 
 # A worker's part in the conversation.
 SCRIPT = """
@@ -33,7 +36,7 @@ async def run_supervisor(settings, environment):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs a supervisor of two workers that behave as a script says,."""
+    """Runs a supervisor of two workers that behave as a script says."""
     monkeypatch.setattr(restarts, "FIRST_DELAY_S", 0.0)
 
     def run_script(script, *, environment=None):
@@ -68,8 +71,8 @@ def told_when_ready(when_ready):
     when_ready(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
-def kill_workers():
-    for worker in psutil.Process().children():
+def kill_workers(count=None):
+    for worker in psutil.Process().children()[:count]:
         worker.kill()
 
 
@@ -79,12 +82,24 @@ def refusal(run, *args, **kwargs):
     return caught.value.exit_code, str(caught.value)
 
 
-def test_different_bits_exit_5_and_nobody_serves(run, capfd):
-    script = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n" + SERVE + "print('served')"
+def test_different_bits_exit_5_and_nobody_serves(run, tmp_path):
+    served = tmp_path / "served"
+    prove = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n"
+    script = prove + SERVE + f"open({str(served)!r}, 'w').close()"
     code, message = refusal(run, script)
     assert code == 5
     assert message.startswith("workers compute different bits: fingerprint")
-    assert capfd.readouterr().out == ""
+    assert not served.exists()
+
+
+def test_a_replacement_with_other_bits_exits_8_because_a_new_start_helps(run, when_ready, tmp_path):
+    """A package that was upgraded below a running server, say."""
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
+    fingerprint = f"'new' if os.path.exists({str(tmp_path / 'ready')!r}) else 'old'"
+    prove = f"tell('Proved', fingerprint={fingerprint}, ready_line='')\n"
+    code, message = refusal(run, prove + SERVE + WAIT)
+    assert code == 8
+    assert message.startswith("workers compute different bits: fingerprint new beside old")
 
 
 def test_a_failing_first_start_is_passed_on(run):
@@ -111,6 +126,58 @@ def test_a_replacement_that_fails_is_tried_again_and_then_exits_8(run, when_read
     assert capfd.readouterr().out == "ready on 127.0.0.1:1 | 2 workers\n"
     assert "cannot serve: gone" in caplog.text
     assert "was ended by SIGKILL" in caplog.text
+
+
+def test_a_worker_that_cannot_be_replaced_leaves_the_others_serving(
+    run, when_ready, monkeypatch, caplog, tmp_path
+):
+    """Its tenth replacement has the server stop, which is a good end: the other one served all the while."""
+    monkeypatch.setattr(restarts, "MAX_DELAY_S", 0.0)
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
+    later = f"""
+if os.path.exists({str(tmp_path / "ready")!r}):
+    with open({str(tmp_path / "tries")!r}, "a") as tries:
+        tries.write(".")
+        if tries.tell() == 10:
+            os.kill(os.getppid(), 15)
+    sys.exit(tell("Failed", exit_code=6, message="gone"))
+"""
+    run(later + PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    assert re.search(r"ERROR .*the others serve on: worker \d+ cannot serve: gone", caplog.text)
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_a_process_that_cannot_be_started_is_tried_again(run, monkeypatch, caplog):
+    start = WorkerProcess.start
+    errors = [OSError(errno.EAGAIN, "too many processes"), OSError(errno.ENOMEM, "no memory")]
+
+    async def start_at_last(*args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return await start(*args, **kwargs)
+
+    monkeypatch.setattr(WorkerProcess, "start", start_at_last)
+    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    assert "no process can be started: too many processes" in caplog.text
+    assert "no process can be started: no memory" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "1", "no JSON", '{"kind": "Serving", "of": 2}', "-" * 70_000])
+def test_a_worker_that_reports_nonsense_is_ended_as_if_it_had_died(run, caplog, line):
+    code, _ = refusal(run, f"print({line!r}, flush=True)\n" + WAIT)
+    assert code == 8
+    assert "reports what is no report" in caplog.text
+    assert "was ended by SIGKILL" in caplog.text
+
+
+def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, monkeypatch):
+    async def report(_worker):
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(WorkerProcess, "report", report)
+    with pytest.raises(RuntimeError, match="unexpected"):
+        run(WAIT)
+    assert psutil.Process().children() == []
 
 
 def test_workers_find_what_the_supervisor_puts_into_their_environment(run):
