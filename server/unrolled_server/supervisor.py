@@ -89,6 +89,7 @@ class Supervisor:
         """What the workers' metrics can't say; may be called from any thread."""
         return {
             metrics.WORKERS: {(): self._settings.workers},
+            metrics.READY_WORKERS: {(): 0},  # and the living add themselves: 0 without them, not absent
             metrics.WORKER_RESTARTS: {(): self._restart_count},
         }
 

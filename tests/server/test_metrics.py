@@ -19,6 +19,7 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.metrics import METRICS, Buckets, Kind, merged
 from unrolled_server.metrics_endpoint import MetricsAddressError, serve_metrics
+from unrolled_server.supervisor import Supervisor
 from unrolled_server.tally import Histogram
 from unrolled_server.worker_readings import DIRECTORY_VARIABLE, WorkerReadings, write_reading
 
@@ -243,7 +244,7 @@ def test_a_metric_of_another_version_is_left_out(tmp_path):
 
 def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
     write_reading(tmp_path, {metrics.READY_WORKERS: {(): 1}})
-    own = {metrics.WORKERS: {(): 2}, metrics.WORKER_RESTARTS: {(): 7}}
+    own = {metrics.WORKERS: {(): 2}, metrics.READY_WORKERS: {(): 0}, metrics.WORKER_RESTARTS: {(): 7}}
     with serve_metrics("127.0.0.1:0", tmp_path, reading=lambda: own) as endpoint:
         samples = scrape(endpoint.address)
     assert samples == {
@@ -251,6 +252,14 @@ def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
         ("unrolled_ready_workers", ()): 1.0,
         ("unrolled_worker_restarts_total", ()): 7.0,
     }
+
+
+def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_path):
+    reading = Supervisor(Settings(workers=2)).reading
+    with serve_metrics("127.0.0.1:0", tmp_path, reading=reading) as endpoint:
+        samples = scrape(endpoint.address)
+    assert value(samples, "unrolled_workers") == 2
+    assert value(samples, "unrolled_ready_workers") == 0
 
 
 def test_a_killed_workers_requests_stay_counted(tmp_path):
