@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 UNIX = "unix:"
 """What the address of a Unix socket begins with; its path follows."""
+# A machine without the address, or without all of IPv6.
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class AddressError(Exception):
@@ -22,6 +24,10 @@ class _Place(NamedTuple):
 
     family: int
     host: str
+
+
+_ANYWHERE_6 = _Place(socket.AF_INET6, "::")
+_ANYWHERE_4 = _Place(socket.AF_INET, "0.0.0.0")  # noqa: S104 - only when asked for
 
 
 @contextlib.contextmanager
@@ -46,17 +52,20 @@ def shared_port(address: str) -> Iterator[str]:
 
 def _places(host: str) -> Sequence[_Place]:
     infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [_Place(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos]
+    places = [_Place(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos]
+    return [*places, _ANYWHERE_4] if _ANYWHERE_6 in places else places
 
 
 def _hold(places: Sequence[_Place], port: int, held: contextlib.ExitStack) -> int:
     """Holds the port at every place that this machine has, which is what gRPC listens on; gives the port."""
     found = None
     for place in places:
+        if found is not None and place == _ANYWHERE_4:
+            continue  # `::` has it already; as gRPC, this takes it only on a machine without IPv6
         try:
             found = _free_port(place, found or port)
         except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL or (found is None and place is places[-1]):
+            if error.errno not in _ABSENT or (found is None and place is places[-1]):
                 raise
         else:
             held.enter_context(_holder(place, found))
@@ -84,5 +93,5 @@ def _socket(place: _Place) -> socket.socket:
     made = socket.socket(place.family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if place.family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(place.host != "::"))
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(place != _ANYWHERE_6))
     return made

@@ -1,9 +1,11 @@
 """A port held for workers: they may have it, nobody else may."""
 
+import errno
 import socket
 from contextlib import closing, contextmanager
 
 import pytest
+from unrolled_server import port
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.port import AddressError, shared_port
@@ -84,6 +86,37 @@ def test_names_and_wildcards_are_held(host):
         pytest.raises(OSError, match="in use"),
         listener(port_of(address), shares=False),
     ):
+        pass
+
+
+@pytest.fixture
+def _without_ipv6(monkeypatch):
+    """A kernel that makes no such sockets."""
+    made = port._socket
+
+    def refuse_ipv6(place):
+        if place.family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return made(place)
+
+    monkeypatch.setattr(port, "_socket", refuse_ipv6)
+
+
+@pytest.mark.usefixtures("_without_ipv6")
+@pytest.mark.parametrize("host", ["localhost", "[::]"])
+def test_without_ipv6_names_and_wildcards_are_held_on_ipv4(host):
+    with (
+        shared_port(f"{host}:0") as address,
+        listener(port_of(address), shares=True),
+        pytest.raises(OSError, match="in use"),
+        listener(port_of(address), shares=False),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("_without_ipv6")
+def test_without_ipv6_an_address_of_it_is_refused():
+    with pytest.raises(AddressError, match="Address family not supported"), shared_port("[::1]:0"):
         pass
 
 
