@@ -50,6 +50,8 @@ MIB = 2**20
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
 MAX_FINISH_S = 5.0
 POLL_S = 0.01
+# What was sent before the end began may have arrived without having begun.
+ARRIVE_S = 0.1
 SEND_S = 0.2
 # How often slow readers are looked for.
 WATCH_S = 0.25
@@ -173,6 +175,7 @@ class Server:
         began_s = time.monotonic()
         self.outlet.drain()
         self._health.drain()
+        await asyncio.sleep(min(ARRIVE_S, self._settings.drain_timeout_s))
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
         await self._finish_what_is_short()
         left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - began_s))

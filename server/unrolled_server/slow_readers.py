@@ -11,6 +11,8 @@ from unrolled_server.admission import Admission
 
 # A reply that is not taken after this is slow. Large ones over poor lines are, and still get their time.
 SLOW_S = 1.0
+# A client that was slow for so long may be sent away; a busy one pauses for a second or two.
+PATIENCE_S = 5.0
 
 
 class Unread(Protocol):
@@ -52,15 +54,15 @@ class SlowReaders:
     def look(self, *, now_s: float) -> list[str]:
         """Sets the slow ones aside, and gives the connections to close, oldest first; tell which were closed.
 
-        Those are closed that took more than the send timeout, and as many more as it takes to keep the bytes
-        of slow readers within their limit.
+        Those are closed that took more than the send timeout, and of those that lost patience as many as it
+        takes to keep the bytes of slow readers within their limit.
         """
         slow = [(unread, begun_s, unread.set_aside()) for unread, begun_s in self._slow(now_s)]
         self._sent_away &= {unread.peer for unread, _, _ in slow}
         closing: list[str] = []
         excess = self._admission.slow_bytes - self._admission.max_slow_bytes
         for unread, begun_s, byte_count in slow:
-            if excess <= 0 and now_s - begun_s < self._send_timeout_s:
+            if now_s - begun_s < (PATIENCE_S if excess > 0 else self._send_timeout_s):
                 break
             excess -= byte_count
             if unread.peer not in self._sent_away:

@@ -103,10 +103,10 @@ def test_a_queue_has_a_length_in_seconds():
 
 def test_bytes_that_are_set_aside_make_room_and_are_counted_by_themselves():
     admission = an_admission()
-    ticket = admission.admit(TERMS, byte_count=100, multiplications=0)
+    ticket = admission.admit(TERMS, byte_count=25, multiplications=0)
     ticket.set_aside()
     ticket.set_aside()
-    assert (admission.held_bytes, admission.slow_bytes) == (0, 100)
+    assert (admission.held_bytes, admission.slow_bytes) == (0, 25)
     admission.admit(OTHER, byte_count=100, multiplications=0)
     ticket.release()
     ticket.set_aside()
@@ -137,6 +137,14 @@ def test_a_refusal_is_counted_and_never_refused():
         ticket.release()
     assert counts(admission) == (0, 0, 0)
     assert not admission.clients
+
+
+def test_bytes_set_aside_beyond_their_quarter_take_room_as_before():
+    admission = an_admission()
+    admission.admit(TERMS, byte_count=60, multiplications=0).set_aside()
+    with pytest.raises(OverloadedError, match="the server is busy"):
+        admission.admit(OTHER, byte_count=66, multiplications=0)
+    admission.admit(OTHER, byte_count=65, multiplications=0)
 
 
 @pytest.mark.parametrize(
