@@ -23,6 +23,8 @@ RESERVED_SHARE = 4
 # replies that clients are slow to read.
 KEPT_SHARE = 4
 SLOW_SHARE = 4
+# Without, work let in at its deadline's very edge is as often late as not, and late work is lost.
+SAFETY = 1.3
 MIN_RETRY_AFTER_S = 0.05
 MAX_RETRY_AFTER_S = 5.0
 
@@ -130,7 +132,7 @@ class Admission:
         """
         if not forecast.wait_s:
             return
-        done_in_s = forecast.wait_s + forecast.cost_s
+        done_in_s = SAFETY * (forecast.wait_s + forecast.cost_s)
         if done_in_s > left_s:
             raise self._refuse(
                 Refusal.DEADLINE,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from unrolled_server.admission import (
     MAX_RETRY_AFTER_S,
     MIN_RETRY_AFTER_S,
+    SAFETY,
     Admission,
     Forecast,
     Refusal,
@@ -67,13 +68,13 @@ def test_work_that_would_be_done_after_its_deadline_is_refused_and_in_time_it_co
     admission = an_admission()
     sizes = {"byte_count": 1, "multiplications": 1, "forecast": Forecast(wait_s=2.0, cost_s=0.5)}
     with pytest.raises(
-        OverloadedError, match=r"would be done in 2.50 s, and its deadline is in 2.40 s"
+        OverloadedError, match=r"would be done in 3.25 s, and its deadline is in 3.00 s"
     ) as caught:
-        admission.admit(Terms(client="a", deadline_s=12.4), now_s=10.0, **sizes)
-    assert caught.value.retry_after_s == pytest.approx(0.1)
+        admission.admit(Terms(client="a", deadline_s=13.0), now_s=10.0, **sizes)
+    assert caught.value.retry_after_s == pytest.approx(2.5 * SAFETY - 3)
     assert not caught.value.is_in_time  # by then there is less to wait for, and as much less time for it
     assert admission.refused[Refusal.DEADLINE] == 1
-    admission.admit(Terms(client="a", deadline_s=12.6), now_s=10.0, **sizes)
+    admission.admit(Terms(client="a", deadline_s=13.3), now_s=10.0, **sizes)
     assert admission.ticket_count == 1
 
 
