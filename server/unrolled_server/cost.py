@@ -19,6 +19,9 @@ MEMORY_S = 0.5
 # A network's first correction counts for little against this much work at the measured speed.
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
+# A small first job is mostly its network's drawing and proof, which say nothing of larger ones.
+MIN_FIRST_S = 0.002
+MAX_RATIO = 4.0
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class _Seen:
 
     @property
     def ratio(self) -> float:
-        return self.taken_s / self.thought_s
+        return min(self.taken_s / self.thought_s, MAX_RATIO)
 
     def add(self, thought_s: float, taken_s: float) -> None:
         if self.thought_s > MEMORY_S:
@@ -68,7 +71,8 @@ class CostModel:
             seen = self._seen.get(job.network)
             if seen is None:
                 seen = self._seen[job.network] = _Seen(PRIOR_S, PRIOR_S * self._first.ratio)
-                self._first.add(thought_s, taken_s)
+                if thought_s >= MIN_FIRST_S:
+                    self._first.add(thought_s, taken_s)
             self._seen.move_to_end(job.network)
             if len(self._seen) > MAX_NETWORKS:
                 self._seen.popitem(last=False)

@@ -122,7 +122,8 @@ def test_a_stream_that_cannot_be_opened_is_a_failed_span(make_client, serve_stre
     with make_client(serve_stream(answer), tracing=True) as client, pytest.raises(UnavailableError):
         list(client.map([["a"]], hidden_size=1, alphabet="a"))
     spans = spans_named(FORWARD_STREAM, count=5)
-    assert {span.attributes["rpc.response.status_code"] for span in spans} == {"UNAVAILABLE"}
+    # A write that fails because the stream has ended is INTERNAL in grpc.aio's words.
+    assert {span.attributes["rpc.response.status_code"] for span in spans} <= {"UNAVAILABLE", "INTERNAL"}
 
 
 def test_a_stream_that_is_left_early_ends_its_span(serve_stream, server, spans_named):

@@ -36,6 +36,17 @@ def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_job
     assert model.guess_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
 
 
+def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
+    """They drew a network, and proved its shape."""
+    model = CostModel(multiplications_per_s=1e9)
+    for seed in range(100):
+        model.observe(a_job(seed, hidden_size=1), taken_s=0.1)
+    new, known = a_job(seed=-1), a_job(seed=0)
+    assert model.guess_s(new) == model.uncorrected_s(new)
+    model.observe(a_job(seed=0, hidden_size=256), taken_s=1e3)
+    assert model.guess_s(known) <= 4 * model.uncorrected_s(known)
+
+
 def test_what_was_seen_long_ago_counts_less():
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
