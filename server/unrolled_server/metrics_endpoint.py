@@ -12,8 +12,6 @@ from itertools import accumulate
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer, ThreadingMixIn
-from types import TracebackType
-from typing import Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -54,17 +52,6 @@ class MetricsEndpoint:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def serve_metrics(

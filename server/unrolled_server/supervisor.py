@@ -58,7 +58,9 @@ async def supervise(settings: Settings) -> None:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="unrolled-metrics-")))
             supervisor.environment[DIRECTORY_VARIABLE] = str(directory)
             stack.enter_context(
-                serve_metrics(settings.metrics_address, directory, reading=supervisor.reading)
+                contextlib.closing(
+                    serve_metrics(settings.metrics_address, directory, reading=supervisor.reading)
+                )
             )
         await supervisor.run()
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -87,6 +89,24 @@ class ServerProcess:
             ("grpc.enable_retries", 0),
         ]
         return grpc.insecure_channel(self.address, options=options)
+
+
+@contextmanager
+def resident_over_time(server, *, every_s):
+    """Resident MiB of a process, sampled while this lasts."""
+    samples, done = [], threading.Event()
+
+    def watch():
+        while not done.wait(every_s):
+            samples.append(server.footprint().rss_mib)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
 
 
 class GoodClient:

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.extent import IS_LONG, seconds
 from tests.faults.loads import M, measure
-from tests.faults.server_process import ServerProcess
+from tests.faults.server_process import ServerProcess, resident_over_time
 
 ROOT = Path(__file__).parents[2]
 # The server's own account of requests and replies. A reply may be there twice while gRPC sends it.
@@ -28,24 +27,6 @@ def stalled_clients(address, count):
             clients.kill()
 
 
-@contextmanager
-def peak_of(server):
-    """The most resident MiB of a process while this lasts, in a list of one."""
-    peak, done = [server.footprint().rss_mib], threading.Event()
-
-    def watch():
-        while not done.wait(0.02):
-            peak[0] = max(peak[0], server.footprint().rss_mib)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        thread.join()
-
-
 def test_clients_that_stop_reading_or_vanish_cost_bounded_memory_and_no_neighbour(report):
     count, duration_s = 200 if IS_LONG else 20, seconds(0.4)
     load = (*M, "--arrivals", "poisson", "--rate", "200")
@@ -53,12 +34,12 @@ def test_clients_that_stop_reading_or_vanish_cost_bounded_memory_and_no_neighbou
         address = server.address
         before = measure(address, *load, duration_s=duration_s)
         idle_mib = server.footprint().rss_mib
-        with peak_of(server) as peak, stalled_clients(address, count) as clients:
+        with resident_over_time(server, every_s=0.02) as samples, stalled_clients(address, count) as clients:
             beside_stalled = measure(address, *load, duration_s=duration_s)
             clients.kill()
             beside_gone = measure(address, *load, duration_s=duration_s)
         after = measure(address, *load, duration_s=duration_s)
-    grown_mib = peak[0] - idle_mib
+    grown_mib = max(samples) - idle_mib
     ratios = [run.p99_s / before.p99_s for run in (beside_stalled, beside_gone, after)]
     report(
         clients=count,

@@ -1,33 +1,13 @@
 """A server that works for long is as large and as quick as it was."""
 
 import statistics
-import threading
-from contextlib import contextmanager
 
 from tests.faults.extent import IS_LONG, seconds
 from tests.faults.loads import measure
-from tests.faults.server_process import ServerProcess
+from tests.faults.server_process import ServerProcess, resident_over_time
 
 # Ten networks over some hundred words: all is known after a while, and nothing new has to be kept.
 LOAD = ("--words", "1-64", "--hidden-size", "choice:16,256", "--seed", "0-4", "--pool", "2000")
-
-
-@contextmanager
-def resident_over_time(server, *, every_s):
-    """Resident MiB of a process, sampled while this lasts."""
-    samples, done = [], threading.Event()
-
-    def watch():
-        while not done.wait(every_s):
-            samples.append(server.footprint().rss_mib)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_at_four_fifths_of_its_capacity_a_server_neither_grows_nor_slows(report):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -245,7 +246,7 @@ def test_a_metric_of_another_version_is_left_out(tmp_path):
 def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
     write_reading(tmp_path, {metrics.READY_WORKERS: {(): 1}})
     own = {metrics.WORKERS: {(): 2}, metrics.READY_WORKERS: {(): 0}, metrics.WORKER_RESTARTS: {(): 7}}
-    with serve_metrics("127.0.0.1:0", tmp_path, reading=lambda: own) as endpoint:
+    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=lambda: own)) as endpoint:
         samples = scrape(endpoint.address)
     assert samples == {
         ("unrolled_workers", ()): 2.0,
@@ -256,7 +257,7 @@ def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
 
 def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_path):
     reading = Supervisor(Settings(workers=2)).reading
-    with serve_metrics("127.0.0.1:0", tmp_path, reading=reading) as endpoint:
+    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=reading)) as endpoint:
         samples = scrape(endpoint.address)
     assert value(samples, "unrolled_workers") == 2
     assert value(samples, "unrolled_ready_workers") == 0
@@ -266,7 +267,7 @@ def test_a_killed_workers_requests_stay_counted(tmp_path):
     """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
     with (
-        serve_metrics("127.0.0.1:0", tmp_path) as endpoint,
+        closing(serve_metrics("127.0.0.1:0", tmp_path)) as endpoint,
         subprocess.Popen(
             [*command, "--metrics-address", endpoint.address],
             env={**os.environ, DIRECTORY_VARIABLE: str(tmp_path)},
@@ -299,13 +300,13 @@ def test_an_address_that_cannot_be_had_is_told(address, why):
 
 
 def test_ipv6_addresses_keep_their_brackets():
-    with serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}}) as endpoint:
+    with closing(serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
         assert re.fullmatch(r"\[::1\]:[1-9]\d*", endpoint.address)
         assert value(scrape(endpoint.address), "unrolled_workers") == 1
 
 
 def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
-    with caplog.at_level(logging.INFO), serve_metrics("127.0.0.1:0") as endpoint:
+    with caplog.at_level(logging.INFO), closing(serve_metrics("127.0.0.1:0")) as endpoint:
         assert f"metrics on http://{endpoint.address}/metrics" in caplog.messages
         assert not endpoint.address.endswith(":0")
 
