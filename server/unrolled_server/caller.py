@@ -22,7 +22,8 @@ def terms_of(context: Context) -> Terms:
     """On what terms the call comes that this task answers; its deadline is told by the monotonic clock."""
     left_s = context.time_remaining()
     deadline_s = math.inf if left_s is None else time.monotonic() + left_s
-    return Terms(client=caller_of(context), peer=context.peer(), deadline_s=deadline_s)
+    peer = context.peer()
+    return Terms(client=_token_or(peer), peer=peer, deadline_s=deadline_s)
 
 
 def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
@@ -30,5 +31,9 @@ def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 
     About a microsecond. One peer is one connection: two clients of one machine are two callers.
     """
+    return _token_or(context.peer())
+
+
+def _token_or(peer: str) -> str:
     name = TOKEN_NAME.get()
-    return context.peer() if name is None else f"token:{name}"
+    return peer if name is None else f"token:{name}"
