@@ -2,7 +2,9 @@
 
 A file of its own because what may come in, and what is told to come back later, hang on this one guess. The
 multiplications of a job are counted as if nothing of it were known; how much is known differs from network to
-network, so each has a correction of its own.
+network, so each has a correction of its own. Beside them stands the machine's pace: what all networks took
+lately, beyond what they usually take. A machine that other work slows down is slower for all of them at once,
+and most are asked too seldom to learn of it by themselves.
 """
 
 import threading
@@ -19,6 +21,10 @@ MEMORY_S = 0.5
 # A network's first correction counts for little against this much work at the measured speed.
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
+# The same of the pace, which changes within tenths of a second; and how far it may reach.
+PACE_MEMORY_S = 0.25
+PACE_PRIOR_S = 0.1
+MIN_PACE, MAX_PACE = 0.5, 2.0
 # A small first job is mostly its network's drawing and proof, which say nothing of larger ones.
 MIN_FIRST_S = 0.002
 MAX_RATIO = 4.0
@@ -35,8 +41,8 @@ class _Seen:
     def ratio(self) -> float:
         return min(self.taken_s / self.thought_s, MAX_RATIO)
 
-    def add(self, thought_s: float, taken_s: float) -> None:
-        if self.thought_s > MEMORY_S:
+    def add(self, thought_s: float, taken_s: float, *, memory_s: float = MEMORY_S) -> None:
+        if self.thought_s > memory_s:
             self.thought_s /= 2
             self.taken_s /= 2
         self.thought_s += thought_s
@@ -54,11 +60,13 @@ class CostModel:
         self._multiplication_s = 1 / multiplications_per_s
         self._seen: OrderedDict[NetworkSpec, _Seen] = OrderedDict()
         self._first = _Seen()  # of each network its first job: how fast this machine is with new work lately
+        self._lately = _Seen(PACE_PRIOR_S, PACE_PRIOR_S)
         self._lock = threading.Lock()
 
     def guess_s(self, job: Job) -> float:
-        """Seconds that the job will take if its network goes on as it did."""
-        return self.uncorrected_s(job) * self._seen.get(job.network, self._first).ratio
+        """Seconds that the job will take if its network goes on as it did, at the machine's pace."""
+        pace = min(max(MIN_PACE, self._lately.ratio), MAX_PACE)
+        return self.uncorrected_s(job) * min(self._usual_ratio(job) * pace, MAX_RATIO)
 
     def uncorrected_s(self, job: Job) -> float:
         """Seconds that the job would take if nothing of it were known, on the machine as it was measured."""
@@ -69,6 +77,8 @@ class CostModel:
         thought_s = self.uncorrected_s(job)
         with self._lock:
             seen = self._seen.get(job.network)
+            if seen or thought_s >= MIN_FIRST_S:
+                self._lately.add(thought_s * self._usual_ratio(job), taken_s, memory_s=PACE_MEMORY_S)
             if seen is None:
                 seen = self._seen[job.network] = _Seen(PRIOR_S, PRIOR_S * self._first.ratio)
                 if thought_s >= MIN_FIRST_S:
@@ -77,3 +87,6 @@ class CostModel:
             if len(self._seen) > MAX_NETWORKS:
                 self._seen.popitem(last=False)
             seen.add(thought_s, taken_s)
+
+    def _usual_ratio(self, job: Job) -> float:
+        return self._seen.get(job.network, self._first).ratio

@@ -42,9 +42,12 @@ def test_three_times_the_capacity_leaves_goodput_and_the_latency_of_what_is_let_
         flood = (f"{3 * capacity.answered_per_s:.1f}", "--timeout-s", f"{2.5 * calm.p99_s:.3f}")
         flooded = measure(address, *at_random, *flood, duration_s=seconds())
         growth = server.footprint().rss_mib / before.rss_mib
-    goodput = flooded.answered_per_s / capacity.answered_per_s
+        after = measure(address, *load, "--concurrency", "8", duration_s=seconds(0.5))
+    # Shared machines change their speed by a fifth within minutes, so it is measured on both sides.
+    capacity_per_s = (capacity.answered_per_s + after.answered_per_s) / 2
+    goodput = flooded.answered_per_s / capacity_per_s
     report(
-        capacity_per_s=capacity.answered_per_s,
+        capacity_per_s=capacity_per_s,
         goodput=goodput,
         p99_ms=flooded.p99_s * 1e3,
         p99_at_70_percent_ms=calm.p99_s * 1e3,

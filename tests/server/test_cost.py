@@ -24,8 +24,8 @@ def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
     model.observe(a_job(), taken_s=thought_s)
     for _ in range(50):
         model.observe(a_job(), taken_s=factor * thought_s)
-    assert model.guess_s(a_job()) == pytest.approx(factor * thought_s, rel=0.01)
-    assert model.guess_s(a_job(seed=1)) == pytest.approx(thought_s)
+    assert model.guess_s(a_job()) == pytest.approx(factor * thought_s, rel=0.05)
+    assert model.guess_s(a_job(seed=1)) == pytest.approx(thought_s, rel=0.05)
 
 
 def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_jobs():
@@ -34,6 +34,24 @@ def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_job
     for seed in range(50):
         model.observe(a_job(seed), taken_s=2 * thought_s)
     assert model.guess_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
+
+
+def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_it_yet():
+    model = CostModel(multiplications_per_s=2e10)  # 13 ms a job
+    thought_s = model.uncorrected_s(a_job())
+    for factor, asked in ((1.0, range(100)), (1.5, range(50)), (1.0, range(50))):
+        for seed in asked:
+            model.observe(a_job(seed), taken_s=factor * thought_s)
+        not_asked = model.guess_s(a_job(seed=80))
+        assert not_asked == pytest.approx(factor * thought_s, rel=0.2)
+
+
+def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pace_may_reach():
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    model.observe(a_job(seed=1), taken_s=thought_s)
+    model.observe(a_job(seed=0), taken_s=1e3)
+    assert model.guess_s(a_job(seed=1)) <= 2.01 * thought_s
 
 
 def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
