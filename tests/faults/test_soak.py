@@ -17,6 +17,7 @@ def test_at_four_fifths_of_its_capacity_a_server_neither_grows_nor_slows(report)
         at_80_percent = ("--arrivals", "poisson", "--rate", f"{0.8 * capacity.answered_per_s:.0f}")
         with resident_over_time(server, every_s=duration_s / 100) as samples:
             measured = measure(server.address, *LOAD, *at_80_percent, duration_s=duration_s)
+        said = server.logged()
     tenth = len(samples) // 10
     growth = statistics.median(samples[-tenth:]) / statistics.median(samples[tenth : 2 * tenth])
     p99 = measured.p99_by_interval_s
@@ -30,7 +31,7 @@ def test_at_four_fifths_of_its_capacity_a_server_neither_grows_nor_slows(report)
         p99_ms=statistics.median(p99) * 1e3,
         p99_of_last_quarter_by_first=slowing,
     )
-    assert not measured.errors
+    assert not measured.errors, said[-2_000:]
     if IS_LONG:
         assert growth <= 1.02
         assert slowing <= 1.5

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import threading
 import time
 
 import numpy as np
@@ -10,8 +9,10 @@ import pytest
 from unrolled_server.admission import NO_WAIT, Terms
 from unrolled_server.batcher import Batcher, Counts
 from unrolled_server.cost import CostModel
-from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, NotWantedError
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError, ExpiredError
+
+from tests.server.gated_engine import BROKEN_SEED, GatedEngine
 
 WORDS = Alphabet.of("ab").encode(["ab", "b"])
 
@@ -33,33 +34,11 @@ async def submit(batcher, job, *, client="a", left_s=math.inf):
     return reply if isinstance(reply, bytes) else await reply
 
 
-class Gate(Engine):
-    """A real engine that waits at a gate, fails on seed 666, and notes which thread ran which seeds."""
-
-    def __init__(self):
-        super().__init__(device="cpu")
-        self.open = threading.Event()
-        self.entered = threading.Event()
-        self.runs = []
-
-    def run(self, jobs, *, is_wanted=lambda _: True):
-        self.entered.set()
-        assert self.open.wait(30)
-        ran = []
-        self.runs.append((threading.current_thread().name, ran))
-        for at, job in enumerate(jobs):
-            if not is_wanted(at):
-                yield NotWantedError()
-                continue
-            ran.append(job.network.seed)
-            yield RuntimeError("broken") if job.network.seed == 666 else next(super().run([job]))
-
-
 def within_loop(scenario):
     """Runs `scenario(batcher, engine)` on a fresh loop and closes the batcher."""
 
     async def main():
-        engine = Gate()
+        engine = GatedEngine()
         batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
         try:
             return await asyncio.wait_for(scenario(batcher, engine), 30)
@@ -100,7 +79,7 @@ def test_what_waits_while_the_thread_is_busy_is_taken_together():
 def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
     async def scenario(batcher, engine):
         engine.open.set()
-        jobs = [submit(batcher, a_job(seed)) for seed in (1, 666, 2)]
+        jobs = [submit(batcher, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     good, bad, also_good = within_loop(scenario)
@@ -195,7 +174,7 @@ def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
 
 def test_closing_finishes_what_was_accepted():
     async def main():
-        engine = Gate()
+        engine = GatedEngine()
         engine.open.set()
         batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
         waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]

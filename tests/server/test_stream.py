@@ -1,7 +1,6 @@
 """Streams and overload, as a plain gRPC caller meets them; the server runs in the test's own loop."""
 
 import asyncio
-import threading
 from contextlib import asynccontextmanager
 
 import grpc
@@ -13,7 +12,7 @@ from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
 from unrolled_server.cost import CostModel
-from unrolled_server.engine import Engine, NetworkSpec, NotWantedError
+from unrolled_server.engine import NetworkSpec
 from unrolled_server.intake import Intake
 from unrolled_server.lag import Lag
 from unrolled_server.observer import Observer
@@ -24,31 +23,12 @@ from unrolled_server.slow_readers import SlowReaders
 from unrolled_server.tally import Tally
 from unrolled_server.turns import Turns
 
+from tests.server.gated_engine import BROKEN_SEED, GatedEngine
+
 FORWARD = f"/{SERVICE_NAME}/Forward"
 FORWARD_STREAM = f"/{SERVICE_NAME}/ForwardStream"
 MIB = 2**20
-BROKEN_SEED = 666
 MULTIPLICATIONS_PER_S = 1e10
-
-
-class Gate(Engine):
-    """A real engine that waits at a gate, fails on one seed, and notes which seeds it ran."""
-
-    def __init__(self):
-        super().__init__(device="cpu")
-        self.gate = threading.Event()
-        self.entered = threading.Event()
-        self.seeds = []
-
-    def run(self, jobs, *, is_wanted=lambda _: True):
-        self.entered.set()
-        assert self.gate.wait(60)
-        for at, job in enumerate(jobs):
-            if not is_wanted(at):
-                yield NotWantedError()
-                continue
-            self.seeds.append(job.network.seed)
-            yield RuntimeError("broken") if job.network.seed == BROKEN_SEED else next(super().run([job]))
 
 
 class WatchedAdmission(Admission):
@@ -66,8 +46,8 @@ class House:
     """A service on a loopback port, its parts, and a channel to it."""
 
     def __init__(self, *, max_stream_bytes=16 * MIB, max_bytes=256 * MIB, max_multiplications=10**12):
-        self.engine, self.other_engine = Gate(), Gate()
-        self.other_engine.gate.set()
+        self.engine, self.other_engine = GatedEngine(), GatedEngine()
+        self.other_engine.open.set()
         cost = CostModel(multiplications_per_s=MULTIPLICATIONS_PER_S)
         self.batcher = Batcher([self.engine, self.other_engine], cost)
         self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
@@ -121,7 +101,7 @@ async def opened(house):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as house.channel:
             yield house
     finally:
-        house.engine.gate.set()
+        house.engine.open.set()
         await server.stop(None)
         await house.batcher.close()
 
@@ -175,7 +155,7 @@ def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_lives_on(k
     request = BAD_REQUESTS[kind]
 
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await house.forward(request)
         stream = house.stream()
@@ -203,7 +183,7 @@ def test_replies_come_in_completion_order_with_their_ids():
         sent = [a_request(slow, "slow"), a_request(house.free_seed(), "quick"), a_request(0, "bad", words=[])]
         await send_all(stream, sent)
         first = {(await stream.read()).id, (await stream.read()).id}
-        house.engine.gate.set()
+        house.engine.open.set()
         return first, (await stream.read()).id, await stream.read()
 
     assert within_loop(scenario) == ({"quick", "bad"}, "slow", grpc.aio.EOF)
@@ -211,7 +191,7 @@ def test_replies_come_in_completion_order_with_their_ids():
 
 def test_a_half_closed_stream_gets_every_reply_and_ends_well():
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         stream = house.stream()
         sending = asyncio.ensure_future(
             send_all(stream, [a_request(at % 5, str(at), words=["a"] * (at % 7 + 1)) for at in range(300)])
@@ -241,7 +221,7 @@ def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
         for call in calls:
             call.cancel()
         await until(lambda: house.admission.ticket_count == 0)
-        house.engine.gate.set()
+        house.engine.open.set()
         await house.batcher.close()
         return house.engine.seeds
 
@@ -250,7 +230,7 @@ def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
 
 def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         stream = house.stream()
         megabyte = {"words": ["a" * 32] * 32, "hidden_size": 256}
         sending = asyncio.ensure_future(
@@ -268,7 +248,7 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
 
 def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         stream = house.stream()
         request = a_request(words=["a" * 20], hidden_size=48)
         for _ in range(3):  # computed, then known, then kept
@@ -314,7 +294,7 @@ def test_overload_is_refused_at_once_with_the_time_to_come_back():
         stream = house.stream()
         await stream.write(a_request(second, "s"))
         in_band = await stream.read()
-        house.engine.gate.set()
+        house.engine.open.set()
         await held
         await until(lambda: house.admission.held_multiplications == 0)
         await send_all(stream, [a_request(second, "again")])
@@ -339,7 +319,7 @@ def values_of(reply):
 
 def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         stream, seed = house.stream(), house.free_seed()
         same = {"words": (), "same_words": True, "hidden_size": 3}
         requests = [
@@ -364,7 +344,7 @@ def test_shared_words_are_never_taken_for_those_of_another_stream_or_time():
     """Equal bytes then ask different things, so their replies are not kept."""
 
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         shapes = []
         for words in (["ab"], ["abc", "a"], ["ab"]):
             stream = house.stream()
@@ -383,7 +363,7 @@ def test_words_that_are_not_there_are_asked_for():
     """On a unary call, first on a stream, beside words of one's own, and where memory for them is short."""
 
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         same = a_request(words=(), same_words=True)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await house.forward(same)
@@ -407,7 +387,7 @@ def test_words_that_are_not_there_are_asked_for():
 @pytest.mark.parametrize("limit", ["max_stream_bytes", "max_bytes", "max_multiplications"])
 def test_a_request_that_alone_passes_a_limit_of_load_is_answered(limit):
     async def scenario(house):
-        house.engine.gate.set()
+        house.engine.open.set()
         stream = house.stream()
         await send_all(stream, [a_request(name="alone")])
         return (await stream.read()).HasField("error"), (await house.forward(a_request())).shape
@@ -423,7 +403,7 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
         await until(lambda: house.admission.ticket_count == 1)
         house.service.drain(within_s=60)
         await stream.write(a_request(second, "still in time"))
-        house.engine.gate.set()
+        house.engine.open.set()
         replies = [await stream.read(), await stream.read()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.read()
@@ -440,7 +420,7 @@ def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_con
         house.service.drain(within_s=60)
         late = asyncio.ensure_future(house.forward(a_request(house.free_seed())))
         await house.info()  # sent later, so the call before it has arrived
-        house.engine.gate.set()
+        house.engine.open.set()
         reply = await taken
         held = not late.done()
         house.service.send_away()
@@ -474,7 +454,7 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await until(lambda: house.tally.requests.get(("Forward", "CANCELLED")) == 1)
         await until(lambda: house.tally.requests.get(("ForwardStream", "CANCELLED")) == 1)
         await until(lambda: house.tally.streams["CANCELLED"] == 1)
-        house.engine.gate.set()
+        house.engine.open.set()
         await first
         await until(lambda: house.batcher.counts.cancelled == 2)  # when the thread comes to them
         return house.engine.seeds, dict(house.tally.requests)

@@ -1,0 +1,34 @@
+"""An engine that tests can hold up, so that what happens to those who wait can be told."""
+
+import threading
+
+from unrolled_server.engine import Engine, NotWantedError
+
+BROKEN_SEED = 666
+
+
+class GatedEngine(Engine):
+    """A real engine that waits at a gate, fails on one seed, and notes which thread ran which seeds."""
+
+    def __init__(self):
+        super().__init__(device="cpu")
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.runs = []
+
+    def run(self, jobs, *, is_wanted=lambda _: True):
+        self.entered.set()
+        assert self.open.wait(60)
+        ran = []
+        self.runs.append((threading.current_thread().name, ran))
+        for at, job in enumerate(jobs):
+            if not is_wanted(at):
+                yield NotWantedError()
+                continue
+            ran.append(job.network.seed)
+            yield RuntimeError("broken") if job.network.seed == BROKEN_SEED else next(super().run([job]))
+
+    @property
+    def seeds(self):
+        """What it ran, in order."""
+        return [seed for _, ran in self.runs for seed in ran]
