@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from unrolled_server.admission import NO_WAIT, Forecast, Terms
@@ -59,12 +59,6 @@ class Batcher:
     def __init__(self, engines: Sequence[Engine], cost: CostModel) -> None:
         self._lanes = [_Lane(engine, cost, name=f"compute-{at}") for at, engine in enumerate(engines)]
 
-    @property
-    def counts(self) -> "Counts":
-        """What became of jobs so far, in all threads."""
-        lanes = [lane.counts for lane in self._lanes]
-        return Counts(*(sum(numbers) for numbers in zip(*map(astuple, lanes), strict=True)))
-
     def forecast(self, job: Job, terms: Terms) -> Forecast:
         """How long the job would wait, and take; no wait where its thread is idle."""
         return self._lane(job).forecast(job, terms)
@@ -102,15 +96,6 @@ class Batcher:
             await asyncio.to_thread(lane.join)
 
 
-@dataclass(slots=True)
-class Counts:
-    """Jobs: computed, and dropped before anything was computed for them."""
-
-    computed: int = 0
-    expired: int = 0
-    cancelled: int = 0
-
-
 class _Waiting(NamedTuple):
     job: Job
     encode: Encode
@@ -129,7 +114,6 @@ class _Lane:
     """One engine, its thread, and what waits for it. Used from one event loop."""
 
     def __init__(self, engine: Engine, cost: CostModel, *, name: str) -> None:
-        self.counts = Counts()
         self._engine = engine
         self.tally = LaneTally(engine)
         self._cost = cost
@@ -157,7 +141,6 @@ class _Lane:
             return None
         started_s = time.monotonic()
         (result,) = self._engine.run([job])
-        self.counts.computed += 1
         reply = _reply_to(job, encode, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
@@ -225,11 +208,11 @@ class _Lane:
     def _is_wanted(self, entry: _Waiting) -> bool:
         """Whether anybody waits for the reply; counts and tells where nobody does."""
         if entry.reply.done():  # its caller is gone
-            self.counts.cancelled += 1
+            self.tally.cancelled += 1
             return False
         if entry.deadline_s > time.monotonic():
             return True
-        self.counts.expired += 1
+        self.tally.expired += 1
         expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
         self._loop.call_soon_threadsafe(_hand_over, [_Outcome(entry.reply, expired)])
         return False
@@ -251,7 +234,6 @@ class _Lane:
             self._cost.observe(entry.job, taken_s=now_s - before_s)
             before_s = now_s
             yield _Outcome(entry.reply, reply)
-        self.counts.computed += computed_count
         self.tally.note_batch(computed_count, started_s=started_s)
 
 

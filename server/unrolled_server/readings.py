@@ -94,7 +94,7 @@ def _admission(admission: Admission) -> Reading:
 
 
 def _batches(batcher: Batcher) -> Reading:
-    tallies, counts = batcher.tallies, batcher.counts
+    tallies = batcher.tallies
     return {
         metrics.QUEUE_SECONDS: _together(tally.queue_s for tally in tallies),
         metrics.COMPUTE_SECONDS: _together(tally.compute_s for tally in tallies),
@@ -104,7 +104,10 @@ def _batches(batcher: Batcher) -> Reading:
         metrics.PREFIXES_COMPUTED: _alone(sum(tally.computed_rows for tally in tallies)),
         metrics.COMPUTE_BUSY: _alone(sum(tally.busy_s for tally in tallies)),
         metrics.COMPUTE_THREADS: _alone(len(tallies)),
-        metrics.DROPPED: {("expired",): counts.expired, ("cancelled",): counts.cancelled},
+        metrics.DROPPED: {
+            ("expired",): sum(tally.expired for tally in tallies),
+            ("cancelled",): sum(tally.cancelled for tally in tallies),
+        },
     }
 
 

@@ -105,6 +105,8 @@ class LaneTally:
     """What one compute thread does. Written by it, or by the event loop while it sleeps.
 
     Attributes:
+        expired: Jobs that were dropped before anything was computed for them, because their deadlines passed.
+        cancelled: Likewise, because their callers left.
         queue_s: Wait of each job.
         compute_s: Until the reply to each was made.
         jobs: Of each batch.
@@ -118,7 +120,9 @@ class LaneTally:
         "_engine",
         "_noted_rows",
         "busy_s",
+        "cancelled",
         "compute_s",
+        "expired",
         "jobs",
         "queue_s",
         "rows",
@@ -130,6 +134,7 @@ class LaneTally:
         self._asked_before = engine.asked_rows
         self._computed_before = engine.computed_rows
         self._noted_rows = 0
+        self.expired = self.cancelled = 0
         self.queue_s = Histogram(QUEUE_SECONDS)
         self.compute_s = Histogram(COMPUTE_SECONDS)
         self.jobs = Histogram(BATCH_JOBS)

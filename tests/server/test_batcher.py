@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from unrolled_server.admission import NO_WAIT, Terms
-from unrolled_server.batcher import Batcher, Counts
+from unrolled_server.batcher import Batcher
 from unrolled_server.cost import CostModel
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError, ExpiredError
@@ -99,11 +99,11 @@ def test_a_job_whose_caller_left_is_not_computed():
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        return engine.runs, batcher.counts
+        return engine.runs, batcher.tallies[0]
 
-    runs, counts = within_loop(scenario)
+    runs, tally = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
-    assert counts == Counts(computed=2, cancelled=1)
+    assert (tally.cancelled, tally.expired) == (1, 0)
 
 
 def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
@@ -117,11 +117,11 @@ def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
         await asyncio.gather(first, stays)
         with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
             await late
-        return engine.runs, batcher.counts
+        return engine.runs, batcher.tallies[0]
 
-    runs, counts = within_loop(scenario)
+    runs, tally = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
-    assert counts == Counts(computed=2, expired=1)
+    assert (tally.cancelled, tally.expired) == (0, 1)
 
 
 def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
