@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test test-faults check fix audit proto proto-check bench load soak-bits \
-	soak-memory image
+.PHONY: help setup demo examples serve test test-faults check fix audit proto proto-check bench load scaling \
+	soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,7 @@ TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
 LOAD_FLAGS ?=
+SCALING_FLAGS ?=
 FAULT_SECONDS ?= 60
 FAULT_CASES ?= 1000000
 IMAGE ?= unrolled:latest
@@ -100,6 +101,9 @@ bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=
 
 load: $(READY) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
 	@$(BIN)/python bench/load.py --html build/load $(LOAD_FLAGS)
+
+scaling: $(READY) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
+	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
 
 soak-bits: $(READY) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak_bits.py
