@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, c
 import grpc
 
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
-from unrolled_client.errors import InvalidRequestError
+from unrolled_client.errors import InvalidRequestError, was_dropped
 
 if TYPE_CHECKING:
     from unrolled_client._tracing import Tracing
@@ -287,7 +287,7 @@ class Connection:
 
 
 def again_if_cut(method: _Method) -> Callable[..., Any]:
-    """The unary method, called a second time where its reply was cut off; asking twice changes nothing."""
+    """The unary method, called once more where its server was lost; asking twice changes nothing."""
 
     def call(data: bytes, *, timeout: float | None) -> Any:
         begin_s = time.monotonic()
@@ -302,8 +302,10 @@ def again_if_cut(method: _Method) -> Callable[..., Any]:
 
 
 def was_cut(error: grpc.RpcError) -> bool:
-    """Whether a call lost its connection and was not tried again: gRPC's retries end where a reply begins."""
+    """Whether a call lost its server and was not tried again: gRPC's retries end where a reply begins."""
     call = cast("grpc.Call", error)
+    if was_dropped(call):
+        return True
     details = call.details() or ""
     if details.startswith(_NEVER_CONNECTED):
         return False

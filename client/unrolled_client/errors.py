@@ -180,8 +180,15 @@ def error_from_call(error: grpc.RpcError, *, target: str) -> UnrolledError:
     """The exception for a failed call of grpc's or grpc.aio's channel."""
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
+    if was_dropped(call):
+        code, message = grpc.StatusCode.UNAVAILABLE, "it stopped before it took the call"
     message = _MESSAGES.get(code, "{message}").format(target=target, message=_with_remedy(message))
     return error_from_status(code, message=message, details=_status_details(call))
+
+
+def was_dropped(call: grpc.Call) -> bool:
+    """Whether a server that stops never handed the call to its service: gRPC then says this word, twice."""
+    return call.code() is grpc.StatusCode.CANCELLED and call.details() == "CANCELLED"
 
 
 def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[Any]) -> UnrolledError:

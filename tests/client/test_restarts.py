@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
+import grpc
 import numpy as np
 import psutil
 import pytest
@@ -161,3 +163,27 @@ def test_a_server_that_restarts_is_found_again(make_client):
                 assert client.forward(["ab"], hidden_size=2).outputs.shape == (1, 2, 2)
         with pytest.raises(UnavailableError):
             client.server_info(timeout_s=20)
+
+
+def dropping_the_first(answer):
+    """An answer that ends the first call as gRPC does what a stopping server has not taken yet."""
+    calls = count()
+
+    def answer_later(asked, context):
+        if not next(calls):
+            context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return answer(asked)
+
+    return answer_later
+
+
+def test_a_call_that_a_stopping_server_never_took_is_asked_again(make_client, serve, reply_to):
+    with make_client(serve(dropping_the_first(reply_to))) as client:
+        assert client.forward(["hello"], hidden_size=2).outputs.shape == (1, 5, 2)
+
+
+def test_a_stream_that_a_stopping_server_never_took_is_opened_again(make_client, serve_stream, reply_to):
+    answer = dropping_the_first(lambda requests: map(reply_to, requests))
+    with make_client(serve_stream(answer)) as client:
+        (outcome,) = client.map([["hello"]], hidden_size=2, alphabet="helo")
+        assert outcome.error is None
