@@ -11,14 +11,14 @@ import grpc
 import grpc.aio
 
 from unrolled_client._channel import Endpoint, seconds_left, was_cut
-from unrolled_client.coalesce import Merger
+from unrolled_client.coalesce import Merger, Send
 from unrolled_client.errors import ClosedError
 
 
 class Wire:
     """The channels and the merger of one event loop; made while it runs."""
 
-    def __init__(self, endpoint: Endpoint, *, send: Callable[[bytes, float | None], Any]) -> None:
+    def __init__(self, endpoint: Endpoint, *, send: Send) -> None:
         self._endpoint = endpoint
         self._channels = [open_aio_channel(endpoint) for _ in range(endpoint.channels)]
         self._methods: dict[str, Callable[..., Any]] = {}
@@ -26,7 +26,7 @@ class Wire:
         self.merger = Merger(send, target=endpoint.target, tracing=self._tracing)
 
     def unary(self, path: str) -> Callable[..., Any]:
-        """A unary method: bytes and `timeout` in, a coroutine that gives bytes out."""
+        """A unary method: bytes, `timeout` and perhaps `metadata` in, a coroutine that gives bytes out."""
         return self._methods.get(path) or self._opened(path, kind="unary_unary")
 
     def stream(self, path: str) -> Callable[..., Any]:
@@ -54,14 +54,14 @@ class Wire:
 def _again_if_cut(method: Callable[..., Any]) -> Callable[..., Any]:
     """As `_channel.again_if_cut`, for coroutines."""
 
-    async def call(data: bytes, *, timeout: float | None) -> Any:  # noqa: ASYNC109 - as grpc.aio's
+    async def call(data: bytes, *, timeout: float | None, **more: Any) -> Any:  # noqa: ASYNC109 - as grpc.aio's
         begin_s = time.monotonic()
         try:
-            return await method(data, timeout=timeout)
+            return await method(data, timeout=timeout, **more)
         except grpc.RpcError as error:
             if not was_cut(error):
                 raise
-        return await method(data, timeout=seconds_left(timeout, since_s=begin_s))
+        return await method(data, timeout=seconds_left(timeout, since_s=begin_s), **more)
 
     return call
 

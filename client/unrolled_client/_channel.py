@@ -19,6 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, c
 import grpc
 
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
+from unrolled_client._spread import (
+    NETWORK_HEADER,
+    SPREADS,
+    AboutNetwork,
+    Spread,
+    let_grpc_hash_networks,
+    service_config,
+)
 from unrolled_client.errors import InvalidRequestError, was_dropped
 
 if TYPE_CHECKING:
@@ -58,28 +66,10 @@ Timeout: TypeAlias = float | Literal[_Default.DEFAULT] | None
 _MIB = 2**20
 _UNLIMITED = -1
 
-# At most five attempts, gRPC's own limit. Without a word from the server they last about 1.5 s: enough
-# for one that restarts behind its address, little enough to wait for when it is not there. A server that says
-# when to come back (grpc-retry-pushback-ms) is asked then. Written as text, because json would be a twentieth
-# of this package's import time.
-_SERVICE_CONFIG = """{"methodConfig": [{
-    "name": [
-        {"service": "unrolled.v1.ForwardService", "method": "Forward"},
-        {"service": "unrolled.v1.ForwardService", "method": "GetServerInfo"}
-    ],
-    "retryPolicy": {
-        "maxAttempts": 5,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
-    }
-}]}"""
 _OPTIONS: dict[str, Any] = {
     # The server bounds requests and replies; gRPC's own 4 MiB would only cut large replies off.
     "grpc.max_receive_message_length": _UNLIMITED,
     "grpc.max_send_message_length": _UNLIMITED,
-    "grpc.service_config": _SERVICE_CONFIG,
     # A request beyond this is not kept for another attempt; gRPC's default is 256 KiB. It is a server's usual
     # limit with its metadata, so that what is refused as too large is not sent five times.
     "grpc.per_rpc_retry_buffer_size": 32 * _MIB + 2**16,
@@ -102,9 +92,10 @@ _TOKEN = re.compile(r"[!-~]+")
 # gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
 _NEVER_CONNECTED = "failed to connect"
 _LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
-# Where a token may travel in clear text, because nobody else listens there.
+# Where a token may travel in clear text, because nobody else listens there: at every address of a list.
+_LOOPBACK = r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
 _PRIVATE_TARGET = re.compile(
-    r"unix(-abstract)?:.*|(dns:(///)?|ipv[46]:)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
+    rf"unix(-abstract)?:.*|(dns:(///)?)?{_LOOPBACK}|ipv[46]:(///)?{_LOOPBACK}(,{_LOOPBACK})*"
 )
 
 
@@ -113,7 +104,7 @@ class Endpoint:
     """Whom to call, and how: what both clients take, checked.
 
     Attributes:
-        target: In gRPC's notation: HOST:PORT, unix:PATH, dns:///NAME.
+        target: In gRPC's notation: HOST:PORT, unix:PATH, dns:///NAME:PORT, ipv4:HOST:PORT,HOST:PORT.
         options: The user's channel arguments.
         root_certificates: PEM of those who may vouch for the server, or "default" for gRPC's own list; None
             for no TLS.
@@ -121,6 +112,7 @@ class Endpoint:
         certificate_chain: PEM of the certificate that belongs to it.
         token: Sent with every call as "authorization: Bearer ...".
         channels: Connections, used in turn.
+        spread: How calls are spread over the target's addresses; None for the first that answers.
         is_traced: Whether calls make OpenTelemetry spans.
 
     Raises:
@@ -134,9 +126,14 @@ class Endpoint:
     certificate_chain: bytes | None = None
     token: str | None = field(default=None, repr=False)
     channels: int = 1
+    spread: Spread | None = None
     is_traced: bool = False
 
     def __post_init__(self) -> None:
+        if self.spread is not None and self.spread not in SPREADS:
+            raise InvalidRequestError(f"spread is {self.spread!r}; it must be one of {', '.join(SPREADS)}")
+        if self.spread == "network":
+            let_grpc_hash_networks()
         if self.channels < 1:
             raise InvalidRequestError(f"channels is {self.channels}; it must be 1 or more")
         _refuse_paths(self)
@@ -161,6 +158,12 @@ class Endpoint:
         """What every call carries."""
         return None if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
+    def arguments_about(self, asked: AboutNetwork) -> dict[str, tuple[tuple[str, str], ...]]:
+        """What the call or stream of this question takes beside its timeout."""
+        if self.spread != "network":
+            return {}
+        return {"metadata": (*(self.metadata or ()), (NETWORK_HEADER, asked.network_key))}
+
     @property
     def credentials(self) -> grpc.ChannelCredentials | None:
         """TLS; None for a channel in clear text."""
@@ -179,7 +182,7 @@ class Endpoint:
         if fork_count():
             # Channels with the same arguments share connections, also with the parent's, whose they are.
             own.append(("unrolled.fork", f"{os.getpid()}"))
-        return channel_options((*self.options, *own))
+        return channel_options((*self.options, *own), spread=self.spread)
 
     def tracing(self) -> "Tracing | None":
         """What makes spans; None if calls are not traced.
@@ -198,7 +201,7 @@ class Endpoint:
         return Tracing(self.metadata)
 
     def method(self, methods: Sequence[_Method]) -> Callable[..., Any]:
-        """One method of several channels, as one: in turn, with the metadata of every call."""
+        """One method of several channels, as one: in turn, by default with the metadata of every call."""
         method: Callable[..., Any] = methods[0]
         if len(methods) > 1:
             turns = cycle(methods)
@@ -219,9 +222,9 @@ def _refuse_paths(endpoint: Endpoint) -> None:
         )
 
 
-def channel_options(options: ChannelOptions) -> list[tuple[str, Any]]:
+def channel_options(options: ChannelOptions, *, spread: Spread | None = None) -> list[tuple[str, Any]]:
     """The arguments of a channel: this package's, overridden by the user's."""
-    return list({**_OPTIONS, **dict(options)}.items())
+    return list({**_OPTIONS, "grpc.service_config": service_config(spread), **dict(options)}.items())
 
 
 def open_channel(endpoint: Endpoint) -> grpc.Channel:
@@ -245,7 +248,7 @@ class Connection:
         forget_in_children(self)
 
     def unary(self, path: str) -> Callable[..., bytes]:
-        """A unary method: bytes and `timeout` in, bytes out."""
+        """A unary method: bytes, `timeout` and perhaps `metadata` in, bytes out."""
         return self._methods.get(path) or self._opened(path, kind="unary_unary")
 
     def stream(self, path: str) -> Callable[..., Any]:
@@ -289,14 +292,14 @@ class Connection:
 def again_if_cut(method: _Method) -> Callable[..., Any]:
     """The unary method, called once more where its server was lost; asking twice changes nothing."""
 
-    def call(data: bytes, *, timeout: float | None) -> Any:
+    def call(data: bytes, *, timeout: float | None, **more: Any) -> Any:
         begin_s = time.monotonic()
         try:
-            return method(data, timeout=timeout)
+            return method(data, timeout=timeout, **more)
         except grpc.RpcError as error:
             if not was_cut(error):
                 raise
-        return method(data, timeout=seconds_left(timeout, since_s=begin_s))
+        return method(data, timeout=seconds_left(timeout, since_s=begin_s), **more)
 
     return call
 

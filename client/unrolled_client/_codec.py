@@ -57,6 +57,11 @@ class Request:
         """Sequences, torch's batch: the words, or with layout seq_first the letter positions."""
         return len(self.words) if self.layout == "batch_first" else max(self.lengths, default=0)
 
+    @property
+    def network_key(self) -> str:
+        """The same for all requests of one network, whose states one replica should know."""
+        return self.network.key(self.hidden_size, seed=self.seed, symbol_count=len(self.alphabet))
+
     def with_words(self, words: list[str]) -> "Request":
         """The same question about other words."""
         return replace(self, words=words, lengths=list(map(self.network.symbol_count, words)))

@@ -91,6 +91,7 @@ class Exchange(Generic[_Batch]):
         batches: Iterator[_Batch],
         *,
         assemble: Callable[[_Batch], Assembly],
+        network_key: Callable[[], str] = str,
         is_ordered: bool = True,
         max_in_flight: int,
         on_broken: Callable[[], None] = lambda: None,
@@ -101,6 +102,7 @@ class Exchange(Generic[_Batch]):
         Args:
             batches: Taken one by one, when there is room.
             assemble: Makes a batch's requests; what it raises is the batch's outcome.
+            network_key: Gives the key of the network that the stream is for; asked when it is opened.
             is_ordered: Whether outcomes come in the batches' order, else as they are completed.
             max_in_flight: Batches that were taken and not handed out.
             on_broken: Called when what was sent so far went to a stream that is gone.
@@ -113,6 +115,7 @@ class Exchange(Generic[_Batch]):
             raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
         self._batches = enumerate(batches)
         self._assemble = assemble
+        self._network_key = network_key
         self._is_ordered = is_ordered
         self._max_in_flight = max_in_flight
         self._on_broken = on_broken
@@ -129,6 +132,11 @@ class Exchange(Generic[_Batch]):
         self._next_index = 0
         self._broken_count = 0
         self._max_attempts = MAX_ATTEMPTS
+
+    @property
+    def network_key(self) -> str:
+        """See `AboutNetwork`."""
+        return self._network_key()
 
     @property
     def is_waiting(self) -> bool:

@@ -5,7 +5,9 @@ A file of its own because every call takes these options: they are named, typed 
 
 import math
 import operator
+import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from unrolled.v1 import forward_pb2 as pb
@@ -101,6 +103,10 @@ class Network(NamedTuple):
         state = self.proj_size or hidden_size
         return _GATES[self.cell] * hidden_size * state * matrices * self.directions
 
+    def key(self, hidden_size: int, *, seed: int, symbol_count: int) -> str:
+        """Names what is drawn, for `NETWORK_HEADER`: as docs/spreading.md says, whatever the language."""
+        return _key(self, hidden_size, seed & _SEED_MASK, symbol_count)
+
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""
         network = message.network  # of which nothing is sent until something is set
@@ -155,6 +161,24 @@ _CHOICES: dict[str, Mapping[str, int]] = {
 _COUNTS = ("num_layers", "proj_size", "embedding_size")
 _DEFAULTS_SPELLED_OUT = {"nonlinearity": "tanh", "unknown_word": "error"}
 _MAX_INT32 = 2**31 - 1
+_SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
+
+
+@lru_cache(maxsize=4096)
+def _key(network: Network, hidden_size: int, seed: int, symbol_count: int) -> str:
+    """Kept, because making one costs ten times as much as finding it."""
+    options = {
+        "nonlinearity": network.nonlinearity,
+        "num_layers": network.num_layers if network.num_layers != 1 else None,
+        "bidirectional": "true" if network.bidirectional else None,
+        "bias": None if network.bias else "false",
+        "proj_size": network.proj_size or None,
+        "spectral_radius": network.spectral_radius and struct.pack(">d", network.spectral_radius).hex(),
+        "random_size": network.embedding_size,
+        "vectors": network.vectors and network.vectors.encode(errors="replace").hex(),
+    }
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return "/".join([network.cell, f"{hidden_size}", f"{seed}", f"{symbol_count}", *given])
 
 
 def check_network(options: NetworkOptions) -> Network:

@@ -34,7 +34,12 @@ from unrolled_client.result import Layout, Limits
 
 def exchange_for_parts(request: Request, *, limits: Limits) -> Exchange[Request]:
     """The exchange behind a call that is too large for one request."""
-    return Exchange(iter([request]), assemble=partial(assemble, limits=limits), max_in_flight=1)
+    return Exchange(
+        iter([request]),
+        assemble=partial(assemble, limits=limits),
+        network_key=lambda: request.network_key,
+        max_in_flight=1,
+    )
 
 
 def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
@@ -55,7 +60,8 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
         TypeError: There is no such option.
         InvalidRequestError: No alphabet and no word vectors, or a `max_in_flight` below 1.
     """
-    require_alphabet(alphabet, check_network(options), what="map")
+    network = check_network(options)
+    require_alphabet(alphabet, network, what="map")
 
     def assembled(words: Iterable[str]) -> Assembly:
         request = check_request(
@@ -63,7 +69,13 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
         )
         return assemble(request, limits=limits())
 
-    return Exchange(iter(batches), assemble=assembled, is_ordered=is_ordered, max_in_flight=max_in_flight)
+    return Exchange(
+        iter(batches),
+        assemble=assembled,
+        network_key=lambda: network.key(hidden_size, seed=seed, symbol_count=len(alphabet or "")),
+        is_ordered=is_ordered,
+        max_in_flight=max_in_flight,
+    )
 
 
 def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
@@ -78,6 +90,8 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
     limits: Callable[[], Limits],
 ) -> Exchange[tuple[int, int]]:
     """The exchange behind the clients' `sweep`: the words go with the first request of a stream only.
+
+    The stream goes where its first network belongs, so that the same sweep meets its states again.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -102,6 +116,7 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
     return Exchange(
         product(sizes, numbers),
         assemble=assembled,
+        network_key=lambda: request.network_key,
         max_in_flight=max_in_flight,
         on_broken=shared.forget,
         may_mend=shared.are_missed,

@@ -24,7 +24,7 @@ class Tracing:
     """Makes a span for each unary call and for each stream. One serves any number of threads and tasks.
 
     Args:
-        metadata: What every call carries beside.
+        metadata: What every call carries beside, if it has no metadata of its own.
     """
 
     def __init__(self, metadata: Metadata | None) -> None:
@@ -34,27 +34,32 @@ class Tracing:
     def unary(self, method: Method, path: str) -> Method:
         """The method, traced; for threads."""
 
-        def call(data: bytes, *, timeout: float | None) -> Any:
+        def call(data: bytes, *, timeout: float | None, metadata: Metadata | None = None) -> Any:
             with self._span(path) as span, _failing(span):
-                return method(data, timeout=timeout, metadata=self._carrying(span))
+                return method(data, timeout=timeout, metadata=self._carrying(span, metadata))
 
         return call
 
     def unary_aio(self, method: Method, path: str) -> Method:
         """The method, traced; for coroutines."""
 
-        async def call(data: bytes, *, timeout: float | None) -> Any:  # noqa: ASYNC109 - as grpc.aio's
+        async def call(
+            data: bytes,
+            *,
+            timeout: float | None,  # noqa: ASYNC109 - as grpc.aio's
+            metadata: Metadata | None = None,
+        ) -> Any:
             with self._span(path) as span, _failing(span):
-                return await method(data, timeout=timeout, metadata=self._carrying(span))
+                return await method(data, timeout=timeout, metadata=self._carrying(span, metadata))
 
         return call
 
     def stream(self, method: Method, path: str) -> Method:
         """The method, traced until its stream is over; for threads."""
 
-        def call(requests: Any, *, timeout: float | None) -> Any:
+        def call(requests: Any, *, timeout: float | None, metadata: Metadata | None = None) -> Any:
             span = self._start(path)
-            stream = method(requests, timeout=timeout, metadata=self._carrying(span))
+            stream = method(requests, timeout=timeout, metadata=self._carrying(span, metadata))
             if not stream.add_callback(lambda: _end(span, stream.code())):
                 _end(span, stream.code())
             return stream
@@ -64,9 +69,9 @@ class Tracing:
     def stream_aio(self, method: Method, path: str) -> Method:
         """The method, traced until its stream is over; for coroutines."""
 
-        def call(requests: Any, *, timeout: float | None) -> Any:
+        def call(requests: Any, *, timeout: float | None, metadata: Metadata | None = None) -> Any:
             span = self._start(path)
-            stream = method(requests, timeout=timeout, metadata=self._carrying(span))
+            stream = method(requests, timeout=timeout, metadata=self._carrying(span, metadata))
             stream.add_done_callback(lambda stream: _end(span, _code_of_ended(stream)))
             return stream
 
@@ -104,11 +109,11 @@ class Tracing:
         finally:
             span.end()
 
-    def _carrying(self, span: Span) -> Metadata:
-        """The metadata of a call, with the span as the propagators of OTEL_PROPAGATORS write it."""
+    def _carrying(self, span: Span, metadata: Metadata | None) -> Metadata:
+        """A call's metadata, else that of every call; and the span, as OTEL_PROPAGATORS has it written."""
         carrier: dict[str, str] = {}
         propagate.inject(carrier, context=trace.set_span_in_context(span))
-        return (*self._metadata, *carrier.items())
+        return (*(metadata or self._metadata), *carrier.items())
 
 
 @contextmanager

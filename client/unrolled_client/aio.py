@@ -24,12 +24,19 @@ from unrolled_client._channel import (
     Timeout,
     resolve_timeout_s,
 )
-from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request, refuse_surrogates
+from unrolled_client._codec import (
+    SERVER_INFO_REQUEST,
+    EncodedRequest,
+    Request,
+    check_request,
+    refuse_surrogates,
+)
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._exchange import Exchange
 from unrolled_client._fork import forget_in_children
 from unrolled_client._network import NetworkOptions
 from unrolled_client._progress import progress_bar
+from unrolled_client._spread import Spread
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
@@ -70,6 +77,7 @@ class AsyncClient:
         certificate_chain: bytes | None = None,
         token: str | None = None,
         channels: int = 1,
+        spread: Spread | None = None,
         tracing: bool = False,
     ) -> None:
         """Takes an address; needs no running loop, and nothing is sent yet.
@@ -92,6 +100,7 @@ class AsyncClient:
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
+            spread=spread,
             is_traced=tracing,
         )
         self._endpoint.tracing()  # says now what is missing
@@ -154,7 +163,7 @@ class AsyncClient:
         if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(timeout_s)):
             return await self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
         encoded = encode_whole(request)
-        return decode_reply(await self._call(FORWARD, encoded.data, timeout_s=timeout_s), encoded)
+        return decode_reply(await self._send(encoded, timeout_s), encoded)
 
     async def map(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -328,14 +337,15 @@ class AsyncClient:
         wire = self._wires[loop] = Wire(self._endpoint, send=self._send)
         return wire
 
-    async def _send(self, data: bytes, timeout_s: float | None) -> bytes:
-        return await self._call(FORWARD, data, timeout_s=timeout_s)
+    async def _send(self, encoded: EncodedRequest, timeout_s: Timeout) -> bytes:
+        more = self._endpoint.arguments_about(encoded.request)
+        return await self._call(FORWARD, encoded.data, timeout_s=timeout_s, **more)
 
-    async def _call(self, path: str, data: bytes, *, timeout_s: Timeout) -> bytes:
+    async def _call(self, path: str, data: bytes, *, timeout_s: Timeout, **more: Any) -> bytes:
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         method = self._wire().unary(path)
         with self._translating():
-            return cast("bytes", await method(data, timeout=limit_s))
+            return cast("bytes", await method(data, timeout=limit_s, **more))
 
     async def _known_limits(self, timeout_s: Timeout) -> Limits:
         """The server's limits, asked for once."""
@@ -350,7 +360,8 @@ class AsyncClient:
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> AsyncGenerator[Outcome, None]:
         def open_stream(requests: AsyncIterator[bytes], left_s: float | None) -> Any:
-            return self._wire().stream(FORWARD_STREAM)(requests, timeout=left_s)
+            more = self._endpoint.arguments_about(exchange)
+            return self._wire().stream(FORWARD_STREAM)(requests, timeout=left_s, **more)
 
         return drive(exchange, open_stream, timeout_s=timeout_s, translating=self._translating)
 

@@ -23,6 +23,7 @@ from unrolled_client._channel import (
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
+from unrolled_client._spread import AboutNetwork, Spread
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
@@ -59,12 +60,14 @@ class Client:
         certificate_chain: bytes | None = None,
         token: str | None = None,
         channels: int = 1,
+        spread: Spread | None = None,
         tracing: bool = False,
     ) -> None:
         """Takes an address; nothing is sent yet.
 
         Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves.
+            target: HOST:PORT, unix:PATH or another name that gRPC resolves; of several replicas
+                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT.
             timeout_s: Seconds that a call may take if it does not say itself; None for no end.
             options: gRPC channel arguments; they override this package's own.
             root_certificates: Turns TLS on: PEM of the authorities that may vouch for the server, or
@@ -75,6 +78,9 @@ class Client:
                 to loopback addresses and Unix sockets.
             channels: Connections to use in turn. More than one helps where each ends at one of several
                 workers.
+            spread: How calls are spread over the replicas that `target` names: "round_robin" asks them in
+                turn, "network" asks each network's own, which then knows its states (docs/spreading.md).
+                None asks the first that answers.
             tracing: Makes an OpenTelemetry span for each call and stream, by the provider that the
                 application has set up, and sends its context along; needs `pip install 'unrolled[otel]'`.
 
@@ -83,18 +89,18 @@ class Client:
         """
         self._target = target
         self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
-        self._connection = Connection(
-            Endpoint(
-                target=target,
-                options=tuple(options),
-                root_certificates=root_certificates,
-                private_key=private_key,
-                certificate_chain=certificate_chain,
-                token=token,
-                channels=channels,
-                is_traced=tracing,
-            )
+        self._endpoint = Endpoint(
+            target=target,
+            options=tuple(options),
+            root_certificates=root_certificates,
+            private_key=private_key,
+            certificate_chain=certificate_chain,
+            token=token,
+            channels=channels,
+            spread=spread,
+            is_traced=tracing,
         )
+        self._connection = Connection(self._endpoint)
         self._limits: Limits | None = None
         self._is_closed = False
         self._local_server: LocalServer | None = None
@@ -177,7 +183,8 @@ class Client:
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(timeout_s)):
             return self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
         encoded = encode_whole(request)
-        return decode_reply(self._call(FORWARD, encoded.data, timeout_s=timeout_s), encoded)
+        more = self._endpoint.arguments_about(request)
+        return decode_reply(self._call(FORWARD, encoded.data, timeout_s=timeout_s, **more), encoded)
 
     def map(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -363,10 +370,10 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._target!r}{', closed' if self._is_closed else ''})"
 
-    def _call(self, path: str, data: bytes, *, timeout_s: Timeout) -> bytes:
+    def _call(self, path: str, data: bytes, *, timeout_s: Timeout, **more: Any) -> bytes:
         try:
             method = self._connection.unary(path)
-            return method(data, timeout=resolve_timeout_s(timeout_s, default_s=self._timeout_s))
+            return method(data, timeout=resolve_timeout_s(timeout_s, default_s=self._timeout_s), **more)
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
@@ -392,13 +399,15 @@ class Client:
     def _drive(self, exchange: "Exchange[Any]", *, timeout_s: float | None) -> Generator[Outcome, None, None]:
         from unrolled_client._stream import drive  # noqa: PLC0415 - see above
 
-        return drive(exchange, self._open_stream, timeout_s=timeout_s, as_error=self._stream_error)
+        open_stream = partial(self._open_stream, exchange)
+        return drive(exchange, open_stream, timeout_s=timeout_s, as_error=self._stream_error)
 
-    def _open_stream(self, requests: Iterator[bytes], timeout_s: float | None) -> Any:
+    def _open_stream(self, asked: AboutNetwork, requests: Iterator[bytes], timeout_s: float | None) -> Any:
         from unrolled_client._stream import FORWARD_STREAM  # noqa: PLC0415 - see above
 
         try:
-            return self._connection.stream(FORWARD_STREAM)(requests, timeout=timeout_s)
+            more = self._endpoint.arguments_about(asked)
+            return self._connection.stream(FORWARD_STREAM)(requests, timeout=timeout_s, **more)
         except ValueError:
             if self._is_closed:  # gRPC's word for it
                 raise self._closed() from None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 
-from unrolled_client._codec import Request
+from unrolled_client._codec import EncodedRequest, Request
 from unrolled_client._decode import States, decode_reply, result_of, split, states_in, timing_in
 from unrolled_client._network import Network
 from unrolled_client.bulk import dense_bytes, encode_whole
@@ -53,8 +53,8 @@ _SPLIT_CODES = frozenset(
     }
 )
 
-Send: TypeAlias = Callable[[bytes, float | None], Awaitable[bytes]]
-"""Sends a request's bytes with a timeout in seconds and gives the reply; raises UnrolledError."""
+Send: TypeAlias = Callable[[EncodedRequest, float | None], Awaitable[bytes]]
+"""Sends a request with a timeout in seconds and gives the reply's bytes; raises UnrolledError."""
 _Network: TypeAlias = tuple[int, int, str, Network]
 _Answer: TypeAlias = Callable[[Request], Result]
 
@@ -270,7 +270,7 @@ class _Batch:
             UnrolledError: The request was refused; nobody has an answer.
         """
         self._task = asyncio.current_task()
-        data = await send(self._sent.data, self._timeout_s(now_s))
+        data = await send(self._sent, self._timeout_s(now_s))
         answer = self._answer(data)
         for call in self.calls:
             if not call.future.done():

@@ -38,15 +38,15 @@ class Wire:
             self.gate.set()
         self.merger = Merger(self._send, target="there")
 
-    async def _send(self, data, timeout_s):
-        self.sent.append(pb.ForwardRequest.FromString(data))
+    async def _send(self, encoded, timeout_s):
+        self.sent.append(pb.ForwardRequest.FromString(encoded.data))
         self.timeouts_s.append(timeout_s)
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled_count += 1
             raise
-        return self.answer(data)
+        return self.answer(encoded.data)
 
     def ask(self, words, *, timeout_s=None, **kwargs):
         """A task that waits for the words' result."""

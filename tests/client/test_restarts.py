@@ -7,8 +7,10 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, cycle
 
 import grpc
 import numpy as np
@@ -28,9 +30,9 @@ class RestartableServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self._start()
+        self.start()
 
-    def _start(self):
+    def start(self):
         flags = ["--address", self.address, "--device", "cpu", "--no-reflection", "--log-level", "error"]
         command = [sys.executable, "-m", "unrolled_server", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -42,7 +44,7 @@ class RestartableServer:
 
     def replace(self, how):
         self.end(how)
-        self._start()
+        self.start()
 
 
 @pytest.fixture
@@ -88,6 +90,65 @@ def test_a_large_call_outlives_its_server(restartable):
         restartable.replace(signal.SIGKILL)
         interrupted = call.result()
         assert interrupted.outputs.tobytes() == client.forward(words, **arguments).outputs.tobytes()
+
+
+@pytest.fixture(scope="module")
+def three_replicas():
+    with ThreadPoolExecutor(3) as pool:
+        servers = list(pool.map(lambda _: RestartableServer(), range(3)))
+    yield servers
+    for server in servers:
+        server.end()
+
+
+@pytest.mark.parametrize(
+    ("spread", "kind", "how"),
+    [
+        ("network", Client, signal.SIGKILL),
+        ("network", BlockingAsyncClient, signal.SIGTERM),
+        ("round_robin", BlockingAsyncClient, signal.SIGKILL),
+        ("round_robin", Client, signal.SIGTERM),
+    ],
+)
+def test_no_call_is_lost_when_one_of_three_replicas_leaves_and_returns(three_replicas, spread, kind, how):
+    """Calls of six threads and a map go on, with the same bits, while it leaves, is away and is back."""
+    target = f"ipv4:{','.join(server.address for server in three_replicas)}"
+    arguments = {"hidden_size": 32, "alphabet": "helo"}
+    is_over = threading.Event()
+    counts = Counter()
+
+    def ask(client, first):
+        for seed in cycle(range(first, first + 8)):
+            assert client.forward(["hello"], seed=seed, **arguments).outputs.tobytes() == expected[seed]
+            counts[seed] += 1
+            if is_over.is_set():
+                return
+
+    def map_on(client):
+        batches = iter(lambda: None if is_over.is_set() else ["hello"], None)
+        results = [outcome.result for outcome in client.map(batches, seed=1, **arguments)]
+        return {result.outputs.tobytes() for result in results}
+
+    with kind(target, spread=spread) as client, ThreadPoolExecutor(7) as pool:
+        expected = [client.forward(["hello"], seed=s, **arguments).outputs.tobytes() for s in range(13)]
+        asking = [pool.submit(ask, client, first) for first in range(6)]
+        mapping = pool.submit(map_on, client)
+        for act in (lambda: three_replicas[0].end(how), three_replicas[0].start):
+            act()
+            until_each_goes_on(counts, asking)
+        is_over.set()
+        assert mapping.result() == {expected[1]}
+        for each in asking:
+            each.result()
+
+
+def until_each_goes_on(counts, asking):
+    """Waits until every seed was asked for again, or a caller failed."""
+    before = dict(counts)
+    while any(counts[seed] < before.get(seed, 0) + 10 for seed in range(13)):
+        if any(each.done() for each in asking):
+            return
+        time.sleep(0.01)
 
 
 class CuttingRelay(socketserver.ThreadingTCPServer):
