@@ -169,7 +169,7 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
     access = access_of(server)
     with (
         target_of(server, network) as target,
-        Client(target, timeout_s=server.timeout_s, **access) as client,
+        Client(target, timeout_s=server.timeout_s, spread=server.spread, **access) as client,
     ):
         yield client
 

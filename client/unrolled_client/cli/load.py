@@ -243,6 +243,7 @@ def _plan(  # noqa: PLR0913 - all groups of options meet here
         command=shlex.join(["unrolled", *sys.argv[1:]]),
         target=target,
         access=access_of(server),
+        spread=server.spread,
         questions=asks,
         load=shape,
         transport=load.transport,

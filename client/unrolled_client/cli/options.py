@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from unrolled_client import Layout, NetworkOptions
 from unrolled_client._network import Cell, Nonlinearity, Output
+from unrolled_client._spread import Spread
 
 _words = functools.partial(typer.Option, rich_help_panel="Words")
 _network = functools.partial(typer.Option, rich_help_panel="Network")
@@ -117,6 +118,13 @@ class ServerFlags:
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
             help="Server to ask.  [default: start a local one]",
+        ),
+    ] = None
+    spread: Annotated[
+        Spread | None,
+        _server(
+            envvar="UNROLLED_SPREAD",
+            help="Where --target names several replicas: ask them in turn, or each network's own.",
         ),
     ] = None
     root_certificates: Annotated[

@@ -56,7 +56,7 @@ def access_of(server: ServerFlags) -> Access:
     """What the client trusts and shows, read from the files that the options name. A local server wants none.
 
     Raises:
-        typer.BadParameter: A file cannot be read, or there is no server to ask.
+        typer.BadParameter: A file cannot be read, or there is no running server to ask.
     """
     files = {
         "--root-certificates": server.root_certificates,
@@ -64,7 +64,7 @@ def access_of(server: ServerFlags) -> Access:
         "--key": server.key,
         "--token-file": server.token_file,
     }
-    given = [option for option, file in files.items() if file is not None]
+    given = [option for option, value in {"--spread": server.spread, **files}.items() if value is not None]
     if server.target is None:
         if given:
             raise typer.BadParameter(f"{', '.join(given)}: for a running server; name it by --target")

@@ -39,6 +39,7 @@ def ceiling_of(plan: Plan) -> float:
                 plan,
                 target=target,
                 access=Access(),
+                spread=None,
                 load=load,
                 warmup_s=WARMUP_S,
                 stream_count=max(plan.stream_count, plan.process_count),

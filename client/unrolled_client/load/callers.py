@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from unrolled_client import AsyncClient, UnrolledError
+from unrolled_client._channel import Endpoint
 from unrolled_client.load.events import UNANSWERED
 from unrolled_client.load.ledger import Ledger
 from unrolled_client.load.pacer import Item, Pacer
@@ -85,12 +86,15 @@ class Callers:
             ledger.note(item, index, sent_s=sent_s, done_s=done_s, code=code, reply=reply)
 
 
-def unary(method: Callable[..., Any], workload: Workload, *, timeout_s: float) -> tuple[Ask, Read]:
+def unary(
+    method: Callable[..., Any], workload: Workload, *, endpoint: Endpoint, timeout_s: float
+) -> tuple[Ask, Read]:
     """Asks by bytes in and bytes out."""
     data = workload.data
+    more = [endpoint.arguments_about(request) for request in workload.requests]
 
     def ask(index: int) -> Awaitable[bytes]:
-        call: Awaitable[bytes] = method(data[index], timeout=timeout_s)
+        call: Awaitable[bytes] = method(data[index], timeout=timeout_s, **more[index])
         return call
 
     return ask, read

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from unrolled_client._channel import Access
 from unrolled_client._network import NetworkOptions
+from unrolled_client._spread import Spread
 from unrolled_client.errors import InvalidRequestError
 from unrolled_client.load.amounts import Amount
 from unrolled_client.load.record import Transport, Verify
@@ -116,6 +117,8 @@ class Plan:
         command: What was typed.
         target: Whom to ask.
         access: How to be let in; in no repr, because a plan is shown.
+        spread: How requests are spread over the target's addresses, as for `Client`; a stream, which has many
+            networks, goes to any of them.
         questions: What.
         load: How often.
         transport: How requests travel.
@@ -134,6 +137,7 @@ class Plan:
     command: str = ""
     target: str
     access: Access = field(default_factory=Access, repr=False)
+    spread: Spread | None = None
     questions: Questions
     load: Load
     transport: Transport = "unary"

@@ -208,6 +208,7 @@ def _record(  # noqa: PLR0913 - what a record is made of
 
 def describe_load(plan: Plan, workload: Workload) -> Mapping[str, str]:
     """What was offered, by name and in words."""
+    spread = {} if plan.spread is None else {"spread": plan.spread}
     lanes = {"streams": f"{plan.stream_count:,}"} if plan.transport == "stream" else {}
     connections = max(plan.connection_count, plan.process_count)
     bound = {"in flight": f"{plan.max_in_flight:,} at most"} if isinstance(plan.load, OpenLoop) else {}
@@ -217,6 +218,7 @@ def describe_load(plan: Plan, workload: Workload) -> Mapping[str, str]:
         "different requests": f"{len(workload.data):,}",
         **lanes,
         "connections": f"{connections:,}",
+        **spread,
         **bound,
         "seed": str(plan.seed),
     }

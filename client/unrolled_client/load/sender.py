@@ -21,6 +21,7 @@ import grpc.aio
 from unrolled_client import AsyncClient
 from unrolled_client._aio_wire import open_aio_channel
 from unrolled_client._channel import FORWARD, Endpoint
+from unrolled_client._spread import service_config
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client.load.callers import Callers, merged, unary
 from unrolled_client.load.ledger import Ledger
@@ -35,12 +36,10 @@ from unrolled_client.load.workload import make_workload
 CONNECT_TIMEOUT_S = 10.0
 _EXPIRY_STEP_S = 0.25
 
-NO_RETRIES = (
+_OPTIONS = (
     ("grpc.enable_retries", 0),  # what fails is to be seen, as often as it does
-    ("grpc.service_config", "{}"),
     ("grpc.max_reconnect_backoff_ms", 1_000),  # so that a server that comes back is found
 )
-"""Options of the channels that load goes over."""
 
 Tell = Callable[[object], None]
 
@@ -66,19 +65,23 @@ class Sender:
 
     async def run(self, await_start: Callable[[], float], *, stop_fd: int) -> None:
         """Connects, waits for the start, sends, and tells."""
+        options = (*_OPTIONS, ("grpc.service_config", service_config(self._plan.spread, is_retrying=False)))
         endpoint = Endpoint(
             target=self._plan.target,
-            options=NO_RETRIES,
+            options=options,
+            spread=self._plan.spread,
             channels=max(1, self._plan.share_of(self._plan.connection_count, process=self._job.process)),
             **self._plan.access,
         )
         channels = [open_aio_channel(endpoint) for _ in range(endpoint.channels)]
-        await asyncio.wait_for(
-            asyncio.gather(*(channel.channel_ready() for channel in channels)), CONNECT_TIMEOUT_S
-        )
+        if self._plan.spread != "network":  # whose connections begin with the calls that need them
+            await asyncio.wait_for(
+                asyncio.gather(*(channel.channel_ready() for channel in channels)), CONNECT_TIMEOUT_S
+            )
         client = AsyncClient(
             self._plan.target,
-            options=NO_RETRIES,
+            options=options,
+            spread=self._plan.spread,
             timeout_s=self._plan.timeout_s,
             channels=endpoint.channels,
             **self._plan.access,
@@ -141,7 +144,7 @@ class Sender:
             ask, read = merged(client, self._workload, plan.questions)
         else:
             method = endpoint.method([channel.unary_unary(FORWARD) for channel in channels])
-            ask, read = unary(method, self._workload, timeout_s=plan.timeout_s)
+            ask, read = unary(method, self._workload, endpoint=endpoint, timeout_s=plan.timeout_s)
         callers = Callers(ask, read, ledger=self._ledger)
         self._tasks = callers.tasks
         pacer = Pacer(

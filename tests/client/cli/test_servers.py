@@ -54,6 +54,26 @@ def test_files_open_every_command(run, flags, token_file, tmp_path):
         assert TOKEN not in done.output
 
 
+def test_every_command_spreads_over_the_addresses_of_a_target(run, server_address):
+    """The load's report says how; a stream, whose requests have many networks, is no exception."""
+    for spread in ("network", "round_robin"):
+        flags = ["--target", f"ipv4:{server_address},{server_address}", "--spread", spread]
+        assert "fingerprint" in run("info", *flags).output
+        assert "hello" in run("forward", "hello", "--hidden-size", 2, *flags).output
+        load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--seed", "0-9")
+        for transport in ("unary", "stream", "merged"):
+            done = run("load", *load, "--transport", transport, *flags)
+            assert done.exit_code == 0, done.output
+            assert spread in done.output
+
+
+def test_there_is_nothing_to_spread_over_without_a_target(run, monkeypatch):
+    monkeypatch.delenv("UNROLLED_TARGET")
+    done = run("info", "--spread", "network")
+    assert done.exit_code == 2
+    assert "--spread: for a running server" in done.output
+
+
 def test_calibration_echoes_an_answer_of_a_closed_server(run, flags, token_file):
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--calibrate")
     assert run("load", *load, *flags, "--token-file", token_file).exit_code == 0
