@@ -17,6 +17,7 @@ UnrolledError
 A call changes nothing on the server, so repeating one is always safe; `is_retryable` says whether it helps.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -155,6 +156,10 @@ _MESSAGES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "{target} gave no answer in time ({message}); raise timeout_s",
 }
 
+_DROPPED_BY_SERVER = (grpc.StatusCode.CANCELLED, "CANCELLED")
+_CODES_OF_RESETS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+_RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTERNAL_ERROR
+
 # What gRPC says of a connection that never came about, by its words, and what to do.
 _NO_CONNECTION = "failed to connect"
 _REMEDIES = {
@@ -181,14 +186,20 @@ def error_from_call(error: grpc.RpcError, *, target: str) -> UnrolledError:
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
     if was_dropped(call):
-        code, message = grpc.StatusCode.UNAVAILABLE, "it stopped before it took the call"
+        code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
     message = _MESSAGES.get(code, "{message}").format(target=target, message=_with_remedy(message))
     return error_from_status(code, message=message, details=_status_details(call))
 
 
 def was_dropped(call: grpc.Call) -> bool:
-    """Whether a server that stops never handed the call to its service: gRPC then says this word, twice."""
-    return call.code() is grpc.StatusCode.CANCELLED and call.details() == "CANCELLED"
+    """Whether a call was ended below its service, so that another server may answer it.
+
+    A server that stops does that to calls that it has not handed to its service, and a proxy whose server is
+    gone to those that it has begun to answer; these are gRPC's words for it.
+    """
+    return (call.code(), call.details()) == _DROPPED_BY_SERVER or (
+        call.code() in _CODES_OF_RESETS and bool(_RESET_BY_PROXY.search(call.details() or ""))
+    )
 
 
 def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[Any]) -> UnrolledError:

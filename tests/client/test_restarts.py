@@ -226,24 +226,36 @@ def test_a_server_that_restarts_is_found_again(make_client):
             client.server_info(timeout_s=20)
 
 
-def dropping_the_first(answer):
-    """An answer that ends the first call as gRPC does what a stopping server has not taken yet."""
-    calls = count()
+@pytest.fixture(
+    params=[
+        (grpc.StatusCode.CANCELLED, "CANCELLED"),
+        (grpc.StatusCode.INTERNAL, "Stream removed (RST_STREAM (Received RST_STREAM with error code 2))"),
+    ]
+)
+def dropping_the_first(request):
+    """Ends the first call as a server does that stops before it took it, or a proxy whose server died."""
 
-    def answer_later(asked, context):
-        if not next(calls):
-            context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
-        return answer(asked)
+    def dropping(answer):
+        calls = count()
 
-    return answer_later
+        def answer_later(asked, context):
+            if not next(calls):
+                context.abort(*request.param)
+            return answer(asked)
+
+        return answer_later
+
+    return dropping
 
 
-def test_a_call_that_a_stopping_server_never_took_is_asked_again(make_client, serve, reply_to):
+def test_a_call_that_was_dropped_on_the_way_is_asked_again(make_client, serve, reply_to, dropping_the_first):
     with make_client(serve(dropping_the_first(reply_to))) as client:
         assert client.forward(["hello"], hidden_size=2).outputs.shape == (1, 5, 2)
 
 
-def test_a_stream_that_a_stopping_server_never_took_is_opened_again(make_client, serve_stream, reply_to):
+def test_a_stream_that_was_dropped_on_the_way_is_opened_again(
+    make_client, serve_stream, reply_to, dropping_the_first
+):
     answer = dropping_the_first(lambda requests: map(reply_to, requests))
     with make_client(serve_stream(answer)) as client:
         (outcome,) = client.map([["hello"]], hidden_size=2, alphabet="helo")

@@ -260,17 +260,17 @@ def test_a_name_is_asked_again_when_a_replica_leaves(make_client, reply_to, spre
             assert asked[replica] <= before[replica] | before[leaver]
 
 
-def key(**options):
-    defaults = {"words": WORDS, "hidden_size": 16, "seed": 7, "alphabet": "helo", "layout": "batch_first"}
+def key(words=WORDS, **options):
+    defaults = {"hidden_size": 16, "seed": 7, "alphabet": "helo", "layout": "batch_first"}
     known = {name: options.pop(name, default) for name, default in defaults.items()}
-    return check_request(known.pop("words"), options=options, **known).network_key
+    return check_request(words, options=options, **known).network_key
 
 
 def test_keys_are_as_the_page_says():
     rows = re.findall(r"^\| `forward\((.*)\)` \| `(\S+)` \|$", PAGE, re.MULTILINE)
     assert len(rows) >= 5
     for arguments, documented in rows:
-        assert eval(f"key({arguments})") == documented
+        assert eval(f"key({arguments})", {"key": key, "words": WORDS}) == documented
 
 
 def test_one_network_has_one_key_whoever_asks_it_what():
