@@ -13,6 +13,7 @@ from functools import partial
 from unrolled_server import failed_handshakes
 from unrolled_server.admission import Admission
 from unrolled_server.announcement import announce
+from unrolled_server.backend import MIB
 from unrolled_server.config import Settings
 from unrolled_server.credential_files import CredentialsError
 from unrolled_server.engine import DeviceUnavailableError, ProofError
@@ -25,7 +26,7 @@ from unrolled_server.exit_codes import (
 )
 from unrolled_server.metrics_endpoint import MetricsAddressError
 from unrolled_server.port import AddressError
-from unrolled_server.server import MIB, Server
+from unrolled_server.server import Server
 from unrolled_server.stopping import told_to_stop
 from unrolled_server.vectors import VectorsError
 

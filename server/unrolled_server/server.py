@@ -1,52 +1,34 @@
-"""One gRPC server on one address, around its engines: bind, prove, serve, stop."""
+"""One gRPC server on one address, around what answers: bind, prove, serve, stop."""
 
 import asyncio
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Iterable, Mapping
-from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.address import listening
-from unrolled_server.admission import Admission
-from unrolled_server.batcher import Batcher
+from unrolled_server.backend import Backend
 from unrolled_server.config import Settings
 from unrolled_server.connections import channel_arguments
-from unrolled_server.cost import CostModel
 from unrolled_server.disconnect import disconnect
-from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.exposure import refuse_clear_text
 from unrolled_server.health import Health
-from unrolled_server.intake import Intake
-from unrolled_server.lag import Lag
-from unrolled_server.observer import Listener, Observer
-from unrolled_server.outbound import Outbound
+from unrolled_server.observer import Listener
 from unrolled_server.outlet import Outlet
-from unrolled_server.readings import Sources
-from unrolled_server.replies import Replies
 from unrolled_server.request_log import is_wanted, log_request
-from unrolled_server.service import SERVICE_NAME, ForwardService
-from unrolled_server.slow_readers import SlowReaders
-from unrolled_server.tally import Tally
+from unrolled_server.service import SERVICE_NAME
 from unrolled_server.tokens import TokenCheck, Tokens
-from unrolled_server.turns import Turns
 from unrolled_server.unknown_methods import aio_server
-from unrolled_server.vectors import VectorTable, open_vectors
 
 if TYPE_CHECKING:
     from unrolled_server.otel import MetricsExport, Spans
 
 LOG = logging.getLogger(__name__)
-MIB = 2**20
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
 MAX_FINISH_S = 5.0
 POLL_S = 0.01
@@ -72,19 +54,11 @@ class Server:
         self._settings = settings
         self._shares_port = shares_port
         self._stack = contextlib.ExitStack()
-        self._started_s = time.time()
         self._otel = _open_telemetry() if settings.otel else None
-        self._observer = Observer(Tally(), _listeners(self._otel))
+        self._backend = Backend(settings, _listeners(self._otel))
         self.outlet = Outlet(settings.metrics_address, self._otel and self._otel.metrics)
         self.address = settings.address
-        self.admission = Admission(
-            max_bytes=settings.max_inflight_mb * MIB,
-            max_multiplications=settings.max_inflight_gmul * 10**9,
-            max_queue_s=settings.max_queue_s,
-        )
-        self._lag = Lag()
-        self._watches: list[asyncio.Task[None]] = []
-        self._slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
+        self.admission = self._backend.admission
 
     async def start(self) -> None:
         """Binds, prepares and serves.
@@ -129,34 +103,14 @@ class Server:
         """Opens the word vectors and proves the engines, which takes most of a start.
 
         Raises:
-            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
-            DeviceUnavailableError: The device is not on this machine.
-            ProofError: The device gives a row other bits at other places; no reply could be trusted.
+            VectorsError, DeviceUnavailableError, ProofError: See `Backend.prepare`.
         """
-        self._tables = await _opened_vectors(self._settings)
-        self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
-        self._cost = await asyncio.to_thread(_measured_cost, self._engines[0])
-        self.info = _info(self._engines[0], self._settings, self._tables.values())
+        await self._backend.prepare()
+        self.info = self._backend.info
 
     async def serve(self) -> None:
         """Answers calls on the address, and says so to those who ask for its health."""
-        self._batcher = Batcher(self._engines, self._cost)
-        intake = Intake(
-            batcher=self._batcher,
-            limits=self._settings.limits(),
-            admission=self.admission,
-            replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
-            lag=self._lag,
-            tables=self._tables,
-            fingerprint=self.info.fingerprint,
-        )
-        self._service = ForwardService(
-            intake,
-            self._observer,
-            outbound=Outbound(Turns(), self._slow_readers),
-            max_stream_bytes=self._settings.stream_bytes,
-            info=self.info,
-        )
+        self._service = self._backend.begin()
         self._service.add_to(self._server)
         self._health = Health(SERVICE_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -164,11 +118,8 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        for watch in (self._send_slow_readers_away(), self._lag.watch()):
-            task = asyncio.create_task(watch)
-            task.add_done_callback(_tell_failure)
-            self._watches.append(task)
-        self.outlet.begin(self._sources())
+        self._backend.keep(self._send_slow_readers_away())
+        self.outlet.begin(self._backend.sources())
 
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
@@ -183,32 +134,18 @@ class Server:
         await asyncio.sleep(0)  # so that those who are sent away have heard that the connection ends
         self._service.send_away()
         await ending
-        for watch in self._watches:
-            watch.cancel()
-        await self._batcher.close()
+        await self._backend.close()
         await self.outlet.finish()
         await asyncio.to_thread(self._stack.close)
 
     async def _send_slow_readers_away(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            closed = disconnect(self._slow_readers.look(now_s=time.monotonic()))
-            self._slow_readers.closed(closed)
+            slow_readers = self._backend.slow_readers
+            closed = disconnect(slow_readers.look(now_s=time.monotonic()))
+            slow_readers.closed(closed)
             for peer in sorted(closed):
                 LOG.warning("closed the connection of %s, which did not read its replies", peer)
-
-    def _sources(self) -> Sources:
-        return Sources(
-            service=self._service,
-            admission=self.admission,
-            slow_readers=self._slow_readers,
-            lag=self._lag,
-            batcher=self._batcher,
-            engines=self._engines,
-            info=self.info,
-            state_memory_budget_bytes=self._settings.state_memory_mb * MIB,
-            started_s=self._started_s,
-        )
 
     async def _finish_what_is_short(self) -> None:
         """Gives what was accepted a moment to end before gRPC is told to stop; new calls are held meanwhile.
@@ -259,55 +196,3 @@ def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
 def _interceptors(settings: Settings) -> list[grpc.aio.ServerInterceptor]:
     """What calls pass before they are answered; nothing at all where they need no token, for speed."""
     return [] if settings.tokens is None else [TokenCheck(Tokens(settings.tokens))]
-
-
-async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
-    """The tables by name. A file that is new to this machine takes some seconds, of which the log tells."""
-    stop = threading.Event()
-    tables = {}
-    try:
-        for name, file in settings.vectors.items():
-            open_table = partial(open_vectors, cache_directory=settings.vectors_cache, stop=stop)
-            tables[name] = await asyncio.to_thread(open_table, name, file)
-    finally:
-        stop.set()  # else an interrupted process would end only when the thread has converted its file
-    return tables
-
-
-def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
-    """One engine for each compute thread, all with the same bits."""
-    memory = settings.state_memory_bytes_per_thread
-    vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
-    engines = [
-        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
-        for _ in range(settings.compute_threads)
-    ]
-    for engine in engines:
-        engine.prove()
-    return engines
-
-
-def _tell_failure(watch: asyncio.Task[None]) -> None:
-    """Logs what ended a task that should not end; else nobody would hear of it."""
-    if not watch.cancelled() and (error := watch.exception()):
-        LOG.error("a watch of the server failed", exc_info=error)
-
-
-def _measured_cost(engine: Engine) -> CostModel:
-    multiplications_per_s = engine.multiplications_per_s()
-    LOG.info("one compute thread does %.0f billion multiplications a second", multiplications_per_s / 1e9)
-    return CostModel(multiplications_per_s=multiplications_per_s)
-
-
-def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
-    return pb.GetServerInfoReply(
-        version=version("unrolled"),
-        torch_version=version("torch"),
-        device=engine.device,
-        fingerprint=engine.fingerprint,
-        limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
-        vectors=[
-            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
-            for table in tables
-        ],
-    )

@@ -1,0 +1,180 @@
+"""What answers requests on one event loop, whoever takes them in: our own port, or Ray Serve's proxy.
+
+A file of its own so that both have the same vectors, proved engines, queue and service, and so the same bits.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from unrolled.v1 import forward_pb2 as pb
+
+from unrolled_server.admission import Admission
+from unrolled_server.batcher import Batcher
+from unrolled_server.config import Settings
+from unrolled_server.cost import CostModel
+from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.intake import Intake
+from unrolled_server.lag import Lag
+from unrolled_server.observer import Listener, Observer
+from unrolled_server.outbound import Outbound
+from unrolled_server.readings import Sources
+from unrolled_server.replies import Replies
+from unrolled_server.service import ForwardService
+from unrolled_server.slow_readers import SlowReaders
+from unrolled_server.tally import Tally
+from unrolled_server.turns import Turns
+from unrolled_server.vectors import VectorTable, open_vectors
+
+LOG = logging.getLogger(__name__)
+MIB = 2**20
+
+
+class Backend:
+    """Prepares, answers and ends. Used from one event loop.
+
+    Args:
+        settings: What it answers.
+        listeners: Are told of each request that ends.
+
+    Attributes:
+        admission: What is in flight.
+        slow_readers: Those who don't take their replies; who has the connections may end them.
+    """
+
+    def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
+        self._settings = settings
+        self._started_s = time.time()
+        self._observer = Observer(Tally(), listeners)
+        self.admission = Admission(
+            max_bytes=settings.max_inflight_mb * MIB,
+            max_multiplications=settings.max_inflight_gmul * 10**9,
+            max_queue_s=settings.max_queue_s,
+        )
+        self.slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
+        self._lag = Lag()
+        self._watches: list[asyncio.Task[None]] = []
+
+    async def prepare(self) -> None:
+        """Opens the word vectors and proves the engines, which takes most of a start.
+
+        Raises:
+            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
+            DeviceUnavailableError: The device is not on this machine.
+            ProofError: The device gives a row other bits at other places; no reply could be trusted.
+        """
+        self._tables = await _opened_vectors(self._settings)
+        self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
+        self._cost = await asyncio.to_thread(_measured_cost, self._engines[0])
+        self.info = _info(self._engines[0], self._settings, self._tables.values())
+
+    def begin(self) -> ForwardService:
+        """The service, ready to be asked on the running loop."""
+        self._batcher = Batcher(self._engines, self._cost)
+        intake = Intake(
+            batcher=self._batcher,
+            limits=self._settings.limits(),
+            admission=self.admission,
+            replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
+            lag=self._lag,
+            tables=self._tables,
+            fingerprint=self.info.fingerprint,
+        )
+        self._service = ForwardService(
+            intake,
+            self._observer,
+            outbound=Outbound(Turns(), self.slow_readers),
+            max_stream_bytes=self._settings.stream_bytes,
+            info=self.info,
+        )
+        self.keep(self._lag.watch())
+        return self._service
+
+    def keep(self, watch: Coroutine[Any, Any, None]) -> None:
+        """Runs a watch beside the requests until the end."""
+        task = asyncio.create_task(watch)
+        task.add_done_callback(_tell_failure)
+        self._watches.append(task)
+
+    def check(self) -> None:
+        """Raises what ended a watch."""
+        for watch in self._watches:
+            if watch.done():
+                watch.result()
+
+    async def close(self) -> None:
+        """Ends the watches and the compute threads; nothing may be asked any more."""
+        for watch in self._watches:
+            watch.cancel()
+        await self._batcher.close()
+
+    def sources(self) -> Sources:
+        """What its metrics are read off."""
+        return Sources(
+            service=self._service,
+            admission=self.admission,
+            slow_readers=self.slow_readers,
+            lag=self._lag,
+            batcher=self._batcher,
+            engines=self._engines,
+            info=self.info,
+            state_memory_budget_bytes=self._settings.state_memory_mb * MIB,
+            started_s=self._started_s,
+        )
+
+
+async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
+    """The tables by name. A file that is new to this machine takes some seconds, of which the log tells."""
+    stop = threading.Event()
+    tables = {}
+    try:
+        for name, file in settings.vectors.items():
+            open_table = partial(open_vectors, cache_directory=settings.vectors_cache, stop=stop)
+            tables[name] = await asyncio.to_thread(open_table, name, file)
+    finally:
+        stop.set()  # else an interrupted process would end only when the thread has converted its file
+    return tables
+
+
+def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
+    """One engine for each compute thread, all with the same bits."""
+    memory = settings.state_memory_bytes_per_thread
+    vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
+    engines = [
+        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
+        for _ in range(settings.compute_threads)
+    ]
+    for engine in engines:
+        engine.prove()
+    return engines
+
+
+def _tell_failure(watch: asyncio.Task[None]) -> None:
+    """Logs what ended a task that should not end; else nobody would hear of it."""
+    if not watch.cancelled() and (error := watch.exception()):
+        LOG.error("a watch of the server failed", exc_info=error)
+
+
+def _measured_cost(engine: Engine) -> CostModel:
+    multiplications_per_s = engine.multiplications_per_s()
+    LOG.info("one compute thread does %.0f billion multiplications a second", multiplications_per_s / 1e9)
+    return CostModel(multiplications_per_s=multiplications_per_s)
+
+
+def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
+    return pb.GetServerInfoReply(
+        version=version("unrolled"),
+        torch_version=version("torch"),
+        device=engine.device,
+        fingerprint=engine.fingerprint,
+        limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
+        vectors=[
+            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in tables
+        ],
+    )
