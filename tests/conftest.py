@@ -1,4 +1,7 @@
-"""What many tests share: one real server in this process, a channel to it, certificates and tokens."""
+"""What many tests share: one real server in this process, a channel to it, certificates and tokens.
+
+`--target ray` puts a cluster with Ray Serve in the server's place, and runs the tests that ask it.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,9 +19,39 @@ with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server.config import Settings
     from unrolled_server.lifecycle import running_server
 
+from tests.ray.serving import served_cluster
+
+RAY_TESTS = Path(__file__).parent / "ray"
+
 
 # --hypothesis-profile=long tries many more cases of every property.
 settings.register_profile("long", max_examples=2_000, deadline=None)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--target",
+        choices=("server", "ray"),
+        default="server",
+        help="whom tests ask: a server in this process, or Ray Serve on a cluster of two nodes (tests of the "
+        "server's own process are left out)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what cannot be asked of Ray Serve, and with `--target ray` what asks nobody."""
+    is_all = config.getoption("--target") == "ray"
+    left_out = [item for item in items if not _is_run(item, is_all=is_all)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_run(item, *, is_all):
+    if not is_all and RAY_TESTS not in item.path.parents:
+        return True
+    asks = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
+    return bool(asks and not item.get_closest_marker("own_server"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,8 +63,18 @@ def _vectors_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server_address(_vectors_cache):
+def ray_cluster():
+    """Ray Serve on two nodes of this machine, a replica on each."""
+    with served_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def server_address(_vectors_cache, request):
     """HOST:PORT of a server with default settings on a free loopback port."""
+    if request.config.getoption("--target") == "ray":
+        yield request.getfixturevalue("ray_cluster").address
+        return
     with running_server(Settings(address="127.0.0.1:0")) as server:
         yield server.address
 

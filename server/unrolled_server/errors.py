@@ -4,6 +4,7 @@ RequestError
 ├── InvalidRequestError   the request is wrong; sending it again does not help
 ├── UnsupportedError      the request asks for what this server does not do
 ├── OverloadedError       too much is here already; a retry helps, after the time that it tells
+├── TooLargeError         its message is larger than the server takes; sending it again does not help
 ├── ExpiredError          its deadline passed before it was computed; nobody is there to be told
 ├── DrainingError         the server ends; a retry helps, at another server or later
 └── ComputeError          our fault; the log has the traceback, the wire has none of it
@@ -71,6 +72,10 @@ class OverloadedError(RequestError):
         self.is_in_time = is_in_time
 
 
+class TooLargeError(RequestError):
+    """The message has more bytes than the server takes; on a port of our own gRPC says so itself."""
+
+
 class ExpiredError(RequestError):
     """The request's deadline passed while it waited, so it was not computed."""
 
@@ -87,6 +92,7 @@ STATUS_CODES: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
     ComputeError: grpc.StatusCode.INTERNAL,
@@ -124,6 +130,8 @@ def trailing_metadata(error: RequestError) -> tuple[tuple[str, str | bytes], ...
     if isinstance(error, OverloadedError):
         pushback = str(_retry_after_ms(error)) if error.is_in_time else NO_RETRY
         return (*details, (PUSHBACK_KEY, pushback))
+    if isinstance(error, TooLargeError):
+        return (*details, (PUSHBACK_KEY, NO_RETRY))
     return details
 
 

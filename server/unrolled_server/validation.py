@@ -8,7 +8,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.capabilities import MAX_LISTED_BYTES, refuse_unnamed_fields, refuse_unsupported
 from unrolled_server.config import Limits
 from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm
-from unrolled_server.errors import InvalidRequestError, Violation
+from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
 from unrolled_server.given_state import state_of, state_violations
 from unrolled_server.networks import OUTPUTS, network_violations, spec_of, weight_violations
 from unrolled_server.parsing import parse
@@ -69,7 +69,9 @@ def accept(
     Raises:
         InvalidRequestError: The message or a value is wrong. Sending it again does not help.
         UnsupportedError: A field or option that this server does not have.
+        TooLargeError: The message is larger than it may be.
     """
+    _refuse_large(data, limits)
     request = parse(data)
     if shared is not None and request.words:
         shared.note(data)
@@ -98,6 +100,15 @@ def accept(
     if violations:
         raise InvalidRequestError(violations)
     return AcceptedRequest(data=data, job=job, id=request.id, is_whole=not request.same_words)
+
+
+def _refuse_large(data: bytes, limits: Limits) -> None:
+    """On a port of our own gRPC has done it; Ray Serve's proxy takes 2 GiB."""
+    limit = limits.max_request_bytes
+    if len(data) > limit:
+        raise TooLargeError(
+            f"the message has {len(data)} bytes; this server takes up to {limit}: send fewer words"
+        )
 
 
 def _texts_of(request: pb.ForwardRequest, shared: SharedTexts | None, limits: Limits) -> Texts:

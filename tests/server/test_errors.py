@@ -28,7 +28,7 @@ def test_the_status_names_each_field_at_fault():
     assert [(v.field, v.description) for v in details.field_violations] == [("a", "a is 1"), ("b", "b is 2")]
 
 
-@pytest.mark.parametrize("kind", [errors.UnsupportedError, errors.ComputeError])
+@pytest.mark.parametrize("kind", [errors.UnsupportedError, errors.TooLargeError, errors.ComputeError])
 def test_other_errors_carry_their_message_alone(kind):
     status = errors.status(kind("why"))
     assert (status.message, len(status.details)) == ("why", 0)

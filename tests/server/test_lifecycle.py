@@ -108,6 +108,7 @@ def test_a_wrong_setting_exits_2_and_names_it():
     assert (code, errors) == (2, "unrolled-server: max_words is '0': Input should be greater than 0\n")
 
 
+@pytest.mark.own_server
 def test_a_taken_port_exits_3_and_says_so(server_address):
     code, errors = exit_of("--address", server_address)
     assert code == 3

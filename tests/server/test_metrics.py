@@ -329,6 +329,7 @@ def test_a_supervisor_needs_neither_torch_nor_grpc():
     assert run.stdout == "set()\n"
 
 
+@pytest.mark.own_server
 def test_without_an_address_nothing_listens(server_address):
     with running_server(Settings(address="127.0.0.1:0")) as server:
         assert server.metrics_address == ""

@@ -91,6 +91,7 @@ def speaker(answer, *, hangs_up):
         thread.join()
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::]", "0.0.0.0"])
 def test_a_server_that_serves_is_found_by_the_address_it_listens_on(probed, server_address, host):
     address = f"{host}:{server_address.rpartition(':')[2]}"
@@ -102,6 +103,7 @@ def test_a_server_on_every_interface_is_found(probed):
         assert probed(address=server.address)[0] == 0
 
 
+@pytest.mark.own_server
 def test_loopback_is_found_where_no_names_are_known(probed, monkeypatch, server_address):
     look_up = socket.getaddrinfo
     monkeypatch.setattr(
@@ -203,6 +205,7 @@ def test_plain_text_to_a_tls_port_and_tls_to_a_plain_one_fail(probed, certificat
         assert probed(address=address, tls_certificate=certificates / "tls.crt")[0] == 1
 
 
+@pytest.mark.own_server
 def test_it_is_a_command_that_loads_neither_torch_nor_grpc(server_address):
     command = [sys.executable, "-X", "importtime", "-m", "unrolled_server.probe"]
     environment = {**os.environ, "UNROLLED_ADDRESS": server_address}

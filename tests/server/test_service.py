@@ -118,6 +118,7 @@ def test_server_info_tells_versions_device_limits_and_the_fingerprint_of_replies
     assert reply.fingerprint == info.fingerprint != ""
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("service", ["", SERVICE_NAME])
 def test_health_says_serving(channel, service):
     reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))

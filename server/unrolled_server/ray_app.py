@@ -1,0 +1,33 @@
+"""The service as an application of Ray Serve: `serve run deploy/ray/serve.yaml`.
+
+A file of its own because it is the one that imports Ray Serve, and what its configuration names.
+"""
+
+from ray import serve
+from ray.serve import Application
+
+from unrolled_server.config import Settings
+from unrolled_server.ray.replica import Replica
+from unrolled_server.ray.settings import refuse_what_serve_decides
+
+# What a replica may have at a time. What is too much is for admission to say, which knows what work costs.
+MAX_ONGOING_REQUESTS = 256
+# A stream that does not end is cut off after this, and the SDK sends what is unanswered to another replica.
+DRAIN_S = 30.0
+
+
+def app(settings: Settings) -> Application:
+    """The application, out of `args` in Serve's configuration, then `UNROLLED_*`, then defaults.
+
+    Raises:
+        ValueError: A setting would be without effect where others rely on it.
+    """
+    refuse_what_serve_decides(settings)
+    deployed = serve.deployment(
+        name="ForwardService",
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        graceful_shutdown_timeout_s=DRAIN_S,
+        ray_actor_options={"num_cpus": settings.compute_threads},
+    )
+    application: Application = deployed(Replica).bind(settings)
+    return application

@@ -1,0 +1,77 @@
+"""A Ray cluster of two nodes on this machine with deploy/ray/serve.yaml on it, until standard input ends.
+
+A process of its own, because Ray brings threads, warnings and descriptors that tests of the client count.
+Usage: cluster.py REPLICAS; prints HOST:PORT once that many replicas, one a node, are there.
+"""
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import ray
+import yaml
+from ray import serve
+from ray.cluster_utils import Cluster
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+CONFIG = Path(__file__).parents[2] / "deploy/ray/serve.yaml"
+NODE = {"num_cpus": 1, "object_store_memory": 256 << 20}
+START_S = 60
+
+
+def free_port():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+def config(replicas):
+    """As it is deployed, but for ports that may be taken, a fixed number of replicas, and a log of calls."""
+    given = yaml.safe_load(CONFIG.read_text())
+    given["proxy_location"] = "HeadOnly"  # two nodes of one machine can't have one port each
+    given["grpc_options"]["port"] = free_port()
+    given["http_options"]["port"] = free_port()
+    (application,) = given["applications"]
+    application["logging_config"]["enable_access_log"] = True
+    application["args"]["device"] = "cpu"
+    (deployment,) = application["deployments"]
+    del deployment["autoscaling_config"]
+    deployment["num_replicas"] = replicas
+    return ServeDeploySchema.model_validate(given)
+
+
+def deploy(wanted):
+    """What `serve run` does with a file."""
+    serve.start(
+        proxy_location=wanted.proxy_location,
+        http_options=wanted.http_options.model_dump(),
+        grpc_options=wanted.grpc_options.model_dump(),
+    )
+    _get_global_client().deploy_apps(wanted, _blocking=False)
+    end = time.monotonic() + START_S
+    while (status := serve.status().applications["unrolled"]).status != "RUNNING":
+        if time.monotonic() > end:
+            sys.exit(f"not running after {START_S} s: {status}")
+        time.sleep(0.1)
+
+
+def main(replicas):
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        for _ in range(replicas - 1):
+            cluster.add_node(**NODE)
+        ray.init(cluster.address, namespace="serve", logging_level="error", log_to_driver=False)
+        wanted = config(replicas)
+        deploy(wanted)
+        print(f"127.0.0.1:{wanted.grpc_options.port}", flush=True)  # noqa: T201 - whoever started it reads it
+        sys.stdin.read()
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""Serve's address for tests, and the processes behind it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SCRIPT = Path(__file__).with_name("cluster.py")
+END_S = 60
+
+
+@dataclass(frozen=True)
+class ServedCluster:
+    """A cluster that answers at `address`; `folder` has its logs."""
+
+    address: str
+    pid: int
+    folder: Path
+
+    def processes(self, title):
+        """Those of Ray's processes that are called so, by Ray's own naming."""
+        children = psutil.Process(self.pid).children(recursive=True)
+        return [child for child in children if title in _title(child)]
+
+    @property
+    def replicas(self):
+        return self.processes("ServeReplica:unrolled:ForwardService")
+
+    @property
+    def proxies(self):
+        return self.processes("ProxyActor")
+
+    def answered_counts(self):
+        """How many calls each replica ever had, by its log."""
+        logs = self.folder.glob("ray/session_latest/logs/serve/replica_*.log")
+        return {log.name: log.read_text().count("CALL unrolled OK") for log in logs}
+
+
+@contextmanager
+def served_cluster(replicas=2) -> Iterator[ServedCluster]:
+    """One with so many replicas, each on a node of its own; nothing of it is left at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # Ray's sockets need a short path
+    environment = {
+        **os.environ,
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONWARNINGS": "ignore",  # Ray's own are none of ours
+    }
+    (folder / "ray").mkdir()
+    command = [sys.executable, SCRIPT, str(replicas)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, stderr=log, env=environment, **pipes) as script,
+    ):
+        try:
+            address = script.stdout.readline().strip()
+            assert address, (folder / "log").read_text()
+            yield ServedCluster(address, script.pid, folder)
+        finally:
+            _end(script)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(script):
+    family = psutil.Process(script.pid).children(recursive=True)
+    script.stdin.close()
+    try:
+        script.wait(END_S)
+    except subprocess.TimeoutExpired:
+        script.kill()
+    for process in family:
+        if process.is_running():
+            process.kill()
+
+
+def _title(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""

@@ -1,0 +1,78 @@
+"""Replicas on two nodes are one service: the plain server's bits, whoever answers, and if one is killed."""
+
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from unrolled_client import Client
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+from tests.faults.test_kills import Count, call_until, make_case, map_until
+
+SIZES = ((3, 2), (8, 16), (64, 256), (512, 256))
+BEFORE_S, AFTER_S = 1.0, 3.0
+
+
+@pytest.fixture(scope="module")
+def cases():
+    chance = random.Random(2)
+    return [make_case(chance, SIZES[at % len(SIZES)], seed=chance.randrange(3)) for at in range(40)]
+
+
+def test_the_fingerprint_and_the_bits_are_the_plain_servers(server_address, cases):
+    """On both replicas, on both nodes: unary and streamed replies are those of an engine in this process."""
+    with (
+        running_server(Settings(address="127.0.0.1:0", device="cpu")) as plain,
+        Client(plain.address) as plain_client,
+        Client(server_address) as client,
+    ):
+        assert client.server_info().fingerprint == plain_client.server_info().fingerprint
+        for case in cases:
+            answered = client.forward(case.words, **case.network)
+            expected = plain_client.forward(case.words, **case.network)
+            assert answered.outputs.tobytes() == expected.outputs.tobytes() == case.expected
+            (streamed,) = client.map([case.words], **case.network)
+            assert streamed.result.outputs.tobytes() == case.expected
+
+
+def test_both_replicas_answer_each_on_a_node_of_its_own(ray_cluster):
+    before = ray_cluster.answered_counts()
+    answering, end = set(), time.monotonic() + 60  # one that was killed may not have come back yet
+    with Client(ray_cluster.address) as client, ThreadPoolExecutor(8) as callers:
+        while len(answering) < 2 and time.monotonic() < end:
+            list(callers.map(lambda seed: client.forward(["node"], hidden_size=64, seed=seed), range(50)))
+            now = ray_cluster.answered_counts()
+            answering = {name for name, count in now.items() if count > before.get(name, 0)}
+    assert len(answering) == 2
+    assert len({replica.ppid() for replica in ray_cluster.replicas}) == 2  # Ray's own processes of two nodes
+
+
+def test_a_replica_that_is_killed_under_load_costs_no_answer(ray_cluster, cases):
+    """0 wrong and 0 lost after the SDK's retries, unary and streamed; and a new replica comes."""
+    count, stop = Count(), threading.Event()
+    mapped = [case for case in cases if case.network == cases[0].network]
+    before = ray_cluster.replicas
+    callers = [
+        *(threading.Thread(target=call_until, args=(stop, ray_cluster.address, cases, count)) for _ in "123"),
+        threading.Thread(target=map_until, args=(stop, ray_cluster.address, mapped, count)),
+    ]
+    for caller in callers:
+        caller.start()
+    time.sleep(BEFORE_S)  # so that there are calls to lose
+    before[0].send_signal(signal.SIGKILL)
+    before[0].wait(10)
+    time.sleep(AFTER_S)
+    stop.set()
+    for caller in callers:
+        caller.join()
+    assert (count.wrong, count.lost) == (0, [])
+    assert count.calls > len(callers)
+    end = time.monotonic() + 60
+    while len(ray_cluster.replicas) < 2 and time.monotonic() < end:
+        time.sleep(0.2)
+    assert before[0].pid not in [replica.pid for replica in ray_cluster.replicas]
+    assert len(ray_cluster.replicas) == 2
