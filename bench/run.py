@@ -14,6 +14,7 @@ import generator
 import health
 import merging
 import networks
+import ray_serve
 import sdk
 import torch
 import vectors
@@ -30,6 +31,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "merging": merging.tables,
     "health": health.tables,
     "vectors": vectors.tables,
+    "serve": ray_serve.tables,
 }
 
 

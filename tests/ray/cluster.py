@@ -1,9 +1,10 @@
 """A Ray cluster of two nodes on this machine with deploy/ray/serve.yaml on it, until standard input ends.
 
 A process of its own, because Ray brings threads, warnings and descriptors that tests of the client count.
-Usage: cluster.py REPLICAS; prints HOST:PORT once that many replicas, one a node, are there.
+Usage: cluster.py REPLICAS SETTINGS (the latter JSON); prints HOST:PORT once the replicas, one a node, serve.
 """
 
+import json
 import socket
 import sys
 import time
@@ -27,15 +28,15 @@ def free_port():
         return held.getsockname()[1]
 
 
-def config(replicas):
+def config(replicas, settings):
     """As it is deployed, but for ports that may be taken, a fixed number of replicas, and a log of calls."""
     given = yaml.safe_load(CONFIG.read_text())
     given["proxy_location"] = "HeadOnly"  # two nodes of one machine can't have one port each
     given["grpc_options"]["port"] = free_port()
     given["http_options"]["port"] = free_port()
     (application,) = given["applications"]
-    application["logging_config"]["enable_access_log"] = True
-    application["args"]["device"] = "cpu"
+    application["logging_config"]["enable_access_log"] = replicas > 1  # what is measured is as it is deployed
+    application["args"] |= {"device": "cpu", **settings}
     (deployment,) = application["deployments"]
     del deployment["autoscaling_config"]
     deployment["num_replicas"] = replicas
@@ -57,13 +58,13 @@ def deploy(wanted):
         time.sleep(0.1)
 
 
-def main(replicas):
+def main(replicas, settings):
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
         for _ in range(replicas - 1):
             cluster.add_node(**NODE)
         ray.init(cluster.address, namespace="serve", logging_level="error", log_to_driver=False)
-        wanted = config(replicas)
+        wanted = config(replicas, settings)
         deploy(wanted)
         print(f"127.0.0.1:{wanted.grpc_options.port}", flush=True)  # noqa: T201 - whoever started it reads it
         sys.stdin.read()
@@ -74,4 +75,4 @@ def main(replicas):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

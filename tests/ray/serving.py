@@ -1,5 +1,6 @@
 """Serve's address for tests, and the processes behind it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ class ServedCluster:
 
 
 @contextmanager
-def served_cluster(replicas=2) -> Iterator[ServedCluster]:
+def served_cluster(replicas=2, settings=None) -> Iterator[ServedCluster]:
     """One with so many replicas, each on a node of its own; nothing of it is left at the end."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # Ray's sockets need a short path
     environment = {
@@ -54,7 +55,7 @@ def served_cluster(replicas=2) -> Iterator[ServedCluster]:
         "PYTHONWARNINGS": "ignore",  # Ray's own are none of ours
     }
     (folder / "ray").mkdir()
-    command = [sys.executable, SCRIPT, str(replicas)]
+    command = [sys.executable, SCRIPT, str(replicas), json.dumps(settings or {})]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         (folder / "log").open("w") as log,
@@ -66,7 +67,7 @@ def served_cluster(replicas=2) -> Iterator[ServedCluster]:
             yield ServedCluster(address, script.pid, folder)
         finally:
             _end(script)
-    shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(script):

@@ -1,0 +1,108 @@
+"""Small requests through Ray Serve and through our own port, side by side, and what Serve's processes take.
+
+One replica on one node against one server, each of which makes every reply from known states. Client, proxy,
+replica and server share the machine, so on few cores Serve's rate is bounded by all of them together; what a
+request costs in each process is told beside it.
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import psutil
+from echo import REQUESTS, Ask, ask_stream, ask_unary, open_channel, request_of
+from pairs import Way, measure
+from rich.table import Table
+from servers import server_process
+from workloads import Workload
+
+CONCURRENCIES = (1, 8, 32)
+NO_KEPT_REPLIES = ("--reply-memory-mb", "0")
+CPU_ROUNDS = 4
+COLUMNS = (
+    "at a time",
+    "plain, req/s",
+    "Serve, req/s",
+    "Serve / plain",
+    "CPU ms: plain",
+    "proxy + replica + rest of Ray",
+    "proxy's share",
+)
+
+
+def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
+    """One table for each of S and M."""
+    chosen = [workload for workload in workloads if workload.name in ("S", "M")]
+    if not chosen:
+        return
+    served_cluster = _tested_cluster()
+    with (
+        served_cluster(replicas=1, settings={"reply_memory_mb": 0}) as cluster,
+        server_process("127.0.0.1:0", *NO_KEPT_REPLIES) as plain,
+        asyncio.Runner() as runner,
+    ):
+        channels = {
+            "plain": runner.run(open_channel(plain)),
+            "serve": runner.run(open_channel(cluster.address)),
+        }
+        for workload in chosen:
+            yield _compare(runner, channels, cluster, workload=workload, budget_s=budget_s)
+        for channel in channels.values():
+            runner.run(channel.close())
+
+
+def _tested_cluster() -> Callable[..., Any]:
+    """The tests' own cluster, so that what is measured is what is tested."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    return importlib.import_module("tests.ray.serving").served_cluster  # type: ignore[no-any-return]
+
+
+def _compare(
+    runner: asyncio.Runner,
+    channels: Mapping[str, grpc.aio.Channel],
+    cluster: Any,
+    *,
+    workload: Workload,
+    budget_s: float,
+) -> Table:
+    table = Table("", *COLUMNS, title=f"Ray Serve, {workload.title}")
+    request = request_of(workload)
+    for name, ask in (("unary", ask_unary), ("stream", ask_stream)):
+        for concurrency in CONCURRENCIES:
+
+            def call(side: str, ask: Ask = ask, concurrency: int = concurrency) -> object:
+                return runner.run(ask(channels[side], request, concurrency=concurrency))
+
+            ways = {side: Way(call=lambda side=side, call=call: call(side)) for side in channels}
+            taken = measure(ways, budget_s=budget_s)
+            rates = [f"{REQUESTS / taken[side].ms * 1e3:,.0f}" for side in ("plain", "serve")]
+            ratio = f"{taken['serve'].times_as_fast_as(taken['plain']):.2f}"
+            table.add_row(name, str(concurrency), *rates, ratio, *_costs(call, cluster))
+    return table
+
+
+def _costs(call: Callable[[str], object], cluster: Any) -> list[str]:
+    """CPU milliseconds of a request: the plain server's, Serve's by process, and its proxy's share."""
+    replicas, proxies, everything = cluster.replicas, cluster.proxies, cluster.processes("")
+    rest = [process for process in everything if process not in (*replicas, *proxies)]
+    plain = [child for child in psutil.Process().children() if "unrolled_server" in child.cmdline()]
+    (alone,) = _cpu_ms(lambda: call("plain"), [plain])
+    served = _cpu_ms(lambda: call("serve"), [proxies, replicas, rest])
+    return [f"{alone:.2f}", " + ".join(f"{cost:.2f}" for cost in served), f"{served[0] / sum(served):.0%}"]
+
+
+def _cpu_ms(call: Callable[[], object], groups: Sequence[Iterable[psutil.Process]]) -> list[float]:
+    before = [_cpu_s(group) for group in groups]
+    for _ in range(CPU_ROUNDS):
+        call()
+    taken = [_cpu_s(group) - then for group, then in zip(groups, before, strict=True)]
+    return [seconds * 1e3 / (CPU_ROUNDS * REQUESTS) for seconds in taken]
+
+
+def _cpu_s(processes: Iterable[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes if process.is_running()]
+    return sum(time.user + time.system for time in times)
