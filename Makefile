@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test test-faults check fix audit proto proto-check bench load scaling \
-	soak-bits soak-memory image
+.PHONY: help setup demo examples serve test test-faults test-ray check fix audit proto proto-check bench load \
+	scaling soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,6 +64,9 @@ test: $(READY) ## Run the whole test suite (TEST_FLAGS=... for pytest's options)
 test-faults: $(READY) ## Put faults and overload at length, and tell what was measured (FAULT_SECONDS, FAULT_CASES).
 	UNROLLED_FAULT_SECONDS=$(FAULT_SECONDS) UNROLLED_FAULT_CASES=$(FAULT_CASES) \
 		$(BIN)/python -m pytest tests/faults --timeout 3600 $(TEST_FLAGS)
+
+test-ray: $(READY) ## Ask Ray Serve, on two nodes of this machine, all that tests ask of a server (minutes).
+	$(BIN)/python -m pytest --target ray $(TEST_FLAGS)
 
 check: $(READY) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
 	$(BIN)/ruff check .

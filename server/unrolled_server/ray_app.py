@@ -10,8 +10,10 @@ from unrolled_server.config import Settings
 from unrolled_server.ray.replica import Replica
 from unrolled_server.ray.settings import refuse_what_serve_decides
 
-# What a replica may have at a time. What is too much is for admission to say, which knows what work costs.
-MAX_ONGOING_REQUESTS = 256
+# What a replica may have at a time: enough to merge; with more, a proxy takes replicas of other nodes too.
+MAX_ONGOING_REQUESTS = 64
+# What may wait in each proxy beside; more is refused there, as admission does it here.
+MAX_QUEUED_REQUESTS = 1_024
 # A stream that does not end is cut off after this, and the SDK sends what is unanswered to another replica.
 DRAIN_S = 30.0
 
@@ -26,6 +28,7 @@ def app(settings: Settings) -> Application:
     deployed = serve.deployment(
         name="ForwardService",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_queued_requests=MAX_QUEUED_REQUESTS,
         graceful_shutdown_timeout_s=DRAIN_S,
         ray_actor_options={"num_cpus": settings.compute_threads},
     )

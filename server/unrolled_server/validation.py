@@ -103,11 +103,12 @@ def accept(
 
 
 def _refuse_large(data: bytes, limits: Limits) -> None:
-    """On a port of our own gRPC has done it; Ray Serve's proxy takes 2 GiB."""
+    """On a port of our own gRPC has done it, in such words; Ray Serve's proxy takes 2 GiB."""
     limit = limits.max_request_bytes
     if len(data) > limit:
         raise TooLargeError(
-            f"the message has {len(data)} bytes; this server takes up to {limit}: send fewer words"
+            f"the message is larger than max: {len(data)} bytes, and this server takes up to {limit}; "
+            "send fewer words at once"
         )
 
 

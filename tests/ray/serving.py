@@ -22,12 +22,12 @@ class ServedCluster:
     """A cluster that answers at `address`; `folder` has its logs."""
 
     address: str
-    pid: int
+    script: subprocess.Popen
     folder: Path
 
     def processes(self, title):
         """Those of Ray's processes that are called so, by Ray's own naming."""
-        children = psutil.Process(self.pid).children(recursive=True)
+        children = psutil.Process(self.script.pid).children(recursive=True)
         return [child for child in children if title in _title(child)]
 
     @property
@@ -37,6 +37,11 @@ class ServedCluster:
     @property
     def proxies(self):
         return self.processes("ProxyActor")
+
+    def update(self, **settings):
+        """Asks for replicas with other settings in the place of those there are."""
+        self.script.stdin.write(json.dumps(settings) + "\n")
+        self.script.stdin.flush()
 
     def answered_counts(self):
         """How many calls each replica ever had, by its log."""
@@ -52,6 +57,8 @@ def served_cluster(replicas=2, settings=None) -> Iterator[ServedCluster]:
         **os.environ,
         "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Else a proxy asks the replica of its own node alone until that one is full.
+        "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
         "PYTHONWARNINGS": "ignore",  # Ray's own are none of ours
     }
     (folder / "ray").mkdir()
@@ -64,7 +71,7 @@ def served_cluster(replicas=2, settings=None) -> Iterator[ServedCluster]:
         try:
             address = script.stdout.readline().strip()
             assert address, (folder / "log").read_text()
-            yield ServedCluster(address, script.pid, folder)
+            yield ServedCluster(address, script, folder)
         finally:
             _end(script)
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from unrolled_client import Client
@@ -51,28 +52,53 @@ def test_both_replicas_answer_each_on_a_node_of_its_own(ray_cluster):
     assert len({replica.ppid() for replica in ray_cluster.replicas}) == 2  # Ray's own processes of two nodes
 
 
-def test_a_replica_that_is_killed_under_load_costs_no_answer(ray_cluster, cases):
-    """0 wrong and 0 lost after the SDK's retries, unary and streamed; and a new replica comes."""
+@contextmanager
+def under_load(address, cases):
+    """Three callers and a stream, through the SDK, while the block runs; gives what became of their calls."""
     count, stop = Count(), threading.Event()
     mapped = [case for case in cases if case.network == cases[0].network]
-    before = ray_cluster.replicas
     callers = [
-        *(threading.Thread(target=call_until, args=(stop, ray_cluster.address, cases, count)) for _ in "123"),
-        threading.Thread(target=map_until, args=(stop, ray_cluster.address, mapped, count)),
+        *(threading.Thread(target=call_until, args=(stop, address, cases, count)) for _ in range(3)),
+        threading.Thread(target=map_until, args=(stop, address, mapped, count)),
     ]
     for caller in callers:
         caller.start()
     time.sleep(BEFORE_S)  # so that there are calls to lose
-    before[0].send_signal(signal.SIGKILL)
-    before[0].wait(10)
-    time.sleep(AFTER_S)
-    stop.set()
-    for caller in callers:
-        caller.join()
-    assert (count.wrong, count.lost) == (0, [])
+    try:
+        yield count
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
     assert count.calls > len(callers)
-    end = time.monotonic() + 60
-    while len(ray_cluster.replicas) < 2 and time.monotonic() < end:
+
+
+def replaced(cluster, before):
+    """Whether these are gone and two others are there, before long."""
+    gone, end = {replica.pid for replica in before}, time.monotonic() + 120
+    while time.monotonic() < end:
+        pids = {replica.pid for replica in cluster.replicas}
+        if len(pids) == 2 and not pids & gone:
+            return True
         time.sleep(0.2)
-    assert before[0].pid not in [replica.pid for replica in ray_cluster.replicas]
-    assert len(ray_cluster.replicas) == 2
+    return False
+
+
+def test_a_replica_that_is_killed_under_load_costs_no_answer(ray_cluster, cases):
+    """0 wrong and 0 lost after the SDK's retries, unary and streamed; and a new replica comes."""
+    before = ray_cluster.replicas
+    with under_load(ray_cluster.address, cases) as count:
+        before[0].send_signal(signal.SIGKILL)
+        before[0].wait(10)
+        time.sleep(AFTER_S)
+    assert (count.wrong, count.lost) == (0, [])
+    assert replaced(ray_cluster, before[:1])
+
+
+def test_an_update_under_load_costs_no_answer(ray_cluster, cases):
+    """Replicas that are replaced finish what they have; a stream that does not end is cut, and goes on."""
+    before = ray_cluster.replicas
+    with under_load(ray_cluster.address, cases) as count:
+        ray_cluster.update(reply_memory_mb=15)  # other tests must not see it
+        assert replaced(ray_cluster, before)
+    assert (count.wrong, count.lost) == (0, [])

@@ -1,6 +1,8 @@
 """A replica as Serve calls it, without a cluster."""
 
 import asyncio
+import subprocess
+import sys
 
 import grpc
 import pytest
@@ -93,7 +95,7 @@ def test_a_message_above_the_limit_is_refused_by_itself_on_a_stream():
     context, data = Context(), REQUEST.SerializeToString()
     (reply,) = asked(lambda replica: streamed(replica, context, data), max_request_bytes=len(data) - 1)
     assert reply.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-    assert reply.error.message.startswith(f"the message has {len(data)} bytes")
+    assert f"larger than max: {len(data)} bytes" in reply.error.message
 
 
 def test_what_cannot_be_done_in_the_time_left_is_refused():
@@ -119,3 +121,15 @@ def test_a_stream_that_is_left_holds_nothing():
 def test_a_setting_that_would_only_seem_to_protect_is_refused(setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is set, and Ray Serve has the port"):
         refuse_what_serve_decides(Settings(**setting))
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("unrolled_server.server, unrolled_server.__main__, unrolled_server.ray.replica", "ray"),
+        ("unrolled_server.ray.edge", "torch"),
+    ],
+)
+def test_servers_do_without_ray_and_serves_proxy_without_torch(modules, absent):
+    code = f"import sys, {modules}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
