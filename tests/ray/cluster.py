@@ -32,6 +32,7 @@ def free_port():
 def config(replicas, settings, *, ports):
     """As it is deployed, but for ports that may be taken, a fixed number of replicas, and a log of calls."""
     given = yaml.safe_load(CONFIG.read_text())
+    ServeDeploySchema.model_validate(given)
     given["proxy_location"] = "HeadOnly"  # two nodes of one machine can't have one port each
     given["grpc_options"]["port"], given["http_options"]["port"] = ports
     (application,) = given["applications"]
