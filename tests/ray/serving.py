@@ -87,6 +87,7 @@ def _end(script):
     for process in family:
         if process.is_running():
             process.kill()
+    psutil.wait_procs(family, timeout=10)  # else they would write into the folder as it goes
 
 
 def _title(process):
