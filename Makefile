@@ -3,7 +3,6 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup demo examples serve test test-faults test-ray check fix audit proto proto-check bench load \
-.PHONY: help setup demo examples serve test test-faults test-ray check fix audit proto proto-check bench load \
 	scaling soak-bits soak-memory image
 
 PYTHON ?= python3
