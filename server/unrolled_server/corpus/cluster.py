@@ -1,0 +1,205 @@
+"""Ray: a cluster to run on, and one pass over numbered units of work through Ray Data.
+
+A file of its own because it is the only one that knows Ray. What flows through Ray's object store are numbers and
+small records: texts and vectors go from file to file, so a kill loses nothing and the store stays small.
+"""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.data.exceptions
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from unrolled_server.corpus.errors import CorpusError, unwritable
+from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_PROOF, EXIT_UNFINISHED, EXIT_VECTORS
+from unrolled_server.vectors import VectorsError
+
+OBJECT_STORE_BYTES = 128 << 20
+_MAX_BLOCKS = 1_000
+
+Record: TypeAlias = Mapping[str, Any]
+Work: TypeAlias = Callable[[int], Record]
+
+
+class WorkerLostError(CorpusError):
+    """A worker died, or failed in a way that it does not tell."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray for the time of the block: the cluster at the address, or one in processes below this one.
+
+    Raises:
+        CorpusError: Nobody answers at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What Ray tells of itself would stand between our lines.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        if address is None:
+            ray.init(
+                address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
+            )
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise CorpusError(
+            f"no Ray cluster at --address {address}: {error}; see `ray status` there, or leave the option out",
+            exit_code=EXIT_ADDRESS,
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def core_count() -> int:
+    """The cores that the cluster's tasks may take."""
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
+
+
+def fingerprints() -> dict[str, str]:
+    """The fingerprint of each machine of the cluster that has cores, proved there.
+
+    Raises:
+        CorpusError: A machine can't keep the bits promise.
+    """
+    nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    proving = [
+        _prove.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    ]
+    found: dict[str, str] = {}
+    for node, proof in zip(nodes, ray.get(proving), strict=True):
+        if proof["error"]:
+            raise CorpusError(f"{node['NodeManagerAddress']}: {proof['error']}", exit_code=EXIT_PROOF)
+        found[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = proof["fingerprint"]
+    return found
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return list(ray.nodes())  # type: ignore[no-untyped-call]
+
+
+@ray.remote(
+    num_cpus=1
+)  # its process waits for the next task and may become an actor, which finds torch loaded
+def _prove() -> dict[str, str]:
+    from unrolled_server.engine import Engine, ProofError  # noqa: PLC0415 - torch is for this process alone
+
+    engine = Engine(device="cpu")
+    try:
+        engine.prove()
+    except ProofError as error:
+        return {"error": str(error), "fingerprint": ""}
+    return {"error": "", "fingerprint": engine.fingerprint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What is done to numbered units of work.
+
+    Attributes:
+        make: Gives what does a unit.
+        is_kept: Whether what was made is kept for the next unit, in an actor; else each unit makes it anew, in a
+            process that Ray has at hand, which is quicker to start.
+    """
+
+    make: Callable[[], Work]
+    is_kept: bool = False
+
+
+def run(numbers: Sequence[int], done: Pass, *, worker_count: int) -> Iterator[Record]:
+    """Does the units with these numbers; gives their records in the order of the numbers.
+
+    Args:
+        numbers: Of the units.
+        done: What is done to each.
+        worker_count: Processes, of one core each.
+
+    Raises:
+        CorpusError: What a unit raised; of several that fail, the first in order.
+        WorkerLostError: A process or a machine is gone; what is not done may be done by others.
+    """
+    if not numbers:
+        return
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+    units = ray.data.from_items(
+        [{"number": number} for number in numbers], override_num_blocks=min(len(numbers), _MAX_BLOCKS)
+    )
+    mapped = _mapped(units, done, size=min(worker_count, len(numbers)))
+    try:
+        for row in mapped.iter_rows():
+            if row["error"]:
+                raise CorpusError(row["error"], exit_code=row["exit_code"])
+            yield json.loads(row["record"])
+    except (ray.exceptions.RayError, ray.data.exceptions.RayDataUserCodeException) as error:
+        raise WorkerLostError(_last_line(error), exit_code=EXIT_UNFINISHED) from None
+
+
+def _mapped(units: ray.data.Dataset, done: Pass, *, size: int) -> ray.data.Dataset:
+    if not done.is_kept:
+        tasks = ray.data.TaskPoolStrategy(size)
+        return units.map(cast("Any", _do), fn_args=(done.make,), num_cpus=1, compute=tasks)
+    # Who restarts is the job: Ray's core would warn, on standard error, that its own restarts may fail.
+    actors = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+    return units.map(
+        cast("Any", Worker), fn_constructor_args=(done.make,), num_cpus=1, compute=actors, max_restarts=0
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """What is wrong; the lines above it are where."""
+    return f"a worker failed: {str(error).strip().splitlines()[-1]}"
+
+
+def _do(row: Mapping[str, Any], make: Callable[[], Work]) -> dict[str, Any]:
+    return Worker(make)(row)
+
+
+class Worker:
+    """Does units, and tells what is wrong with one in place of its record."""
+
+    def __init__(self, make: Callable[[], Work]) -> None:
+        self._work: Work | None = None
+        self._failure: dict[str, Any] = {}
+        try:
+            self._work = make()
+        except (CorpusError, VectorsError, OSError) as error:
+            self._failure = _failure(error)
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of the unit in `row`, as JSON, or an error."""
+        if self._work is None:
+            return self._failure
+        try:
+            record = self._work(int(row["number"]))
+        except (CorpusError, VectorsError, OSError, pa.ArrowException) as error:
+            return _failure(error)
+        return {"record": json.dumps(record), "error": "", "exit_code": 0}
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, VectorsError):
+        error = CorpusError(str(error), exit_code=EXIT_VECTORS)
+    elif isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
+        error = CorpusError(f"the input cannot be read: {error}", exit_code=EXIT_UNFINISHED)
+    elif isinstance(error, OSError):
+        error = unwritable(error)
+    exit_code = error.exit_code if isinstance(error, CorpusError) else EXIT_UNFINISHED
+    return {"record": "", "error": str(error), "exit_code": exit_code}

@@ -1,0 +1,114 @@
+"""The command `unrolled-map`: options to a job, its outcome to a line and an exit code.
+
+Exit codes: 0 when the output is whole, 1 for what may be put right and resumed (a full disk, a machine that is
+gone), 2 for wrong options or a text that cannot be in the corpus, 3 for a cluster that cannot be had, 5 for
+machines that do not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 130 or 143 for a
+SIGINT or SIGTERM.
+"""
+
+import json
+import signal
+import sys
+import time
+from typing import Annotated, Any, Never
+
+import typer
+
+from unrolled_server.corpus.errors import CorpusError, unwritable
+from unrolled_server.corpus.options import CorpusFlags, NetworkFlags, PlacementFlags, with_groups
+from unrolled_server.exit_codes import (
+    EXIT_INTERRUPTED,
+    EXIT_UNFINISHED,
+    EXIT_VECTORS,
+    exit_code_of_signal,
+)
+from unrolled_server.vectors import VectorsError
+
+_RESUMES = "what is finished is kept; the same command resumes"
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="unrolled-map")
+
+
+@app.command()
+@with_groups
+def unrolled_map(
+    *,
+    corpus: CorpusFlags,
+    network: NetworkFlags,
+    placement: PlacementFlags,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
+) -> None:
+    """Run every text of a corpus through recurrent networks; write Parquet.
+
+    Each distinct text is computed once. A job that was killed is resumed by the same command.
+
+    Example: unrolled-map corpus.parquet vectors/ --hidden-size 64 --seeds 0-9
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    began_s = time.perf_counter()
+    try:
+        counts, seconds = _run(corpus, network, placement)
+    except KeyboardInterrupt:
+        _end(f"interrupted; {_RESUMES}", EXIT_INTERRUPTED)
+    except CorpusError as error:
+        _end(str(error), error.exit_code)
+    except VectorsError as error:
+        _end(str(error), EXIT_VECTORS)
+    except OSError as error:
+        _end(str(unwritable(error)), EXIT_UNFINISHED)
+    _tell(counts, seconds | {"all": time.perf_counter() - began_s}, as_json=as_json)
+
+
+def _run(
+    corpus: CorpusFlags, network: NetworkFlags, placement: PlacementFlags
+) -> tuple[dict[str, Any], dict[str, float]]:
+    parameters = network.parameters(corpus)
+    # Here, because Ray and pyarrow take seconds that --help and a wrong option should not.
+    from unrolled_server.corpus.job import Job, Placement  # noqa: PLC0415
+    from unrolled_server.corpus.progress import Display  # noqa: PLC0415
+    from unrolled_server.corpus.source import open_source  # noqa: PLC0415
+
+    source = open_source(corpus.source, column=corpus.column, keep=corpus.kept)
+    job = Job(
+        parameters=parameters,
+        source=source,
+        output=corpus.output_folder.absolute(),
+        placement=Placement(
+            address=placement.address,
+            workers=placement.workers,
+            state_memory_bytes=placement.state_memory_mb << 20,
+        ),
+        display=Display(),
+    )
+    return job.run(), job.seconds
+
+
+def _tell(counts: dict[str, Any], seconds: dict[str, float], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**counts, "seconds": seconds}))
+        return
+    rows, texts, asked, computed = (counts[name] for name in ("rows", "texts", "asked_rows", "computed_rows"))
+    took = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "all")
+    typer.echo(
+        f"{rows:,} rows, {texts:,} distinct texts ({texts / rows:.0%}); {computed:,} states computed for "
+        f"{asked:,} symbols of distinct texts; {seconds['all']:.1f} s{f' ({took})' if took else ''}, "
+        f"{rows / seconds['all']:,.0f} texts/s"
+    )
+
+
+def _stop(number: int, _frame: object) -> Never:
+    raise SystemExit(exit_code_of_signal(number))
+
+
+def _end(message: str, exit_code: int) -> Never:
+    typer.echo(f"unrolled-map: {message}", err=True)
+    sys.exit(exit_code)

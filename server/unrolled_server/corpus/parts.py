@@ -1,0 +1,100 @@
+"""The third pass: a slice of rows to one file of the output, by looking up what was computed.
+
+A file of its own because it fixes the output's form, and the same input gives the same bytes of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unrolled_server.corpus.parameters import Parameters
+from unrolled_server.corpus.scan import CODES
+from unrolled_server.corpus.seeds import column_of
+from unrolled_server.corpus.source import Source
+from unrolled_server.corpus.store import Places, places_of
+from unrolled_server.corpus.whole import whole_file
+from unrolled_server.corpus.work import Work
+
+GROUP_BYTES = 32 << 20
+"""Of the vectors of a row group, at most, unless one row alone has more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Writes parts; a value that travels to every process."""
+
+    source: Source
+    parameters: Parameters
+    work: Work
+    range_count: int
+
+    def __call__(self, number: int) -> Mapping[str, Any]:
+        """Writes one part and gives its record.
+
+        Raises:
+            OSError: A file cannot be read or written.
+        """
+        codes = np.load(self.work.slice(number) / CODES)
+        places = places_of([self.work.range(at) for at in range(self.range_count)], number)
+        with whole_file(self.work.part(number)) as unfinished:
+            self._write(unfinished, codes, places, first_row=number * self.parameters.part_rows)
+        return {"rows": len(codes)}
+
+    def _write(self, file: Path, codes: npt.NDArray[np.int32], places: Places, *, first_row: int) -> None:
+        source, row_bytes = self.source, 4 * self.parameters.width * len(self.parameters.seeds)
+        kept = source.kept(first_row, first_row + len(codes)) if source.keep else None
+        schema = self.schema
+        with pq.ParquetWriter(
+            file,
+            schema,
+            compression={name: "zstd" for name in _leaves(schema, source.keep)},
+            use_dictionary=_leaves(
+                schema, source.keep
+            ),  # states repeat nothing and give nothing to a compressor
+            write_statistics=_leaves(schema, source.keep),
+        ) as writer:
+            for rows in cut_rows(places.sizes[codes], row_bytes=row_bytes):
+                columns = [] if kept is None else kept.slice(rows.start, rows.stop - rows.start).columns
+                vectors = [self._column(codes[rows], places, seed) for seed in self.parameters.seeds]
+                writer.write_table(pa.table([*columns, *vectors], schema=schema), row_group_size=len(codes))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the output: the kept columns, then one for each seed."""
+        kind: pa.DataType = pa.list_(pa.field("element", pa.float32(), nullable=False), self.parameters.width)
+        if not self.parameters.is_pooled:
+            kind = pa.list_(pa.field("element", kind, nullable=False))
+        seeds = [pa.field(column_of(seed), kind, nullable=False) for seed in self.parameters.seeds]
+        kept = [field.remove_metadata() for field in self.source.schema_of(self.source.keep)]
+        return pa.schema([*kept, *seeds])
+
+    def _column(self, codes: npt.NDArray[np.int32], places: Places, seed: int) -> pa.Array:
+        kind = self.schema.field(column_of(seed)).type
+        vectors = places.gather(codes, seed=seed, width=self.parameters.width).reshape(-1)
+        if self.parameters.is_pooled:
+            return pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=kind)
+        offsets = np.concatenate([[0], np.cumsum(places.sizes[codes])]).astype(np.int32)
+        states = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=kind.value_type)
+        return pa.ListArray.from_arrays(pa.array(offsets), states, type=kind)
+
+
+def cut_rows(sizes: npt.NDArray[np.int64], *, row_bytes: int) -> Iterator[slice]:
+    """Consecutive rows whose vectors take up to `GROUP_BYTES`; at least one."""
+    ends = np.cumsum(sizes)
+    begin = 0
+    while begin < len(sizes):
+        room = GROUP_BYTES // row_bytes + (ends[begin - 1] if begin else 0)
+        stop = max(begin + 1, int(np.searchsorted(ends, room, side="right")))
+        yield slice(begin, stop)
+        begin = stop
+
+
+def _leaves(schema: pa.Schema, keep: tuple[str, ...]) -> list[str]:
+    """The kept columns as Parquet names them, where each is one column there; nested ones are several."""
+    return [name for name in keep if not pa.types.is_nested(schema.field(name).type)]
