@@ -1,13 +1,17 @@
 """Ray: a cluster to run on, and one pass over numbered units of work through Ray Data.
 
-A file of its own because it is the only one that knows Ray. What flows through Ray's object store are numbers and
-small records: texts and vectors go from file to file, so a kill loses nothing and the store stays small.
+A file of its own because it is the only one that knows Ray. What flows through Ray's object store are
+numbers and small records: texts and vectors go from file to file, so a kill loses nothing and the store
+stays small.
 """
 
 import contextlib
 import json
 import logging
 import os
+import re
+import socket
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -25,6 +29,8 @@ from unrolled_server.vectors import VectorsError
 
 OBJECT_STORE_BYTES = 128 << 20
 _MAX_BLOCKS = 1_000
+_HOST_AND_PORT = re.compile(r"(?:ray://)?\[?([^/]+?)\]?:(\d{1,5})")
+_REACH_TIMEOUT_S = 10
 
 Record: TypeAlias = Mapping[str, Any]
 Work: TypeAlias = Callable[[int], Record]
@@ -46,21 +52,31 @@ def connected(address: str | None) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
+        _reach(address)
         if address is None:
             ray.init(
                 address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
             )
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise CorpusError(
-            f"no Ray cluster at --address {address}: {error}; see `ray status` there, or leave the option out",
+            f"no Ray cluster at --address {address}: {error}; see `ray status` there, or leave the option "
+            "out",
             exit_code=EXIT_ADDRESS,
         ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Sees whether anybody listens, within seconds; Ray itself tries for minutes."""
+    found = _HOST_AND_PORT.fullmatch(address or "")
+    if found:
+        with socket.create_connection((found[1], int(found[2])), timeout=_REACH_TIMEOUT_S):
+            pass
 
 
 def core_count() -> int:
@@ -114,8 +130,8 @@ class Pass:
 
     Attributes:
         make: Gives what does a unit.
-        is_kept: Whether what was made is kept for the next unit, in an actor; else each unit makes it anew, in a
-            process that Ray has at hand, which is quicker to start.
+        is_kept: Whether what was made is kept for the next unit, in an actor; else each unit makes it anew,
+            in a process that Ray has at hand, which is quicker to start.
     """
 
     make: Callable[[], Work]
@@ -156,11 +172,22 @@ def _mapped(units: ray.data.Dataset, done: Pass, *, size: int) -> ray.data.Datas
     if not done.is_kept:
         tasks = ray.data.TaskPoolStrategy(size)
         return units.map(cast("Any", _do), fn_args=(done.make,), num_cpus=1, compute=tasks)
-    # Who restarts is the job: Ray's core would warn, on standard error, that its own restarts may fail.
     actors = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
-    return units.map(
-        cast("Any", Worker), fn_constructor_args=(done.make,), num_cpus=1, compute=actors, max_restarts=0
-    )
+    with warnings.catch_warnings():
+        # Ray names no other way yet to say of an actor what `_without_restarts` says.
+        warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+        return units.map(
+            cast("Any", Worker),
+            fn_constructor_args=(done.make,),
+            num_cpus=1,
+            compute=actors,
+            ray_remote_args_fn=_without_restarts,
+        )
+
+
+def _without_restarts() -> dict[str, Any]:
+    """Who restarts is the job: Ray's core would warn, on standard error, that its own restarts may fail."""
+    return {"max_restarts": 0}
 
 
 def _last_line(error: Exception) -> str:

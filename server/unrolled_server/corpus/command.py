@@ -1,9 +1,9 @@
 """The command `unrolled-map`: options to a job, its outcome to a line and an exit code.
 
-Exit codes: 0 when the output is whole, 1 for what may be put right and resumed (a full disk, a machine that is
-gone), 2 for wrong options or a text that cannot be in the corpus, 3 for a cluster that cannot be had, 5 for
-machines that do not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 130 or 143 for a
-SIGINT or SIGTERM.
+Exit codes: 0 when the output is whole, 1 for what may be put right and resumed (a full disk, a machine that
+is gone), 2 for wrong options or a text that cannot be in the corpus, 3 for a cluster that cannot be had, 5
+for machines that do not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 130 or 143
+for a SIGINT or SIGTERM.
 """
 
 import json
@@ -89,20 +89,22 @@ def _run(
         ),
         display=Display(),
     )
-    return job.run(), job.seconds
+    counts = job.run()
+    return counts | {"computed_rows": job.computed_rows}, job.seconds
 
 
 def _tell(counts: dict[str, Any], seconds: dict[str, float], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**counts, "seconds": seconds}))
         return
-    rows, texts, asked, computed = (counts[name] for name in ("rows", "texts", "asked_rows", "computed_rows"))
+    rows, texts = counts["rows"], counts["texts"]
+    typer.echo(f"{rows:,} rows, {texts:,} distinct texts ({texts / rows:.0%}), each computed once")
+    if counts["computed_rows"]:
+        typer.echo(
+            f"{counts['computed_rows']:,} states computed for {counts['asked_rows']:,} symbols of them"
+        )
     took = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "all")
-    typer.echo(
-        f"{rows:,} rows, {texts:,} distinct texts ({texts / rows:.0%}); {computed:,} states computed for "
-        f"{asked:,} symbols of distinct texts; {seconds['all']:.1f} s{f' ({took})' if took else ''}, "
-        f"{rows / seconds['all']:,.0f} texts/s"
-    )
+    typer.echo(f"{seconds['all']:.1f} s ({took or 'nothing was left'}), {rows / seconds['all']:,.0f} texts/s")
 
 
 def _stop(number: int, _frame: object) -> Never:

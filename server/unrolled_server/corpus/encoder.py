@@ -1,4 +1,4 @@
-"""The second pass: a range of the corpus's sorted distinct texts to their vectors, in an actor with an engine.
+"""The second pass: a range of the corpus's sorted distinct texts to their vectors, in an actor.
 
 A file of its own because here alone torch is loaded. Texts come sorted, so that texts with one beginning come
 together and the engine's tree computes each beginning once.
@@ -67,8 +67,8 @@ class Encoder:
         self._engine.prove()
         if self._engine.fingerprint != fingerprint:
             raise CorpusError(
-                f"a worker's fingerprint is {self._engine.fingerprint}, the job's is {fingerprint}: it would compute "
-                "other bits; use machines of one kind, with the same torch",
+                f"a worker's fingerprint is {self._engine.fingerprint}, the job's is {fingerprint}: it "
+                "would compute other bits; use machines of one kind, with the same torch",
                 exit_code=EXIT_PROOF,
             )
 

@@ -1,4 +1,4 @@
-"""What ends a job; a file of its own because every part of the room raises it and only the command tells it."""
+"""What ends a job; a file of its own because every part of the room raises it, and the command tells it."""
 
 from unrolled_server.exit_codes import EXIT_SETTINGS, EXIT_UNFINISHED
 
@@ -19,7 +19,7 @@ def unwritable(error: OSError) -> CorpusError:
     """A disk that is full, a folder that may not be written, a file that is gone."""
     place = f" {error.filename}" if error.filename else ""
     return CorpusError(
-        f"a file cannot be read or written:{place} {error.strerror}; put that right and give the same command "
-        "again: it resumes",
+        f"a file cannot be read or written:{place} {error.strerror}; put that right and give the same "
+        "command again: it resumes",
         exit_code=EXIT_UNFINISHED,
     )

@@ -15,7 +15,7 @@ from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.manifest import FINGERPRINT, check_same, describe, read_manifest, write_manifest
 from unrolled_server.corpus.parameters import Parameters
 from unrolled_server.corpus.parts import Parts
-from unrolled_server.corpus.plan import RANGE_TEXTS, Plan, Ranges, make_plan
+from unrolled_server.corpus.plan import MAX_RANGE_TEXTS, Plan, Ranges, make_plan
 from unrolled_server.corpus.progress import Display
 from unrolled_server.corpus.scan import Scan
 from unrolled_server.corpus.source import Source
@@ -35,18 +35,22 @@ class Placement:
         address: Of a Ray cluster; None starts one.
         workers: Actors of one core each; None takes all cores.
         state_memory_bytes: See `Engine`; of each actor.
-        range_texts: See `plan`; for tests.
     """
 
     address: str | None
     workers: int | None
     state_memory_bytes: int
-    range_texts: int = RANGE_TEXTS
 
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """One start of the command."""
+    """One start of the command.
+
+    Attributes:
+        seconds: What each pass took, so far.
+        computed_rows: States that were computed; it depends a little on which actor did what, so it is no
+            part of the output.
+    """
 
     parameters: Parameters
     source: Source
@@ -54,6 +58,7 @@ class Job:
     placement: Placement
     display: Display
     seconds: dict[str, float] = field(default_factory=dict)
+    computed_rows: int = 0
 
     def run(self) -> dict[str, Any]:
         """Does what is left, and gives the counts of the whole job.
@@ -114,9 +119,11 @@ class Job:
             cluster.Pass(make=partial(_given, parts)),
         )
         computed = _records(ranges_done)
+        self.computed_rows = sum(record["computed_rows"] for record in computed)
         return {
             "rows": sum(record["rows"] for record in records),
-            **{name: sum(record[name] for record in computed) for name in _COUNTS},
+            "texts": sum(record["texts"] for record in computed),
+            "asked_rows": sum(record["asked_rows"] for record in computed),
         }
 
     def _pass(self, name: str, results: Sequence[Path], done: cluster.Pass) -> None:
@@ -150,10 +157,11 @@ class Job:
         kept = read_json(work.plan)
         if kept is not None:
             return Plan(alphabet=kept["alphabet"], borders=tuple(kept["borders"]))
-        plan = make_plan(records, alphabet=self.parameters.alphabet, range_texts=self.placement.range_texts)
+        range_texts = min(MAX_RANGE_TEXTS, self.parameters.part_rows)
+        plan = make_plan(records, alphabet=self.parameters.alphabet, range_texts=range_texts)
         write_json(work.plan, {"alphabet": plan.alphabet, "borders": plan.borders})
         if self.parameters.alphabet is None and self.parameters.vectors is None:
-            self._extend_manifest(alphabet=plan.alphabet)
+            self._extend_manifest(derived_alphabet=plan.alphabet)
             self.display.tell(
                 f"alphabet: {len(plan.alphabet)} symbols, derived from the corpus by first appearance: "
                 f"{plan.alphabet[:_MAX_SHOWN_SYMBOLS]!r}{'...' * (len(plan.alphabet) > _MAX_SHOWN_SYMBOLS)}"
@@ -171,16 +179,16 @@ class Job:
         if len(set(of_nodes.values())) != 1:
             told = "; ".join(f"{node}: {fingerprint}" for node, fingerprint in of_nodes.items())
             raise CorpusError(
-                f"the machines of the cluster compute different bits ({told}); use machines of one kind, with the "
-                "same torch",
+                f"the machines of the cluster compute different bits ({told}); use machines of one kind, "
+                "with the same torch",
                 exit_code=EXIT_PROOF,
             )
         fingerprint = next(iter(of_nodes.values()))
         before = (read_manifest(self.output) or {}).get(FINGERPRINT, fingerprint)
         if before != fingerprint:
             raise CorpusError(
-                f"the job began with fingerprint {before}, these machines have {fingerprint}: they compute other "
-                "bits; resume where it began, or name another OUTPUT",
+                f"the job began with fingerprint {before}, these machines have {fingerprint}: they compute "
+                "other bits; resume where it began, or name another OUTPUT",
                 exit_code=EXIT_PROOF,
             )
         self._extend_manifest(fingerprint=fingerprint)
@@ -189,9 +197,6 @@ class Job:
 
     def _extend_manifest(self, **values: str) -> None:
         write_manifest(self.output, {**(read_manifest(self.output) or {}), **values})
-
-
-_COUNTS = ("texts", "asked_rows", "computed_rows")
 
 
 def _left(results: Sequence[Path]) -> list[int]:

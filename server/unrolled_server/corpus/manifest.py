@@ -52,7 +52,8 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         if output.exists() and (not output.is_dir() or any(map(_is_content, output.iterdir()))):
             raise CorpusError(
-                f"{output} is there and has no {MANIFEST}, so it is no output of this command; name a new folder"
+                f"{output} is there and has no {MANIFEST}, so it is no output of this command; name a new "
+                "folder"
             ) from None
         return None
     except ValueError:
@@ -79,8 +80,8 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], *, output: P
     ]
     if differences:
         raise CorpusError(
-            f"{output} holds another job: {'; '.join(differences[:5])}; give the same command to resume it, or "
-            "another OUTPUT"
+            f"{output} holds another job: {'; '.join(differences[:5])}; give the same command to resume "
+            "it, or another OUTPUT"
         )
 
 

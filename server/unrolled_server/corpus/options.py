@@ -1,7 +1,7 @@
 """The command's options, each declared once, by the names that the SDK and the server have for them.
 
-A file of its own because it is what `--help` shows. A command takes whole groups; `with_groups` shows typer their
-fields instead.
+A file of its own because it is what `--help` shows. A command takes whole groups; `with_groups` shows typer
+their fields instead.
 """
 
 import functools

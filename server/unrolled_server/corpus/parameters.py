@@ -1,7 +1,8 @@
 """What a job computes: the network and what is asked of it, by the SDK's names.
 
 A file of its own because these values are what a job is: they are judged before anything starts, written into
-the manifest, and a job is resumed only if they are the same. It knows no torch, so that they are judged at once.
+the manifest, and a job is resumed only if they are the same. It knows no torch, so that they are judged at
+once.
 """
 
 from dataclasses import dataclass
@@ -91,8 +92,8 @@ class Parameters:
             )
         if self.proj_size:
             raise CorpusError(
-                "--spectral-radius is for square recurrent matrices, and --proj-size makes them others; leave "
-                "one of them out"
+                "--spectral-radius is for square recurrent matrices, and --proj-size makes them others; "
+                "leave one of them out"
             )
 
     def _check_symbols(self) -> None:

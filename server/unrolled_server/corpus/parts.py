@@ -53,7 +53,7 @@ class Parts:
         with pq.ParquetWriter(
             file,
             schema,
-            compression={name: "zstd" for name in _leaves(schema, source.keep)},
+            compression=dict.fromkeys(_leaves(schema, source.keep), "zstd"),
             use_dictionary=_leaves(
                 schema, source.keep
             ),  # states repeat nothing and give nothing to a compressor

@@ -12,8 +12,9 @@ from typing import Any
 from unrolled_server.corpus.parameters import Parameters
 from unrolled_server.corpus.work import Work
 
-RANGE_TEXTS = 65_536
-"""Texts of a range, about; of all slices, so those that several slices have count several times."""
+MAX_RANGE_TEXTS = 32_768
+"""Texts of a range, about, of all slices, so those that several slices have count several times; fewer where
+parts have fewer rows, so that small parts mean small steps everywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""The first pass: a slice of rows to its distinct texts, sorted, and the number of each row's text among them.
+"""The first pass: a slice of rows to its sorted distinct texts, and the number of each row's among them.
 
-A file of its own because here alone texts are judged; afterwards there are only distinct ones that are known to
-be sound.
+A file of its own because here alone texts are judged; afterwards there are only distinct ones that are known
+to be sound.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The input: one Parquet file or a folder of them, as one run of rows that are numbered from 0.
 
-A file of its own because every pass reads it by row numbers, and the manifest keeps what it was. Ray Data's own
-reader does not say which row of the corpus a row is, and parts are slices of rows, so rows are read here.
+A file of its own because every pass reads it by row numbers, and the manifest keeps what it was. Ray Data's
+own reader does not say which row of the corpus a row is, and parts are slices of rows, so rows are read here.
 """
 
 import hashlib
@@ -130,8 +130,8 @@ def _check_columns(file: SourceFile, *, column: str, keep: Sequence[str]) -> Non
         if schema.names.count(name) != 1:
             option = "--column" if name == column else "--keep"
             raise CorpusError(
-                f"{file.name} has no column {name!r}, or several; it has {', '.join(schema.names)}; name one by "
-                f"{option}"
+                f"{file.name} has no column {name!r}, or several; it has {', '.join(schema.names)}; name "
+                f"one by {option}"
             )
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -2,9 +2,9 @@
 
 A file of its own because the second pass writes these files and the third reads them.
 
-A slice's texts and a range's are sorted alike, so those of a slice in a range are one run: the range keeps for
-each slice how many there are (`counts`) and the place of each among its own (`ranks`), and nobody compares texts
-again.
+A slice's texts and a range's are sorted alike, so those of a slice in a range are one run: the range keeps
+for each slice how many there are (`counts`) and the place of each among its own (`ranks`), and nobody
+compares texts again.
 """
 
 from collections.abc import Sequence

@@ -72,8 +72,8 @@ class Sentences:
         for position, row in enumerate(self.table.find(words).tolist()):
             if row < 0:
                 return (
-                    f"has {words[position]!r} at position {position}, which the vectors {self.table.name!r} don't "
-                    f"have; {_DROP}, or say --unknown-word zero or mean"
+                    f"has {words[position]!r} at position {position}, which the vectors "
+                    f"{self.table.name!r} don't have; {_DROP}, or say --unknown-word zero or mean"
                 )
         return None
 

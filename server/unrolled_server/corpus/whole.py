@@ -1,7 +1,7 @@
 """Files and folders that are there whole or not at all, whenever the writer is killed.
 
-A file of its own because resuming rests on it: what has its final name is finished. Temporary names are unique,
-so that two attempts at one thing, as Ray makes when it takes a node for dead, do not meet.
+A file of its own because resuming rests on it: what has its final name is finished. Temporary names are
+unique, so that two attempts at one thing, as Ray makes when it takes a node for dead, do not meet.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ _ENDING = ".unfinished"
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets `path` as its name when the block ends well, and is gone otherwise."""
+    """A name to write to; the file gets `path` as its name when the block ends well, and else is gone."""
+    "otherwise."
     unfinished = _unfinished(path)
     try:
         yield unfinished

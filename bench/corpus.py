@@ -1,0 +1,221 @@
+"""The corpus job at a million short texts on two nodes: time, memory, and the same bytes after a kill.
+
+`python bench/corpus.py` prints one table. Texts are one to four words, drawn as often as a real text has them
+(see `workloads`), the same ones at every run. Two Ray nodes of one core each run on this machine. Beside the
+job stands a loop as people write it: torch.nn.RNN, one-hot letters, batches of 256 padded texts, one thread, over
+a sample of the same texts; it computes texts again that it has seen, and keeps no vector.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from rich.table import Table
+from workloads import LETTERS, dictionary
+
+ALPHABET = LETTERS + " "
+TORCH_BATCH = 256
+SAMPLE_INTERVAL_S = 0.25
+# Ends with this process, whose pipe its standard input is.
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+node = {"num_cpus": 1, "object_store_memory": 128 << 20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": sys.argv[1]})
+cluster.add_node(**node)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def main() -> int:
+    """Prints the table; gives the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=1_000_000)
+    parser.add_argument("--hidden-size", type=int, default=64)
+    parser.add_argument("--sample", type=int, default=50_000, help="texts of the plain loop")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
+        Console().print(measured(Path(folder), options))
+    return 0
+
+
+def measured(folder: Path, options: argparse.Namespace) -> Table:
+    """All figures: two jobs, of which one is killed in the middle, then the loop."""
+    texts = make_texts(options.texts, seed=0)
+    pq.write_table(pa.table({"text": texts}), folder / "corpus.parquet", row_group_size=100_000)
+    flags = ("--hidden-size", str(options.hidden_size), "--alphabet", ALPHABET, "--json")
+    with two_nodes() as (address, nodes), Memory(nodes) as memory:
+        before_bytes = memory.now_bytes()
+        job = (str(folder / "corpus.parquet"), *flags, "--address", address)
+        told = json.loads(finish(job, folder / "whole"))
+        peak_bytes, largest = memory.peak_bytes, memory.largest_bytes
+        kept = kill_in_the_middle(job, folder / "killed", part_count=-(-len(texts) // 50_000))
+        resumed_s = json.loads(finish(job, folder / "killed"))["seconds"]["all"]
+    is_equal = digests(folder / "whole") == digests(folder / "killed")
+    loop = torch_texts_per_s(texts[: options.sample], options.hidden_size)
+    seconds = told["seconds"]
+    rate = told["rows"] / seconds["all"]
+    shown = Table(
+        "", "", title=f"unrolled-map: {len(texts):,} texts, hidden {options.hidden_size}, two nodes"
+    )
+    rows = {
+        "distinct texts": f"{told['texts']:,}",
+        "symbols of distinct texts / states computed": f"{told['asked_rows']:,} / {told['computed_rows']:,}",
+        **{name: f"{value:.1f} s" for name, value in seconds.items()},
+        "texts/s, from start to end": f"{rate:,.0f}",
+        "texts/s of a torch loop on one core": f"{loop:,.0f} (of {min(options.sample, len(texts)):,})",
+        "times as fast": f"{rate / loop:.1f}",
+        "memory of all processes at most / of Ray before": f"{mb(peak_bytes)} / {mb(before_bytes)}",
+        "of the largest process": mb(largest),
+        "output": mb(sum(file.stat().st_size for file in (folder / "whole").iterdir())),
+        f"killed when {kept}, then resumed": f"{resumed_s:.1f} s",
+        "the same bytes as without the kill": "yes" if is_equal else "NO",
+    }
+    for name, figure in rows.items():
+        shown.add_row(name, figure)
+    return shown
+
+
+def make_texts(count: int, *, seed: int) -> list[str]:
+    """Texts of one to four words, each word as often as a real text has it."""
+    words, weights = dictionary()
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 5, count)
+    picks = rng.choice(len(words), sizes.sum(), p=weights)
+    ends = np.cumsum(sizes).tolist()
+    chosen = [words[pick] for pick in picks.tolist()]
+    return [" ".join(chosen[end - size : end]) for end, size in zip(ends, sizes.tolist(), strict=True)]
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
+    """A cluster's address, and the process below which its processes are."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        command = [sys.executable, "-c", TWO_NODES, folder]
+        with subprocess.Popen(command, **pipes, text=True, env=environment) as nodes:
+            try:
+                yield nodes.stdout.readline().strip(), psutil.Process(nodes.pid)
+                nodes.communicate(timeout=120)
+            finally:
+                nodes.kill()
+
+
+class Memory:
+    """The proportional set size of the cluster's and the command's processes, looked at again and again.
+
+    What several processes map, such as files and Ray's store, is counted once in the sum.
+    """
+
+    def __init__(self, nodes: psutil.Process) -> None:
+        self._parents = [nodes, psutil.Process()]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.peak_bytes = 0
+        self.largest_bytes = 0
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def now_bytes(self) -> int:
+        """Of all processes but this one."""
+        found = {
+            process.pid: process for parent in self._parents for process in parent.children(recursive=True)
+        }
+        sizes = [pss_bytes(process) for process in (self._parents[0], *found.values())]
+        self.largest_bytes = max(self.largest_bytes, *sizes)
+        return sum(sizes)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLE_INTERVAL_S):
+            self.peak_bytes = max(self.peak_bytes, self.now_bytes())
+
+
+def pss_bytes(process: psutil.Process) -> int:
+    """Of one process; 0 if it is gone."""
+    try:
+        return process.memory_full_info().pss
+    except psutil.Error:
+        return 0
+
+
+def job_command(arguments: Sequence[str], output: Path) -> list[str]:
+    """The command as it is typed."""
+    source, *flags = arguments
+    return [sys.executable, "-m", "unrolled_server.corpus", source, str(output), *flags]
+
+
+def finish(arguments: Sequence[str], output: Path) -> str:
+    """Runs the job to its end; gives its last line."""
+    run = subprocess.run(job_command(arguments, output), check=True, stdout=subprocess.PIPE, text=True)
+    return run.stdout.splitlines()[-1]
+
+
+def kill_in_the_middle(arguments: Sequence[str], output: Path, *, part_count: int) -> str:
+    """Kills the job when half of the vectors are there; tells what there was."""
+    with subprocess.Popen(job_command(arguments, output)) as job:
+        while job.poll() is None:
+            ranges = list(output.glob("_work/ranges/0*"))
+            if len(ranges) > part_count // 3 or list(output.glob("part-*")):
+                break
+            time.sleep(0.02)
+        job.kill()
+    return f"{len(ranges)} ranges of texts were computed"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of each file."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def torch_texts_per_s(texts: Sequence[str], hidden_size: int) -> float:
+    """The plain loop: the last states of padded batches, in the order of the texts."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    module = torch.nn.RNN(len(ALPHABET), hidden_size, batch_first=True)
+    code_of = np.zeros(128, np.int64)
+    code_of[[ord(letter) for letter in ALPHABET]] = np.arange(len(ALPHABET))
+    eye = torch.cat([torch.eye(len(ALPHABET)), torch.zeros(1, len(ALPHABET))])
+    began_s = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, len(texts), TORCH_BATCH):
+            batch = texts[start : start + TORCH_BATCH]
+            lengths = np.array(list(map(len, batch)))
+            codes = np.full((len(batch), lengths.max()), len(ALPHABET))
+            letters = np.frombuffer("".join(batch).encode(), np.uint8)
+            codes[np.arange(codes.shape[1]) < lengths[:, None]] = code_of[letters]
+            states, _ = module(eye[torch.from_numpy(codes)])
+            states[torch.arange(len(batch)), torch.from_numpy(lengths) - 1].numpy()
+    return len(texts) / (time.perf_counter() - began_s)
+
+
+def mb(count: float) -> str:
+    """Bytes as megabytes."""
+    return f"{count / 1e6:,.0f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
