@@ -39,7 +39,7 @@ TWO_NODES = """
 import sys
 from ray.cluster_utils import Cluster
 node = {"num_cpus": 1, "object_store_memory": 128 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": sys.argv[1]})
+cluster = Cluster(initialize_head=True, head_node_args=node)
 cluster.add_node(**node)
 print(cluster.address, flush=True)
 sys.stdin.read()
@@ -121,8 +121,9 @@ def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
     """A cluster's address, and the process below which its processes are."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-        command = [sys.executable, "-c", TWO_NODES, folder]
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": folder}
+        Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
+        command = [sys.executable, "-c", TWO_NODES]
         with subprocess.Popen(command, **pipes, text=True, env=environment) as nodes:
             try:
                 yield nodes.stdout.readline().strip(), psutil.Process(nodes.pid)

@@ -24,7 +24,7 @@ TWO_MACHINES = """
 import sys
 from ray.cluster_utils import Cluster
 small = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**small, "temp_dir": sys.argv[1]})
+cluster = Cluster(initialize_head=True, head_node_args=small)
 cluster.add_node(**small)
 print(cluster.address, flush=True)
 sys.stdin.read()
@@ -79,9 +79,10 @@ def fingerprint():
 def cluster_address():
     """HOST:PORT of a cluster of two machines with a core each."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
-        command = [sys.executable, "-c", TWO_MACHINES, folder]
+        Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
+        command = [sys.executable, "-c", TWO_MACHINES]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, **pipes, text=True, env=environment()) as cluster:
+        with subprocess.Popen(command, **pipes, text=True, env=environment(RAY_TMPDIR=folder)) as cluster:
             try:
                 yield cluster.stdout.readline().strip()
                 cluster.communicate(timeout=60)
@@ -89,5 +90,5 @@ def cluster_address():
                 cluster.kill()
 
 
-def environment():
-    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+def environment(**more):
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **more}
