@@ -18,8 +18,9 @@ class CorpusError(Exception):
 def unwritable(error: OSError) -> CorpusError:
     """A disk that is full, a folder that may not be written, a file that is gone."""
     place = f" {error.filename}" if error.filename else ""
+    reason = error.strerror or str(error)  # pyarrow gives a text alone
     return CorpusError(
-        f"a file cannot be read or written:{place} {error.strerror}; put that right and give the same "
+        f"a file cannot be read or written:{place} {reason}; put that right and give the same "
         "command again: it resumes",
         exit_code=EXIT_UNFINISHED,
     )

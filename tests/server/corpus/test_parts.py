@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unrolled_server.corpus import encoder, parts
-from unrolled_server.corpus.errors import CorpusError
+from unrolled_server.corpus.errors import CorpusError, unwritable
 from unrolled_server.corpus.manifest import check_same, describe, read_manifest
 from unrolled_server.corpus.plan import make_plan
 from unrolled_server.corpus.seeds import parse_seeds
@@ -66,6 +66,7 @@ def test_an_input_without_the_column_or_of_another_type_is_refused(tmp_path):
         open_source(tmp_path / "none", column="text", keep=())
 
 
+@settings(deadline=None)  # the first case writes the files
 @given(start=st.integers(0, 59), count=st.integers(1, 60))
 def test_any_slice_of_rows_is_read_across_files_and_row_groups(tmp_path_factory, start, count):
     texts = random_texts(60)
@@ -136,3 +137,10 @@ def test_a_folder_of_something_else_is_no_output(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(CorpusError, match="no output of this command; name a new folder"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError("[Errno 28] No space left on device")]
+)
+def test_a_full_disk_is_told_whoever_met_it(error):
+    assert "No space left on device; put that right" in str(unwritable(error))
