@@ -60,9 +60,9 @@ def connected(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().partition("\n")[0]  # of some, a traceback follows
         raise CorpusError(
-            f"no Ray cluster at --address {address}: {error}; see `ray status` there, or leave the option "
-            "out",
+            f"no Ray cluster at --address {address}: {reason}; see `ray status` there, or leave the option out",
             exit_code=EXIT_ADDRESS,
         ) from None
     try:
