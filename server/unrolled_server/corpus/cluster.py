@@ -62,7 +62,7 @@ def connected(address: str | None) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0]  # of some, a traceback follows
         raise CorpusError(
-            f"no Ray cluster at --address {address}: {reason}; see `ray status` there, or leave the option out",
+            f"no Ray cluster at --address {address}: {reason}; see `ray status` there, or leave it out",
             exit_code=EXIT_ADDRESS,
         ) from None
     try:
