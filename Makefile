@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup demo examples serve test test-faults test-ray check fix audit proto proto-check bench load \
-	scaling soak-bits soak-memory image
+	bench-corpus bench-spread scaling soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -104,6 +104,12 @@ bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=
 
 load: $(READY) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
 	@$(BIN)/python bench/load.py --html build/load $(LOAD_FLAGS)
+
+bench-corpus: $(READY) ## Map a million texts on two Ray nodes, kill it, resume it (minutes; BENCH_FLAGS=...).
+	@$(BIN)/python bench/corpus.py $(BENCH_FLAGS)
+
+bench-spread: $(READY) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
+	@$(BIN)/python bench/spread.py $(BENCH_FLAGS)
 
 scaling: $(READY) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
 	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
