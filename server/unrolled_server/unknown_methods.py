@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs leave it out
+
+# The stubs leave it out; Ray's code brings it in, where mypy comes by that first.
+from grpc._cython import cygrpc  # type: ignore[attr-defined, unused-ignore]
 
 # A name of no method, and a resolver that has none: together they are answered UNIMPLEMENTED.
 _NO_METHOD = ""

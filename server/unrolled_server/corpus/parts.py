@@ -50,14 +50,13 @@ class Parts:
         source, row_bytes = self.source, 4 * self.parameters.width * len(self.parameters.seeds)
         kept = source.kept(first_row, first_row + len(codes)) if source.keep else None
         schema = self.schema
+        copied = _leaves(schema, source.keep)  # states repeat nothing and give nothing to a compressor
         with pq.ParquetWriter(
             file,
             schema,
-            compression=dict.fromkeys(_leaves(schema, source.keep), "zstd"),
-            use_dictionary=_leaves(
-                schema, source.keep
-            ),  # states repeat nothing and give nothing to a compressor
-            write_statistics=_leaves(schema, source.keep),
+            compression=dict.fromkeys(copied, "zstd"),
+            use_dictionary=copied,
+            write_statistics=copied,
         ) as writer:
             for rows in cut_rows(places.sizes[codes], row_bytes=row_bytes):
                 columns = [] if kept is None else kept.slice(rows.start, rows.stop - rows.start).columns
