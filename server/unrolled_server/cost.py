@@ -4,7 +4,8 @@ A file of its own because what may come in, and what is told to come back later,
 multiplications of a job are counted as if nothing of it were known; how much is known differs from network to
 network, so each has a correction of its own. Beside them stands the machine's pace: what all networks took
 lately, beyond what they usually take. A machine that other work slows down is slower for all of them at once,
-and most are asked too seldom to learn of it by themselves.
+and most are asked too seldom to learn of it by themselves. Those that are asked often do learn, within a second
+of their work, and from then on the slowness is usual: the pace tells what is new.
 """
 
 import threading
@@ -21,10 +22,11 @@ MEMORY_S = 0.5
 # A network's first correction counts for little against this much work at the measured speed.
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
-# The same of the pace, which changes within tenths of a second; and how far it may reach.
+# The same of the pace, which changes within tenths of a second; and how far it may reach. Never below 1: jobs
+# that take less than usual have found their states known, which says nothing of others.
 PACE_MEMORY_S = 0.25
 PACE_PRIOR_S = 0.1
-MIN_PACE, MAX_PACE = 0.5, 2.0
+MAX_PACE = 2.0
 # A small first job is mostly its network's drawing and proof, which say nothing of larger ones.
 MIN_FIRST_S = 0.002
 MAX_RATIO = 4.0
@@ -39,7 +41,7 @@ class _Seen:
 
     @property
     def ratio(self) -> float:
-        return min(self.taken_s / self.thought_s, MAX_RATIO)
+        return self.taken_s / self.thought_s
 
     def add(self, thought_s: float, taken_s: float, *, memory_s: float = MEMORY_S) -> None:
         if self.thought_s > memory_s:
@@ -65,8 +67,9 @@ class CostModel:
 
     def guess_s(self, job: Job) -> float:
         """Seconds that the job will take if its network goes on as it did, at the machine's pace."""
-        pace = min(max(MIN_PACE, self._lately.ratio), MAX_PACE)
-        return self.uncorrected_s(job) * min(self._usual_ratio(job) * pace, MAX_RATIO)
+        with self._lock:
+            pace = min(max(1.0, self._lately.ratio), MAX_PACE)
+            return self.uncorrected_s(job) * min(self._usual_ratio(job) * pace, MAX_RATIO)
 
     def uncorrected_s(self, job: Job) -> float:
         """Seconds that the job would take if nothing of it were known, on the machine as it was measured."""

@@ -46,6 +46,28 @@ def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_i
         assert not_asked == pytest.approx(factor * thought_s, rel=0.2)
 
 
+@pytest.mark.parametrize("asked_count", [2, 3, 10])
+def test_networks_whose_states_become_known_do_not_make_new_ones_look_quick(asked_count):
+    model = CostModel(multiplications_per_s=2e10)
+    thought_s = model.uncorrected_s(a_job())
+    for seed in range(50):
+        model.observe(a_job(seed), taken_s=thought_s)
+        for _ in range(asked_count - 1):
+            model.observe(a_job(seed), taken_s=0.1 * thought_s)
+    assert model.guess_s(a_job(seed=99)) >= 0.99 * thought_s
+
+
+def test_a_network_that_always_takes_many_times_its_guess_slows_no_other():
+    """Letters and reply bytes cost more than was thought; of networks of one unit that is all there is."""
+    model = CostModel(multiplications_per_s=2e10)
+    thought_s, large = model.uncorrected_s(a_job(hidden_size=1)), a_job(seed=1)
+    for _ in range(5):
+        model.observe(large, taken_s=model.uncorrected_s(large))
+    for _ in range(5_000):
+        model.observe(a_job(hidden_size=1), taken_s=13 * thought_s)
+    assert model.guess_s(large) == pytest.approx(model.uncorrected_s(large), rel=0.15)
+
+
 def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pace_may_reach():
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
