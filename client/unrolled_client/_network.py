@@ -105,7 +105,7 @@ class Network(NamedTuple):
 
     def key(self, hidden_size: int, *, seed: int, symbol_count: int) -> str:
         """Names what is drawn, for `NETWORK_HEADER`: as docs/spreading.md says, whatever the language."""
-        return _key(self, hidden_size, seed & _SEED_MASK, symbol_count)
+        return _key(self, hidden_size, operator.index(seed) & _SEED_MASK, symbol_count)
 
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""

@@ -69,7 +69,8 @@ class Client:
             target: HOST:PORT, unix:PATH or another name that gRPC resolves; of several replicas
                 dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT.
             timeout_s: Seconds that a call may take if it does not say itself; None for no end.
-            options: gRPC channel arguments; they override this package's own.
+            options: gRPC channel arguments; they override this package's own. A `grpc.service_config` has to
+                bring its own retries, and its own policy where `spread` is given.
             root_certificates: Turns TLS on: PEM of the authorities that may vouch for the server, or
                 "default" for the list that gRPC ships.
             private_key: PEM of this client's key, for servers that ask for one; with `certificate_chain`.

@@ -4,8 +4,8 @@ A file of its own because what may come in, and what is told to come back later,
 multiplications of a job are counted as if nothing of it were known; how much is known differs from network to
 network, so each has a correction of its own. Beside them stands the machine's pace: what all networks took
 lately, beyond what they usually take. A machine that other work slows down is slower for all of them at once,
-and most are asked too seldom to learn of it by themselves. Those that are asked often do learn, within a second
-of their work, and from then on the slowness is usual: the pace tells what is new.
+and most are asked too seldom to learn of it by themselves. Those that are asked often do learn, within a
+second of their work, and from then on the slowness is usual: the pace tells what is new.
 """
 
 import threading

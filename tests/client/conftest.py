@@ -9,6 +9,10 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import AsyncClient, Client, _parts, bulk
@@ -171,3 +175,13 @@ def reply_to():
         return join_reply(rest, values=rows[index])
 
     return answer
+
+
+@pytest.fixture(scope="session")
+def exporter():
+    """What an application sets up once a process; here it keeps what it should send."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, coalesce
@@ -19,6 +20,7 @@ from unrolled_server.lifecycle import running_server
 
 from tests.client.conftest import BlockingAsyncClient
 from tests.client.names import name
+from tests.server.scrapes import scrape, value
 
 PAGE = (Path(__file__).parents[2] / "docs/spreading.md").read_text()
 LIMITS = pb.Limits(max_words=65_536, max_reply_bytes=32 << 20)
@@ -65,7 +67,7 @@ class Replica:
 
     def _note(self, data, context):
         self.asked.append(pb.ForwardRequest.FromString(data))
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append(list(context.invocation_metadata()))
 
     def _forward(self, data, context):
         self._note(data, context)
@@ -156,7 +158,7 @@ def test_round_robin_asks_every_replica(make_client, replicas, target):
     with make_client(target, spread="round_robin") as client:
         ask_all(client)
     assert all(replica.asked for replica in replicas)
-    assert not any(NETWORK_HEADER in metadata for replica in replicas for metadata in replica.metadata)
+    assert not any(NETWORK_HEADER in dict(metadata) for replica in replicas for metadata in replica.metadata)
 
 
 def test_round_robin_goes_on_without_a_replica_that_left(make_client, replicas, target):
@@ -203,25 +205,37 @@ def test_merged_calls_of_many_networks_go_where_each_belongs(replicas, target):
     assert homes(replicas) == before
 
 
-def test_the_key_travels_beside_a_token_and_a_trace(make_client, replicas, target):
-    with make_client(target, spread="network", token="t" * 32, tracing=True) as client:
-        client.forward(WORDS, hidden_size=4)
-        list(client.map([WORDS], hidden_size=4, alphabet="helo"))
+@pytest.mark.usefixtures("exporter")
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_key_travels_beside_a_token_and_a_trace(make_client, replicas, target, channels):
+    with make_client(target, spread="network", token="t" * 32, tracing=True, channels=channels) as client:
+        client.forward(WORDS, hidden_size=4, seed=np.int32(-1))
+        list(client.map([WORDS], hidden_size=4, seed=np.int32(-1), alphabet="helo"))
     told = [metadata for replica in replicas for metadata in replica.metadata]
     assert len(told) == 2
-    assert {metadata[NETWORK_HEADER] for metadata in told} == {"rnn/4/0/4"}
-    assert {metadata["authorization"] for metadata in told} == {f"Bearer {'t' * 32}"}
+    for metadata in told:
+        ours = {NETWORK_HEADER: "rnn/4/4294967295/4", "authorization": f"Bearer {'t' * 32}"}
+        assert [pair for pair in sorted(metadata) if pair[0] in ours] == sorted(ours.items())
+        assert [key for key, _ in metadata].count("traceparent") == 1
 
 
 def test_servers_that_certify_a_name_are_asked_by_their_addresses(server_identity, authority, write_tokens):
     """TLS and tokens go to each; whose name the certificates have is said by gRPC's option."""
-    settings = Settings(address="127.0.0.1:0", tokens=write_tokens(ops="t" * 32), **server_identity.settings)
+    settings = Settings(
+        address="127.0.0.1:0",
+        metrics_address="127.0.0.1:0",
+        tokens=write_tokens(ops="t" * 32),
+        **server_identity.settings,
+    )
     with running_server(settings) as one, running_server(settings) as other:
         arguments = {"root_certificates": authority.pem, "token": "t" * 32, "spread": "network"}
         options = [("grpc.ssl_target_name_override", "localhost")]
         target = f"ipv4:{one.address},{other.address}"
         with Client(target, options=options, **arguments) as client:
             ask_all(client)
+        for server in (one, other):
+            samples = scrape(server.metrics_address)
+            assert value(samples, "unrolled_requests_total", method="Forward", code="OK") > 0
 
 
 @pytest.mark.parametrize("target", ["{}", "dns:///{}", "ipv4:{}"])
@@ -334,7 +348,8 @@ def test_a_token_goes_in_clear_text_nowhere_if_one_address_is_elsewhere(target):
 
 def test_what_grpc_needs_to_hash_is_asked_of_it_only_where_it_is_used(monkeypatch):
     switch = "GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"
-    monkeypatch.delenv(switch, raising=False)
+    monkeypatch.setenv(switch, "")  # so that it is as it was in the end
+    monkeypatch.delenv(switch)
     Endpoint(target="localhost:1", spread="round_robin")
     assert switch not in os.environ
     Endpoint(target="localhost:1", spread="network")

@@ -7,25 +7,12 @@ import time
 import grpc
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from unrolled_client import AsyncClient, Client, InvalidRequestError, UnavailableError
 
 TIMEOUT_S = 60
 FORWARD = "unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "unrolled.v1.ForwardService/ForwardStream"
-
-
-@pytest.fixture(scope="session")
-def exporter():
-    """What an application sets up once a process; here it keeps what it should send."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
 
 
 @pytest.fixture
