@@ -25,7 +25,10 @@ class Assumptions:
         max_direct_count: Processes to which every client still keeps connections of its own.
         balancer_message_s: Processor seconds of a balancer that reads requests, for each.
         balancer_byte_s: And for each byte.
-        serve_proxy_s: Of Ray Serve's proxy for each request; None where nobody measured it.
+        calls_per_message: Of calls that the SDK merges (1,024 at most), where all find company.
+        serve_message_s: Processor seconds of Ray Serve's proxy for each message, with all of Ray but the
+            replica; from `bench/run.py --sections serve` (docs/ray.md), once.
+        serve_byte_s: And for each byte.
         core_hour: Price of a core for an hour.
         gib_hour: Of a GiB of memory for an hour.
         gib_sent: Of a GiB sent; 0 within one zone.
@@ -47,7 +50,9 @@ class Assumptions:
     max_direct_count: int = 100
     balancer_message_s: float = 50e-6
     balancer_byte_s: float = 0.5e-9
-    serve_proxy_s: float | None = None
+    calls_per_message: int = 500
+    serve_message_s: float = 2.6e-3
+    serve_byte_s: float = 5e-9
     core_hour: float = 0.04
     gib_hour: float = 0.005
     gib_sent: float = 0.0

@@ -77,7 +77,7 @@ def derived(figures: Figures) -> str:
             for size, taken in by_size.items()
         ),
         ("", "the SDK's caller, a message", show.duration(costs.client_message_s)),
-        ("", "the SDK's caller, a byte", show.duration(costs.client_byte_s)),
+        ("", "a bare stub's caller, a byte", show.duration(costs.client_byte_s)),
         ("", "the SDK's caller, a call among merged ones", show.duration(costs.client_merged_call_s)),
         ("", "an idle server process", show.size(costs.process_nbytes)),
     ]

@@ -35,6 +35,7 @@ class Answer:
         bound_by: Which of these asks for the most machines, and which part of a core's work is largest.
         hop_count: Balancers between client and process.
         balancer_cores: Of one hop that reads requests, if there is to be one.
+        serve_cores: Of Ray Serve's proxies, if they are the hop.
         client_cores: Of all callers together.
         p99_s: Waiting and service, if arrivals are random; None for merged calls, where it hangs on how many
             share a message.
@@ -52,6 +53,7 @@ class Answer:
     bound_by: str
     hop_count: int
     balancer_cores: float
+    serve_cores: float
     client_cores: float
     p99_s: float | None
     used_per_hour: float
@@ -181,7 +183,8 @@ class Model:
         assumptions, shape = self.assumptions, self.shape(scenario)
         nbytes = shape.request_nbytes + shape.reply_nbytes
         gbit_s, request_s = 8e-9 * rate * nbytes, sum(parts_s.values())
-        p99_s = request_s * time_quantile(0.99, utilisation=assumptions.utilisation)
+        utilisation = min(assumptions.utilisation, rate * request_s / process_count)
+        p99_s = request_s * time_quantile(0.99, utilisation=utilisation)
         memory_nbytes = process_count * self.costs.process_nbytes + kept.nbytes * assumptions.resident_share
         machines = {
             "cores": process_count / assumptions.machine_cores,
@@ -203,7 +206,14 @@ class Model:
             machine_count=math.ceil(max(machines.values())),
             bound_by=bound_by,
             hop_count=int(process_count > assumptions.max_direct_count),
-            balancer_cores=rate * self._balancer_s(nbytes) / assumptions.utilisation,
+            balancer_cores=self._cores_between(
+                scenario,
+                rate * assumptions.balancer_message_s,
+                rate * nbytes * assumptions.balancer_byte_s,
+            ),
+            serve_cores=self._cores_between(
+                scenario, rate * assumptions.serve_message_s, rate * nbytes * assumptions.serve_byte_s
+            ),
             client_cores=rate * self._client_s(scenario, shape),
             p99_s=None if scenario.is_merged else p99_s,
             used_per_hour=used,
@@ -211,10 +221,10 @@ class Model:
             + sent_gib * assumptions.gib_sent,
         )
 
-    def _balancer_s(self, nbytes: float) -> float:
-        assumptions = self.assumptions
-        message_s = assumptions.balancer_message_s + (assumptions.serve_proxy_s or 0.0)
-        return message_s + nbytes * assumptions.balancer_byte_s
+    def _cores_between(self, scenario: Scenario, messages_s: float, bytes_s: float) -> float:
+        """Of what stands between and handles every message and byte; merged calls share their messages."""
+        shared_by = self.assumptions.calls_per_message if scenario.is_merged else 1
+        return (messages_s / shared_by + bytes_s) / self.assumptions.utilisation
 
     def _client_s(self, scenario: Scenario, shape: Shape) -> float:
         if scenario.is_merged:

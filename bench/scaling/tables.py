@@ -95,7 +95,7 @@ def assumed(assumptions: Assumptions) -> str:
     rows = []
     for field in fields(assumptions):
         value = getattr(assumptions, field.name)
-        rows.append((f"`{field.name}`", "not measured here" if value is None else str(value)))
+        rows.append((f"`{field.name}`", str(value)))
     return show.markdown(("assumption", "value"), rows)
 
 
@@ -178,6 +178,8 @@ def hop(model: Model) -> str:
                 show.whole(answer.process_count),
                 show.significant(answer.balancer_cores),
                 show.percent(share),
+                show.significant(answer.serve_cores),
             )
         )
-    return show.markdown(("", "processes", "cores of one hop", "of the processes"), rows)
+    head = ("", "processes", "cores of one hop", "of the processes", "cores of Ray Serve's proxies")
+    return show.markdown(head, rows)

@@ -19,6 +19,7 @@ from bench.scaling.reading import Reading
 from bench.scaling.scenarios import SCENARIOS, Scenario
 
 S = Scenario(name="S", words=3, hidden_size=2)
+MERGED = Scenario(name="merged S", words=3, hidden_size=2, is_merged=True)
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +158,15 @@ def test_round_robin_computes_and_holds_at_least_what_affinity_does(figures):
         assert ours.memory_nbytes < theirs.memory_nbytes
 
 
-def test_a_proxy_that_was_measured_adds_to_the_hop(model):
-    slower = replace(model, assumptions=replace(model.assumptions, serve_proxy_s=1e-3))
-    added = slower.answer(S, rate=600).balancer_cores - model.answer(S, rate=600).balancer_cores
-    assert added == pytest.approx(600 * 1e-3 / 0.6)
+def test_a_hop_takes_what_its_messages_and_bytes_take_and_merged_calls_share_messages(model):
+    free = replace(model.assumptions, serve_byte_s=0.0, serve_message_s=1e-3, calls_per_message=100)
+    bare = replace(model, assumptions=free)
+    alone, merged = (bare.answer(scenario, rate=600).serve_cores for scenario in (S, MERGED))
+    assert alone == pytest.approx(600 * 1e-3 / 0.6)
+    assert merged == pytest.approx(alone / 100)
+    dear = replace(model, assumptions=replace(free, serve_byte_s=1e-9))
+    nbytes = bare.shape(S).request_nbytes + bare.shape(S).reply_nbytes
+    assert dear.answer(S, rate=600).serve_cores - alone == pytest.approx(600 * nbytes * 1e-9 / 0.6)
 
 
 def test_memory_enough_keeps_each_network_for_its_lifetime(language):

@@ -25,7 +25,7 @@ def cases():
 
 
 def test_the_fingerprint_and_the_bits_are_the_plain_servers(server_address, cases):
-    """On both replicas, on both nodes: unary and streamed replies are those of an engine in this process."""
+    """Unary and streamed replies are those of an engine in this process, whichever replica gives them."""
     with (
         running_server(Settings(address="127.0.0.1:0", device="cpu")) as plain,
         Client(plain.address) as plain_client,

@@ -108,7 +108,7 @@ class StreamCall(Call):
         return await anext(self._requests, grpc.aio.EOF)
 
     async def write(self, message: bytes) -> None:
-        """Returns when Ray has taken the message."""
+        """Returns when Serve has taken the message, which it does whether anybody reads or not."""
         self._outbox.put_nowait(message)
         await self._outbox.join()
 

@@ -10,7 +10,9 @@ own answer in the place of each handler here; what is around it is ours, because
 - tells replicas nothing of a call's deadline.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -29,11 +31,13 @@ LOST = "Ray Serve lost the replica that had this call; a retry takes another"
 _PASSING: Mapping[int, str | None] = {
     grpc.StatusCode.INTERNAL.value[0]: LOST,
     grpc.StatusCode.NOT_FOUND.value[0]: None,
+    # Its queue is full. gRPC tries unary calls of either code again; streams go again after this one only.
+    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]: None,
 }
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Unary = Callable[[bytes, Any], Awaitable[bytes]]
-_Stream = Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]
+_Stream = Callable[[AsyncIterator[bytes], Any], AsyncGenerator[bytes, None]]
 
 
 def add_forward_service(_servicer: object, server: grpc.aio.Server) -> None:
@@ -78,9 +82,10 @@ async def _answer(serve: _Unary, request: bytes, context: _Context) -> bytes:
 async def _answer_stream(
     serve: _Stream, requests: AsyncIterator[bytes], context: _Context
 ) -> AsyncIterator[bytes]:
-    async for reply in serve(requests, Passed(context)):
-        if _code_of(context) == _OK:  # else it is what carries the status here
-            yield reply
+    async with aclosing(serve(requests, Passed(context))) as replies:
+        async for reply in replies:
+            if _code_of(context) == _OK:  # else it is what carries the status here
+                yield reply
     await _end(context)
 
 
@@ -90,9 +95,12 @@ async def _end(context: _Context) -> None:
     if code == _OK:
         return
     details = str(context.details())
-    if code in _PASSING and not _is_ours(context.trailing_metadata() or ()):
-        await context.abort(grpc.StatusCode.UNAVAILABLE, _PASSING[code] or details)
-    await context.abort(_STATUS_CODES[code], details)
+    try:
+        if code in _PASSING and not _is_ours(context.trailing_metadata() or ()):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, _PASSING[code] or details)
+        await context.abort(_STATUS_CODES[code], details)
+    except grpc.aio.InternalError:  # the client is gone, as after a call that it cancelled
+        raise asyncio.CancelledError from None
 
 
 def _code_of(context: _Context) -> int:

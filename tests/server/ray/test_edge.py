@@ -94,9 +94,13 @@ def test_an_overloaded_call_is_tried_again_by_grpc():
 
 @pytest.mark.parametrize(
     ("code", "details"),
-    [(grpc.StatusCode.INTERNAL, edge.LOST), (grpc.StatusCode.NOT_FOUND, "why")],
+    [
+        (grpc.StatusCode.INTERNAL, edge.LOST),
+        (grpc.StatusCode.NOT_FOUND, "why"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "why"),
+    ],
 )
-def test_what_serve_itself_says_of_a_lost_replica_may_be_tried_again(code, details):
+def test_what_serve_itself_says_in_passing_may_be_tried_again(code, details):
     calls = []
     error = asked(refusal, unary_unary=ending(code, calls=calls))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, details)
