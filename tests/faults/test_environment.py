@@ -31,7 +31,7 @@ MAX_FILE_BYTES = 8_192
 MAX_IDLE_SHARE = 0.1
 WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
 # When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
-TELLS_MOMENTS = {"certificates.py", "load/run.py", "server.py", "otel/spans.py", "otel/exporting.py"}
+TELLS_MOMENTS = {"certificates.py", "load/run.py", "backend.py", "otel/spans.py", "otel/exporting.py"}
 
 
 def ended(*flags, **options):

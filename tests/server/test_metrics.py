@@ -153,7 +153,8 @@ def test_batches_tell_their_jobs_and_rows(server, stub, grown):
 
 
 def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
-    first = pb.ForwardRequest(words=["ab" * 400] * 8, hidden_size=512, seed=2, output=pb.OUTPUT_LAST)
+    words = [letter * 800 for letter in "abcdefgh"]  # nothing to share, so it lasts until the next is there
+    first = pb.ForwardRequest(words=words, hidden_size=512, seed=2, output=pb.OUTPUT_LAST)
     replies = stub.ForwardStream(iter([first, first]))
     assert sorted(reply.error.code for reply in replies) == [0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]]
     samples = scrape(server.metrics_address)
@@ -163,6 +164,7 @@ def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
 
 def test_gauges_tell_limits_and_what_runs(server, stub):
     info = stub.GetServerInfo(pb.GetServerInfoRequest())
+    stub.Forward(pb.ForwardRequest(words=["gauge"], hidden_size=2))
     samples = scrape(server.metrics_address)
     labels = {name: getattr(info, name) for name in ("version", "torch_version", "device", "fingerprint")}
     assert value(samples, "unrolled_build_info", **labels) == 1
