@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,22 +55,39 @@ def connected(address: str | None) -> Iterator[None]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         _reach(address)
-        if address is None:
-            ray.init(
-                address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
-            )
-        else:
-            ray.init(address=address, **quiet)
+        with _own_sigterm():
+            if address is None:
+                ray.init(
+                    address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
+                )
+            else:
+                ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0]  # of some, a traceback follows
-        raise CorpusError(
-            f"no Ray cluster at --address {address}: {reason}; see `ray status` there, or leave it out",
-            exit_code=EXIT_ADDRESS,
-        ) from None
+        raise CorpusError(_unreachable(address, reason), exit_code=EXIT_ADDRESS) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps the command's answer to SIGTERM, in whose place Ray puts one that exits with 15."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere, Ray sets none
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _unreachable(address: str | None, reason: str) -> str:
+    if address is None:
+        return (
+            f"Ray cannot be started on this machine: {reason}; put that right, or name a cluster by --address"
+        )
+    return f"no Ray cluster at --address {address}: {reason}; see `ray status` there, or leave it out"
 
 
 def _reach(address: str | None) -> None:
@@ -90,6 +109,7 @@ def fingerprints() -> dict[str, str]:
 
     Raises:
         CorpusError: A machine can't keep the bits promise.
+        WorkerLostError: A machine is gone.
     """
     nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("CPU")]
     proving = [
@@ -99,7 +119,14 @@ def fingerprints() -> dict[str, str]:
         for node in nodes
     ]
     found: dict[str, str] = {}
-    for node, proof in zip(nodes, ray.get(proving), strict=True):
+    try:
+        proofs = ray.get(proving)
+    except ray.exceptions.RayError as error:
+        raise WorkerLostError(
+            f"{_last_line(error)}, while it proved its bits; the same command resumes",
+            exit_code=EXIT_UNFINISHED,
+        ) from None
+    for node, proof in zip(nodes, proofs, strict=True):
         if proof["error"]:
             raise CorpusError(f"{node['NodeManagerAddress']}: {proof['error']}", exit_code=EXIT_PROOF)
         found[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = proof["fingerprint"]
@@ -192,7 +219,8 @@ def _without_restarts() -> dict[str, Any]:
 
 def _last_line(error: Exception) -> str:
     """What is wrong; the lines above it are where."""
-    return f"a worker failed: {str(error).strip().splitlines()[-1]}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"a worker failed: {lines[-1]}"
 
 
 def _do(row: Mapping[str, Any], make: Callable[[], Work]) -> dict[str, Any]:
@@ -225,7 +253,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, VectorsError):
         error = CorpusError(str(error), exit_code=EXIT_VECTORS)
     elif isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-        error = CorpusError(f"the input cannot be read: {error}", exit_code=EXIT_UNFINISHED)
+        error = CorpusError(f"pyarrow failed: {error}", exit_code=EXIT_UNFINISHED)
     elif isinstance(error, OSError):
         error = unwritable(error)
     exit_code = error.exit_code if isinstance(error, CorpusError) else EXIT_UNFINISHED

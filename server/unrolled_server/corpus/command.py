@@ -56,21 +56,27 @@ def unrolled_map(
     signal.signal(signal.SIGTERM, _stop)
     began_s = time.perf_counter()
     try:
-        counts, seconds = _run(corpus, network, placement)
+        counts, seconds, was_resumed = _run(corpus, network, placement)
     except KeyboardInterrupt:
         _end(f"interrupted; {_RESUMES}", EXIT_INTERRUPTED)
+    except _StoppedError as stopped:
+        _end(f"interrupted; {_RESUMES}", exit_code_of_signal(stopped.number))
     except CorpusError as error:
         _end(str(error), error.exit_code)
     except VectorsError as error:
         _end(str(error), EXIT_VECTORS)
     except OSError as error:
         _end(str(unwritable(error)), EXIT_UNFINISHED)
-    _tell(counts, seconds | {"all": time.perf_counter() - began_s}, as_json=as_json)
+    seconds["all"] = time.perf_counter() - began_s
+    if as_json:
+        typer.echo(json.dumps({**counts, "seconds": seconds}))
+    else:
+        _tell(counts, seconds, was_resumed=was_resumed)
 
 
 def _run(
     corpus: CorpusFlags, network: NetworkFlags, placement: PlacementFlags
-) -> tuple[dict[str, Any], dict[str, float]]:
+) -> tuple[dict[str, Any], dict[str, float], bool]:
     parameters = network.parameters(corpus)
     # Here, because Ray and pyarrow take seconds that --help and a wrong option should not.
     from unrolled_server.corpus.job import Job, Placement  # noqa: PLC0415
@@ -90,13 +96,10 @@ def _run(
         display=Display(),
     )
     counts = job.run()
-    return counts | {"computed_rows": job.computed_rows}, job.seconds
+    return counts | {"computed_rows": job.computed_rows}, job.seconds, job.found_count > 0
 
 
-def _tell(counts: dict[str, Any], seconds: dict[str, float], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({**counts, "seconds": seconds}))
-        return
+def _tell(counts: dict[str, Any], seconds: dict[str, float], *, was_resumed: bool) -> None:
     rows, texts = counts["rows"], counts["texts"]
     typer.echo(f"{rows:,} rows, {texts:,} distinct texts ({texts / rows:.0%}), each computed once")
     if counts["computed_rows"]:
@@ -104,11 +107,22 @@ def _tell(counts: dict[str, Any], seconds: dict[str, float], *, as_json: bool) -
             f"{counts['computed_rows']:,} states computed for {counts['asked_rows']:,} symbols of them"
         )
     took = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "all")
-    typer.echo(f"{seconds['all']:.1f} s ({took or 'nothing was left'}), {rows / seconds['all']:,.0f} texts/s")
+    pace = (
+        "" if was_resumed else f", {rows / seconds['all']:,.0f} texts/s"
+    )  # of all rows, in a part of the time
+    typer.echo(f"{seconds['all']:.1f} s ({took or 'nothing was left'}){pace}")
+
+
+class _StoppedError(SystemExit):
+    """A signal asks to end; a SystemExit, because nothing on the way may take it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(exit_code_of_signal(number))
+        self.number = number
 
 
 def _stop(number: int, _frame: object) -> Never:
-    raise SystemExit(exit_code_of_signal(number))
+    raise _StoppedError(number)
 
 
 def _end(message: str, exit_code: int) -> Never:

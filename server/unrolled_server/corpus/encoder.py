@@ -60,7 +60,7 @@ class Encoder:
 
     def __init__(self, ranges: Ranges, *, fingerprint: str, state_memory_bytes: int) -> None:
         self._ranges = ranges
-        self._table = open_table(ranges.parameters)
+        self._table = open_table(ranges.parameters, digest=ranges.vectors_digest)
         self._engine = Engine(
             device="cpu", state_memory_bytes=state_memory_bytes, vectors=_word_vectors(self._table)
         )

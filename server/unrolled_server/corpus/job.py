@@ -12,7 +12,14 @@ from typing import Any
 
 from unrolled_server.corpus import cluster
 from unrolled_server.corpus.errors import CorpusError
-from unrolled_server.corpus.manifest import FINGERPRINT, check_same, describe, read_manifest, write_manifest
+from unrolled_server.corpus.manifest import (
+    DERIVED_ALPHABET,
+    FINGERPRINT,
+    check_same,
+    describe,
+    read_manifest,
+    write_manifest,
+)
 from unrolled_server.corpus.parameters import Parameters
 from unrolled_server.corpus.parts import Parts
 from unrolled_server.corpus.plan import MAX_RANGE_TEXTS, Plan, Ranges, make_plan
@@ -21,10 +28,11 @@ from unrolled_server.corpus.scan import Scan
 from unrolled_server.corpus.source import Source
 from unrolled_server.corpus.symbols import open_table
 from unrolled_server.corpus.work import RECORD, Work, read_json, write_json
-from unrolled_server.exit_codes import EXIT_PROOF
+from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED
 
 _MAX_SHOWN_SYMBOLS = 100
-_MAX_FAILURES = 10
+_MAX_PARTS = 100_000  # names of parts have five digits
+_MAX_FAILURES = 3  # of a pass, one after the other, in which nothing is finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,7 @@ class Job:
         seconds: What each pass took, so far.
         computed_rows: States that were computed; it depends a little on which actor did what, so it is no
             part of the output.
+        found_count: Units that were done already.
     """
 
     parameters: Parameters
@@ -59,6 +68,7 @@ class Job:
     display: Display
     seconds: dict[str, float] = field(default_factory=dict)
     computed_rows: int = 0
+    found_count: int = 0
 
     def run(self) -> dict[str, Any]:
         """Does what is left, and gives the counts of the whole job.
@@ -69,20 +79,21 @@ class Job:
             OSError: A file cannot be read or written.
         """
         work = Work(self.output)
+        slice_count = part_count(self.source.row_count, self.parameters.part_rows)
         table = open_table(self.parameters)
-        wanted = describe(self.parameters, self.source) | {"vectors": table.digest if table else None}
-        self._claim(wanted)
-        counts = read_json(work.mark)
-        if counts is not None:
-            self.display.tell(f"{self.output} is finished already; nothing is left to do")
-            work.remove()
-            return counts
+        digest = table.digest if table else None
+        self._claim(describe(self.parameters, self.source) | {"vectors": digest})
         with work.held():
-            work.prepare()
-            with cluster.connected(self.placement.address):
-                counts = self._pass_all(work)
-            write_json(work.mark, counts)
-        work.remove()
+            counts = read_json(work.mark)  # now, because whoever held it may have finished it
+            if counts is None:
+                work.prepare()
+                with cluster.connected(self.placement.address):
+                    counts = self._pass_all(work, slice_count, vectors_digest=digest)
+                write_json(work.mark, counts)
+            else:
+                self.found_count += slice_count
+                self.display.tell(f"{self.output} is finished already; nothing is left to do")
+            work.remove()
         return counts
 
     def _claim(self, wanted: dict[str, Any]) -> None:
@@ -94,14 +105,19 @@ class Job:
         else:
             check_same(found, wanted, output=self.output)
 
-    def _pass_all(self, work: Work) -> dict[str, Any]:
-        slice_count = -(-self.source.row_count // self.parameters.part_rows)
+    def _pass_all(self, work: Work, slice_count: int, *, vectors_digest: str | None) -> dict[str, Any]:
         slices = list(map(work.slice, range(slice_count)))
-        scan = Scan(source=self.source, parameters=self.parameters, work=work)
+        scan = Scan(source=self.source, parameters=self.parameters, work=work, vectors_digest=vectors_digest)
         self._pass("reading texts", slices, cluster.Pass(make=partial(_given, scan)))
         records = _records(slices)
         plan = self._plan(work, records)
-        ranges = Ranges(parameters=self.parameters, plan=plan, work=work, slice_count=slice_count)
+        ranges = Ranges(
+            parameters=self.parameters,
+            plan=plan,
+            work=work,
+            slice_count=slice_count,
+            vectors_digest=vectors_digest,
+        )
         ranges_done = list(map(work.range, range(plan.range_count)))
         if not all(folder.exists() for folder in ranges_done):
             fingerprint = self._fingerprint()
@@ -130,43 +146,67 @@ class Job:
         """Does the units whose results are not there; a unit's number is its place among the results."""
         began_s = time.perf_counter()
         left = _left(results)
+        self.found_count += len(results) - len(left)
         if 0 < len(left) < len(results):
             self.display.tell(f"{name}: {len(results) - len(left)} of {len(results)} are done already")
         failed_count = 0
         with self.display.bar(name, total=len(results)) as show:
             while left:
                 show(len(results) - len(left))
-                try:
-                    self._run(left, done, lambda count: show(len(results) - count))
-                except cluster.WorkerLostError as error:
-                    failed_count += 1
-                    if failed_count > _MAX_FAILURES or _left(results) == left:
-                        raise
-                    self.display.tell(f"{name}: {error}; going on with what is left")
-                left = _left(results)
+                failure = self._run(left, done, lambda count: show(len(results) - count))
+                before, left = left, _left(results)
+                failed_count = failed_count + 1 if left == before else 0
+                if failure is None and left == before:
+                    raise CorpusError(_unseen(results[left[0]]), exit_code=EXIT_UNFINISHED)
+                if failure is not None:
+                    self._go_on(f"{name}: {failure}", failed_count)
         self.seconds[name] = time.perf_counter() - began_s
 
-    def _run(self, left: Sequence[int], done: cluster.Pass, show_left: Callable[[int], None]) -> None:
+    def _go_on(self, failure: str, failed_count: int) -> None:
+        """Tells of a failure, and raises the one after those that are allowed."""
+        if failed_count > _MAX_FAILURES:
+            raise CorpusError(
+                f"{failure}; {failed_count} times, and nothing was finished between; put that right and give "
+                "the same command again: it resumes",
+                exit_code=EXIT_UNFINISHED,
+            )
+        self.display.tell(f"{failure}; going on with what is left")
+
+    def _run(
+        self, left: Sequence[int], done: cluster.Pass, show_left: Callable[[int], None]
+    ) -> cluster.WorkerLostError | None:
+        """Does these units, or some; then says what happened to a worker."""
         workers = self.placement.workers or cluster.core_count()
         records = cluster.run(left, done, worker_count=workers)
-        for count, _ in enumerate(records, start=1):
-            show_left(len(left) - count)
+        try:
+            for count, _ in enumerate(records, start=1):
+                show_left(len(left) - count)
+        except cluster.WorkerLostError as error:
+            return error
+        return None
 
     def _plan(self, work: Work, records: Sequence[dict[str, Any]]) -> Plan:
         """The plan of the first start, or one made now."""
         kept = read_json(work.plan)
         if kept is not None:
-            return Plan(alphabet=kept["alphabet"], borders=tuple(kept["borders"]))
-        range_texts = min(MAX_RANGE_TEXTS, self.parameters.part_rows)
-        plan = make_plan(records, alphabet=self.parameters.alphabet, range_texts=range_texts)
-        write_json(work.plan, {"alphabet": plan.alphabet, "borders": plan.borders})
+            plan = Plan(alphabet=kept["alphabet"], borders=tuple(kept["borders"]))
+        else:
+            range_texts = min(MAX_RANGE_TEXTS, self.parameters.part_rows)
+            plan = make_plan(records, alphabet=self.parameters.alphabet, range_texts=range_texts)
+            write_json(work.plan, {"alphabet": plan.alphabet, "borders": plan.borders})
         if self.parameters.alphabet is None and self.parameters.vectors is None:
-            self._extend_manifest(derived_alphabet=plan.alphabet)
-            self.display.tell(
-                f"alphabet: {len(plan.alphabet)} symbols, derived from the corpus by first appearance: "
-                f"{plan.alphabet[:_MAX_SHOWN_SYMBOLS]!r}{'...' * (len(plan.alphabet) > _MAX_SHOWN_SYMBOLS)}"
-            )
+            self._keep_alphabet(plan.alphabet)
         return plan
+
+    def _keep_alphabet(self, derived: str) -> None:
+        """Tells it and puts it into the manifest, unless it is there: a kill may come after the plan."""
+        if DERIVED_ALPHABET in (read_manifest(self.output) or {}):
+            return
+        self._extend_manifest(**{DERIVED_ALPHABET: derived})
+        self.display.tell(
+            f"alphabet: {len(derived)} symbols, derived from the corpus by first appearance: "
+            f"{derived[:_MAX_SHOWN_SYMBOLS]!r}{'...' * (len(derived) > _MAX_SHOWN_SYMBOLS)}"
+        )
 
     def _fingerprint(self) -> str:
         """What all machines agree on, and agreed on when the job began.
@@ -199,6 +239,28 @@ class Job:
         write_manifest(self.output, {**(read_manifest(self.output) or {}), **values})
 
 
+def part_count(row_count: int, part_rows: int) -> int:
+    """The parts of so many rows.
+
+    Raises:
+        CorpusError: They are too many.
+    """
+    count = -(-row_count // part_rows)
+    if count > _MAX_PARTS:
+        raise CorpusError(
+            f"{row_count:,} rows are {count:,} parts at --part-rows {part_rows:,}; at most {_MAX_PARTS:,} "
+            f"can be; give --part-rows {-(-row_count // _MAX_PARTS)} or more"
+        )
+    return count
+
+
+def _unseen(result: Path) -> str:
+    return (
+        f"the workers wrote {result}, and this machine does not see it; OUTPUT must be on storage that all "
+        "machines see"
+    )
+
+
 def _left(results: Sequence[Path]) -> list[int]:
     return [number for number, result in enumerate(results) if not result.exists()]
 
@@ -214,4 +276,11 @@ def _encoder(ranges: Ranges, *, fingerprint: str, state_memory_bytes: int) -> cl
 
 
 def _records(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    return [record for folder in folders if (record := read_json(folder / RECORD)) is not None]
+    return [_record(folder / RECORD) for folder in folders]
+
+
+def _record(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if content is None:
+        raise CorpusError(_unseen(file), exit_code=EXIT_UNFINISHED)
+    return content

@@ -17,6 +17,7 @@ from unrolled_server.corpus.whole import whole_file
 
 MANIFEST = "_manifest.json"
 FINGERPRINT = "fingerprint"
+DERIVED_ALPHABET = "derived_alphabet"
 _FORM = 1  # of what lies in the work folder
 
 

@@ -6,13 +6,14 @@ their fields instead.
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.parameters import (
     CellName,
     NonlinearityName,
@@ -20,7 +21,8 @@ from unrolled_server.corpus.parameters import (
     Parameters,
     UnknownWord,
 )
-from unrolled_server.corpus.seeds import parse_seeds
+from unrolled_server.corpus.seeds import column_of, parse_seeds
+from unrolled_server.named_files import expanded
 
 _corpus = functools.partial(typer.Option, rich_help_panel="Corpus")
 _network = functools.partial(typer.Option, rich_help_panel="Network")
@@ -47,6 +49,24 @@ class CorpusFlags:
     def kept(self) -> tuple[str, ...]:
         """The columns to copy."""
         return tuple(name.strip() for name in self.keep.split(",") if name.strip())
+
+    def check(self, seeds: Sequence[int]) -> None:
+        """Judges the values, for an output that has these seeds.
+
+        Raises:
+            CorpusError: Two of its columns would have one name, or it would lie in the input.
+        """
+        written = set(map(column_of, seeds))
+        for at, name in enumerate(self.kept):
+            if name in self.kept[:at]:
+                raise CorpusError(f"--keep names {name!r} twice; name each column once")
+            if name in written:
+                raise CorpusError(f"--keep has {name!r}, which is the column of a seed; rename it in INPUT")
+        if self.source.is_dir() and self.output_folder.resolve().is_relative_to(self.source.resolve()):
+            raise CorpusError(
+                f"OUTPUT {self.output_folder} is in INPUT {self.source}, so its files would be read as "
+                "input; name a folder elsewhere"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +116,16 @@ class NetworkFlags:
             max_word_length=corpus.max_word_length,
         )
         parameters.check()
-        return parameters
+        corpus.check(parameters.seeds)
+        return replace(parameters, vectors=_with_whole_path(parameters.vectors))
+
+
+def _with_whole_path(vectors: str | None) -> str | None:
+    """NAME=FILE as every process can open it: a worker's working folder and home are others."""
+    if vectors is None:
+        return None
+    name, _, file = vectors.partition("=")
+    return f"{name}={expanded(file).absolute()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ class Ranges:
     plan: Plan
     work: Work
     slice_count: int
+    vectors_digest: str | None = None
 
 
 def make_plan(slices: Iterable[Mapping[str, Any]], *, alphabet: str | None, range_texts: int) -> Plan:

@@ -33,6 +33,7 @@ class Scan:
     source: Source
     parameters: Parameters
     work: Work
+    vectors_digest: str | None = None
 
     def __call__(self, number: int) -> Mapping[str, Any]:
         """Scans one slice and gives its record.
@@ -50,7 +51,7 @@ class Scan:
                 f"row {row:,} (counted from 0) is null in the column {self.source.column!r}; {_REMEDY}"
             )
         coded = texts.combine_chunks().dictionary_encode()
-        symbols = symbols_of(self.parameters, open_table(self.parameters))
+        symbols = symbols_of(self.parameters, open_table(self.parameters, digest=self.vectors_digest))
         distinct = _judged(coded, symbols, first_row=start, max_length=self.parameters.max_word_length)
         order = pc.sort_indices(coded.dictionary).to_numpy()
         record = {

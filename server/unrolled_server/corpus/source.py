@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unrolled_server.corpus.errors import CorpusError
+from unrolled_server.exit_codes import EXIT_UNFINISHED
 
 _BATCH_ROWS = 16_384
 _TAIL_BYTES = 8  # the footer's length and the letters PAR1
@@ -49,23 +50,23 @@ class Source:
 
     def texts(self, start: int, stop: int) -> pa.ChunkedArray:
         """The texts of the rows ``start:stop``, as large strings."""
-        return self.read(start, stop, [self.column]).column(0).cast(pa.large_string())
+        found = [batch.column(0) for batch in self._batches(start, stop, [self.column])]
+        # One by one, because a file may have them as strings and the next as large ones or a dictionary.
+        return pa.chunked_array([texts.cast(pa.large_string()) for texts in found], pa.large_string())
 
     def kept(self, start: int, stop: int) -> pa.Table:
         """The columns that are copied of the rows ``start:stop``."""
-        return self.read(start, stop, self.keep)
-
-    def read(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-        """Some columns of the rows ``start:stop``."""
-        parts = [batch for batch in self._batches(start, stop, columns) if batch.num_rows]
-        table = pa.Table.from_batches(parts)
-        return table.select(list(columns)).replace_schema_metadata(None)
+        return pa.Table.from_batches(list(self._batches(start, stop, self.keep)))
 
     def _batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The columns in this order, whatever their order in a file."""
         first = 0
         for file in self.files:
             if first < stop and start < first + file.row_count:
-                yield from _rows(file, max(0, start - first), min(file.row_count, stop - first), columns)
+                rows = _rows(file, max(0, start - first), min(file.row_count, stop - first), columns)
+                for batch in _told(rows, file):
+                    if batch.num_rows:
+                        yield batch.select(list(columns)).replace_schema_metadata(None)
             first += file.row_count
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
@@ -139,6 +140,18 @@ def _check_columns(file: SourceFile, *, column: str, keep: Sequence[str]) -> Non
         raise CorpusError(
             f"the column {column!r} of {file.name} is of {kind}; name one of strings by --column"
         )
+
+
+def _told(batches: Iterator[pa.RecordBatch], file: SourceFile) -> Iterator[pa.RecordBatch]:
+    """The batches; what is wrong with the input is told as such."""
+    try:
+        yield from batches
+    except (OSError, pa.ArrowException) as error:  # of a damaged file, pyarrow's has no name
+        reason = str(error).strip().partition("\n")[0]
+        raise CorpusError(
+            f"{file.path} cannot be read: {reason}; put the file back that was there, or start a new OUTPUT",
+            exit_code=EXIT_UNFINISHED,
+        ) from None
 
 
 def _rows(file: SourceFile, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -4,12 +4,15 @@ A file of its own because texts are judged in the first pass, by processes that 
 numbers of them.
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.parameters import Parameters
+from unrolled_server.exit_codes import EXIT_VECTORS
 from unrolled_server.named_files import default_cache_directory, expanded
 from unrolled_server.vectors import VectorTable, open_vectors
 
@@ -85,16 +88,28 @@ class Sentences:
         return not words or bool((self.table.find(words) >= 0).all())
 
 
-def open_table(parameters: Parameters) -> VectorTable | None:
+def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTable | None:
     """The word vectors that the parameters name; converted once on each machine, then mapped.
+
+    Args:
+        parameters: Of the job.
+        digest: What the command's machine found; None there.
 
     Raises:
         VectorsError: The file cannot be read or is malformed.
+        CorpusError: It has other content here than where the command was given.
     """
     if parameters.vectors is None:
         return None
     name, _, file = parameters.vectors.partition("=")
-    return open_vectors(name, Path(expanded(file)), cache_directory=default_cache_directory())
+    table = open_vectors(name, Path(expanded(file)), cache_directory=default_cache_directory())
+    if digest not in {None, table.digest}:
+        raise CorpusError(
+            f"{file} has the digest {table.digest} on {socket.gethostname()}, and {digest} where the "
+            "command was given; put the same file on all machines",
+            exit_code=EXIT_VECTORS,
+        )
+    return table
 
 
 def symbols_of(parameters: Parameters, table: VectorTable | None) -> Symbols:

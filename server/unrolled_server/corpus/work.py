@@ -13,14 +13,13 @@ A file of its own because every pass reads what the one before wrote, by these n
 import contextlib
 import fcntl
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unrolled_server.corpus.errors import CorpusError
-from unrolled_server.corpus.whole import remove_unfinished, whole_file
+from unrolled_server.corpus.whole import remove_folder, remove_unfinished, whole_file
 from unrolled_server.exit_codes import EXIT_UNFINISHED
 
 RECORD = "record.json"
@@ -68,7 +67,7 @@ class Work:
 
     def remove(self) -> None:
         """Removes all but the output."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
         remove_unfinished(self.output)
 
     @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The three passes in this process, and one cluster of two machines for the tests of the command."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -69,25 +70,39 @@ def run_passes(tmp_path):
     return run
 
 
+@functools.cache
 def fingerprint():
     engine = Engine(device="cpu")
     engine.prove()
     return engine.fingerprint
 
 
+@dataclass(frozen=True)
+class RunningCluster:
+    """HOST:PORT, and the process below which all others of the cluster are."""
+
+    address: str
+    process: subprocess.Popen
+
+
 @pytest.fixture(scope="module")
-def cluster_address():
-    """HOST:PORT of a cluster of two machines with a core each."""
+def two_machines():
+    """A cluster of two machines with a core each."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
         Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
         command = [sys.executable, "-c", TWO_MACHINES]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, **pipes, text=True, env=environment(RAY_TMPDIR=folder)) as cluster:
             try:
-                yield cluster.stdout.readline().strip()
+                yield RunningCluster(cluster.stdout.readline().strip(), cluster)
                 cluster.communicate(timeout=60)
             finally:
                 cluster.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster_address(two_machines):
+    return two_machines.address
 
 
 def environment(**more):

@@ -1,5 +1,7 @@
 """Options, the input and the pieces of the passes, each by itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 from unrolled_server.corpus import encoder, parts
 from unrolled_server.corpus.errors import CorpusError, unwritable
 from unrolled_server.corpus.manifest import check_same, describe, read_manifest
+from unrolled_server.corpus.options import CorpusFlags, NetworkFlags
 from unrolled_server.corpus.plan import make_plan
 from unrolled_server.corpus.seeds import parse_seeds
 from unrolled_server.corpus.source import open_source
+from unrolled_server.corpus.symbols import open_table
 from unrolled_server.corpus.whole import remove_unfinished, whole_file, whole_folder
+from unrolled_server.exit_codes import EXIT_VECTORS
 
 from tests.server.corpus.corpora import parameters, random_texts, write_corpus
 
@@ -79,10 +84,54 @@ def test_any_slice_of_rows_is_read_across_files_and_row_groups(tmp_path_factory,
     assert source.texts(start, min(60, start + count)).to_pylist() == texts[start : start + count]
 
 
-def test_texts_of_a_dictionary_column_are_read_as_texts(tmp_path):
-    table = pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode()})
-    pq.write_table(table, tmp_path / "c.parquet")
-    assert open_source(tmp_path, column="text", keep=()).texts(0, 3).to_pylist() == ["a", "b", "a"]
+def test_texts_are_read_whatever_kind_of_strings_and_order_of_columns_each_file_has(tmp_path):
+    texts, identity = pa.array(["a", "b", "a"]), pa.array([1, 2, 3])
+    pq.write_table(pa.table({"text": texts.dictionary_encode(), "id": identity}), tmp_path / "a.parquet")
+    large = texts.cast(pa.large_string())
+    pq.write_table(pa.table({"id": identity, "text": large, "n": identity}), tmp_path / "b.parquet")
+    write_corpus(tmp_path / "c.parquet", texts, id=identity)
+    source = open_source(tmp_path, column="text", keep=("id",))
+    assert source.texts(1, 9).to_pylist() == ["b", "a", "a", "b", "a", "a", "b", "a"]
+    assert source.kept(1, 9)["id"].to_pylist() == [2, 3, 1, 2, 3, 1, 2, 3]
+
+
+def test_an_input_that_is_damaged_is_told_by_its_name(tmp_path):
+    file = write_corpus(tmp_path / "c.parquet", random_texts(60))
+    source = open_source(file, column="text", keep=())
+    content = bytearray(file.read_bytes())
+    content[4:100] = bytes(96)
+    file.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"c\.parquet cannot be read: .*; put the file back"):
+        source.texts(0, 60)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"keep": "id, id"}, "--keep names 'id' twice"),
+        ({"keep": "id,seed_7"}, "--keep has 'seed_7', which is the column of a seed"),
+        ({"output_folder": "in/deep/out"}, "OUTPUT .* is in INPUT"),
+    ],
+)
+def test_an_output_that_would_clash_is_refused_before_anything_starts(tmp_path, changed, message):
+    (tmp_path / "in").mkdir()
+    given = {"source": tmp_path / "in", "output_folder": tmp_path / changed.pop("output_folder", "out")}
+    with pytest.raises(CorpusError, match=message):
+        NetworkFlags(hidden_size=2, seeds="0-9").parameters(CorpusFlags(**given, **changed))
+
+
+def test_the_file_of_vectors_is_a_whole_path_and_the_same_content_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("two.txt").write_text("the 1 2 3\ncat 4 5 6\n")
+    corpus = CorpusFlags(source=tmp_path / "c.parquet", output_folder=tmp_path / "out")
+    given = NetworkFlags(hidden_size=2, vectors="two=two.txt").parameters(corpus)
+    assert given.vectors == f"two={tmp_path / 'two.txt'}"
+    digest = open_table(given).digest
+    assert open_table(given, digest=digest).digest == digest
+    with pytest.raises(CorpusError, match="and other where the command was given") as raised:
+        open_table(given, digest="other")
+    assert raised.value.exit_code == EXIT_VECTORS
 
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=200), st.integers(1, 50))
@@ -90,7 +139,8 @@ def test_borders_rise_and_depend_on_the_sample_alone(texts, range_texts):
     slices = [{"letters": "", "sample": sorted(set(texts)), "weight": 2}]
     plan = make_plan(slices, alphabet="a", range_texts=range_texts)
     assert list(plan.borders) == sorted(set(plan.borders))
-    assert plan == make_plan(slices * 1, alphabet="a", range_texts=range_texts)
+    halves = [slices[0] | {"sample": slices[0]["sample"][at::2]} for at in (1, 0)]
+    assert plan == make_plan(halves, alphabet="a", range_texts=range_texts)
     assert plan.bounds(0)[0] is None
     assert plan.bounds(plan.range_count - 1)[1] is None
 
@@ -115,7 +165,8 @@ def test_what_a_killed_writer_left_is_removed_and_never_has_the_final_name(tmp_p
         (unfinished / "content").write_text("whole")
         (other / "content").write_text("whole")
     (tmp_path / ".part.0.unfinished").write_text("half")
-    remove_unfinished(tmp_path)
+    with pytest.raises(FileNotFoundError), whole_folder(tmp_path / "late"):
+        remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
