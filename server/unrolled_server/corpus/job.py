@@ -158,7 +158,7 @@ class Job:
                 failed_count = failed_count + 1 if left == before else 0
                 if failure is None and left == before:
                     raise CorpusError(_unseen(results[left[0]]), exit_code=EXIT_UNFINISHED)
-                if failure is not None:
+                if failure is not None and left:
                     self._go_on(f"{name}: {failure}", failed_count)
         self.seconds[name] = time.perf_counter() - began_s
 
