@@ -71,8 +71,22 @@ def told_when_ready(when_ready):
     when_ready(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
+OTHERS = set()
+
+
+@pytest.fixture(autouse=True)
+def _others():
+    """This process may have other children, such as a cluster that lasts for the whole run."""
+    OTHERS.clear()
+    OTHERS.update(psutil.Process().children())
+
+
+def workers():
+    return [child for child in psutil.Process().children() if child not in OTHERS]
+
+
 def kill_workers(count=None):
-    for worker in psutil.Process().children()[:count]:
+    for worker in workers()[:count]:
         worker.kill()
 
 
@@ -177,7 +191,7 @@ def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, mon
     monkeypatch.setattr(WorkerProcess, "report", report)
     with pytest.raises(RuntimeError, match="unexpected"):
         run(WAIT)
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 def test_workers_find_what_the_supervisor_puts_into_their_environment(run):
