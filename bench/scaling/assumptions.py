@@ -51,8 +51,8 @@ class Assumptions:
     balancer_message_s: float = 50e-6
     balancer_byte_s: float = 0.5e-9
     calls_per_message: int = 500
-    serve_message_s: float = 2.6e-3
-    serve_byte_s: float = 5e-9
+    serve_message_s: float = 2.7e-3
+    serve_byte_s: float = 4e-9
     core_hour: float = 0.04
     gib_hour: float = 0.005
     gib_sent: float = 0.0
