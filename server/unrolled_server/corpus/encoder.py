@@ -22,7 +22,7 @@ from unrolled_server.corpus.parameters import Parameters
 from unrolled_server.corpus.plan import Ranges
 from unrolled_server.corpus.scan import TEXTS
 from unrolled_server.corpus.store import COUNTS, RANKS, STARTS, vector_file
-from unrolled_server.corpus.symbols import open_table
+from unrolled_server.corpus.symbols import open_table, symbols_of
 from unrolled_server.corpus.whole import whole_folder
 from unrolled_server.corpus.work import RECORD
 from unrolled_server.engine import (
@@ -61,6 +61,7 @@ class Encoder:
     def __init__(self, ranges: Ranges, *, fingerprint: str, state_memory_bytes: int) -> None:
         self._ranges = ranges
         self._table = open_table(ranges.parameters, digest=ranges.vectors_digest)
+        self._symbols = symbols_of(ranges.parameters, self._table)
         self._engine = Engine(
             device="cpu", state_memory_bytes=state_memory_bytes, vectors=_word_vectors(self._table)
         )
@@ -84,8 +85,7 @@ class Encoder:
         with whole_folder(ranges.work.range(number)) as folder:
             lengths = np.zeros(0, np.int32)
             if merged.texts:
-                encode = partial(_encode, ranges, self._table)
-                lengths = encode(merged.texts).lengths
+                lengths = np.array(self._symbols.lengths(merged.texts), np.int32)
                 self._write_vectors(folder, merged.texts, lengths)
             sizes = np.ones_like(lengths) if ranges.parameters.is_pooled else lengths
             np.save(folder / STARTS, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]))
@@ -103,9 +103,10 @@ class Encoder:
     def _write_vectors(self, folder: Path, texts: Sequence[str], lengths: npt.NDArray[np.int32]) -> None:
         parameters = self._ranges.parameters
         width = parameters.width * 4
-        text_bytes = [width if parameters.is_pooled else 0] * len(texts)
-        symbol_bytes = 4 if parameters.is_pooled else 4 + width
-        parts = list(cut(lengths.tolist(), text_bytes=text_bytes[0], symbol_bytes=symbol_bytes))
+        text_bytes, symbol_bytes = (width, 4) if parameters.is_pooled else (0, 4 + width)
+        parts = list(cut(lengths.tolist(), text_bytes=text_bytes, symbol_bytes=symbol_bytes))
+        # Seed by seed, so that one network's states are all that the engine needs; what that costs is to
+        # encode the texts for each, of which the numbers of a whole range would take too much memory to keep.
         for seed in parameters.seeds:
             spec = spec_of(parameters, seed, self._ranges.plan.alphabet, self._table)
             with vector_file(folder, seed).open("wb") as file:

@@ -60,12 +60,15 @@ class Parts:
         ) as writer:
             for rows in cut_rows(places.sizes[codes], row_bytes=row_bytes):
                 columns = [] if kept is None else kept.slice(rows.start, rows.stop - rows.start).columns
-                vectors = [self._column(codes[rows], places, seed) for seed in self.parameters.seeds]
+                vectors = [
+                    self._column(codes[rows], places, seed, kind=schema.field(column_of(seed)).type)
+                    for seed in self.parameters.seeds
+                ]
                 writer.write_table(pa.table([*columns, *vectors], schema=schema), row_group_size=len(codes))
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the output: the kept columns, then one for each seed."""
+        """Of the output: the kept columns, then one for each seed. Reads the input's."""
         kind: pa.DataType = pa.list_(pa.field("element", pa.float32(), nullable=False), self.parameters.width)
         if not self.parameters.is_pooled:
             kind = pa.list_(pa.field("element", kind, nullable=False))
@@ -73,8 +76,9 @@ class Parts:
         kept = [field.remove_metadata() for field in self.source.schema_of(self.source.keep)]
         return pa.schema([*kept, *seeds])
 
-    def _column(self, codes: npt.NDArray[np.int32], places: Places, seed: int) -> pa.Array:
-        kind = self.schema.field(column_of(seed)).type
+    def _column(
+        self, codes: npt.NDArray[np.int32], places: Places, seed: int, *, kind: pa.DataType
+    ) -> pa.Array:
         vectors = places.gather(codes, seed=seed, width=self.parameters.width).reshape(-1)
         if self.parameters.is_pooled:
             return pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=kind)

@@ -85,11 +85,12 @@ def open_source(path: Path, *, column: str, keep: tuple[str, ...]) -> Source:
     source = Source(files=tuple(_describe(file, path) for file in paths), column=column, keep=keep)
     first = None
     for file in source.files:
-        _check_columns(file, column=column, keep=keep)
-        schema = pa.schema([field.remove_metadata() for field in map(pq.read_schema(file.path).field, keep)])
-        first = first or schema
-        if schema != first:
-            raise CorpusError(f"{file.name} has the kept columns as {schema}, other files as {first}")
+        schema = pq.read_schema(file.path)
+        _check_columns(file, schema, column=column, keep=keep)
+        kept = pa.schema([schema.field(name).remove_metadata() for name in keep])
+        first = first or kept
+        if kept != first:
+            raise CorpusError(f"{file.name} has the kept columns as {kept}, other files as {first}")
     if not source.row_count:
         raise CorpusError(f"{path} has no rows")
     return source
@@ -125,8 +126,7 @@ def _describe(file: Path, source: Path) -> SourceFile:
     )
 
 
-def _check_columns(file: SourceFile, *, column: str, keep: Sequence[str]) -> None:
-    schema = pq.read_schema(file.path)
+def _check_columns(file: SourceFile, schema: pa.Schema, *, column: str, keep: Sequence[str]) -> None:
     for name in (column, *keep):
         if schema.names.count(name) != 1:
             option = "--column" if name == column else "--keep"
