@@ -105,7 +105,7 @@ class Network(NamedTuple):
 
     def key(self, hidden_size: int, *, seed: int, symbol_count: int) -> str:
         """Names what is drawn, for `NETWORK_HEADER`: as docs/spreading.md says, whatever the language."""
-        return _key(self, hidden_size, operator.index(seed) & _SEED_MASK, symbol_count)
+        return _key(self, hidden_size, operator.index(seed) & SEED_MASK, symbol_count)
 
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""
@@ -161,7 +161,7 @@ _CHOICES: dict[str, Mapping[str, int]] = {
 _COUNTS = ("num_layers", "proj_size", "embedding_size")
 _DEFAULTS_SPELLED_OUT = {"nonlinearity": "tanh", "unknown_word": "error"}
 _MAX_INT32 = 2**31 - 1
-_SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
+SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
 
 
 @lru_cache(maxsize=4096)

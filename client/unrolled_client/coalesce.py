@@ -20,7 +20,7 @@ import grpc
 
 from unrolled_client._codec import EncodedRequest, Request
 from unrolled_client._decode import States, decode_reply, result_of, split, states_in, timing_in
-from unrolled_client._network import Network
+from unrolled_client._network import SEED_MASK, Network
 from unrolled_client.bulk import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
 from unrolled_client.result import Result, Timing
@@ -42,7 +42,6 @@ MAX_REPLY_BYTES = 1 << 20
 _NOBODY = nullcontext()
 _FLOAT_BYTES = 4
 _MIN_TIMEOUT_S = 1e-3  # for those whose deadline comes while they are put together
-_SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
 # Where the words of one caller may be to blame, or the size that merging gave the request.
 _SPLIT_CODES = frozenset(
     {
@@ -113,7 +112,7 @@ class Merger:
             lane.close(error)
 
     def _lane(self, request: Request) -> "_Lane":
-        network = (request.hidden_size, request.seed & _SEED_MASK, request.alphabet, request.network)
+        network = (request.hidden_size, request.seed & SEED_MASK, request.alphabet, request.network)
         lane = self._lanes.get(network)
         if lane is None:
             lane = _Lane(self._send, self._tracing, on_idle=lambda: self._lanes.pop(network))
