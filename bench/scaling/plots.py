@@ -131,16 +131,11 @@ def _by_memory(axes: Axes, figures: Figures) -> None:
         simulated = [point[f"{side}_hit_rate"] for point in points]
         axes.plot(budgets, simulated, "o", color=color, label=f"{side}s known, simulated")
         axes.plot(between, rates, color=color, label=f"{side}s known, approximated")
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda mib, _: f"{mib:,.0f}"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _scale_as_rates_over_doublings(axes)
     axes.set(
         xlabel="state memory of one process, MiB",
         title="Memory that is short: 400 networks of hidden size 256, requests of 64 words",
-        ylim=(0, 1.03),
     )
-    axes.grid(visible=True)
-    axes.legend(loc="lower right")
 
 
 def _by_processes(axes: Axes, figures: Figures) -> None:
@@ -149,13 +144,14 @@ def _by_processes(axes: Axes, figures: Figures) -> None:
         for side, line in (("state", "o-"), ("network", "o--")):
             rates = [point[f"{side}_hit_rate"] for point in points]
             axes.plot(counts, rates, line, color=color, label=f"{side}s known, {policy}")
+    _scale_as_rates_over_doublings(axes)
+    axes.set(xlabel="processes, each with the same memory", title="The same traffic over more processes")
+
+
+def _scale_as_rates_over_doublings(axes: Axes) -> None:
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set(
-        xlabel="processes, each with the same memory",
-        title="The same traffic over more processes",
-        ylim=(0, 1.03),
-    )
+    axes.set_ylim(0, 1.03)
     axes.grid(visible=True)
     axes.legend(loc="lower right")
