@@ -10,7 +10,6 @@ A vector is a text's for one seed.
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,23 +27,13 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
+from tested import tested
 from workloads import LETTERS, dictionary
 
 ALPHABET = LETTERS + " "
 TORCH_BATCH = 256
 SAMPLE_INTERVAL_S = 0.25
 PASSES = ("reading texts", "computing vectors", "writing parts")
-# Ends with this process, whose pipe its standard input is.
-TWO_NODES = """
-import sys
-from ray.cluster_utils import Cluster
-node = {"num_cpus": 1, "object_store_memory": 128 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=node)
-cluster.add_node(**node)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 
 def main() -> int:
@@ -118,18 +107,9 @@ def make_texts(count: int, *, seed: int) -> list[str]:
 
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
-    """A cluster's address, and the process below which its processes are."""
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": folder}
-        Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
-        command = [sys.executable, "-c", TWO_NODES]
-        with subprocess.Popen(command, **pipes, text=True, env=environment) as nodes:
-            try:
-                yield nodes.stdout.readline().strip(), psutil.Process(nodes.pid)
-                nodes.communicate(timeout=120)
-            finally:
-                nodes.kill()
+    """The tests' own cluster: its address, and the process below which its processes are."""
+    with tested("two_machines").two_machines() as cluster:
+        yield cluster.address, psutil.Process(cluster.process.pid)
 
 
 class Memory:

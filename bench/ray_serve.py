@@ -6,10 +6,7 @@ request costs in each process is told beside it.
 """
 
 import asyncio
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -18,6 +15,7 @@ from echo import REQUESTS, Ask, ask_stream, ask_unary, open_channel, request_of
 from pairs import Way, measure
 from rich.table import Table
 from servers import server_process
+from tested import tested
 from workloads import Workload
 
 CONCURRENCIES = (1, 8, 32)
@@ -39,9 +37,8 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
     chosen = [workload for workload in workloads if workload.name in ("S", "M")]
     if not chosen:
         return
-    served_cluster = _tested_cluster()
     with (
-        served_cluster(replicas=1, settings={"reply_memory_mb": 0}) as cluster,
+        tested("ray.serving").served_cluster(replicas=1, settings={"reply_memory_mb": 0}) as cluster,
         server_process("127.0.0.1:0", *NO_KEPT_REPLIES) as plain,
         asyncio.Runner() as runner,
     ):
@@ -53,12 +50,6 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
             yield _compare(runner, channels, cluster, workload=workload, budget_s=budget_s)
         for channel in channels.values():
             runner.run(channel.close())
-
-
-def _tested_cluster() -> Callable[..., Any]:
-    """The tests' own cluster, so that what is measured is what is tested."""
-    sys.path.append(str(Path(__file__).parents[1]))
-    return importlib.import_module("tests.ray.serving").served_cluster  # type: ignore[no-any-return]
 
 
 def _compare(

@@ -12,9 +12,9 @@ TIMEOUT_S = 60
 
 
 @contextmanager
-def process(*flags, **options):
+def process(*flags, module="unrolled_server", **options):
     """The command in a process of its own, ended by its process id whatever happens."""
-    command = [sys.executable, "-m", "unrolled_server", *flags]
+    command = [sys.executable, "-m", module, *flags]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # The command `unrolled` silences gRPC's core, and tests of it may have run in this process.
     heard = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}

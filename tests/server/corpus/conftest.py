@@ -1,10 +1,6 @@
 """The three passes in this process, and one cluster of two machines for the tests of the command."""
 
 import functools
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +15,7 @@ from unrolled_server.corpus.work import Work
 from unrolled_server.engine import Engine
 
 from tests.server.corpus.corpora import parameters, write_corpus
-
-# Ends with the test that started it, whatever happens: its standard input is the test's.
-TWO_MACHINES = """
-import sys
-from ray.cluster_utils import Cluster
-small = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=small)
-cluster.add_node(**small)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
+from tests.two_machines import two_machines as running_machines
 
 
 @dataclass(frozen=True)
@@ -77,33 +62,12 @@ def fingerprint():
     return engine.fingerprint
 
 
-@dataclass(frozen=True)
-class RunningCluster:
-    """HOST:PORT, and the process below which all others of the cluster are."""
-
-    address: str
-    process: subprocess.Popen
-
-
 @pytest.fixture(scope="module")
 def two_machines():
-    """A cluster of two machines with a core each."""
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
-        Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
-        command = [sys.executable, "-c", TWO_MACHINES]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, **pipes, text=True, env=environment(RAY_TMPDIR=folder)) as cluster:
-            try:
-                yield RunningCluster(cluster.stdout.readline().strip(), cluster)
-                cluster.communicate(timeout=60)
-            finally:
-                cluster.kill()
+    with running_machines() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
 def cluster_address(two_machines):
     return two_machines.address
-
-
-def environment(**more):
-    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **more}

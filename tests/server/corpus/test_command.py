@@ -2,18 +2,16 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from unrolled_server.engine import plain_network
 
-from tests.server.corpus.conftest import environment
+from tests.processes import process as command_process
 from tests.server.corpus.corpora import ALPHABET, computed_directly, random_texts, vectors_of, write_corpus
+from tests.two_machines import environment
 
 TIMEOUT_S = 120
 TEXTS = random_texts(4_000)
@@ -36,16 +34,9 @@ def corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("corpus") / "c.parquet", TEXTS, id=range(len(TEXTS)))
 
 
-@contextmanager
 def started(*arguments):
     """The command in a process of its own, ended whatever happens."""
-    command = [sys.executable, "-m", "unrolled_server.corpus", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, env=environment()) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return command_process(*map(str, arguments), module="unrolled_server.corpus", env=environment())
 
 
 def run(*arguments):
