@@ -34,7 +34,7 @@ COPY constraints.txt ./
 RUN --mount=type=cache,target=/var/cache/pip \
     python -m venv --without-pip /opt/unrolled \
     && pip install --no-compile --extra-index-url "${TORCH_INDEX}" --requirement requirements.txt
-# C++ headers, build tools and tests, which nothing loads: a third of the whole.
+# C++ headers, build tools and tests, which nothing loads: a quarter of the whole.
 # hadolint ignore=DL3003  # WORKDIR takes no pattern
 RUN cd /opt/unrolled/lib/python*/site-packages \
     && rm -rf torch/include torch/test \
