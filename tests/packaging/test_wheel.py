@@ -56,6 +56,17 @@ def test_the_wheel_holds_three_typed_packages_and_the_contract(wheel):
     assert "unrolled/v1/forward.proto" in names
 
 
+def test_the_wheel_carries_its_licence_and_no_tools(wheel):
+    """People who install a release get no extra with the project's own tools."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    text = archive.read(metadata).decode()
+
+    assert metadata.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert "License-Expression: Apache-2.0" in text
+    assert "pytest" not in text.partition("\n\n")[0]
+
+
 def test_the_client_gets_the_lessons_numbers_without_torch(experience):
     """The client's base dependencies are enough for a whole call."""
     outputs = np.array(experience["outputs"])
