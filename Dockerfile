@@ -44,7 +44,7 @@ RUN cd /opt/unrolled/lib/python*/site-packages \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_intrinsics /opt/unrolled
 
 FROM dependencies AS project
-COPY pyproject.toml README.md ./
+COPY pyproject.toml LICENSE README.md ./
 COPY protos protos
 COPY client client
 COPY server server

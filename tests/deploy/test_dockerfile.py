@@ -71,7 +71,7 @@ def test_what_is_copied_is_there_and_not_ignored():
 
 def test_what_the_package_is_built_from_is_copied():
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    files = {PROJECT["readme"], *PROJECT.get("license-files", [])}
+    files = {PROJECT["readme"], *PROJECT["license-files"]}
     assert files | {package.partition("/")[0] for package in packages} <= STAGES["project"].copied()
 
 
