@@ -156,4 +156,5 @@ audit: $(AUDIT_READY) ## Ask whether a pinned version has a known vulnerability;
 	@$(AUDIT_VENV)/bin/python tests/audit.py
 
 image: ## Build the container image (IMAGE=name:tag).
-	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" .
+	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX='$(TORCH_INDEX)') .

@@ -1,6 +1,7 @@
 """The wheel holds what it should, and its client works without torch at both ends of the protobuf range."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -23,7 +24,8 @@ def wheel(tmp_path_factory):
     """The wheel, built as a release would be."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    pins = {name: str(ROOT / "constraints.txt") for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+    subprocess.run(command, check=True, capture_output=True, timeout=200, env={**os.environ, **pins})
     (built,) = folder.glob("*.whl")
     return built
 
