@@ -20,12 +20,14 @@ _SEED_RANGE = (-(2**63), 2**64 - 1)
 _SHOWN_LETTERS = 40
 
 
-def as_bool(name: str, value: object) -> bool:
-    """Returns a bool given as True, False, numpy's, 1 or 0.
+def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
+    """Returns a bool given as True, False, numpy's, 1 or 0; or the default, if there is one, for None.
 
     Raises:
         TypeError: It is anything else, such as the text "False", which Python takes as true.
     """
+    if value is None and default is not None:
+        return default
     if isinstance(value, bool | np.bool_):
         return bool(value)
     try:

@@ -86,7 +86,7 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
         as_batches(batches),
         assemble=lambda words: assemble(request.with_words(as_words(words)), limits=limits()),
         network_key=lambda: request.network_key,
-        is_ordered=True if is_ordered is None else as_bool("ordered", is_ordered),
+        is_ordered=as_bool("ordered", is_ordered, default=True),
         max_in_flight=_as_max_in_flight(max_in_flight),
     )
 

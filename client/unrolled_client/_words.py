@@ -83,7 +83,7 @@ def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
             f"{kind}, whose lines end with line breaks; {remedy}, such as file.read().splitlines()"
         )
     if isinstance(values, AsyncIterable):
-        raise TypeError(f"{kind}, an asynchronous iterable; {remedy}")
+        raise TypeError(f"{kind}, which only AsyncClient.map takes, for batches; {remedy}")
     try:
         iter(values)  # type: ignore[call-overload]
     except TypeError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 import grpc
 import grpc.aio
 
-from unrolled_client._aio_stream import drive
+from unrolled_client._aio_stream import Source, drive
 from unrolled_client._aio_wire import Wire
 from unrolled_client._arguments import as_bool
 from unrolled_client._channel import (
@@ -169,7 +169,7 @@ class AsyncClient:
 
     async def map(  # noqa: PLR0913 - the request's fields by name
         self,
-        batches: Iterable[Iterable[str]],
+        batches: Iterable[Iterable[str]] | AsyncIterable[Iterable[str]],
         *,
         hidden_size: int,
         alphabet: str | None = None,
@@ -184,7 +184,8 @@ class AsyncClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Runs many batches of words over one stream, with bounded work in flight; see `Client.map`.
 
-        Batches are taken on the event loop, so an iterator that blocks blocks the loop. Leave it early with
+        Batches are taken on the event loop, so an iterator that blocks blocks the loop; an asynchronous
+        iterable does not, and results are handed out while it makes the next batch. Leave it early with
         `contextlib.aclosing`, which cancels what is on its way.
 
         Raises:
@@ -194,7 +195,7 @@ class AsyncClient:
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_map(
-            batches,
+            Source(batches) if isinstance(batches, AsyncIterable) else batches,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
@@ -205,15 +206,13 @@ class AsyncClient:
             limits=self._limits_at_hand,
             call=AsyncClient.map,
         )
-        is_ended_by_errors, is_shown = (
-            is_raising(on_error),
-            progress is not None and as_bool("progress", progress),
-        )
+        stops_at_errors = is_raising(on_error)
+        has_bar = as_bool("progress", progress, default=False)
         await self._known_limits(limit_s)
-        with progress_bar(batches, is_wanted=is_shown) as advance:
+        with progress_bar(batches, is_wanted=has_bar) as advance:
             async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
                 async for outcome in outcomes:
-                    if is_ended_by_errors and outcome.error is not None:
+                    if stops_at_errors and outcome.error is not None:
                         raise outcome.error
                     advance()
                     yield outcome

@@ -254,7 +254,7 @@ class Client:
             call=Client.map,
         )
         outcomes = checked(self._drive(exchange, timeout_s=limit_s), is_raising=is_raising(on_error))
-        if progress is None or not as_bool("progress", progress):
+        if not as_bool("progress", progress, default=False):
             return outcomes
         from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above
 

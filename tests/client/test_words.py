@@ -123,7 +123,10 @@ def test_lists_columns_and_arrays_are_taken(words):
         (np.array([b"hello"]), r"words\[0\] is .* \(bytes_\); .*decode"),
         (ArrowArray([{"word": "hello"}]), r"words\[0\] is .* \(dict\)"),
         (io.StringIO("hello\nworld\n"), r"words is of type StringIO, whose lines .*splitlines\(\)"),
-        (asynchronously(), "words is of type async_generator, an asynchronous iterable"),
+        (
+            asynchronously(),
+            "words is of type async_generator, which only AsyncClient.map takes, for batches; pass a list",
+        ),
     ],
     ids=str,
 )
