@@ -97,15 +97,7 @@ def check_request(  # noqa: PLR0913 - what a call is asked, by name
 ) -> Request:
     """Returns the arguments of one call, checked; the alphabet is derived if None or empty.
 
-    Args:
-        words: As for `Client.forward`, and so are the others.
-        hidden_size: See above.
-        seed: See above.
-        alphabet: See above.
-        layout: See above.
-        options: See above.
-        initial_state: See above.
-        call: The method that took them, for errors.
+    They are those of `Client.forward`; `call` is the method that took them, for errors.
 
     Raises:
         TypeError: An argument has the wrong type, such as one str for `words`.
@@ -120,7 +112,7 @@ def check_request(  # noqa: PLR0913 - what a call is asked, by name
         hidden_size=as_integer("hidden_size", hidden_size),
         seed=0 if seed is None else as_seed("seed", seed),
         alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
-        layout="batch_first" if layout is None else as_layout(layout),
+        layout=cast("Layout", as_choice("layout", "batch_first" if layout is None else layout, _LAYOUTS)),
         network=network,
     )
     if initial_state is None:
@@ -128,11 +120,6 @@ def check_request(  # noqa: PLR0913 - what a call is asked, by name
     from unrolled_client._initial_state import as_state  # noqa: PLC0415 - most processes never give one
 
     return replace(request, initial_state=as_state(initial_state, request=request))
-
-
-def as_layout(layout: Layout) -> Layout:
-    """Returns a layout that the contract has; raises what `as_choice` raises."""
-    return cast("Layout", as_choice("layout", layout, _LAYOUTS))
 
 
 def check_question(  # noqa: PLR0913 - what a call is asked, by name

@@ -55,19 +55,9 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
     limits: Callable[[], Limits],
     call: Callable[..., Any],
 ) -> Exchange[Iterable[str]]:
-    """Returns the exchange behind the clients' `map`.
+    """Returns the exchange behind the clients' `map`; the first batch asks `limits` for the server's.
 
-    Args:
-        batches: As for `Client.map`, and so are the others.
-        hidden_size: See above.
-        seed: See above.
-        alphabet: See above.
-        layout: See above.
-        options: See above.
-        is_ordered: `ordered`.
-        max_in_flight: See above.
-        limits: Gives the server's when the first batch is taken.
-        call: The method that was called, for errors.
+    The others are the arguments of `Client.map`; `call` is the method that took them, for errors.
 
     Raises:
         TypeError: An argument has the wrong type.

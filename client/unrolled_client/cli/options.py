@@ -79,8 +79,8 @@ class NetworkFlags:
     output: Annotated[
         Output,
         as_output(
-            help="All states, or one vector a word. The backward half of --bidirectional's last state has read "
-            "one letter."
+            help="All states, or one vector a word. The backward half of --bidirectional's last state has "
+            "read one letter."
         ),
     ] = "all"
 
