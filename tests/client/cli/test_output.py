@@ -46,7 +46,7 @@ def printed(start):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "shift_jis", "utf-8", "utf-16"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "shift_jis", "utf-16"])
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_every_answer_goes_to_every_encoding(printed, arguments, encoding):
     assert printed(*arguments, encoding=encoding)
