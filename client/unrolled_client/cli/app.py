@@ -116,7 +116,7 @@ def plot(
 @app.command(cls=GroupedCommand)
 @with_groups
 def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
-    """Tell what answers: device, limits, versions, fingerprint."""
+    """Print the server's versions, device, limits and fingerprint."""
     with reporting(), _client(server) as client:
         content = client.server_info()
         if as_json:

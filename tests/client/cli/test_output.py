@@ -16,7 +16,6 @@ COMMANDS = [
     ["--version"],
     ["forward", "--help"],
     ["forward", "\u2603", "--json"],
-    ["forward", "\u2603" * 2000],
 ]
 
 
@@ -47,7 +46,7 @@ def printed(start):
 
 @pytest.mark.long
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "shift_jis", "utf-16"])
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: ascii(" ".join(arguments)))
 def test_every_answer_goes_to_every_encoding(printed, arguments, encoding):
     assert printed(*arguments, encoding=encoding)
 
