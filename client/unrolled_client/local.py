@@ -5,7 +5,6 @@ so that the message is one sentence instead of a child's traceback.
 """
 
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -17,20 +16,10 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
+from unrolled.entry_points import describe_missing
+
 from unrolled_client.errors import LocalServerError, ServerExtraMissingError
 
-_SERVER_EXTRA = (
-    "cryptography",
-    "grpc_health",
-    "grpc_reflection",
-    "h2",
-    "jaxtyping",
-    "prometheus_client",
-    "pydantic_settings",
-    "scipy",
-    "structlog",
-    "torch",
-)
 _READY = "unrolled-server ready"
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
@@ -88,12 +77,8 @@ class LocalServer:
 
 
 def _check_server_extra() -> None:
-    missing = [name for name in _SERVER_EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ServerExtraMissingError(
-            f"a local server needs packages that are not installed ({', '.join(missing)}): "
-            "pip install 'unrolled[server]'"
-        )
+    if missing := describe_missing("server"):
+        raise ServerExtraMissingError(f"a local server {missing}")
 
 
 def _make_private_directory() -> Path:

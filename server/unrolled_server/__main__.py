@@ -9,7 +9,11 @@ it was ready, or for a second one while it drains.
 
 import asyncio
 import signal
-import sys
+
+if __name__ == "__main__":  # before the imports below, which fail where the extra is not installed
+    from unrolled.entry_points import run_server
+
+    run_server()
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -70,7 +74,3 @@ def _describe(error: ErrorDetails) -> str:
 def _fail(code: int, message: str) -> int:
     logs.say_last(message)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
