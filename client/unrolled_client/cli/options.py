@@ -85,8 +85,8 @@ class NetworkFlags:
     output: Annotated[
         Output,
         as_output(
-            help="All states, or one vector a word. With --bidirectional the backward half of last has read one "
-            "letter only."
+            help="All states, or one vector a word. With --bidirectional, the backward half of last has read "
+            "one letter only."
         ),
     ] = "all"
 
