@@ -10,15 +10,17 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
+from unrolled_client._green_threads import adapt_grpc
+from unrolled_client._proxy import proxy_in_use
 from unrolled_client._spread import (
     NETWORK_HEADER,
     SPREADS,
@@ -27,15 +29,22 @@ from unrolled_client._spread import (
     let_grpc_hash_networks,
     service_config,
 )
-from unrolled_client.errors import InvalidRequestError, was_dropped
+from unrolled_client._target import check_target, grpc_target, is_on_this_machine
+from unrolled_client.errors import (
+    InvalidRequestError,
+    UnrolledError,
+    error_from_call,
+    was_dropped,
+    was_never_connected,
+)
 
 if TYPE_CHECKING:
     from unrolled_client._tracing import Tracing
+    from unrolled_client.local import LocalServer
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
 
-DEFAULT_TARGET = "localhost:50051"
 DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
@@ -55,12 +64,13 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Default(Enum):
-    """Tells "not given" from None, which means "no deadline"."""
+    """What an argument is that was not given, where None is a value or a mistake."""
 
-    DEFAULT = "the client's timeout_s"
+    DEFAULT = "not given"
 
 
 DEFAULT = _Default.DEFAULT
+Target: TypeAlias = str | Literal[_Default.DEFAULT]
 Timeout: TypeAlias = float | Literal[_Default.DEFAULT] | None
 
 _MIB = 2**20
@@ -90,13 +100,7 @@ _OPTIONS: dict[str, Any] = {
 # What gRPC lets travel in metadata; its own complaint would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
 # gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
-_NEVER_CONNECTED = "failed to connect"
 _LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
-# Where a token may travel in clear text, because nobody else listens there: at every address of a list.
-_LOOPBACK = r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
-_PRIVATE_TARGET = re.compile(
-    rf"unix(-abstract)?:.*|(dns:(///)?)?{_LOOPBACK}|ipv[46]:(///)?{_LOOPBACK}(,{_LOOPBACK})*"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,7 @@ class Endpoint:
     """Whom to call, and how: what both clients take, checked.
 
     Attributes:
-        target: In gRPC's notation: HOST:PORT, unix:PATH, dns:///NAME:PORT, ipv4:HOST:PORT,HOST:PORT.
+        target: HOST:PORT, unix:PATH, dns:///NAME:PORT or ipv4:ADDRESS:PORT,ADDRESS:PORT.
         options: The user's channel arguments.
         root_certificates: PEM of those who may vouch for the server, or "default" for gRPC's own list; None
             for no TLS.
@@ -130,6 +134,7 @@ class Endpoint:
     is_traced: bool = False
 
     def __post_init__(self) -> None:
+        check_target(self.target, name="target")
         if self.spread is not None and self.spread not in SPREADS:
             raise InvalidRequestError(f"spread is {self.spread!r}; it must be one of {', '.join(SPREADS)}")
         if self.spread == "network":
@@ -147,7 +152,7 @@ class Endpoint:
             return
         if self.private_key is not None:
             raise InvalidRequestError("private_key needs TLS; give root_certificates as well")
-        if self.token is not None and not _PRIVATE_TARGET.fullmatch(self.target):
+        if self.token is not None and not is_on_this_machine(self.target):
             raise InvalidRequestError(
                 f"a token would travel to {self.target} in clear text; give root_certificates, or use a "
                 "loopback address or a Unix socket"
@@ -172,8 +177,20 @@ class Endpoint:
         roots = None if self.root_certificates == "default" else self.root_certificates
         return grpc.ssl_channel_credentials(roots, self.private_key, self.certificate_chain)
 
+    def arguments(self) -> dict[str, Any]:
+        """Returns what a client of the same endpoint is constructed with."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        tracing = values.pop("is_traced")
+        return {**values, "tracing": tracing}
+
+    def error(self, failed: grpc.RpcError) -> UnrolledError:
+        """Returns the exception for a failed call."""
+        return error_from_call(failed, target=self.target, proxy=proxy_in_use(self.target, self.options))
+
     def channel_options(self) -> list[tuple[str, Any]]:
-        """The arguments of a channel of this process."""
+        """Returns the arguments of a channel of this process."""
+        # A proxy of the environment cannot reach this machine's loopback addresses.
+        local = [("grpc.enable_http_proxy", 0)] if is_on_this_machine(self.target) else []
         own: list[tuple[str, Any]] = []
         if self.token is not None and self.root_certificates is None:
             own.append(("grpc.enable_http_proxy", 0))  # through one the token would leave this machine
@@ -182,7 +199,7 @@ class Endpoint:
         if fork_count():
             # Channels with the same arguments share connections, also with the parent's, whose they are.
             own.append(("unrolled.fork", f"{os.getpid()}"))
-        return channel_options((*self.options, *own), spread=self.spread)
+        return channel_options((*local, *self.options, *own), spread=self.spread)
 
     def tracing(self) -> "Tracing | None":
         """What makes spans; None if calls are not traced.
@@ -222,17 +239,40 @@ def _refuse_paths(endpoint: Endpoint) -> None:
         )
 
 
+class CopiedByArguments:
+    """A client whose copies and pickles are made of its arguments, token and private key included.
+
+    A copy opens connections of its own, also where the original is closed.
+    """
+
+    _endpoint: Endpoint
+    _timeout_s: float | None
+    _local_server: "LocalServer | None"
+
+    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+        if self._local_server is not None:
+            raise TypeError(
+                "a client of local() cannot be copied or pickled, because its server ends with it: call "
+                "local() again in the other process, or start unrolled-server and pass its target"
+            )
+        return partial(type(self), **self._arguments()), ()
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"timeout_s": self._timeout_s, **self._endpoint.arguments()}
+
+
 def channel_options(options: ChannelOptions, *, spread: Spread | None = None) -> list[tuple[str, Any]]:
     """The arguments of a channel: this package's, overridden by the user's."""
     return list({**_OPTIONS, "grpc.service_config": service_config(spread), **dict(options)}.items())
 
 
 def open_channel(endpoint: Endpoint) -> grpc.Channel:
-    """A channel, which connects when it is used."""
+    """Returns a channel, which connects when it is used."""
+    adapt_grpc()
     options, credentials = endpoint.channel_options(), endpoint.credentials
     if credentials is None:
-        return grpc.insecure_channel(endpoint.target, options=options)
-    return grpc.secure_channel(endpoint.target, credentials, options=options)
+        return grpc.insecure_channel(grpc_target(endpoint.target), options=options)
+    return grpc.secure_channel(grpc_target(endpoint.target), credentials, options=options)
 
 
 class Connection:
@@ -310,7 +350,7 @@ def was_cut(error: grpc.RpcError) -> bool:
     if was_dropped(call):
         return True
     details = call.details() or ""
-    if details.startswith(_NEVER_CONNECTED):
+    if was_never_connected(details):
         return False
     return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_LOST.search(details))
 

@@ -14,13 +14,14 @@ from unrolled_client._aio_stream import drive
 from unrolled_client._aio_wire import Wire
 from unrolled_client._channel import (
     DEFAULT,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
     ChannelOptions,
+    CopiedByArguments,
     Endpoint,
     RootCertificates,
+    Target,
     Timeout,
     resolve_timeout_s,
 )
@@ -39,13 +40,13 @@ from unrolled_client._progress import progress_bar
 from unrolled_client._spread import Spread
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep
+from unrolled_client._target import resolve_target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.coalesce import is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
     UnavailableError,
-    error_from_call,
 )
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from unrolled_client.local import LocalServer
 
 
-class AsyncClient:
+class AsyncClient(CopiedByArguments):
     """Calls an Unrolled server from coroutines, with the methods and results of `Client`.
 
     One client serves any number of coroutines and event loops; each loop gets connections of its own. Calls
@@ -67,7 +68,7 @@ class AsyncClient:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = DEFAULT,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         options: ChannelOptions = (),
@@ -87,13 +88,12 @@ class AsyncClient:
         the first caller's, with links to the others'.
 
         Raises:
-            InvalidRequestError: As for `Client`.
+            TypeError, InvalidRequestError: As for `Client`.
         """
-        self._target = target
         self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
         self._merge = merge
         self._endpoint = Endpoint(
-            target=target,
+            target=resolve_target(None) if target is DEFAULT else target,
             options=tuple(options),
             root_certificates=root_certificates,
             private_key=private_key,
@@ -304,7 +304,7 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"AsyncClient({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"AsyncClient({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def drop_unused(self) -> bool:
         """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
@@ -373,7 +373,7 @@ class AsyncClient:
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # by the caller, whose right it is
@@ -391,4 +391,4 @@ class AsyncClient:
         return outcome.result
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

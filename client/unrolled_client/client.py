@@ -9,14 +9,15 @@ import grpc
 
 from unrolled_client._channel import (
     DEFAULT,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
     ChannelOptions,
     Connection,
+    CopiedByArguments,
     Endpoint,
     RootCertificates,
+    Target,
     Timeout,
     resolve_timeout_s,
 )
@@ -24,8 +25,9 @@ from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
 from unrolled_client._spread import AboutNetwork, Spread
+from unrolled_client._target import resolve_target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
+from unrolled_client.errors import ClosedError, UnrolledError
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from unrolled_client.session import Session
 
 
-class Client:
+class Client(CopiedByArguments):
     """Calls an Unrolled server. One client serves any number of threads.
 
     It connects when it is first used, and again after a lost connection or in a forked child; calls that find
@@ -51,7 +53,7 @@ class Client:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = DEFAULT,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         options: ChannelOptions = (),
@@ -66,8 +68,9 @@ class Client:
         """Takes an address; nothing is sent yet.
 
         Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves; of several replicas
-                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT.
+            target: HOST:PORT, unix:PATH or another name that gRPC resolves; for several replicas
+                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT. Default: the environment variable
+                UNROLLED_TARGET, else localhost:50051.
             timeout_s: Seconds that a call may take if it does not say itself; None for no end.
             options: gRPC channel arguments; they override this package's own. A `grpc.service_config` has to
                 bring its own retries, and its own policy where `spread` is given.
@@ -86,12 +89,13 @@ class Client:
                 application has set up, and sends its context along; needs `pip install 'unrolled[otel]'`.
 
         Raises:
-            InvalidRequestError: `timeout_s` is not above 0, or the others do not go together.
+            TypeError: An argument has the wrong type.
+            InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the others do not go
+                together.
         """
-        self._target = target
         self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
         self._endpoint = Endpoint(
-            target=target,
+            target=resolve_target(None) if target is DEFAULT else target,
             options=tuple(options),
             root_certificates=root_certificates,
             private_key=private_key,
@@ -369,7 +373,7 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"Client({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def _call(self, path: str, data: bytes, *, timeout_s: Timeout, **more: Any) -> bytes:
         try:
@@ -378,7 +382,7 @@ class Client:
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except ValueError:
             if self._is_closed:  # gRPC's word for it
                 raise self._closed() from None
@@ -415,7 +419,7 @@ class Client:
             raise
 
     def _stream_error(self, error: grpc.RpcError) -> UnrolledError:
-        return self._closed() if self._is_closed else error_from_call(error, target=self._target)
+        return self._closed() if self._is_closed else self._endpoint.error(error)
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")
