@@ -163,8 +163,8 @@ _RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTE
 # How gRPC begins where a connection was never made; which words follow, and what to do.
 _NO_CONNECTION = ("failed to connect", "errors resolving")
 _START_A_SERVER = (
-    "no server listens there; start one by unrolled-server (pip install 'unrolled[server]'), or name another "
-    "target; without one the client asks UNROLLED_TARGET, else localhost:50051"
+    "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "
+    "another by the argument target or the environment variable UNROLLED_TARGET"
 )
 _REMEDIES = {
     "certificate has expired": "the server's certificate has expired, and its operator must renew it",
