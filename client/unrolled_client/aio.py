@@ -319,6 +319,9 @@ class AsyncClient(CopiedByArguments):
         self._is_stranded = bool(wires)
         return wires
 
+    def _arguments(self) -> dict[str, Any]:
+        return {"merge": self._merge, **super()._arguments()}
+
     def _wire(self) -> Wire:
         """What belongs to the running loop."""
         if self._is_closed:

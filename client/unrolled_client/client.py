@@ -44,6 +44,9 @@ class Client(CopiedByArguments):
     no server are tried for about 1.5 s before they fail, and those that an overloaded server puts off are
     made again when it says, five times at most.
 
+    Copies and pickles are made of its arguments and open connections of their own. A pickle holds the token
+    and the private key in clear text. A client of `local` can be neither copied nor pickled.
+
     Every method that calls the server raises:
         InvalidRequestError, UnsupportedError, AuthenticationError: The request will not be answered.
         OverloadedError, UnavailableError, DeadlineError, CallCancelledError: Not now; see `is_retryable`.
