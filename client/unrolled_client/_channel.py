@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 
+from unrolled_client._arguments import as_bool, as_choice, as_integer, as_number, invalid, wrong_type
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
 from unrolled_client._green_threads import adapt_grpc
 from unrolled_client._proxy import proxy_in_use
@@ -29,7 +29,14 @@ from unrolled_client._spread import (
     let_grpc_hash_networks,
     service_config,
 )
-from unrolled_client._target import check_target, grpc_target, is_on_this_machine
+from unrolled_client._target import (
+    NOT_GIVEN,
+    Target,
+    check_target,
+    grpc_target,
+    is_on_this_machine,
+    resolve_target,
+)
 from unrolled_client.errors import (
     InvalidRequestError,
     UnrolledError,
@@ -40,7 +47,6 @@ from unrolled_client.errors import (
 
 if TYPE_CHECKING:
     from unrolled_client._tracing import Tracing
-    from unrolled_client.local import LocalServer
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
@@ -62,16 +68,6 @@ class Access(TypedDict, total=False):
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-
-class _Default(Enum):
-    """What an argument is that was not given, where None is a value or a mistake."""
-
-    DEFAULT = "not given"
-
-
-DEFAULT = _Default.DEFAULT
-Target: TypeAlias = str | Literal[_Default.DEFAULT]
-Timeout: TypeAlias = float | Literal[_Default.DEFAULT] | None
 
 _MIB = 2**20
 _UNLIMITED = -1
@@ -99,6 +95,7 @@ _OPTIONS: dict[str, Any] = {
 }
 # What gRPC lets travel in metadata; its own complaint would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
+_PAIR = 2
 # gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
 _LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
 
@@ -135,17 +132,13 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         check_target(self.target, name="target")
-        if self.spread is not None and self.spread not in SPREADS:
-            raise InvalidRequestError(f"spread is {self.spread!r}; it must be one of {', '.join(SPREADS)}")
+        if self.spread is not None:
+            as_choice("spread", self.spread, SPREADS)
         if self.spread == "network":
             let_grpc_hash_networks()
-        if self.channels < 1:
-            raise InvalidRequestError(f"channels is {self.channels}; it must be 1 or more")
         _refuse_paths(self)
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise InvalidRequestError(
-                "the token has characters that cannot travel, such as a space or a line's end; strip() it"
-            )
+        if self.token is not None:
+            _check_token(self.token)
         if (self.private_key is None) != (self.certificate_chain is None):
             raise InvalidRequestError("private_key and certificate_chain go together; give both or neither")
         if self.root_certificates is not None:
@@ -157,6 +150,30 @@ class Endpoint:
                 f"a token would travel to {self.target} in clear text; give root_certificates, or use a "
                 "loopback address or a Unix socket"
             )
+
+    @classmethod
+    def of_arguments(
+        cls,
+        *,
+        target: Target,
+        options: ChannelOptions | None,
+        channels: int | None,
+        tracing: bool | None,
+        **others: Any,
+    ) -> Self:
+        """Returns the endpoint of a client, from the arguments of its constructor.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            InvalidRequestError: The target is malformed, or the arguments do not go together.
+        """
+        return cls(
+            target=resolve_target(None) if target is NOT_GIVEN else target,
+            options=() if options is None else tuple(map(_as_option, options)),
+            channels=1 if channels is None else as_integer("channels", channels, low=1),
+            is_traced=tracing is not None and as_bool("tracing", tracing),
+            **others,
+        )
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...] | None:
@@ -229,6 +246,22 @@ class Endpoint:
         return method if self.metadata is None else partial(method, metadata=self.metadata)
 
 
+def _as_option(option: object) -> tuple[str, Any]:
+    if isinstance(option, tuple | list) and len(option) == _PAIR and isinstance(option[0], str):
+        return option[0], option[1]
+    raise wrong_type("an item of options", option, "pass pairs of name and value: [('grpc.NAME', 1)]")
+
+
+def _check_token(token: str) -> None:
+    """Raises an error that does not quote the token if it is no text that metadata can carry."""
+    if not isinstance(token, str):
+        raise TypeError(f"token is {type(token).__name__}; pass a str")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidRequestError(
+            "the token has characters that cannot travel, such as a space or a line's end; strip() it"
+        )
+
+
 def _refuse_paths(endpoint: Endpoint) -> None:
     for name in ("root_certificates", "private_key", "certificate_chain"):
         given = getattr(endpoint, name)
@@ -237,28 +270,6 @@ def _refuse_paths(endpoint: Endpoint) -> None:
         raise InvalidRequestError(
             f"{name} is a {type(given).__name__}; give the PEM as bytes, such as Path(...).read_bytes()"
         )
-
-
-class CopiedByArguments:
-    """A client whose copies and pickles are made of its arguments, token and private key included.
-
-    A copy opens connections of its own, also where the original is closed.
-    """
-
-    _endpoint: Endpoint
-    _timeout_s: float | None
-    _local_server: "LocalServer | None"
-
-    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
-        if self._local_server is not None:
-            raise TypeError(
-                "a client of local() cannot be copied or pickled, because its server ends with it: call "
-                "local() again in the other process, or start unrolled-server and pass its target"
-            )
-        return partial(type(self), **self._arguments()), ()
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"timeout_s": self._timeout_s, **self._endpoint.arguments()}
 
 
 def channel_options(options: ChannelOptions, *, spread: Spread | None = None) -> list[tuple[str, Any]]:
@@ -360,16 +371,24 @@ def seconds_left(limit_s: float | None, *, since_s: float) -> float | None:
     return None if limit_s is None else max(limit_s - (time.monotonic() - since_s), 0.0)
 
 
-def resolve_timeout_s(timeout_s: Timeout, *, default_s: float | None) -> float | None:
-    """The seconds that a call may take; None for no end.
+def resolve_timeout_s(timeout_s: float | None, *, default_s: float | None) -> float | None:
+    """Returns the seconds that a call may take; None for no end.
+
+    Args:
+        timeout_s: As given; None for the default, infinity for no end.
+        default_s: None or infinity for no end.
 
     Raises:
+        TypeError: It is no number.
         InvalidRequestError: It is not above 0.
     """
-    if timeout_s is DEFAULT:
-        return default_s
-    if timeout_s is None or timeout_s == math.inf:
-        return None
-    if not timeout_s > 0:  # false for NaN too
-        raise InvalidRequestError(f"timeout_s is {timeout_s}; it must be above 0, or None for no deadline")
-    return timeout_s
+    limit_s = default_s if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
+    return None if limit_s == math.inf else limit_s
+
+
+def as_timeout_s(name: str, timeout_s: float) -> float:
+    """Returns a timeout in seconds, infinite for no end; raises what `resolve_timeout_s` raises."""
+    seconds = as_number(name, timeout_s)
+    if not seconds > 0:  # false for NaN too
+        raise invalid(name, f"{name} is {seconds:g}; it must be above 0, or math.inf for no deadline")
+    return seconds

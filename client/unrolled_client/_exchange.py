@@ -18,7 +18,6 @@ from unrolled_client._codec import EncodedRequest
 from unrolled_client._decode import split
 from unrolled_client.bulk import Assembly
 from unrolled_client.errors import (
-    InvalidRequestError,
     ProtocolError,
     UnavailableError,
     UnrolledError,
@@ -104,15 +103,10 @@ class Exchange(Generic[_Batch]):
             assemble: Makes a batch's requests; what it raises is the batch's outcome.
             network_key: Gives the key of the network that the stream is for; asked when it is opened.
             is_ordered: Whether outcomes come in the batches' order, else as they are completed.
-            max_in_flight: Batches that were taken and not handed out.
+            max_in_flight: Batches that were taken and not handed out; 1 or more.
             on_broken: Called when what was sent so far went to a stream that is gone.
             may_mend: Told of a refusal; whether the request, encoded anew, may go again at once.
-
-        Raises:
-            InvalidRequestError: `max_in_flight` is below 1.
         """
-        if max_in_flight < 1:
-            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
         self._batches = enumerate(batches)
         self._assemble = assemble
         self._network_key = network_key

@@ -139,8 +139,8 @@ def test_servers_of_other_bits_are_noticed(make_client, serve):
         ({"alphabet": None}, InvalidRequestError, "session needs an alphabet; derive_alphabet"),
         ({"alphabet": ""}, InvalidRequestError, "session needs an alphabet"),
         ({"vectors": "glove"}, InvalidRequestError, "leave the alphabet out"),
-        ({"cells": "lstm"}, TypeError, "no option 'cells'"),
-        ({"hidden_size": 2.0}, TypeError, "float"),
+        ({"cells": "lstm"}, TypeError, r"session\(\) has no argument 'cells'; did you mean 'cell'"),
+        ({"hidden_size": 2.0}, TypeError, r"hidden_size is 2\.0 \(float\)"),
         (
             {"state": np.zeros((2, 5, 2))},
             InvalidRequestError,
