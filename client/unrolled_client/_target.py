@@ -160,6 +160,8 @@ def _is_ip(host: str, scheme: str) -> bool:
 def _socket_fault(rest: str) -> str | None:
     if not rest:
         return "without a path"
+    if rest[0].isspace():
+        return "whose path begins with white space"
     # gRPC splits the path at commas, even at encoded ones.
     return "whose path has a comma or NUL, which gRPC cannot connect to" if re.search("[,\0]", rest) else None
 

@@ -118,7 +118,7 @@ class AsyncClient(CopiedByArguments):
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         options: ChannelOptions | None = (),
         merge: bool | None = True,
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own, as `Client.local`; it blocks until the server is ready."""

@@ -124,7 +124,7 @@ class Client(CopiedByArguments):
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         options: ChannelOptions | None = (),
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own: a child process on a private Unix socket, ended by `close`.

@@ -100,6 +100,7 @@ def test_a_target_that_is_not_text_is_a_type_error(client_class, target):
         ("", None),
         ("  ", None),
         ("unix:", None),
+        ("unix: /tmp/x", None),
         ("unix://tmp/x", "unix:///tmp/x"),
         ("/tmp/x", "unix:/tmp/x"),
         ("./x", "unix:./x"),
