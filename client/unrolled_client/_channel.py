@@ -202,7 +202,8 @@ class Endpoint:
 
     def error(self, failed: grpc.RpcError) -> UnrolledError:
         """Returns the exception for a failed call."""
-        return error_from_call(failed, target=self.target, proxy=proxy_in_use(self.target, self.options))
+        proxy = proxy_in_use(self.target, self.channel_options())
+        return error_from_call(failed, target=self.target, proxy=proxy)
 
     def channel_options(self) -> list[tuple[str, Any]]:
         """Returns the arguments of a channel of this process."""

@@ -6,14 +6,17 @@ gRPC reads these variables itself; this follows its rules so that errors can nam
 import contextlib
 import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
-from unrolled_client._target import hosts, is_on_this_machine
+from unrolled_client._target import hosts
 
 _VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")  # the first that is set counts, also if it is empty
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+_PROXY = re.compile(
+    r"http://(.*@)?(?P<address>[^/]+).*"
+)  # gRPC ignores others; errors leave the password out
 
 
 def proxy_in_use(target: str, options: Iterable[tuple[str, Any]]) -> str | None:
@@ -21,15 +24,13 @@ def proxy_in_use(target: str, options: Iterable[tuple[str, Any]]) -> str | None:
 
     Args:
         target: A well-formed target.
-        options: The user's channel arguments, which may turn proxies off.
+        options: The arguments of its channel.
     """
     variable = next((name for name in _VARIABLES if name in os.environ), None)
-    is_enabled = dict(options).get("grpc.enable_http_proxy", not is_on_this_machine(target))
-    if variable is None or not is_enabled or _is_excepted(target):
+    if variable is None or not dict(options).get("grpc.enable_http_proxy", 1) or _is_excepted(target):
         return None
-    proxy = urlsplit(os.environ[variable])
-    address = proxy.netloc.rpartition("@")[2]  # without its password
-    return f"{address} of {variable}" if proxy.scheme == "http" else None
+    match = _PROXY.fullmatch(os.environ[variable])
+    return f"{match['address']} of {variable}" if match else None
 
 
 def _is_excepted(target: str) -> bool:

@@ -97,6 +97,8 @@ def test_an_error_of_a_local_server_names_no_proxy(make_client, monkeypatch):
         ({"http_proxy": "http://p:1", "https_proxy": ""}, "h.example:5", None),
         ({"http_proxy": "https://p:1"}, "h.example:5", None),
         ({"http_proxy": "p:1"}, "h.example:5", None),
+        ({"http_proxy": "http://[::1"}, "unix:/tmp/x", None),
+        ({"http_proxy": "http://me:s@cret@p:1/"}, "h.example:5", "p:1 of http_proxy"),
         ({"HTTP_PROXY": "http://p:1"}, "h.example:5", None),
         ({"http_proxy": "http://p:1"}, "unix:/tmp/x", None),
         ({"http_proxy": "http://p:1", "no_proxy": "a, .EXAMPLE"}, "h.example:5", None),
@@ -109,7 +111,7 @@ def test_an_error_of_a_local_server_names_no_proxy(make_client, monkeypatch):
 def test_the_proxy_that_is_named_is_the_one_that_grpc_uses(monkeypatch, environment, target, used):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert proxy_in_use(target, ()) == used
+    assert proxy_in_use(target, Endpoint(target=target).channel_options()) == used
     assert proxy_in_use(target, [("grpc.enable_http_proxy", 0)]) is None
 
 

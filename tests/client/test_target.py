@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client import AsyncClient, Client, InvalidRequestError
+from unrolled_client import AsyncClient, Client, InvalidRequestError, UnavailableError
 from unrolled_client._target import grpc_target, hosts, is_on_this_machine, resolve_target
 
 VARIABLE = "UNROLLED_TARGET"
@@ -261,3 +261,15 @@ def test_absolute_paths_and_those_below_the_home_directory_are_found(
     listen("unix:sock")
     with make_client(form.format(folder / "sock")) as client:
         assert client.server_info(timeout_s=20).version == "right"
+
+
+@pytest.mark.usefixtures("folder")
+def test_where_no_server_listens_the_error_says_how_to_start_one(make_client):
+    with make_client("unix:nothing") as client, pytest.raises(UnavailableError) as caught:
+        client.server_info()
+    message = caught.value.message
+    assert message.startswith(
+        "unix:nothing is unavailable: no server listens there; start one with `unrolled-se"
+    )
+    assert "pip install 'unrolled[server]'" in message
+    assert "UNROLLED_TARGET" in message
