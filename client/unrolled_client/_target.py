@@ -4,9 +4,12 @@ import ipaddress
 import os
 import re
 import sys
+from enum import Enum
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
+from unrolled_client._arguments import wrong_type
 from unrolled_client.errors import InvalidRequestError
 
 DEFAULT_PORT = 50051
@@ -22,6 +25,16 @@ _FORMS = (
 _SCHEME = re.compile(r"(dns|ipv[46]|unix|unix-abstract|xds|vsock|google-c2p):(.*)", re.DOTALL | re.IGNORECASE)
 _TLS_URLS = ("https://", "grpcs://")
 _HOST_PORT = re.compile(r"(?P<host>[\w.-]+|\[[^\]]*\])(:(?P<port>.*))?", re.ASCII)
+
+
+class _NotGiven(Enum):
+    """Stands for a target that was not given, in the constructors' signatures."""
+
+    NOT_GIVEN = f"{TARGET_VARIABLE}, else {DEFAULT_TARGET}"
+
+
+NOT_GIVEN: Final = _NotGiven.NOT_GIVEN
+Target: TypeAlias = str | Literal[_NotGiven.NOT_GIVEN]
 
 
 def resolve_target(given: str | None) -> str:
@@ -44,7 +57,7 @@ def resolve_target(given: str | None) -> str:
 def check_target(target: str, *, name: str) -> None:
     """Raises what `resolve_target` raises if the target is malformed; `name` says where it was given."""
     if not isinstance(target, str):
-        raise TypeError(f"{name} is {target!r}; it must be a str: {_FORMS}")
+        raise wrong_type(name, target, f"leave it out for {NOT_GIVEN.value}, or pass a str: {_FORMS}")
     fault = _fault(target)
     if fault is None:
         return
@@ -147,6 +160,8 @@ def _is_ip(host: str, scheme: str) -> bool:
 def _socket_fault(rest: str) -> str | None:
     if not rest:
         return "without a path"
+    if rest[0].isspace():
+        return "whose path begins with white space"
     # gRPC splits the path at commas, even at encoded ones.
     return "whose path has a comma or NUL, which gRPC cannot connect to" if re.search("[,\0]", rest) else None
 
