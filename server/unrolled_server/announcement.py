@@ -28,7 +28,7 @@ def _write(line: str) -> None:
     if sys.__stdout__ is None:  # closed by whoever started us; its number may be a connection's by now
         return
     try:
-        os.write(sys.__stdout__.fileno(), line.encode())
+        os.write(sys.__stdout__.fileno(), os.fsencode(line))
     except OSError as error:
         LOG.warning("standard output does not take the ready line: %s", error.strerror)
 
@@ -37,6 +37,6 @@ def _notify(path: str, state: str) -> None:
     address = f"\0{path[1:]}" if path.startswith("@") else path  # @ is how systemd writes an abstract name
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-            notifier.sendto(state.encode(), address)
+            notifier.sendto(os.fsencode(state), address)
     except OSError as error:
         LOG.warning("cannot tell systemd through NOTIFY_SOCKET=%s: %s", path, error.strerror)

@@ -14,7 +14,7 @@ from unrolled_server import failed_handshakes, logs
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import START_ERRORS, ready_line, settle
 from unrolled_server.server import Server
-from unrolled_server.stopping import SIGNALS
+from unrolled_server.stopping import draining_signals
 from unrolled_server.worker_reports import GO, Failed, Proved, Report, Serving, encode
 
 
@@ -71,9 +71,9 @@ async def _read_stdin() -> asyncio.StreamReader:
 
 
 def _stop_at_signals() -> asyncio.Event:
-    """Set by a signal, however often it comes: service managers may send it beside the supervisor."""
+    """Returns an event that signals set; a service manager may send one beside the supervisor."""
     stop = asyncio.Event()
-    for number in SIGNALS:
+    for number in draining_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 

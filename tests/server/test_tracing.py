@@ -52,7 +52,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
 
 @contextmanager
 def collecting():
-    """A collector on a free port, and the environment that leads to it."""
+    """A collector on a free port, and an environment that leads to it and to a proxy that is not there."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
@@ -60,7 +60,9 @@ def collecting():
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield collector, {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+        yield collector, {**os.environ, **proxies, **endpoint}
     finally:
         server.stop(grace=None).wait()
 
