@@ -232,40 +232,36 @@ def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):
         assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
 
 
-def test_a_unix_socket_is_the_file_that_was_named_whatever_characters_its_name_has(tmp_path):
-    """GRPC reads the path as part of a URI."""
-    name = "a%20b ?#\u00e9"
-    with running_server(Settings(address=f"unix:{tmp_path}/{name}")) as server:
-        assert server.address == f"unix:{tmp_path}/{name}"
-        assert {path.name for path in tmp_path.iterdir()} == {name, f"{name}.lock"}
-        with grpc.insecure_channel(f"unix:{quote(f'{tmp_path}/{name}')}") as channel:
-            assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
-
-
 def refusal_of(address):
     with pytest.raises(AddressError) as caught:
         running_server(Settings(address=address)).__enter__()
     return str(caught.value).removeprefix(f"cannot listen on {address}: ")
 
 
+def test_a_unix_socket_is_the_file_that_was_named_whatever_characters_its_name_has(tmp_path):
+    """To gRPC the path is part of a URI. A linked folder leads to the same socket and the same lock."""
+    folder, link, name = tmp_path / "folder", tmp_path / "link", "a%20b ?#\u00e9"
+    folder.mkdir()
+    link.symlink_to(folder)
+    lock = folder / f"{name}.lock"
+    lock.write_text("kept")
+    with running_server(Settings(address=f"unix:{folder}/{name}")) as server:
+        assert server.address == f"unix:{folder}/{name}"
+        assert {path.name for path in folder.iterdir()} == {name, lock.name}
+        assert "another server holds it" in refusal_of(f"unix:{link}/{name}")
+        with grpc.insecure_channel(f"unix:{quote(f'{link}/{name}')}") as channel:
+            assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
+    assert lock.read_text() == "kept"
+
+
 def test_what_lies_where_a_unix_socket_should_be_stays_as_it_is(tmp_path):
-    file, link, lock = tmp_path / "file", tmp_path / "link", tmp_path / "s.lock"
+    file, link = tmp_path / "file", tmp_path / "link"
     file.write_text("kept")
     link.symlink_to(file)
-    lock.write_text("kept")
     assert refusal_of(f"unix:{file}") == "Address already in use; choose another --address"
     assert refusal_of(f"unix:{link}").startswith("it is a symbolic link")
     assert refusal_of(f"unix:{tmp_path}/none/s").startswith(f"{tmp_path}/none/s.lock: No such file")
-    with running_server(Settings(address=f"unix:{tmp_path}/s")):
-        pass
-    assert (file.read_text(), lock.read_text()) == ("kept", "kept")
-
-
-def test_a_linked_folder_leads_to_the_same_unix_socket(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "link").symlink_to("folder")
-    with running_server(Settings(address=f"unix:{tmp_path}/folder/s")):
-        assert "another server holds it" in refusal_of(f"unix:{tmp_path}/link/s")
+    assert file.read_text() == "kept"
 
 
 def test_every_interface_can_be_asked_for():
