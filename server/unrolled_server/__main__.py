@@ -40,11 +40,9 @@ def main() -> int:
     logs.configure(level=settings.log_level, log_format=settings.log_format, names_process=names_process)
     for warning in unknown_variables(os.environ):
         LOG.warning(warning)
-    for number in draining_signals():
-        if (
-            number != signal.SIGINT
-        ):  # Python has a default for it, and a container's first process for no other
-            signal.signal(number, end_at_once)
+    # A container's first process has no default for signals but SIGINT, which Python handles.
+    for number in set(draining_signals()) - {signal.SIGINT}:
+        signal.signal(number, end_at_once)
     try:
         return _serve(settings) if settings.workers == 1 else _supervise(settings)
     except KeyboardInterrupt:

@@ -25,7 +25,7 @@ def announce(line: str) -> None:
 
 def _write(line: str) -> None:
     """Passes by Python's buffer, which would try again at the end and spoil the exit code."""
-    if sys.__stdout__ is None:  # closed by whoever started us; its number may be a connection's by now
+    if sys.__stdout__ is None:  # closed by the process that started this one
         return
     try:
         os.write(sys.__stdout__.fileno(), os.fsencode(line))

@@ -33,7 +33,7 @@ from pydantic_settings import (
 )
 
 from unrolled_server.address_forms import UNIX, checked_address, checked_host_port
-from unrolled_server.named_files import default_cache_directory, expanded, named_files
+from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded, named_files
 
 MAX_INT32 = 2**31 - 1
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
@@ -343,7 +343,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _has_a_cache(self) -> Self:
         if self.vectors:
-            self.cache_directory()
+            try:
+                self.cache_directory()
+            except NoHomeError as error:
+                raise ValueError(f"{error}, or give vectors_cache") from None
         return self
 
     def cache_directory(self) -> Path:

@@ -49,8 +49,8 @@ def explained(refusal: str) -> str:
         for no, flag in unknown
         if (near := get_close_matches(flag, _FLAGS, n=1))
     ]
-    if "ignored explicit argument" in reason:
-        hints.append("it takes no value")
+    if "ignored explicit argument" in reason or re.search(r"\b(true|false)\b", reason, re.IGNORECASE):
+        hints.append("a switch takes no value: write --NAME or --no-NAME")
     return "; ".join([reason, *hints, "see unrolled-server --help"])
 
 

@@ -52,7 +52,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
 
 @contextmanager
 def collecting():
-    """A collector on a free port, and an environment that leads to it and to a proxy that is not there."""
+    """A collector on a free port, and the environment that leads to it."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
@@ -60,9 +60,7 @@ def collecting():
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
-        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
-        yield collector, {**os.environ, **proxies, **endpoint}
+        yield collector, {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
     finally:
         server.stop(grace=None).wait()
 
@@ -82,10 +80,11 @@ def ask_everything(channel):
 
 @pytest.fixture(scope="module")
 def collected():
-    """What a server sent of them."""
+    """What a server sent of them, past a proxy of its environment that is not there."""
     flags = ("--address", "127.0.0.1:0", "--otel", "--log-level", "error")
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
     with collecting() as (collector, environment):
-        with process(*flags, env=environment) as server:
+        with process(*flags, env=environment | proxies) as server:
             with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
                 ask_everything(channel)
             server.terminate()
