@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
@@ -19,13 +19,12 @@ with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server.config import Settings
     from unrolled_server.lifecycle import running_server
 
-from tests.ray.serving import served_cluster
-
-RAY_TESTS = Path(__file__).parent / "ray"
-
-
-# --hypothesis-profile=long tries many more cases of every property.
-settings.register_profile("long", max_examples=2_000, deadline=None)
+# A busy machine makes any example slow, which is no property of the code.
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=2_000)
+settings.load_profile("quick")
 
 
 def pytest_addoption(parser):
@@ -33,25 +32,31 @@ def pytest_addoption(parser):
         "--target",
         choices=("server", "ray"),
         default="server",
-        help="whom tests ask: a server in this process, or Ray Serve on a cluster of two nodes (tests of the "
-        "server's own process are left out)",
+        help="the server under test: one in this process, or Ray Serve on a cluster of two nodes (this selects "
+        "only the tests that ask a shared server)",
     )
 
 
+def pytest_configure(config):
+    """Runs a test that is named by its id whatever its markers are."""
+    if any("::" in argument for argument in config.args):
+        config.option.markexpr = ""
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what cannot be asked of Ray Serve, and with `--target ray` what asks nobody."""
-    is_all = config.getoption("--target") == "ray"
-    left_out = [item for item in items if not _is_run(item, is_all=is_all)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    """Deselects tests that can't use Ray Serve where the server under test is Ray Serve."""
+    is_ray_target = config.getoption("--target") == "ray"
+    deselected = [item for item in items if not _is_selected(item, is_ray_target=is_ray_target)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in set(deselected)]
 
 
-def _is_run(item, *, is_all):
-    if not is_all and RAY_TESTS not in item.path.parents:
+def _is_selected(item, *, is_ray_target):
+    if not is_ray_target and not item.get_closest_marker("ray"):
         return True
-    asks = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
-    return bool(asks and not item.get_closest_marker("own_server"))
+    asks_server = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
+    return bool(asks_server and not item.get_closest_marker("own_server"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +70,8 @@ def _vectors_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """Ray Serve on two nodes of this machine, a replica on each."""
+    from tests.ray.serving import served_cluster  # noqa: PLC0415 - only tests of Ray need it
+
     with served_cluster() as cluster:
         yield cluster
 

@@ -224,6 +224,7 @@ def test_close_ends_a_call_in_parts(serve_stream):
     assert len(errors) == 1
 
 
+@pytest.mark.long
 def test_a_reader_that_stalls_keeps_the_clients_memory_bounded(server_address):
     """While nobody takes outcomes, replies stay with the transport: the client does not grow with them."""
     words = [f"{number:09d}" for number in range(1_000)]

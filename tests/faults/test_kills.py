@@ -23,6 +23,8 @@ from unrolled_server.validation import accept
 from tests.faults import extent
 from tests.processes import TIMEOUT_S, address_in, process
 
+pytestmark = pytest.mark.faults
+
 DURATION_S = max(3.0, extent.seconds())
 KILL_EVERY_S = min(5.0, DURATION_S / 3)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

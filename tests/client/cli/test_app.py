@@ -208,6 +208,7 @@ def test_help_fits_80_columns(run, arguments):
     assert "..." not in text.replace("COMMAND [ARGS]...", "").replace("[WORD]...", "")
 
 
+@pytest.mark.long
 def test_the_command_runs_by_itself():
     """As a process of its own, with a server of its own, the command prints its result and nothing else."""
     command = [sys.executable, "-c", "from unrolled_client.cli import main; main()"]

@@ -89,6 +89,7 @@ def test_a_running_server_loads_no_vectors(run, command):
     assert "give --vectors glove, and start that server with --vectors glove=some/file.txt" in message
 
 
+@pytest.mark.long
 def test_a_local_server_loads_vectors(run, monkeypatch, tmp_path):
     """Without a target --vectors NAME=FILE starts a server that has them."""
     monkeypatch.delenv("UNROLLED_TARGET")

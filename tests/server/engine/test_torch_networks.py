@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
 from unrolled_server.engine.draws import draw
@@ -73,7 +73,6 @@ def test_parameters_are_torchs_bit_for_bit(spec):
                 assert ours is None or torch.equal(ours, theirs)
 
 
-@settings(deadline=None)
 @given(specs(), WORDS, st.booleans())
 def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words, is_started):
     modules = torch_modules(spec)
@@ -89,7 +88,6 @@ def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words, is
             assert_near(answer.final_state.c[:, place], c_n)
 
 
-@settings(deadline=None)
 @given(specs(), WORDS)
 def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
     engine = an_engine()
@@ -105,7 +103,6 @@ def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
             assert_near(row, pool(run_torch(modules, word)[0]))
 
 
-@settings(deadline=None)
 @given(specs(max_radius=3.0), WORDS, WORDS, st.sampled_from(Output), st.tuples(st.booleans(), st.booleans()))
 @example(
     NetworkSpec(symbol_count=4, hidden_size=64, seed=0, cell=Cell.GRU, num_layers=2),
@@ -140,7 +137,6 @@ def test_bits_are_the_same_alone_in_company_known_and_in_slices(spec, words, oth
     assert all((answer.final_state is not None) == has_state for answer, _ in answers)
 
 
-@settings(deadline=None)
 @given(specs(max_radius=3.0), WORDS, st.data())
 def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data):
     start = states_for(spec, len(words), seed=1) if data.draw(st.booleans()) else None
@@ -155,7 +151,6 @@ def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data
         assert alone.final_state.h.tobytes() == together.final_state.h[:, [place]].tobytes()
 
 
-@settings(deadline=None)
 @given(specs(max_radius=3.0), WORDS, WORDS)
 def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
     """The state after the first piece is where the second starts; in one direction, the other reads ahead."""
@@ -179,7 +174,6 @@ def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
     assert after.final_state.h.tobytes() == whole.final_state.h.tobytes()
 
 
-@settings(deadline=None)
 @given(specs(), WORDS, st.booleans())
 def test_the_distinct_form_is_the_dense_one(spec, words, is_started):
     start = states_for(spec, len(words), seed=2) if is_started else None
@@ -195,7 +189,6 @@ def test_the_distinct_form_is_the_dense_one(spec, words, is_started):
     assert len(set(forms)) == 1
 
 
-@settings(deadline=None)
 @given(specs(), st.integers(1, 6), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_seq_first_is_torchs_default_layout(spec, batch, seq, chance):
     start = states_for(spec, seq, seed=3) if chance.random() < 0.5 else None
