@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from jaxtyping import install_import_hook
 with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server import credential_files
     from unrolled_server.config import Settings
+    from unrolled_server.engine import proof
     from unrolled_server.lifecycle import running_server
 
 # A busy machine makes any example slow, which is no property of the code.
@@ -32,8 +34,8 @@ def pytest_addoption(parser):
         "--target",
         choices=("server", "ray"),
         default="server",
-        help="the server under test: one in this process, or Ray Serve on a cluster of two nodes (this selects "
-        "only the tests that ask a shared server)",
+        help="the server under test: one in this process, or Ray Serve on a cluster of two nodes (which "
+        "selects the tests that ask a shared server)",
     )
 
 
@@ -57,6 +59,15 @@ def _is_selected(item, *, is_ray_target):
         return True
     asks_server = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
     return bool(asks_server and not item.get_closest_marker("own_server"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_proofs():
+    """Engines of a run share what was proved about this machine; test_proof.py proves it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for find in (proof.find_rule, proof.find_row_counts, proof.find_product_row_counts):
+            patch.setattr(proof, find.__name__, cache(find))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

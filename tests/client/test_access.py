@@ -126,9 +126,7 @@ def peers():
 @pytest.fixture(scope="module")
 def ageing_address(peers):
     """A server that ends each connection after a fraction of a second."""
-    settings = Settings(
-        address="127.0.0.1:0", max_connection_age_s=LIFETIME_S, drain_timeout_s=LIFETIME_S
-    )
+    settings = Settings(address="127.0.0.1:0", max_connection_age_s=LIFETIME_S, drain_timeout_s=LIFETIME_S)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("forward", "forward_stream"):
             patch.setattr(ForwardService, name, noting_peers(getattr(ForwardService, name), peers))

@@ -16,6 +16,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server import metrics
+from unrolled_server.admission import Terms
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.metrics import METRICS, Buckets, Kind, merged
@@ -153,10 +154,11 @@ def test_batches_tell_their_jobs_and_rows(server, stub, grown):
 
 
 def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
-    words = [letter * 800 for letter in "abcdefgh"]  # nothing to share, so it lasts until the next is there
-    first = pb.ForwardRequest(words=words, hidden_size=512, seed=2, output=pb.OUTPUT_LAST)
-    replies = stub.ForwardStream(iter([first, first]))
-    assert sorted(reply.error.code for reply in replies) == [0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]]
+    waiting = server.admission.admit(Terms(client="another"), byte_count=1, multiplications=2 * 10**9)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Forward(pb.ForwardRequest(words=["refused"], hidden_size=2))
+    waiting.release()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     samples = scrape(server.metrics_address)
     assert grown(samples, "unrolled_refusals_total", reason="work") == 1
     assert grown(samples, "unrolled_refusals_total", reason="bytes") == 0

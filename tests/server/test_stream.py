@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from unrolled.v1 import forward_pb2 as pb
+from unrolled_server import service
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
@@ -403,6 +404,7 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
         await until(lambda: house.admission.ticket_count == 1)
         house.service.drain(within_s=60)
         await stream.write(a_request(second, "still in time"))
+        await until(lambda: house.admission.ticket_count == 2)
         house.engine.open.set()
         replies = [await stream.read(), await stream.read()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -412,7 +414,9 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
     assert within_loop(scenario) == (["taken", "still in time"], grpc.StatusCode.UNAVAILABLE)
 
 
-def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end():
+def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end(monkeypatch):
+    monkeypatch.setattr(service, "MAX_HOLD_S", 60)
+
     async def scenario(house):
         (seed,) = house.gated_seeds(1)
         taken = asyncio.ensure_future(house.forward(a_request(seed)))

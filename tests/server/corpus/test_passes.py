@@ -75,6 +75,7 @@ def fingerprint():
     engine.prove()
     return engine.fingerprint
 
+
 TEXTS = random_texts(60)
 
 
