@@ -3,6 +3,7 @@
 `--target ray` puts a cluster with Ray Serve in the server's place, and runs the tests that ask it.
 """
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -71,9 +72,14 @@ def _shared_proofs():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _vectors_cache(tmp_path_factory):
-    """Servers that tests start convert word vectors into a directory of the run."""
+def _environment(tmp_path_factory):
+    """Settings and proxies of whoever runs the tests are not for the servers and clients in them."""
+    loopback = "localhost,127.0.0.1,127.0.0.0/8,::1"
     with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("UNROLLED_")]:
+            patch.delenv(name)
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, ",".join(filter(None, (os.environ.get(name), loopback))))
         patch.setenv("UNROLLED_VECTORS_CACHE", str(tmp_path_factory.mktemp("vectors")))
         yield
 
@@ -88,12 +94,13 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
-def server_address(_vectors_cache, request):
-    """HOST:PORT of a server with default settings on a free loopback port."""
+def server_address(_environment, _shared_proofs, request):
+    """HOST:PORT of a server with default limits on a free loopback port."""
     if request.config.getoption("--target") == "ray":
         yield request.getfixturevalue("ray_cluster").address
         return
-    with running_server(Settings(address="127.0.0.1:0")) as server:
+    settings = Settings(address="127.0.0.1:0", max_queue_s=3_600)  # a busy machine is no reason to refuse
+    with running_server(settings) as server:
         yield server.address
 
 

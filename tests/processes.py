@@ -7,8 +7,19 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 
+import pytest
 from unrolled.v1 import forward_pb2 as pb
 
+
+def _has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
 # A hang guard, so long that a busy machine doesn't meet it.
 TIMEOUT_S = 120
 

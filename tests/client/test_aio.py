@@ -192,11 +192,11 @@ def test_a_call_can_be_cancelled(serve, merge):
     async def run():
         async with AsyncClient(serve(answer), merge=merge) as client:
             call = asyncio.create_task(client.forward(["a"], hidden_size=1))
-            assert await asyncio.to_thread(entered.wait, 60)
+            assert await asyncio.to_thread(entered.wait, 120)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            assert await asyncio.to_thread(ended.wait, 60)
+            assert await asyncio.to_thread(ended.wait, 120)
 
     asyncio.run(run())
 
@@ -236,7 +236,7 @@ def test_close_from_another_loop_ends_what_waits(serve):
 
     thread = threading.Thread(target=asyncio.run, args=(call(),))
     thread.start()
-    assert entered.wait(30)
+    assert entered.wait(120)
     asyncio.run(client.close())
     thread.join()
     release.set()

@@ -168,7 +168,7 @@ def test_pieces_take_turns(serve):
     with Client(serve(answer)) as client, ThreadPoolExecutor(1) as pool:
         session = client.session(**ASKED)
         piece = pool.submit(session.feed, ["ab"])
-        assert entered.wait(timeout=30)
+        assert entered.wait(timeout=120)
         with pytest.raises(InvalidRequestError, match="on its way"):
             session.feed(["c"])
         release.set()
@@ -192,7 +192,7 @@ def test_a_cancelled_piece_leaves_the_texts_where_they_were(serve):
         async with AsyncClient(target) as client:
             session = client.session(**ASKED)
             piece = asyncio.create_task(session.feed(["ab"]))
-            assert await asyncio.to_thread(entered.wait, 60)
+            assert await asyncio.to_thread(entered.wait, 120)
             piece.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await piece

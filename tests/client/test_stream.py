@@ -217,9 +217,9 @@ def test_close_ends_a_call_in_parts(serve_stream):
     with Client(serve_stream(answer)) as client:
         thread = threading.Thread(target=caller)
         thread.start()
-        assert entered.wait(timeout=30)
+        assert entered.wait(timeout=120)
         client.close()
-        thread.join(timeout=30)
+        thread.join(timeout=120)
         release.set()
     assert len(errors) == 1
 

@@ -5,7 +5,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 def scrape(address):

@@ -11,7 +11,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 
 from tests.server.test_lifecycle import address_in, exit_of, process
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 ALL_KINDS = """
 import logging, sys, threading, warnings
 from unrolled_server import logs

@@ -25,6 +25,7 @@ from unrolled_server.supervisor import Supervisor
 from unrolled_server.tally import Histogram
 from unrolled_server.worker_readings import DIRECTORY_VARIABLE, WorkerReadings, write_reading
 
+from tests.processes import needs_ipv6
 from tests.server.scrapes import TIMEOUT_S, scrape, scraped_until, value
 
 ROOT = Path(__file__).parents[2]
@@ -303,6 +304,7 @@ def test_an_address_that_cannot_be_had_is_told(address, why):
         serve_metrics(address)
 
 
+@needs_ipv6
 def test_ipv6_addresses_keep_their_brackets():
     with closing(serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
         assert re.fullmatch(r"\[::1\]:[1-9]\d*", endpoint.address)

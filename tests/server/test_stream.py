@@ -113,7 +113,7 @@ def within_loop(scenario, **options):
     async def main():
         house = House(**options)
         async with opened(house):
-            result = await asyncio.wait_for(scenario(house), 60)
+            result = await asyncio.wait_for(scenario(house), 120)
         admission = house.admission
         held = (admission.held_bytes, admission.held_multiplications, admission.ticket_count)
         assert (*held, admission.kept_bytes) == (0, 0, 0, 0)

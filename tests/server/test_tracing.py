@@ -20,7 +20,7 @@ from unrolled_server.config import Settings
 
 from tests.server.test_lifecycle import address_in, process
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 SERVICE = "unrolled.v1.ForwardService"
 CALLER = f"00-{RandomIdGenerator().generate_trace_id():032x}-00f067aa0ba902b7-01"
 
