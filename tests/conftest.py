@@ -26,7 +26,7 @@ with install_import_hook("unrolled_server.engine", "beartype.beartype"):
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("long", settings.get_profile("quick"), max_examples=2_000)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=1_000)
 settings.load_profile("quick")
 
 

@@ -247,6 +247,7 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
     assert sorted(map(int, ids)) == list(range(100))
 
 
+@pytest.mark.long
 def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
     async def scenario(house):
         house.engine.open.set()
