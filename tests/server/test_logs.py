@@ -121,6 +121,7 @@ def test_a_requests_line_tells_its_caller_and_where_its_time_went(debug_records)
     assert first["seconds"] >= first["queue_s"] >= 0
 
 
+@pytest.mark.long
 @pytest.mark.own_server
 def test_a_process_that_cannot_start_says_so_as_a_record_where_records_are_asked_for(server_address):
     code, errors = exit_of("--address", server_address, "--log-format", "json")

@@ -268,6 +268,7 @@ def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_pat
     assert value(samples, "unrolled_ready_workers") == 0
 
 
+@pytest.mark.long
 def test_a_killed_workers_requests_stay_counted(tmp_path):
     """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
@@ -317,6 +318,7 @@ def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
         assert not endpoint.address.endswith(":0")
 
 
+@pytest.mark.long
 def test_a_taken_metrics_address_exits_3_before_anything_is_proved(server):
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
     flags = ("--metrics-address", server.metrics_address)
