@@ -86,4 +86,5 @@ def test_the_demo_prints_the_lessons_listing_and_where_the_layouts_part():
     )
     listing = README.split("```\n[[[")[1].split("```")[0]
     assert f"[[[{listing}" in run.stdout
-    assert "They part first at 'hello', letter 2" in run.stdout
+    assert "Both are equal to torch.nn.RNN" in run.stdout
+    assert "They differ first at 'hello', letter 2" in run.stdout

@@ -12,8 +12,8 @@ loads grpc, numpy and the contract, and never torch.
 
 from typing import TYPE_CHECKING
 
-from unrolled_client._codec import derive_alphabet
 from unrolled_client._network import Network, NetworkOptions
+from unrolled_client._words import derive_alphabet
 from unrolled_client.client import Client
 from unrolled_client.errors import (
     AuthenticationError,

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 
+from unrolled_client._arguments import as_number, invalid
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
 from unrolled_client._spread import (
     NETWORK_HEADER,
@@ -53,15 +53,6 @@ class Access(TypedDict, total=False):
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-
-class _Default(Enum):
-    """Tells "not given" from None, which means "no deadline"."""
-
-    DEFAULT = "the client's timeout_s"
-
-
-DEFAULT = _Default.DEFAULT
-Timeout: TypeAlias = float | Literal[_Default.DEFAULT] | None
 
 _MIB = 2**20
 _UNLIMITED = -1
@@ -320,16 +311,24 @@ def seconds_left(limit_s: float | None, *, since_s: float) -> float | None:
     return None if limit_s is None else max(limit_s - (time.monotonic() - since_s), 0.0)
 
 
-def resolve_timeout_s(timeout_s: Timeout, *, default_s: float | None) -> float | None:
-    """The seconds that a call may take; None for no end.
+def resolve_timeout_s(timeout_s: float | None, *, default_s: float | None) -> float | None:
+    """Returns the seconds that a call may take; None for no end.
+
+    Args:
+        timeout_s: As given; None for the default, infinity for no end.
+        default_s: None or infinity for no end.
 
     Raises:
+        TypeError: It is no number.
         InvalidRequestError: It is not above 0.
     """
-    if timeout_s is DEFAULT:
-        return default_s
-    if timeout_s is None or timeout_s == math.inf:
-        return None
-    if not timeout_s > 0:  # false for NaN too
-        raise InvalidRequestError(f"timeout_s is {timeout_s}; it must be above 0, or None for no deadline")
-    return timeout_s
+    limit_s = default_s if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
+    return None if limit_s == math.inf else limit_s
+
+
+def as_timeout_s(name: str, timeout_s: float) -> float:
+    """Returns a timeout in seconds, infinite for no end; raises what `resolve_timeout_s` raises."""
+    seconds = as_number(name, timeout_s)
+    if not seconds > 0:  # false for NaN too
+        raise invalid(name, f"{name} is {seconds:g}; it must be above 0, or math.inf for no deadline")
+    return seconds

@@ -41,7 +41,8 @@ class FieldViolation:
     """One broken rule of a request.
 
     Attributes:
-        field: The field's path in the contract, such as "words[3]".
+        field: The field's path in the contract, such as "words[3]" or "network.proj_size"; of what the SDK
+            refuses by itself, the argument's name. `description` uses the argument's name always.
         description: What is wrong: the value, the limit and what to do.
     """
 

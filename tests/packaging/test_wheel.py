@@ -1,6 +1,7 @@
 """The wheel holds what it should, and its client works without torch at both ends of the protobuf range."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -25,7 +26,8 @@ def wheel(tmp_path_factory):
     """The wheel, built as a release would be."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    pins = {name: str(ROOT / "constraints.txt") for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+    subprocess.run(command, check=True, capture_output=True, timeout=200, env={**os.environ, **pins})
     (built,) = folder.glob("*.whl")
     return built
 
@@ -56,6 +58,17 @@ def test_the_wheel_holds_three_typed_packages_and_the_contract(wheel):
     assert tops == {"unrolled", "unrolled_client", "unrolled_server"}
     assert {f"{package}/py.typed" for package in tops} <= set(names)
     assert "unrolled/v1/forward.proto" in names
+
+
+def test_the_wheel_carries_its_licence_and_no_tools(wheel):
+    """People who install a release get no extra with the project's own tools."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    text = archive.read(metadata).decode()
+
+    assert metadata.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert "License-Expression: Apache-2.0" in text
+    assert "pytest" not in text.partition("\n\n")[0]
 
 
 def test_the_client_gets_the_lessons_numbers_without_torch(experience):

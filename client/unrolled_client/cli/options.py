@@ -76,7 +76,13 @@ class NetworkFlags:
     layout: Annotated[Layout, _network(help="Run along each word, or (seq_first) along the words.")] = (
         "batch_first"
     )
-    output: Annotated[Output, as_output(help="All states, or one vector a word.")] = "all"
+    output: Annotated[
+        Output,
+        as_output(
+            help="All states, or one vector a word. The backward half of --bidirectional's last state has "
+            "read one letter."
+        ),
+    ] = "all"
 
     @property
     def is_pooled(self) -> bool:

@@ -101,6 +101,17 @@ def test_options_reach_the_server(run, server_address):
     assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), expected.outputs)
 
 
+def test_every_seed_of_torchs_is_taken(run, server_address):
+    """The command line reads what the SDK takes, and names what it does not."""
+    done = run("forward", "hello", "--hidden-size", 2, "--seed", 2**64 - 1, "--json")
+    with Client(server_address) as client:
+        expected = client.forward(["hello"], hidden_size=2, seed=-1)
+    assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), expected.outputs)
+    done = run("forward", "hello", "--hidden-size", 2, "--seed", 2**64)
+    assert done.exit_code == 1
+    assert "seed is 18446744073709551616; it must be from" in done.stderr
+
+
 def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
     """Without a terminal each letter has a row of ninths of the largest state."""
     done = run("plot", *LESSON, "--hidden-size", 2)
