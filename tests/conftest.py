@@ -3,29 +3,31 @@
 `--target ray` puts a cluster with Ray Serve in the server's place, and runs the tests that ask it.
 """
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
 with install_import_hook("unrolled_server.engine", "beartype.beartype"):
     from unrolled_server import credential_files
     from unrolled_server.config import Settings
+    from unrolled_server.engine import proof
     from unrolled_server.lifecycle import running_server
 
-from tests.ray.serving import served_cluster
-
-RAY_TESTS = Path(__file__).parent / "ray"
-
-
-# --hypothesis-profile=long tries many more cases of every property.
-settings.register_profile("long", max_examples=2_000, deadline=None)
+# A busy machine makes any example slow, which is no property of the code.
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=1_000)
+settings.load_profile("quick")
 
 
 def pytest_addoption(parser):
@@ -33,31 +35,51 @@ def pytest_addoption(parser):
         "--target",
         choices=("server", "ray"),
         default="server",
-        help="whom tests ask: a server in this process, or Ray Serve on a cluster of two nodes (tests of the "
-        "server's own process are left out)",
+        help="the server under test: one in this process, or Ray Serve on a cluster of two nodes (which "
+        "selects the tests that ask a shared server)",
     )
 
 
+def pytest_configure(config):
+    """Runs a test that is named by its id whatever its markers are."""
+    if any("::" in argument for argument in config.args):
+        config.option.markexpr = ""
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what cannot be asked of Ray Serve, and with `--target ray` what asks nobody."""
-    is_all = config.getoption("--target") == "ray"
-    left_out = [item for item in items if not _is_run(item, is_all=is_all)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    """Deselects tests that can't use Ray Serve where the server under test is Ray Serve."""
+    is_ray_target = config.getoption("--target") == "ray"
+    deselected = [item for item in items if not _is_selected(item, is_ray_target=is_ray_target)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in set(deselected)]
 
 
-def _is_run(item, *, is_all):
-    if not is_all and RAY_TESTS not in item.path.parents:
+def _is_selected(item, *, is_ray_target):
+    if not is_ray_target and not item.get_closest_marker("ray"):
         return True
-    asks = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
-    return bool(asks and not item.get_closest_marker("own_server"))
+    asks_server = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
+    return bool(asks_server and not item.get_closest_marker("own_server"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _vectors_cache(tmp_path_factory):
-    """Servers that tests start convert word vectors into a directory of the run."""
+def _shared_proofs():
+    """Engines of a run share what was proved about this machine; test_proof.py proves it anew."""
     with pytest.MonkeyPatch.context() as patch:
+        for find in (proof.find_rule, proof.find_row_counts, proof.find_product_row_counts):
+            patch.setattr(proof, find.__name__, cache(find))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory):
+    """Settings and proxies of whoever runs the tests are not for the servers and clients in them."""
+    loopback = "localhost,127.0.0.1,127.0.0.0/8,::1"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("UNROLLED_")]:
+            patch.delenv(name)
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, ",".join(filter(None, (os.environ.get(name), loopback))))
         patch.setenv("UNROLLED_VECTORS_CACHE", str(tmp_path_factory.mktemp("vectors")))
         yield
 
@@ -65,17 +87,20 @@ def _vectors_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """Ray Serve on two nodes of this machine, a replica on each."""
+    from tests.ray.serving import served_cluster  # noqa: PLC0415 - only tests of Ray need it
+
     with served_cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def server_address(_vectors_cache, request):
-    """HOST:PORT of a server with default settings on a free loopback port."""
+def server_address(_environment, _shared_proofs, request):
+    """HOST:PORT of a server with default limits on a free loopback port."""
     if request.config.getoption("--target") == "ray":
         yield request.getfixturevalue("ray_cluster").address
         return
-    with running_server(Settings(address="127.0.0.1:0")) as server:
+    settings = Settings(address="127.0.0.1:0", max_queue_s=3_600)  # a busy machine is no reason to refuse
+    with running_server(settings) as server:
         yield server.address
 
 

@@ -1,14 +1,27 @@
 """Servers in processes of their own, for tests of how they start and end."""
 
 import os
+import random
+import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-import numpy as np
+import pytest
 from unrolled.v1 import forward_pb2 as pb
 
-TIMEOUT_S = 60
+
+def _has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
+# A hang guard, so long that a busy machine doesn't meet it.
+TIMEOUT_S = 120
 
 
 @contextmanager
@@ -35,8 +48,24 @@ def address_in(ready_line):
     return ready_line.removeprefix("unrolled-server ready on ").split(" | ")[0]
 
 
-def long_request():
-    """More than a second of products, and a reply within gRPC's default limit."""
-    letters = np.random.default_rng(0).integers(0, 26, (1_000, 60)) + ord("a")
-    words = [bytes(word.tolist()).decode() for word in letters]
-    return pb.ForwardRequest(words=words, hidden_size=1_024, output=pb.OUTPUT_LAST)
+def free_address():
+    """HOST:PORT on which nothing listens, below the ports that systems give to outgoing connections."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
+    raise OSError("100 ports between 20000 and 32000 are taken")
+
+
+def metrics_address_in(server):
+    """HOST:PORT of the metrics of a server process, from its log."""
+    line = next(line for line in server.stderr if "metrics on" in line)
+    return line.split("metrics on http://")[1].split("/")[0]
+
+
+def unread_replies(stub):
+    """A stream whose replies, beyond the first, the client does not read: a drain waits for it."""
+    request = pb.ForwardRequest(words=["abcdefgh" * 8] * 48, hidden_size=256)  # 3 MiB of reply
+    replies = stub.ForwardStream(iter([request] * 12))
+    next(replies)
+    return replies

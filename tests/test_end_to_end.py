@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client import Client
 
@@ -40,7 +40,6 @@ def torch_alone(batch, *, alphabet, hidden_size, seed):
 @given(
     batch=words, hidden_size=st.integers(1, 300), seed=seeds, extra=st.none() | st.text(letters, max_size=30)
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_reply_is_what_torch_computes_for_each_word_alone(client, batch, hidden_size, seed, extra):
     derived = "".join(dict.fromkeys("".join(batch)))
     given_alphabet = None if extra is None else "".join(dict.fromkeys(extra + derived))
@@ -58,7 +57,6 @@ def test_a_reply_is_what_torch_computes_for_each_word_alone(client, batch, hidde
 
 
 @given(seed=seeds, hidden_size=st.integers(1, 64), length=st.integers(1, 8), count=st.integers(1, 8))
-@settings(max_examples=50, deadline=None)
 def test_seq_first_is_torchs_default_layout_on_the_same_array(client, seed, hidden_size, length, count):
     batch = ["abcdefgh"[at % 3 :][:length].ljust(length, "z") for at in range(count)]
     result = client.forward(batch, hidden_size=hidden_size, seed=seed, layout="seq_first")

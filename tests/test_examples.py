@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn")
+
 from sklearn.preprocessing import StandardScaler
+
+pytestmark = pytest.mark.long
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SUBJECTS = ("plot", "cast", "score", "end", "hero", "joke", "scene", "villain", "script", "star")

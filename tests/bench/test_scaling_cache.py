@@ -5,6 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
+pytest.importorskip("wordfreq")
+
 from unrolled_server.engine import Alphabet, Engine, Job, plain_network
 from unrolled_server.engine.network import base_nbytes
 
@@ -12,6 +15,8 @@ from bench.scaling.cache import SimulatedCache, Sizes
 from bench.scaling.corpus import english
 from bench.scaling.language import zipf_shares
 from bench.workloads import LETTERS
+
+pytestmark = pytest.mark.long
 
 MIB = 1 << 20
 HIDDEN_SIZE = 16

@@ -6,6 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+pytest.importorskip("wordfreq")
+
+
 from bench.scaling import page, tables
 from bench.scaling.assumptions import Assumptions
 from bench.scaling.costs import Costs
@@ -17,6 +20,8 @@ from bench.scaling.model import Model
 from bench.scaling.queueing import time_quantile, wait_quantile, waiting_share
 from bench.scaling.reading import Reading
 from bench.scaling.scenarios import SCENARIOS, Scenario
+
+pytestmark = pytest.mark.long
 
 S = Scenario(name="S", words=3, hidden_size=2)
 MERGED = Scenario(name="merged S", words=3, hidden_size=2, is_merged=True)

@@ -181,18 +181,22 @@ def test_map_can_be_left_early(server_address):
 @pytest.mark.parametrize("merge", [True, False])
 def test_a_call_can_be_cancelled(serve, merge):
     """Cancelling the caller's task ends the call on the server too."""
-    ended = threading.Event()
+    entered, ended = threading.Event(), threading.Event()
 
     def answer(_data, context):
         context.add_callback(ended.set)
+        entered.set()
         ended.wait()
         return b""
 
     async def run():
         async with AsyncClient(serve(answer), merge=merge) as client:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.forward(["a"], hidden_size=1), 0.2)
-            assert await asyncio.to_thread(ended.wait, 30)
+            call = asyncio.create_task(client.forward(["a"], hidden_size=1))
+            assert await asyncio.to_thread(entered.wait, 120)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await asyncio.to_thread(ended.wait, 120)
 
     asyncio.run(run())
 
@@ -232,13 +236,14 @@ def test_close_from_another_loop_ends_what_waits(serve):
 
     thread = threading.Thread(target=asyncio.run, args=(call(),))
     thread.start()
-    assert entered.wait(30)
+    assert entered.wait(120)
     asyncio.run(client.close())
     thread.join()
     release.set()
     assert len(errors) == 1
 
 
+@pytest.mark.long
 def test_it_can_have_a_server_of_its_own():
     """AsyncClient.local starts a server and ends it with itself."""
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
@@ -62,7 +62,6 @@ def as_one(request, reply_to):
 
 
 @given(st.one_of(WORDS, SIMILAR_WORDS), st.integers(1, 5), st.randoms())
-@settings(max_examples=150)
 def test_parts_give_what_one_request_gives(reply_to, words, max_words, random):
     """Whatever the words, the size of the parts and the order of the replies, the array is the same."""
     request = asked(words)

@@ -177,7 +177,7 @@ def test_close_ends_calls_that_wait(make_client, waiting):
     target, entered, _ = waiting
     with make_client(target) as client, ThreadPoolExecutor(1) as pool:
         call = pool.submit(client.server_info)
-        assert entered.wait(timeout=30)
+        assert entered.wait(timeout=120)
         client.close()
         with pytest.raises(ClosedError):
             call.result()

@@ -15,10 +15,11 @@ import pytest
 from unrolled_client import Client, InvalidRequestError, LocalServerError, ServerExtraMissingError
 from unrolled_client.local import LocalServer, _command
 
+TIMEOUT_S = 120
 OWNER = """
 import sys
 from unrolled_client.local import LocalServer
-print(LocalServer(start_timeout_s=60).pid, flush=True)
+print(LocalServer(start_timeout_s=120).pid, flush=True)
 sys.stdin.read()
 """
 FORKING_OWNER = """
@@ -34,8 +35,8 @@ print(client.server_info().device)
 
 
 def ends(pid):
-    """Whether a process ends within 30 s. It may stay as a zombie where nobody collects orphans."""
-    deadline = time.monotonic() + 30
+    """Whether a process ends. It may stay as a zombie where nobody collects orphans."""
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -97,14 +98,16 @@ def test_settings_become_flags(setting, flags):
     assert command[command.index("--exit-with-stdin") + 1 :] == flags
 
 
+@pytest.mark.long
 def test_it_ends_when_its_owner_is_forgotten():
     """A server that nobody holds any more is stopped."""
-    server = LocalServer(start_timeout_s=60)
+    server = LocalServer(start_timeout_s=TIMEOUT_S)
     pid = server.pid
     del server
     assert ends(pid)
 
 
+@pytest.mark.long
 def test_it_ends_with_its_owners_process(owner, short_directory):
     """A server that was not closed ends when its owner does, and leaves nothing."""
     with owner(OWNER) as process:
@@ -121,6 +124,7 @@ def test_it_ends_when_its_owner_is_killed(owner):
     assert ends(pid)
 
 
+@pytest.mark.long
 def test_a_forked_child_does_not_end_its_parents_server(owner):
     """A child's close and exit leave the server to the process that started it."""
     with owner(FORKING_OWNER) as process:
@@ -128,6 +132,7 @@ def test_a_forked_child_does_not_end_its_parents_server(owner):
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_ctrl_c_is_not_the_servers():
     """The server is in a session of its own, so that a terminal's Ctrl-C reaches the caller only."""
     with Client.local() as client:
@@ -167,6 +172,7 @@ def test_missing_packages_are_named_with_their_remedy(monkeypatch):
         Client.local()
 
 
+@pytest.mark.long
 def test_a_long_temporary_directory_does_not_matter(monkeypatch, tmp_path):
     """Where a socket's path would be too long for the system, a short one is found."""
     long = tmp_path / ("x" * 100)
@@ -176,6 +182,7 @@ def test_a_long_temporary_directory_does_not_matter(monkeypatch, tmp_path):
         assert client.server_info().device
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_is_killed(monkeypatch):
     """Close ends a server that does not react."""
     monkeypatch.setattr("unrolled_client.local._STOP_TIMEOUT_S", 0.1)
@@ -185,6 +192,7 @@ def test_a_server_that_hangs_is_killed(monkeypatch):
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.long
 def test_what_a_service_is_told_by_its_environment_is_not_for_a_private_server(monkeypatch):
     """Beside a server with TLS and tokens, a local one starts and wants neither."""
     for name in ("TOKENS", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"):

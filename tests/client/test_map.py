@@ -136,13 +136,13 @@ def test_closing_the_generator_cancels_the_stream(serve_stream, reply_to):
     def answer(requests, context):
         context.add_callback(cancelled.set)
         yield reply_to(next(requests))
-        threading.Event().wait(timeout=0) or cancelled.wait(timeout=30)
+        threading.Event().wait(timeout=0) or cancelled.wait(timeout=120)
 
     with Client(serve_stream(answer)) as client:
         outcomes = mapped(client)
         assert next(outcomes).index == 0
         outcomes.close()
-        assert cancelled.wait(timeout=30)
+        assert cancelled.wait(timeout=120)
         assert list(outcomes) == []
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
@@ -84,7 +84,6 @@ def in_parts(request, *, order, limits=LIMITS):
 @pytest.mark.parametrize("is_started", [False, True])
 @pytest.mark.parametrize("options", KINDS)
 @given(words=WORDS, random=st.randoms())
-@settings(max_examples=40)
 def test_everything_finds_its_place(options, is_started, words, random):
     """Whatever the words and the order of replies: outputs and last states are those of one request."""
     request = asked(words, options=options, is_started=is_started)

@@ -21,15 +21,14 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 
 from tests.client.conftest import BlockingAsyncClient
+from tests.processes import TIMEOUT_S, free_address
 
 
 class RestartableServer:
     """A server in a process of its own, at one address whatever becomes of it."""
 
     def __init__(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = free_address()
         self.start()
 
     def start(self):
@@ -40,7 +39,7 @@ class RestartableServer:
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=TIMEOUT_S)
 
     def replace(self, how):
         self.end(how)
@@ -54,8 +53,20 @@ def restartable():
     server.end()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("kind", [Client, BlockingAsyncClient])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        (Client, signal.SIGKILL),
+        *(
+            pytest.param(kind, how, marks=pytest.mark.long)
+            for kind, how in [
+                (Client, signal.SIGTERM),
+                (BlockingAsyncClient, signal.SIGKILL),
+                (BlockingAsyncClient, signal.SIGTERM),
+            ]
+        ),
+    ],
+)
 def test_a_map_outlives_its_server(restartable, kind, how):
     """A server that dies or is told to stop in mid-stream, and comes back, costs no batch and no bit."""
     batches = [[f"{number:03d}", "x" * (number % 7 + 1)] for number in range(300)]
@@ -75,11 +86,12 @@ def test_a_map_outlives_its_server(restartable, kind, how):
             assert outcome.result.outputs.tobytes() == alone.outputs.tobytes()
 
 
+@pytest.mark.long
 def test_a_large_call_outlives_its_server(restartable):
     """A call in parts whose server is killed meanwhile is answered by the next one, bit for bit."""
     letters = np.random.default_rng(0).integers(0, 26, (6_000, 8)) + ord("a")
     words = [bytes(word.tolist()).decode() for word in letters]
-    arguments = {"hidden_size": 1_024, "alphabet": "abcdefghijklmnopqrstuvwxyz", "timeout_s": 100}
+    arguments = {"hidden_size": 1_024, "alphabet": "abcdefghijklmnopqrstuvwxyz", "timeout_s": 200}
     with Client(restartable.address) as client, ThreadPoolExecutor(1) as pool:
         client.forward(["a"], **arguments)  # the width is proved
         server = psutil.Process(restartable.process.pid)
@@ -101,6 +113,7 @@ def three_replicas():
         server.end()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spread", "kind", "how"),
     [
@@ -214,16 +227,14 @@ def test_a_call_whose_reply_is_cut_off_is_asked_again(server_address, kind):
 
 def test_a_server_that_restarts_is_found_again(make_client):
     """A client outlives its server and uses the next one at the same address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     settings = Settings(address=address, reflection=False)
     with make_client(address) as client:
         for _ in range(2):
             with running_server(settings):
                 assert client.forward(["ab"], hidden_size=2).outputs.shape == (1, 2, 2)
         with pytest.raises(UnavailableError):
-            client.server_info(timeout_s=20)
+            client.server_info(timeout_s=TIMEOUT_S)
 
 
 @pytest.fixture(

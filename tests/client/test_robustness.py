@@ -1,10 +1,10 @@
 """What real scripts do to a client: restarts, forks, many connections, secrets, and very many calls."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -13,6 +13,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import AsyncClient, Client, InvalidRequestError, OverloadedError, UnavailableError
 
+TIMEOUT_S = 120
 LEAK_CALLS = int(os.environ.get("UNROLLED_LEAK_CALLS", "5000"))
 """Calls of the leak test, for each client; 100000 is its long form."""
 
@@ -22,7 +23,7 @@ from unrolled_client import Client
 
 def call(client, count=20):
     for _ in range(count):
-        assert client.forward(["ab"], hidden_size=2, timeout_s=20).outputs.shape == (1, 2, 2)
+        assert client.forward(["ab"], hidden_size=2, timeout_s=60).outputs.shape == (1, 2, 2)
 
 with Client(sys.argv[1]) as client:
     call(client)
@@ -32,7 +33,7 @@ with Client(sys.argv[1]) as client:
     children = [multiprocessing.get_context("fork").Process(target=call, args=(client,)) for _ in range(3)]
     for child in children:
         child.start()
-        child.join(30)
+        child.join(60)
     for thread in busy:
         thread.join()
     call(client)
@@ -45,7 +46,7 @@ from unrolled_client import AsyncClient, UnavailableError
 client = AsyncClient(sys.argv[1])
 
 async def call():
-    return (await client.forward(["ab"], hidden_size=2, timeout_s=20)).outputs.shape
+    return (await client.forward(["ab"], hidden_size=2, timeout_s=60)).outputs.shape
 
 def child():
     assert asyncio.run(call()) == (1, 2, 2)
@@ -59,7 +60,7 @@ def stranded_child():
 def forked(target):
     process = multiprocessing.get_context("fork").Process(target=target)
     process.start()
-    process.join(30)
+    process.join(60)
     return process.exitcode
 
 async def call_and_fork():
@@ -76,7 +77,7 @@ asyncio.run(client.close())
 
 def run_script(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -187,30 +188,7 @@ def test_arguments_that_do_not_go_together_are_refused(arguments, message):
         Client(**arguments)
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    """PEM of a key and of a self-made certificate for localhost."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    extra = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(chain)]
-    subprocess.run([*command, *extra], check=True, capture_output=True)
-    return key.read_bytes(), chain.read_bytes()
-
-
-def test_tls_is_spoken_where_roots_are_given(make_client, certificate):
+def test_tls_is_spoken_where_roots_are_given(make_client, server_identity, authority):
     """With the server's authority a call arrives; a client in clear text gets nothing."""
     info = pb.GetServerInfoReply(version="tls").SerializeToString()
     methods = {"GetServerInfo": grpc.unary_unary_rpc_method_handler(lambda _data, _context: info)}
@@ -218,17 +196,19 @@ def test_tls_is_spoken_where_roots_are_given(make_client, certificate):
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("unrolled.v1.ForwardService", methods),)
     )
-    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([certificate]))
+    pair = (server_identity.key.read_bytes(), server_identity.certificate.read_bytes())
+    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
     server.start()
     try:
-        with make_client(f"localhost:{port}", root_certificates=certificate[1], token="t") as client:
+        with make_client(f"localhost:{port}", root_certificates=authority.pem, token="t") as client:
             assert client.server_info().version == "tls"
         with make_client(f"localhost:{port}") as client, pytest.raises(UnavailableError):
-            client.server_info(timeout_s=20)
+            client.server_info(timeout_s=TIMEOUT_S)
     finally:
         server.stop(grace=None).wait()
 
 
+@pytest.mark.long
 def test_many_calls_leave_nothing_behind(make_client, server_address):
     """After thousands of calls there are no more sockets and threads than after a few, nor much memory."""
     process = psutil.Process()
@@ -253,7 +233,7 @@ def test_many_calls_leave_nothing_behind(make_client, server_address):
 
 
 def test_clients_that_come_and_go_leave_nothing_behind(make_client, server_address):
-    """A hundred clients, each used and closed, leave no socket and no thread."""
+    """Fifty clients, each used and closed, leave no socket and no thread."""
 
     def use():
         with make_client(server_address) as client:
@@ -263,7 +243,9 @@ def test_clients_that_come_and_go_leave_nothing_behind(make_client, server_addre
         use()
     process = psutil.Process()
     before = process.num_fds(), threading.active_count()
-    for _ in range(100):
+    for _ in range(50):
         use()
-    assert process.num_fds() <= before[0] + 4
-    assert threading.active_count() <= before[1]
+    # The server, which is in this process too, closes its ends of the connections a moment later.
+    until_s = time.monotonic() + TIMEOUT_S
+    while process.num_fds() > before[0] + 4 or threading.active_count() > before[1]:
+        assert time.monotonic() < until_s

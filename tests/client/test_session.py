@@ -168,7 +168,7 @@ def test_pieces_take_turns(serve):
     with Client(serve(answer)) as client, ThreadPoolExecutor(1) as pool:
         session = client.session(**ASKED)
         piece = pool.submit(session.feed, ["ab"])
-        assert entered.wait(timeout=30)
+        assert entered.wait(timeout=120)
         with pytest.raises(InvalidRequestError, match="on its way"):
             session.feed(["c"])
         release.set()
@@ -179,19 +179,23 @@ def test_pieces_take_turns(serve):
 
 def test_a_cancelled_piece_leaves_the_texts_where_they_were(serve):
     """A coroutine that gives up may feed the piece again."""
-    release = threading.Event()
+    entered, release = threading.Event(), threading.Event()
     is_slow = iter([True, False])
 
     def answer(data, _context):
         if next(is_slow):
+            entered.set()
             release.wait()
         return counting_reply(data)
 
     async def run(target):
         async with AsyncClient(target) as client:
             session = client.session(**ASKED)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(session.feed(["ab"]), 0.1)
+            piece = asyncio.create_task(session.feed(["ab"]))
+            assert await asyncio.to_thread(entered.wait, 120)
+            piece.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await piece
             assert session.state is None
             release.set()
             await session.feed(["abc"])

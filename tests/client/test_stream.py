@@ -217,13 +217,14 @@ def test_close_ends_a_call_in_parts(serve_stream):
     with Client(serve_stream(answer)) as client:
         thread = threading.Thread(target=caller)
         thread.start()
-        assert entered.wait(timeout=30)
+        assert entered.wait(timeout=120)
         client.close()
-        thread.join(timeout=30)
+        thread.join(timeout=120)
         release.set()
     assert len(errors) == 1
 
 
+@pytest.mark.long
 def test_a_reader_that_stalls_keeps_the_clients_memory_bounded(server_address):
     """While nobody takes outcomes, replies stay with the transport: the client does not grow with them."""
     words = [f"{number:09d}" for number in range(1_000)]

@@ -195,7 +195,7 @@ def test_networks_are_asked_for_as_results_are(serve_stream, reply_to):
             next(results)
             assert len(reading.seen) <= handed_out + 3
         results.close()
-        assert ended.wait(timeout=30)
+        assert ended.wait(timeout=120)
 
 
 def test_a_network_in_parts_displaces_the_words(serve_stream, reply_to, in_small_parts):

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from unrolled_client import AsyncClient, Client, InvalidRequestError, UnavailableError
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 FORWARD = "unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "unrolled.v1.ForwardService/ForwardStream"
 

@@ -6,9 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("promql_parser")
+
 import grpc
 import promql_parser
-import pytest
 import yaml
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
@@ -16,6 +19,8 @@ from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 
 from tests.server.scrapes import scrape
+
+pytestmark = pytest.mark.long
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/unrolled.json").read_text())

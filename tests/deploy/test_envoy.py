@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("yaml")
+
 import yaml
 from unrolled_client._spread import NETWORK_HEADER
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "deploy/envoy/envoy.yaml").read_text())["static_resources"]

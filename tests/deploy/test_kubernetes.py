@@ -6,13 +6,19 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("kubernetes_validate")
+pytest.importorskip("promql_parser")
+
 import kubernetes_validate
 import promql_parser
-import pytest
 import yaml
 from kubernetes_validate.utils import all_versions
 from unrolled_server.config import Settings
 from unrolled_server.metrics import BY_NAME
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"

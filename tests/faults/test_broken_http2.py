@@ -17,6 +17,8 @@ from tests.faults import extent
 from tests.faults import http2 as h
 from tests.faults.server_process import GoodClient, ServerProcess
 
+pytestmark = pytest.mark.faults
+
 MAX_GOOD_S = 5.0
 PATIENCE_S = 0.1
 # What is logged where a handler fails; of metadata that is no UTF-8 gRPC logs a traceback and goes on.

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from unrolled_client import AuthenticationError, Client, UnavailableError
 
+pytestmark = pytest.mark.faults
+
 TOKEN, GUESS = "right-" + "a" * 32, "guess-" + "b" * 32
 TIMEOUT_S = 60
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import grpc
 import grpc.aio
+import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.batcher import MAX_BATCH_MULTIPLICATIONS
 from unrolled_server.config import Settings
@@ -15,6 +16,8 @@ from unrolled_server.lifecycle import running_server
 from tests.faults.extent import IS_LONG
 from tests.faults.loads import LETTERS
 from tests.server.scrapes import scrape, value
+
+pytestmark = pytest.mark.faults
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 ONE_TRY = [("grpc.enable_retries", 0)]

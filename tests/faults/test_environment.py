@@ -47,6 +47,7 @@ def limited(kind, most):
     return partial(resource.setrlimit, kind, (most, most))
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
 def test_a_log_that_cannot_be_written_has_no_effect():
     """Calls are answered, and the drain ends well."""
@@ -69,6 +70,7 @@ def serving_unheard(stdout, **options):
             server.kill()
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
 def test_a_ready_line_that_cannot_be_written_is_told_in_the_log_and_nothing_else():
     with Path(FULL).open("w") as full, serving_unheard(full) as server:
@@ -80,6 +82,7 @@ def test_a_ready_line_that_cannot_be_written_is_told_in_the_log_and_nothing_else
         assert server.returncode == 0
 
 
+@pytest.mark.faults
 def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_file(tmp_path):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("".join(f"word{at} {at}.5 1 2\n" for at in range(2_000)))
@@ -97,6 +100,7 @@ def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_fil
     assert [file.suffix for file in cache.iterdir()] == [".lock"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -123,6 +127,7 @@ def test_a_setting_that_cannot_be_read_exits_2_in_one_line_that_names_it(name, v
     assert line.startswith(f"unrolled-server: {name.lower()} is ")
 
 
+@pytest.mark.faults
 def test_used_up_files_keep_new_callers_waiting_and_nobody_else(report):
     """Old connections are served, no loop spins, and the next caller is served once files are free."""
     limit = limited(resource.RLIMIT_NOFILE, MAX_FILES)

@@ -17,6 +17,8 @@ from tests.faults.judged import FLAGS, Judge, proved_engine, without_timing, wri
 from tests.faults.mutation import TABLE, Mutator
 from tests.faults.server_process import TIMEOUT_S, GoodClient, ServerProcess
 
+pytestmark = pytest.mark.faults
+
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT: 3, grpc.StatusCode.UNIMPLEMENTED: 12}

@@ -22,6 +22,8 @@ from tests.faults.contract_rules import canonical
 from tests.faults.judged import Judge, proved_engine, same_job, without_timing, write_vectors
 from tests.faults.mutation import TABLE, Mutator
 
+pytestmark = pytest.mark.faults
+
 MAX_METADATA_BYTES = 8 << 10
 MAX_GROWTH_MIB = 10
 MAX_MESSAGE_S = 1.0

@@ -17,6 +17,8 @@ from tests.faults import extent
 from tests.faults.judged import Judge, proved_engine
 from tests.faults.mutation import Mutator
 
+pytestmark = pytest.mark.faults
+
 SEED = 20260703
 WORDS = ["abc", "a", "abd"]
 KINDS = [

@@ -8,6 +8,9 @@ from contextlib import contextmanager, suppress
 import grpc
 import grpc.aio
 import pytest
+
+pytest.importorskip("wordfreq")
+
 from google.rpc import error_details_pb2, status_pb2
 from unrolled.v1 import forward_pb2 as pb
 from wordfreq import top_n_list
@@ -15,6 +18,8 @@ from wordfreq import top_n_list
 from tests.faults.extent import IS_LONG, seconds
 from tests.faults.loads import LETTERS, L, M, S, measure
 from tests.faults.server_process import ServerProcess
+
+pytestmark = pytest.mark.faults
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 ONE_TRY = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)]

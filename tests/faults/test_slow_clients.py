@@ -5,9 +5,13 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.faults.extent import IS_LONG, seconds
 from tests.faults.loads import M, measure
 from tests.faults.server_process import ServerProcess, resident_over_time
+
+pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).parents[2]
 # The server's own account of requests and replies. A reply may be there twice while gRPC sends it.

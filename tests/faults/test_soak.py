@@ -2,9 +2,13 @@
 
 import statistics
 
+import pytest
+
 from tests.faults.extent import IS_LONG, seconds
 from tests.faults.loads import measure
 from tests.faults.server_process import ServerProcess, resident_over_time
+
+pytestmark = pytest.mark.faults
 
 # Ten networks over some hundred words: all is known after a while, and nothing new has to be kept.
 LOAD = ("--words", "1-64", "--hidden-size", "choice:16,256", "--seed", "0-4", "--pool", "2000")

@@ -30,9 +30,12 @@ HELLO_BATCH_FIRST = [
     [-0.8996, 0.3307],
 ]
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm")), reason="Node.js is missing: node and npm"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (shutil.which("node") and shutil.which("npm")), reason="Node.js is missing: node and npm"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

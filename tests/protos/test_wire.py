@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, RequestError, State, Timing
 from unrolled.v1.wire import (
@@ -167,14 +167,12 @@ def test_joined_arrays_are_viewed_in_place_and_aligned(rest, values, index):
 @example(b"\x8a\x80\x80\x80\x00\x84\x80\x80\x80\x00\x00\x00\x80\x3f")
 @example(b"\x8a\x80\x80\x80\x80\x00\x04\x00\x00\x80\x3f")
 @example(b"\x0a\x84\x80\x80\x80\x80\x00\x00\x00\x80\x3f")
-@settings(max_examples=400)
 def test_unusual_fields_are_split_as_by_protobuf(data):
     """Whatever stands in a row of fields, the split gives protobuf's content or fails as protobuf does."""
     assert_split_as_by_protobuf(data)
 
 
 @given(data=damaged_replies() | st.binary(max_size=40))
-@settings(max_examples=400)
 def test_damaged_bytes_are_split_as_by_protobuf(data):
     """Damage gives protobuf's content or a DecodeError, never another array."""
     assert_split_as_by_protobuf(data)

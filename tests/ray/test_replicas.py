@@ -14,6 +14,8 @@ from unrolled_server.lifecycle import running_server
 
 from tests.faults.test_kills import Count, call_until, make_case, map_until
 
+pytestmark = pytest.mark.ray
+
 SIZES = ((3, 2), (8, 16), (64, 256), (512, 256))
 BEFORE_S, AFTER_S = 1.0, 3.0
 

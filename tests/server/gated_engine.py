@@ -18,7 +18,7 @@ class GatedEngine(Engine):
 
     def run(self, jobs, *, is_wanted=lambda _: True):
         self.entered.set()
-        assert self.open.wait(60)
+        assert self.open.wait(120)
         ran = []
         self.runs.append((threading.current_thread().name, ran))
         for at, job in enumerate(jobs):

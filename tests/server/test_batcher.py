@@ -41,7 +41,7 @@ def within_loop(scenario):
         engine = GatedEngine()
         batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
         try:
-            return await asyncio.wait_for(scenario(batcher, engine), 30)
+            return await asyncio.wait_for(scenario(batcher, engine), 120)
         finally:
             engine.open.set()
             await batcher.close()

@@ -15,6 +15,8 @@ from unrolled_server.config import Settings
 from unrolled_server.credential_files import CredentialsError
 from unrolled_server.lifecycle import running_server
 
+from tests.processes import TIMEOUT_S
+
 
 def pem_of(key, encryption=None):
     encryption = encryption or serialization.NoEncryption()
@@ -107,7 +109,7 @@ def ask(address, roots, pair=None):
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.secure_channel(address, credentials, options=options) as channel:
         try:
-            ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest(), timeout=20)
+            ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest(), timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK

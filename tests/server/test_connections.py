@@ -18,7 +18,7 @@ from unrolled_server.lifecycle import running_server
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBI", 0x00000004, 0, 0)
 SETTINGS, PING, GOAWAY = 4, 6, 7
 MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE = 3, 6
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 INFO = pb.GetServerInfoRequest()
 
 

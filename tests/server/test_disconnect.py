@@ -5,14 +5,16 @@ import socket
 import pytest
 from unrolled_server.disconnect import disconnect
 
+from tests.processes import needs_ipv6
+
 
 @pytest.mark.parametrize(
     ("listen_on", "host", "peer"),
     [
         ((socket.AF_INET, "127.0.0.1"), "127.0.0.1", "ipv4:127.0.0.1:{}"),
-        ((socket.AF_INET6, "::1"), "::1", "ipv6:%5B::1%5D:{}"),
-        ((socket.AF_INET6, "::1"), "::1", "ipv6:[::1]:{}"),
-        ((socket.AF_INET6, "::"), "127.0.0.1", "ipv4:127.0.0.1:{}"),
+        pytest.param((socket.AF_INET6, "::1"), "::1", "ipv6:%5B::1%5D:{}", marks=needs_ipv6),
+        pytest.param((socket.AF_INET6, "::1"), "::1", "ipv6:[::1]:{}", marks=needs_ipv6),
+        pytest.param((socket.AF_INET6, "::"), "127.0.0.1", "ipv4:127.0.0.1:{}", marks=needs_ipv6),
     ],
 )
 def test_the_one_connection_from_an_address_ends(listen_on, host, peer):

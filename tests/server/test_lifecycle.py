@@ -18,10 +18,29 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.address import AddressError
 from unrolled_server.config import Settings
+from unrolled_server.engine import Engine
 from unrolled_server.lifecycle import running_server
 from unrolled_server.vectors import open_vectors
 
-from tests.processes import TIMEOUT_S, address_in, exit_of, long_request, process
+from tests.processes import (
+    TIMEOUT_S,
+    address_in,
+    exit_of,
+    metrics_address_in,
+    process,
+    unread_replies,
+)
+from tests.server.scrapes import scraped_until, value
+
+SERVING = ("--address", "127.0.0.1:0")
+# SIGINT takes the same way as SIGTERM, in another second of start.
+SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+
+
+def until_accepted(metrics_address, word_count):
+    """Returns once the server has accepted so many words."""
+    scraped_until(metrics_address, lambda samples: value(samples, "unrolled_words_total") == word_count)
+
 
 OPEN = "TLS off, client certificates off, tokens off"
 
@@ -51,62 +70,72 @@ def test_the_ready_line_tells_address_device_limits_and_fingerprint_and_the_log_
         assert "fingerprint" in line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [*SIGNALS, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
-    with process("--address", "127.0.0.1:0", preexec_fn=without_nohup) as server:
+    with process(*SERVING, "--metrics-address", "127.0.0.1:0", preexec_fn=without_nohup) as server:
         address = address_in(server.stdout.readline())
         with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
             request = pb.ForwardRequest(words=["ab" * 200] * 16, hidden_size=1024)
             stub = ForwardServiceStub(channel)
             call = stub.Forward.future(request)
-            stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
+            until_accepted(metrics_address_in(server), 16)
             server.send_signal(number)
             assert call.result(TIMEOUT_S).shape == [16, 400, 1024]
         assert server.wait(TIMEOUT_S) == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_second_signal_ends_at_once_and_tells_which(number, code):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_second_signal_ends_at_once_and_tells_which(number):
     with process("--address", "127.0.0.1:0") as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
-            stub = ForwardServiceStub(channel)
-            call = stub.Forward.future(long_request())
-            stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
+            replies = unread_replies(ForwardServiceStub(channel))
             server.send_signal(number)
             assert any("draining" in line for line in iter(server.stderr.readline, ""))
             server.send_signal(number)
             with pytest.raises(grpc.RpcError):
-                call.result(TIMEOUT_S)
+                list(replies)
         _, errors = server.communicate(timeout=TIMEOUT_S)
-        assert (server.returncode, errors) == (code, "")
+        assert (server.returncode, errors) == (128 + number, "")
 
 
-def test_health_is_told_while_the_compute_thread_is_busy():
+def test_health_is_told_while_the_compute_thread_is_busy(monkeypatch):
+    entered, may_end, run = threading.Event(), threading.Event(), Engine.run
+
+    def held_up(engine, jobs, **options):
+        entered.set()
+        assert may_end.wait(TIMEOUT_S)
+        return run(engine, jobs, **options)
+
+    monkeypatch.setattr(Engine, "run", held_up)
     with (
-        process("--address", "127.0.0.1:0") as server,
-        grpc.insecure_channel(address_in(server.stdout.readline())) as channel,
+        running_server(Settings(address="127.0.0.1:0")) as server,
+        grpc.insecure_channel(server.address) as channel,
     ):
-        call = ForwardServiceStub(channel).Forward.future(long_request())
-        for _ in range(20):
-            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-            assert health.status == health_pb2.HealthCheckResponse.SERVING
-            assert not call.done()
-        assert call.result(TIMEOUT_S).shape == [1_000, 1_024]
+        call = ForwardServiceStub(channel).Forward.future(pb.ForwardRequest(words=["busy"], hidden_size=2))
+        assert entered.wait(TIMEOUT_S)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        assert not call.done()
+        may_end.set()
+        assert call.result(TIMEOUT_S).shape == [1, 4, 2]
 
 
 def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
-    with process("--address", "127.0.0.1:0") as server:
+    with process(*SERVING, "--metrics-address", "127.0.0.1:0") as server:
         address = address_in(server.stdout.readline())
         with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
             stub = ForwardServiceStub(channel)
             never = threading.Event()
+            # Networks of their own, so that each is computed and none answered from a kept reply.
             requests = [
-                pb.ForwardRequest(words=["ab" * 50] * 16, hidden_size=512, id=str(at)) for at in range(8)
+                pb.ForwardRequest(words=["ab" * 50] * 16, hidden_size=512, seed=at, id=str(at))
+                for at in range(9)
             ]
-            ends = stub.ForwardStream(iter(requests))
-            waits = stub.ForwardStream(chain(requests[:1], (never.wait() for _ in range(1))))
-            assert next(waits).id == "0"
+            ends = stub.ForwardStream(iter(requests[:8]))
+            waits = stub.ForwardStream(chain(requests[8:], (never.wait() for _ in range(1))))
+            assert next(waits).id == "8"
             first = next(ends).id
+            until_accepted(metrics_address_in(server), 9 * 16)
             server.send_signal(signal.SIGTERM)
             assert sorted([first, *(reply.id for reply in ends)]) == [str(at) for at in range(8)]
             with pytest.raises(grpc.RpcError) as caught:
@@ -116,6 +145,7 @@ def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
         assert server.wait(TIMEOUT_S) == 0
 
 
+@pytest.mark.long
 def test_the_end_of_standard_input_ends_the_server_if_so_asked():
     with process("--address", "127.0.0.1:0", "--exit-with-stdin") as server:
         server.stdout.readline()
@@ -135,6 +165,7 @@ def test_a_taken_port_exits_3_and_says_so(server_address):
     assert f"cannot listen on {server_address}: Address already in use; choose another --address" in errors
 
 
+@pytest.mark.long
 def test_a_device_that_is_not_there_exits_4():
     missing = "mps" if sys.platform == "linux" else "cuda"
     code, errors = exit_of("--address", "127.0.0.1:0", "--device", missing)
@@ -142,12 +173,14 @@ def test_a_device_that_is_not_there_exits_4():
     assert f"device is '{missing}'" in errors
 
 
+@pytest.mark.long
 def test_an_address_that_others_reach_exits_3_without_tls():
     code, errors = exit_of("--address", "0.0.0.0:0")
     assert code == 3
     assert errors.startswith("unrolled-server: refusing to listen on 0.0.0.0:0 in clear text")
 
 
+@pytest.mark.long
 def test_credentials_that_cannot_be_used_exit_7_with_file_and_reason(write_tokens):
     file = write_tokens(ops="short")
     code, errors = exit_of("--address", "127.0.0.1:0", "--tokens", str(file))
@@ -161,6 +194,7 @@ def test_tls_settings_that_do_not_go_together_exit_2(authority):
     assert (code, errors) == (2, f"unrolled-server: {reason}\n")
 
 
+@pytest.mark.long
 def test_word_vectors_are_opened_before_the_server_is_ready(tmp_path):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("the 1 2 3\nof 4 5 6\n")
@@ -177,6 +211,7 @@ def test_word_vectors_are_opened_before_the_server_is_ready(tmp_path):
     assert len(told[0].digest) == 16
 
 
+@pytest.mark.long
 def test_malformed_word_vectors_exit_6_with_file_line_and_reason(tmp_path):
     bad = tmp_path / "bad.txt"
     bad.write_text("the 1 2 3\nof 4 5\n")
@@ -200,6 +235,7 @@ def test_a_vectors_file_that_is_not_there_is_a_wrong_setting(tmp_path):
     assert (code, errors) == (2, f"unrolled-server: {reason}\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "end"),
     [(signal.SIGINT, (130, "unrolled-server: interrupted\n")), (signal.SIGTERM, (143, ""))],
@@ -273,12 +309,14 @@ def test_every_interface_can_be_asked_for():
 
 
 def test_reflection_can_be_off():
-    with process("--address", "127.0.0.1:0", "--no-reflection") as server:
-        with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
-            call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-            with pytest.raises(grpc.RpcError) as caught:
-                list(call(iter([b""])))
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with (
+        running_server(Settings(address="127.0.0.1:0", reflection=False)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(iter([b""])))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_help_shows_every_setting_and_does_not_load_torch():

@@ -12,7 +12,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 
 from tests.server.test_lifecycle import address_in, exit_of, process
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 ALL_KINDS = """
 import logging, sys, threading, warnings
 from unrolled_server import logs
@@ -122,6 +122,7 @@ def test_a_requests_line_tells_its_caller_and_where_its_time_went(debug_records)
     assert first["seconds"] >= first["queue_s"] >= 0
 
 
+@pytest.mark.long
 @pytest.mark.own_server
 def test_a_process_that_cannot_start_says_so_as_a_record_where_records_are_asked_for(server_address):
     code, errors = exit_of("--address", server_address, "--log-format", "json")

@@ -16,6 +16,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server import metrics
+from unrolled_server.admission import Terms
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.metrics import METRICS, Buckets, Kind, merged
@@ -25,6 +26,7 @@ from unrolled_server.supervisor import Supervisor
 from unrolled_server.tally import Histogram
 from unrolled_server.worker_readings import DIRECTORY_VARIABLE, WorkerReadings, write_reading
 
+from tests.processes import needs_ipv6
 from tests.server.scrapes import TIMEOUT_S, scrape, scraped_until, value
 
 ROOT = Path(__file__).parents[2]
@@ -154,10 +156,11 @@ def test_batches_tell_their_jobs_and_rows(server, stub, grown):
 
 
 def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
-    words = [letter * 800 for letter in "abcdefgh"]  # nothing to share, so it lasts until the next is there
-    first = pb.ForwardRequest(words=words, hidden_size=512, seed=2, output=pb.OUTPUT_LAST)
-    replies = stub.ForwardStream(iter([first, first]))
-    assert sorted(reply.error.code for reply in replies) == [0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]]
+    waiting = server.admission.admit(Terms(client="another"), byte_count=1, multiplications=2 * 10**9)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Forward(pb.ForwardRequest(words=["refused"], hidden_size=2))
+    waiting.release()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     samples = scrape(server.metrics_address)
     assert grown(samples, "unrolled_refusals_total", reason="work") == 1
     assert grown(samples, "unrolled_refusals_total", reason="bytes") == 0
@@ -266,6 +269,7 @@ def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_pat
     assert value(samples, "unrolled_ready_workers") == 0
 
 
+@pytest.mark.long
 def test_a_killed_workers_requests_stay_counted(tmp_path):
     """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
@@ -309,6 +313,7 @@ def test_every_interface_is_asked_by_ipv4_too():
         assert value(scrape(f"127.0.0.1:{port}"), "unrolled_workers") == 1
 
 
+@needs_ipv6
 def test_ipv6_addresses_keep_their_brackets():
     with closing(serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
         assert re.fullmatch(r"\[::1\]:[1-9]\d*", endpoint.address)
@@ -321,6 +326,7 @@ def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
         assert not endpoint.address.endswith(":0")
 
 
+@pytest.mark.long
 def test_a_taken_metrics_address_exits_3_before_anything_is_proved(server):
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
     flags = ("--metrics-address", server.metrics_address)

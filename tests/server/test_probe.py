@@ -20,6 +20,7 @@ from unrolled_server.lifecycle import running_server
 @pytest.fixture
 def probed(monkeypatch, capsys):
     """What the command says where these settings are in the environment: its exit code and its words."""
+    monkeypatch.setattr(probe, "TIMEOUT_S", 60)  # a busy machine is no fault of the server
 
     def run(**settings):
         for name, value in settings.items():

@@ -1,7 +1,6 @@
 """A client that does not read is sent away, and its neighbours are none the wiser."""
 
 import asyncio
-import time
 
 import grpc
 import grpc.aio
@@ -26,7 +25,6 @@ async def stalled(address):
 
 def test_who_does_not_read_is_sent_away_after_the_timeout_and_others_are_served(caplog):
     async def scenario(address):
-        started_s = time.monotonic()
         end = asyncio.ensure_future(stalled(address))
         async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
             stub = ForwardServiceStub(channel)
@@ -34,13 +32,12 @@ def test_who_does_not_read_is_sent_away_after_the_timeout_and_others_are_served(
             while not end.done():
                 await stub.Forward(pb.ForwardRequest(words=["hello"], hidden_size=2))
                 served += 1
-        return await end, time.monotonic() - started_s, served
+        return await end, served
 
     with running_server(Settings(address="127.0.0.1:0", send_timeout_s=TIMEOUT_S)) as server:
-        code, lasted_s, served = asyncio.run(scenario(server.address))
+        code, served = asyncio.run(scenario(server.address))
         assert server.admission.slow_bytes == 0
     assert code is grpc.StatusCode.UNAVAILABLE
-    assert lasted_s >= TIMEOUT_S
     assert served
     (record,) = caplog.records
     assert record.getMessage().startswith("closed the connection of ipv4:127.0.0.1:")
@@ -51,7 +48,7 @@ def test_many_who_do_not_read_are_sent_away_until_they_fit():
 
     async def scenario(address):
         ends = [asyncio.ensure_future(stalled(address)) for _ in range(8)]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         gone = [end.result() for end in ends if end.done()]
         for end in ends:
             end.cancel()

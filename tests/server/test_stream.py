@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from unrolled.v1 import forward_pb2 as pb
+from unrolled_server import service
 from unrolled_server.admission import Admission
 from unrolled_server.batcher import Batcher
 from unrolled_server.config import Settings
@@ -112,7 +113,7 @@ def within_loop(scenario, **options):
     async def main():
         house = House(**options)
         async with opened(house):
-            result = await asyncio.wait_for(scenario(house), 60)
+            result = await asyncio.wait_for(scenario(house), 120)
         admission = house.admission
         held = (admission.held_bytes, admission.held_multiplications, admission.ticket_count)
         assert (*held, admission.kept_bytes) == (0, 0, 0, 0)
@@ -246,6 +247,7 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
     assert sorted(map(int, ids)) == list(range(100))
 
 
+@pytest.mark.long
 def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
     async def scenario(house):
         house.engine.open.set()
@@ -403,6 +405,7 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
         await until(lambda: house.admission.ticket_count == 1)
         house.service.drain(within_s=60)
         await stream.write(a_request(second, "still in time"))
+        await until(lambda: house.admission.ticket_count == 2)
         house.engine.open.set()
         replies = [await stream.read(), await stream.read()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -412,7 +415,9 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
     assert within_loop(scenario) == (["taken", "still in time"], grpc.StatusCode.UNAVAILABLE)
 
 
-def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end():
+def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end(monkeypatch):
+    monkeypatch.setattr(service, "MAX_HOLD_S", 60)
+
     async def scenario(house):
         (seed,) = house.gated_seeds(1)
         taken = asyncio.ensure_future(house.forward(a_request(seed)))

@@ -45,7 +45,9 @@ async def ask(address, cases):
 
 @pytest.mark.parametrize("state_memory_mb", [1, 1024])
 def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cases, state_memory_mb):
-    settings = Settings(address="127.0.0.1:0", device="cpu", state_memory_mb=state_memory_mb)
+    settings = Settings(
+        address="127.0.0.1:0", device="cpu", state_memory_mb=state_memory_mb, max_queue_s=3_600
+    )
     with running_server(settings) as server:
         replies = asyncio.run(ask(server.address, cases))
     assert len(replies) == 3 * len(cases)

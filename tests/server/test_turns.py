@@ -52,7 +52,7 @@ def test_a_lone_large_write_begins_at_once_each_time():
     async def main():
         turns = Turns()
         for _ in range(3):
-            await asyncio.wait_for(turns.take(LARGE_BYTES), 5)
+            await asyncio.wait_for(turns.take(LARGE_BYTES), 60)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return True

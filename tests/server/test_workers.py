@@ -16,7 +16,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.vectors import open_vectors
 
-from tests.processes import TIMEOUT_S, address_in, exit_of, long_request, process
+from tests.processes import TIMEOUT_S, address_in, exit_of, process, unread_replies
 from tests.server.test_lifecycle import OPEN, without_nohup
 
 FLAGS = ("--address", "127.0.0.1:0", "--device", "cpu", "--workers", "2")
@@ -67,7 +67,7 @@ def test_all_workers_answer_with_the_same_bits_after_one_ready_line_and_end_at_s
     assert errors.count(f"serving on {address_in(line)}: {OPEN}") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_worker_that_ends_is_replaced(number):
     with process(*FLAGS) as server:
         address = address_in(server.stdout.readline())
@@ -94,6 +94,7 @@ def scraped_until(url, wanted):
         never.wait(0.1)
 
 
+@pytest.mark.long
 def test_one_endpoint_tells_the_metrics_of_all_workers_also_of_dead_ones():
     with process(*FLAGS, "--metrics-address", "127.0.0.1:0") as server:
         url = next(line for line in server.stderr if "metrics on" in line).split("metrics on ")[1].split()[0]
@@ -110,6 +111,7 @@ def test_one_endpoint_tells_the_metrics_of_all_workers_also_of_dead_ones():
         scraped_until(url, {asked, "unrolled_ready_workers 2.0", "unrolled_worker_restarts_total 1.0"})
 
 
+@pytest.mark.long
 def test_workers_end_with_a_supervisor_that_is_killed():
     with process(*FLAGS) as server:
         server.stdout.readline()
@@ -118,6 +120,7 @@ def test_workers_end_with_a_supervisor_that_is_killed():
         assert end_of(workers) == []
 
 
+@pytest.mark.long
 def test_the_end_of_standard_input_ends_all_if_so_asked():
     with process(*FLAGS, "--exit-with-stdin") as server:
         server.stdout.readline()
@@ -127,25 +130,25 @@ def test_the_end_of_standard_input_ends_all_if_so_asked():
         assert end_of(workers) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_ends_all_at_once(number, code):
     with process(*FLAGS) as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
             workers = workers_of(server)
-            stub = ForwardServiceStub(channel)
-            call = stub.Forward.future(long_request())
-            stub.GetServerInfo(pb.GetServerInfoRequest())  # sent after, so the call before it has arrived
+            replies = unread_replies(ForwardServiceStub(channel))
             server.send_signal(number)
             assert any(
                 "draining" in line and "supervisor" in line for line in iter(server.stderr.readline, "")
             )
             server.send_signal(number)
             with pytest.raises(grpc.RpcError):
-                call.result(TIMEOUT_S)
+                list(replies)
         assert server.wait(TIMEOUT_S) == code
         assert end_of(workers) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, code):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
@@ -165,6 +168,7 @@ def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, code
     assert errors.endswith("unrolled-server: interrupted\n")
 
 
+@pytest.mark.long
 def test_workers_that_keep_dying_exit_8(tmp_path, monkeypatch):
     """The stand-in for torch also shows that the supervisor imports none: it would die with its workers."""
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
@@ -177,6 +181,7 @@ def test_workers_that_keep_dying_exit_8(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.long
 def test_a_failing_start_is_told_once_with_its_exit_code():
     code, errors = exit_of(*FLAGS[:2], "--device", "mps", "--workers", "2", "--log-level", "error")
     assert code == 4
@@ -184,6 +189,7 @@ def test_a_failing_start_is_told_once_with_its_exit_code():
     assert errors.count("\n") == 1
 
 
+@pytest.mark.long
 def test_workers_serve_over_tls_and_tell_of_clients_that_do_not_speak_it(server_identity, authority):
     tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
     with process(*FLAGS, *map(str, tls)) as server:
@@ -196,6 +202,7 @@ def test_workers_serve_over_tls_and_tell_of_clients_that_do_not_speak_it(server_
         assert any("it spoke clear text" in line for line in server.stderr)
 
 
+@pytest.mark.long
 def test_a_key_that_is_not_there_exits_7(server_identity, tmp_path):
     tls = ("--tls-certificate", server_identity.certificate, "--tls-key", tmp_path / "none")
     code, errors = exit_of(*FLAGS, *map(str, tls), "--log-level", "error")

@@ -93,13 +93,15 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
         (["a"], {"units": 1}),
         (["ab"], {"units": 1, "directions": BOTH}),
         (["hello", "eolll", "lleel"], {}),
-        (["internationalization"] * 12, {"units": 256}),
+        pytest.param(["internationalization"] * 12, {"units": 256}, marks=pytest.mark.long),
         ([f"w{n}" for n in range(12)], {"units": 256, "directions": BOTH}),
         ([SENTENCE], {"units": 256}),
         ([SENTENCE, "a b", "c"], {"units": 5, "directions": BOTH}),
         (["m" * 1000], {"units": 7}),
         (["hello", "w" * 90], {"units": 4000, "is_pooled": True, "directions": BOTH}),
-        ([f"word{n}" for n in range(700)], {"units": 40, "is_pooled": True}),
+        pytest.param(
+            [f"word{n}" for n in range(700)], {"units": 40, "is_pooled": True}, marks=pytest.mark.long
+        ),
         (["hello"], {"is_pooled": True, "scale": 123_456}),
         (["hello"], {"scale": 0.000_012_3}),
         (["ab"], {"title": "a_name 1, " * 30}),

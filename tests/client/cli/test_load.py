@@ -27,6 +27,7 @@ def run_json(run):
     return invoke
 
 
+@pytest.mark.load
 def test_a_load_prints_what_it_measured(run):
     done = run("load", *SHORT, "--pool", 20)
     assert done.exit_code == 0, done.output
@@ -36,6 +37,7 @@ def test_a_load_prints_what_it_measured(run):
     assert max(map(len, done.output.splitlines())) <= 80
 
 
+@pytest.mark.load
 def test_options_reach_the_run(run_json, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("often\t3\nseldom\t1\n")
@@ -84,6 +86,7 @@ def test_a_closed_loop_is_asked_for_by_its_callers(run_json):
     assert told["verification"]["mode"] == "off"
 
 
+@pytest.mark.load
 def test_every_report_is_written(run, tmp_path):
     files = {name: tmp_path / name for name in ("html", "hdr-log", "raw-log")}
     done = run("load", *SHORT, *(text for name, file in files.items() for text in (f"--{name}", file)))
@@ -93,22 +96,26 @@ def test_every_report_is_written(run, tmp_path):
     assert len(files["raw-log"].read_text().splitlines()) == 121
 
 
+@pytest.mark.load
 def test_a_calibrated_run_tells_the_generators_ceiling(run_json):
     told = run_json("--calibrate")
     assert told["generator"]["ceiling_per_s"] > 100
 
 
+@pytest.mark.load
 def test_a_search_tells_its_trials(run_json):
     told = run_json("--find-max", "p99<5s,errors<1%", "--rate", 2_000, "--max-in-flight", 20_000)
     assert len(told["search"]["trials"]) >= 2
     assert told["search"]["found_per_s"] > 100
 
 
+@pytest.mark.load
 def test_a_target_that_is_never_met_is_exit_code_3(run_json):
     told = run_json("--find-max", "p50<1us", "--rate", 2, exit_code=3)
     assert told["search"]["found_per_s"] is None
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("more", [("--rate", 200), ("--find-max", "p50<1us", "--rate", 5)])
 def test_a_wrong_bit_is_exit_code_2_and_shows_the_request(run_json, more):
     """Also where no rate meets a target."""
@@ -118,6 +125,7 @@ def test_a_wrong_bit_is_exit_code_2_and_shows_the_request(run_json, more):
     assert "words" in json.loads(told["verification"]["first_differing"])
 
 
+@pytest.mark.load
 def test_a_server_that_answers_nothing_is_exit_code_1(run_json):
     with double_process("fail=1") as server:
         told = run_json("--target", server.target, exit_code=1)
@@ -164,6 +172,7 @@ def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
     assert done.stdout == ""
 
 
+@pytest.mark.load
 def test_ctrl_c_is_exit_code_130_with_what_was_measured(server_address, tmp_path):
     """As a process of its own, which is told when requests are under way."""
     log = tmp_path / "raw.tsv"

@@ -43,11 +43,16 @@ def token_file(tmp_path):
     return file
 
 
-def test_files_open_every_command(run, flags, token_file, tmp_path):
+def test_files_open_every_command(run, flags, token_file):
     flags = [*flags, "--token-file", token_file]
     assert "fingerprint" in run("info", *flags).output
     assert "hello" in run("forward", "hello", "--hidden-size", 2, *flags).output
     assert "hello" in run("plot", "hello", "--hidden-size", 2, *flags).output
+
+
+@pytest.mark.load
+def test_files_open_a_load_of_every_transport(run, flags, token_file):
+    flags = [*flags, "--token-file", token_file]
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live")
     for transport in ("unary", "stream", "merged"):
         done = run("load", *load, "--transport", transport, *flags)
@@ -55,6 +60,7 @@ def test_files_open_every_command(run, flags, token_file, tmp_path):
         assert TOKEN not in done.output
 
 
+@pytest.mark.load
 def test_every_command_spreads_over_the_addresses_of_a_target(run, server_address):
     """The load's report says how; a stream, whose requests have many networks, is no exception."""
     for spread in ("network", "round_robin"):
@@ -68,6 +74,7 @@ def test_every_command_spreads_over_the_addresses_of_a_target(run, server_addres
             assert spread in done.output
 
 
+@pytest.mark.load
 def test_calibration_echoes_an_answer_of_a_closed_server(run, flags, token_file):
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--calibrate")
     assert run("load", *load, *flags, "--token-file", token_file).exit_code == 0

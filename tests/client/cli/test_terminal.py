@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
 from rich.cells import cell_len
@@ -78,7 +78,6 @@ def test_directions_stand_side_by_side(picture_of):
     assert [at for at, color in enumerate(columns) if color is None] == [0, 1, 2, 3, 12]
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(24, 200),
     units=st.integers(1, 600),

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from unrolled_client.load.axis import (
@@ -34,7 +34,6 @@ def gaps(axis, place, limits):
     return [after - before for before, after in pairwise(places)]
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_ticks_of_a_logarithmic_axis_enclose_its_values(one, other):
     low, high = sorted((one, other))
@@ -45,7 +44,6 @@ def test_ticks_of_a_logarithmic_axis_enclose_its_values(one, other):
     assert all(f"{tick:e}"[0] in "125" for tick in ticks)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 3_600), min_size=1, max_size=5))
 def test_labels_of_durations_have_room(values):
     drawn = canvas()
@@ -56,7 +54,6 @@ def test_labels_of_durations_have_room(values):
     assert all(gap * drawn.height >= 12 for gap in gaps(drawn.axes.yaxis, math.log, (low, high)))
 
 
-@settings(deadline=None)
 @given(st.floats(0, 60), st.floats(0.5, 86_400), WIDTHS)
 def test_labels_of_time_have_room(warmup_s, end_s, width):
     drawn = canvas(width)
@@ -77,7 +74,6 @@ def test_long_runs_have_clock_times():
     assert [label.get_text() for label in drawn.axes.get_xticklabels()][:3] == ["0:00", "1:00", "2:00"]
 
 
-@settings(deadline=None)
 @given(st.just(0.0) | st.floats(1e-3, 1e7), WIDTHS)
 def test_counts_begin_at_nothing_and_end_above_the_highest(highest, width):
     drawn = canvas(width)
@@ -90,7 +86,6 @@ def test_counts_begin_at_nothing_and_end_above_the_highest(highest, width):
     assert all(gap * width >= 40 for gap in gaps(drawn.axes.xaxis, float, drawn.axes.get_xlim()))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**9), WIDTHS)
 def test_percentiles_have_room_and_the_last_answer_is_the_end(count, width):
     drawn = canvas(width)

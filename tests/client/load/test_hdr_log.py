@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
-from hypothesis import given, settings
+from hypothesis import given
 from unrolled_client.load.hdr_log import write
 from unrolled_client.load.latencies import HIGHEST_US, LOWEST_US, SIGNIFICANT_DIGITS, Latencies
 
@@ -57,7 +57,6 @@ def test_the_lines_are_those_of_the_format(tmp_path):
     assert re.fullmatch(r"0\.000,1\.000,20\d\.\d{3},HISTFAAA\S+", first)
 
 
-@settings(deadline=None)
 @given(any_records())
 def test_whatever_a_command_holds_is_one_line_of_comment(tmp_path_factory, record):
     path = tmp_path_factory.mktemp("logs") / "run.hlog"

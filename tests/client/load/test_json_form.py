@@ -4,7 +4,7 @@ import json
 from dataclasses import fields, is_dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from unrolled_client.load.json_form import from_json, to_json
 from unrolled_client.load.latencies import Latencies
 
@@ -22,7 +22,6 @@ def comparable(value):
     return "NaN" if value != value else value  # noqa: PLR0124 - that is what NaN is
 
 
-@settings(deadline=None)
 @given(any_records())
 def test_a_record_is_the_same_after_json(record):
     text = json.dumps(to_json(record), allow_nan=False)

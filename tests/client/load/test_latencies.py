@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client.load.latencies import Latencies
 
@@ -18,7 +18,6 @@ def recorded(durations):
     return latencies
 
 
-@settings(deadline=None)
 @given(DURATIONS, st.sampled_from([50, 90, 99, 99.9, 100]))
 def test_percentiles_are_those_of_the_durations_to_a_thousandth(durations, percent):
     expected = np.percentile(durations, percent, method="inverted_cdf")
@@ -26,13 +25,11 @@ def test_percentiles_are_those_of_the_durations_to_a_thousandth(durations, perce
     assert found == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(DURATIONS)
 def test_the_mean_is_that_of_the_durations_to_a_thousandth(durations):
     assert recorded(durations).mean_s == pytest.approx(np.mean(durations), rel=1e-3, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(DURATIONS, st.sampled_from([50, 90, 99]))
 def test_no_more_are_longer_than_a_percentile_says(durations, percent):
     limit = recorded(durations).percentile(percent)
@@ -40,14 +37,12 @@ def test_no_more_are_longer_than_a_percentile_says(durations, percent):
     assert longer <= len(durations) * (100 - percent) / 100
 
 
-@settings(deadline=None)
 @given(DURATIONS, DURATIONS)
 def test_parts_that_are_merged_are_the_whole(first, second):
     merged = Latencies.merged([recorded(first), recorded(second)])
     assert merged.encoded() == recorded([*first, *second]).encoded()
 
 
-@settings(deadline=None)
 @given(DURATIONS)
 def test_what_is_encoded_is_decoded(durations):
     latencies = recorded(durations)

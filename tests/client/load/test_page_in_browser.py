@@ -32,7 +32,10 @@ addEventListener("load", () => {
 });
 </script>"""
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Debian's chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(BROWSER is None, reason="needs Debian's chromium: apt-get install chromium"),
+]
 
 
 def browse(path, tmp_path, *options):

@@ -1,6 +1,6 @@
 """Joined intervals lose nothing but their borders."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client.load.latencies import Latencies
 from unrolled_client.load.pieces import joined
@@ -10,7 +10,6 @@ from tests.client.load.records import any_intervals, record_of
 COUNTS = ("offered_count", "sent_count", "late_count", "answered_count")
 
 
-@settings(deadline=None)
 @given(any_intervals(), st.integers(1, 8))
 def test_the_sums_stay_the_same(intervals, max_count):
     pieces = joined(intervals, max_count=max_count)
@@ -25,7 +24,6 @@ def total_errors(intervals):
     return sum(sum(interval.error_counts.values()) for interval in intervals)
 
 
-@settings(deadline=None)
 @given(any_intervals(), st.integers(1, 8))
 def test_no_piece_has_both_of_the_warm_up_and_of_the_measurement(intervals, max_count):
     pieces = joined(intervals, max_count=max_count)

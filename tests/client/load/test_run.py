@@ -17,6 +17,8 @@ from unrolled_client.load.run import run
 from tests.client.load.doubles import PAUSE_S, PERIOD_S, double_process
 from tests.client.load.plans import closed_plan, open_plan, questions
 
+pytestmark = pytest.mark.load
+
 TRANSPORTS = ("unary", "stream", "merged")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from unrolled_client.load.summary import conditions, facts, found, headline, latency_rows, remarks, trial_row
 from unrolled_client.load.units import milliseconds
 
@@ -118,7 +118,6 @@ def test_a_search_tells_its_target_and_its_trials():
     assert found(record_of("not_found").search) == f"No rate that was tried met the target: {target}"
 
 
-@settings(deadline=None)
 @given(any_records())
 def test_there_are_words_for_every_record(record):
     told = [headline(record), *conditions(record).values(), *facts(record).values()]

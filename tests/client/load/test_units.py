@@ -3,7 +3,7 @@
 import doctest
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client import _printable
 from unrolled_client.load import axis, latencies, markup, units, view
@@ -14,14 +14,12 @@ def test_the_examples_are_true(module):
     assert doctest.testmod(module, raise_on_error=True).attempted
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 3_600))
 def test_milliseconds_have_three_digits_and_no_more_than_a_microsecond(seconds):
     told = float(units.milliseconds(seconds).replace(",", ""))
     assert told == pytest.approx(seconds * 1e3, rel=0.005, abs=0.0005)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
 def test_a_part_is_told_as_none_or_all_only_if_it_is(part, whole):
     part = min(part, whole)

@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from rich.console import Console
 from rich.text import Text
 from unrolled_client.load.summary import facts, latency_rows, remarks
@@ -76,7 +76,6 @@ def test_a_search_is_a_table_with_its_outcome_below():
     assert lines[head + 11].startswith("2,250/s is the highest rate found")
 
 
-@settings(deadline=None)
 @given(any_records())
 def test_no_record_breaks_the_tables_or_moves_the_cursor(record):
     console = terminal(force_terminal=False)

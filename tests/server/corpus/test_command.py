@@ -4,14 +4,19 @@ import json
 import signal
 import time
 
+import pytest
+
+pytest.importorskip("pyarrow")
+
 import psutil
 import pyarrow.parquet as pq
-import pytest
 from unrolled_server.engine import plain_network
 
 from tests.processes import process as command_process
 from tests.server.corpus.corpora import ALPHABET, computed_directly, random_texts, vectors_of, write_corpus
 from tests.two_machines import environment
+
+pytestmark = pytest.mark.corpus
 
 TIMEOUT_S = 120
 TEXTS = random_texts(4_000)

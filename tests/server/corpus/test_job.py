@@ -1,6 +1,9 @@
 """What a job does when workers fail or are not seen; in place of Ray stands a function that fails at will."""
 
 import pytest
+
+pytest.importorskip("pyarrow")
+
 from unrolled_server.corpus import cluster
 from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.job import Job, Placement, part_count
@@ -10,6 +13,8 @@ from unrolled_server.corpus.source import open_source
 from unrolled_server.corpus.work import Work, write_json
 
 from tests.server.corpus.corpora import parameters, write_corpus
+
+pytestmark = pytest.mark.corpus
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("pyarrow")
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.corpus import encoder, parts
 from unrolled_server.corpus.errors import CorpusError, unwritable
@@ -20,6 +23,8 @@ from unrolled_server.corpus.whole import remove_unfinished, whole_file, whole_fo
 from unrolled_server.exit_codes import EXIT_VECTORS
 
 from tests.server.corpus.corpora import parameters, random_texts, write_corpus
+
+pytestmark = pytest.mark.corpus
 
 
 def test_seeds_are_numbers_and_ranges_in_the_order_given():
@@ -71,7 +76,6 @@ def test_an_input_without_the_column_or_of_another_type_is_refused(tmp_path):
         open_source(tmp_path / "none", column="text", keep=())
 
 
-@settings(deadline=None)  # the first case writes the files
 @given(start=st.integers(0, 59), count=st.integers(1, 60))
 def test_any_slice_of_rows_is_read_across_files_and_row_groups(tmp_path_factory, start, count):
     texts = random_texts(60)

@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine import (
     Alphabet,
@@ -53,13 +53,11 @@ def check_equal(words, layout, *, distinct_engine, hidden_size=5):
 
 
 @given(lists_of_words)
-@settings(max_examples=60, deadline=None)
 def test_distinct_is_dense_bit_for_bit(words):
     check_equal(words, Layout.BATCH_FIRST, distinct_engine=Engine(device="cpu"))
 
 
 @given(words_of_one_length)
-@settings(max_examples=30, deadline=None)
 def test_distinct_is_dense_in_torchs_default_layout_too(words):
     check_equal(words, Layout.SEQ_FIRST, distinct_engine=Engine(device="cpu"))
 
@@ -74,7 +72,6 @@ def test_a_budget_that_makes_slices_changes_no_bit_of_values_and_index(layout):
 
 
 @given(lists_of_words, lists_of_words)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_was_asked_before_changes_no_number(before, words):
     engine = Engine(device="cpu")
     ask(engine, before, ReplyForm.DENSE)
@@ -84,7 +81,6 @@ def test_what_was_asked_before_changes_no_number(before, words):
 
 
 @given(lists_of_words)
-@settings(max_examples=60, deadline=None)
 def test_the_size_that_is_allowed_is_the_size_that_is_sent(words):
     engine = Engine(device="cpu")
     values, index, _ = ask(engine, words, ReplyForm.DISTINCT)

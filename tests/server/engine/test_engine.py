@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine import (
     Alphabet,
@@ -93,7 +93,6 @@ def test_values_are_contiguous_float32_in_both_layouts(engine: Engine) -> None:
         assert values.dtype == np.float32
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.one_of(job_arguments, seq_first_arguments), min_size=1, max_size=8),
     st.sampled_from([0, 3_000, 30_000, 1 << 30]),
@@ -158,7 +157,7 @@ def test_a_jobs_failure_is_its_own_result(engine: Engine) -> None:
 def test_many_seeds_in_a_row_stay_within_the_budget() -> None:
     budget = 100_000
     engine = Engine(device="cpu", state_memory_bytes=budget)
-    for seed in range(1_000):
+    for seed in range(200):
         answer(engine, job(HELLO, hidden_size=8, seed=seed, alphabet="helo"))
         assert engine.held_bytes <= budget
     assert engine.network_count > 10

@@ -16,8 +16,8 @@ def radius_of(matrix):
     return np.abs(np.linalg.eigvals(matrix.double().numpy())).max()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 100, 128, 129, 200, 300])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [1, 2, 3, 100, 128, 129, 200, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 5))])
 def test_the_largest_eigenvalue_is_lapacks(size, seed):
     matrix = a_matrix(size, seed)
     assert largest_eigenvalue(matrix.double().numpy()) == pytest.approx(radius_of(matrix), rel=1e-12)

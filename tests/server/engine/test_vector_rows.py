@@ -68,7 +68,7 @@ def test_bits_do_not_depend_on_which_words_are_met_together(table, cell, bidirec
 def test_the_rows_of_words_are_counted_and_given_back(table):
     engine = Engine(device="cpu", state_memory_bytes=2 << 20, vectors=[table])
     numbers = np.random.default_rng(3)
-    for _ in range(30):
+    for _ in range(15):
         (answer,) = engine.run([a_job([numbers.integers(0, COUNT, 400).tolist()], cell=Cell.LSTM)])
         assert not isinstance(answer, Exception), answer
         assert engine.held_bytes <= 2 << 20

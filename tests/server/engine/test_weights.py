@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine.spec import NetworkSpec
 from unrolled_server.engine.weights import draw_weights, padded_width, weights_nbytes
@@ -10,7 +10,6 @@ from unrolled_server.engine.weights import draw_weights, padded_width, weights_n
 CPU = torch.device("cpu")
 
 
-@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 70), st.integers(-(2**63), 2**63 - 1))
 def test_weights_are_bit_equal_to_those_of_torch(input_size: int, hidden_size: int, seed: int) -> None:
     torch.manual_seed(seed)

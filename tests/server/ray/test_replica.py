@@ -123,6 +123,7 @@ def test_a_setting_that_would_only_seem_to_protect_is_refused(setting):
         refuse_what_serve_decides(Settings(**setting))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [

@@ -12,7 +12,7 @@ from unrolled_server.vectors import VectorsError, convert, open_vectors
 from unrolled_server.vectors.convert import Conversion
 from unrolled_server.vectors.header import Origin
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 OPEN = """
 import sys
 from pathlib import Path

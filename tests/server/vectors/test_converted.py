@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from unrolled_server.vectors import header, open_vectors
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 # Reads every row, then waits to be asked for what the system says of the mapping.
 MAPS_IT = """
 import sys
