@@ -56,19 +56,18 @@ class OutputFile:
         self.option = option
         self.path = path
         self.is_written = False
-        is_regular = path.is_file() and not path.is_relative_to("/dev")
-        self._is_new = not path.exists()
-        self._final = Path(os.path.realpath(path)) if is_regular or self._is_new else path
-        is_beside = not is_log and (is_regular or self._is_new) and os.access(self._final.parent, os.W_OK)
-        self._beside = self._final.with_name(f".unrolled-{os.urandom(4).hex()}.part") if is_beside else None
         try:
-            if self._beside is not None and not self._is_new:
-                self._final.open("r+b").close()  # what may not be written may not be replaced
-            # Not by open(), which would empty a file in place.
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._file = os.fdopen(os.open(self._beside or self._final, flags, 0o666), "wb")
+            self._is_new = not path.exists()
+            is_file = self._is_new or (path.is_file() and not path.is_relative_to("/dev"))
+            self._final = Path(os.path.realpath(path)) if is_file else path
+            is_beside = is_file and not is_log and os.access(self._final.parent, os.W_OK)
+            self._beside = (
+                self._final.with_name(f".unrolled-{os.urandom(4).hex()}.part") if is_beside else None
+            )
+            self._file = self._open()
         except OSError as error:
-            raise typer.BadParameter(f"{option} {path} cannot be written: {self._why(error)}") from None
+            why = error.strerror if path.parent.is_dir() else f"there is no folder {path.parent}"
+            raise typer.BadParameter(f"{option} {path} cannot be written: {why}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -79,13 +78,17 @@ class OutputFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.is_written:
-            return
         with contextlib.suppress(OSError):
             self._file.close()
         made = self._beside or (self._final if self._is_new else None)
-        if made is not None:
+        if made is not None and not self.is_written:
             made.unlink(missing_ok=True)
+
+    def _open(self) -> IO[bytes]:
+        if self._beside is not None and not self._is_new:
+            self._final.open("r+b").close()  # what may not be written may not be replaced
+        # Not by open(), which would empty a file in place.
+        return os.fdopen(os.open(self._beside or self._final, os.O_WRONLY | os.O_CREAT, 0o666), "wb")
 
     def begin(self) -> IO[bytes]:
         """Returns the file, empty, and kept from now on if it is written in place."""
@@ -115,8 +118,3 @@ class OutputFile:
                 shutil.copymode(self._final, self._beside)
             self._beside.replace(self._final)
         self.is_written = True
-
-    def _why(self, error: OSError) -> str:
-        if not self._final.parent.is_dir():
-            return f"there is no folder {self.path.parent}"
-        return error.strerror or str(error)

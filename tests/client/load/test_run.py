@@ -189,7 +189,6 @@ def test_requests_that_are_never_answered_are_in_the_picture(transport):
     assert expired.error_counts["DEADLINE_EXCEEDED"] >= 30  # those that the bound let out first
     assert expired.latency.count == expired.offered_count
     assert expired.late_count > 0
-    assert expired.generator.bound_by is None, "they were late because none was answered"
 
 
 def test_answers_that_come_when_it_is_over_do_not_count_as_achieved():
