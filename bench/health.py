@@ -5,6 +5,7 @@ whether the one before is back or not. Late is counted from when it should have 
 """
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
@@ -75,7 +76,7 @@ def _call_without_pause(address: str, duration_s: float) -> None:
     def call() -> None:
         end = time.perf_counter() + duration_s
         count = 0
-        with Client(address, timeout_s=None) as client:
+        with Client(address, timeout_s=math.inf) as client:
             while time.perf_counter() < end:
                 ask(client, workload)
                 count += 1

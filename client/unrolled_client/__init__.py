@@ -12,8 +12,8 @@ loads grpc, numpy and the contract, and never torch.
 
 from typing import TYPE_CHECKING
 
-from unrolled_client._codec import derive_alphabet
 from unrolled_client._network import Network, NetworkOptions
+from unrolled_client._words import derive_alphabet
 from unrolled_client.client import Client
 from unrolled_client.errors import (
     AuthenticationError,
@@ -36,6 +36,8 @@ from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, 
 if TYPE_CHECKING:
     from unrolled_client.aio import AsyncClient
     from unrolled_client.session import AsyncSession, Session
+
+    __version__: str
 
 __all__ = [
     "AsyncClient",
@@ -74,6 +76,7 @@ _MODULES_OF_LATE_NAMES = {
     "AsyncClient": "unrolled_client.aio",
     "AsyncSession": "unrolled_client.session",
     "Session": "unrolled_client.session",
+    "__version__": "unrolled",
 }
 
 

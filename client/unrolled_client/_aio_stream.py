@@ -3,15 +3,16 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
+import grpc
 import grpc.aio
 
-from unrolled_client._exchange import Exchange
+from unrolled_client._exchange import NOT_YET, Exchange
 from unrolled_client._stream import refuse_vain_pause, seconds_until
-from unrolled_client.errors import UnavailableError, UnrolledError
+from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
 from unrolled_client.result import Outcome
 
 OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
@@ -21,10 +22,43 @@ Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
 FAILED_WRITE = "Internal error from Core"
 
 
+class Source(Iterator[Any]):
+    """The batches of an asynchronous iterable, for an exchange: an iterator that never waits."""
+
+    def __init__(self, batches: AsyncIterable[Any]) -> None:
+        self._batches = aiter(batches)
+        self._pending: asyncio.Future[Any] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        """Returns a batch, or `NOT_YET` after having asked for it."""
+        if not self.pending.done():
+            return NOT_YET
+        done, self._pending = self.pending, None
+        try:
+            return done.result()
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    @property
+    def pending(self) -> asyncio.Future[Any]:
+        """The batch that comes next."""
+        if self._pending is None:
+            self._pending = _started(anext(self._batches))
+        return self._pending
+
+    def close(self) -> None:
+        """Cancels what makes the next batch."""
+        if self._pending is not None:
+            self._pending.cancel()
+
+
 async def drive(
     exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
 ) -> AsyncGenerator[Outcome, None]:
-    """The outcomes of an exchange; closing the iterator cancels the stream.
+    """Yields the outcomes of an exchange; closing the iterator cancels the stream.
 
     Args:
         exchange: What to send.
@@ -47,6 +81,8 @@ async def drive(
                 if not exchange.is_waiting:  # else what still comes is of no use to anybody
                     await stream.finish()
                 return
+            elif exchange.is_starved and not await _has_message(stream, exchange, deadline_s=deadline_s):
+                continue
             elif not exchange.is_waiting:
                 await _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
             elif (error := await _read(stream, exchange, translating)) is not None:
@@ -56,6 +92,8 @@ async def drive(
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
         stream.close()
+        if isinstance(exchange.batches, Source):
+            exchange.batches.close()
 
 
 async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Translating) -> UnrolledError | None:
@@ -69,6 +107,39 @@ async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Transla
         return UnavailableError("the server ended the stream before it had answered everything")
     exchange.receive(data, now_s=time.monotonic())
     return None
+
+
+async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s: float | None) -> bool:
+    """Waits for a batch, a message or the time to send a request again; returns whether there is a message.
+
+    The exchange is starved, so its batches are a `Source`.
+
+    Raises:
+        DeadlineError: Nothing comes, and the deadline is over. While a message is due, gRPC says so.
+    """
+    now_s = time.monotonic()
+    awaited, limits_s = {cast("Source", exchange.batches).pending}, []
+    if exchange.is_waiting:
+        awaited.add(stream.reading)
+    elif deadline_s is not None:
+        limits_s.append(max(0.0, deadline_s - now_s))
+    if exchange.is_delaying:
+        limits_s.append(exchange.delay_s(now_s=now_s))
+    done, _ = await asyncio.wait(
+        awaited, timeout=min(limits_s, default=None), return_when=asyncio.FIRST_COMPLETED
+    )
+    if not done and not exchange.is_waiting and deadline_s is not None and time.monotonic() >= deadline_s:
+        raise DeadlineError(
+            "no batch came within timeout_s; raise it", code=grpc.StatusCode.DEADLINE_EXCEEDED
+        )
+    return exchange.is_waiting and stream.reading in done
+
+
+def _started(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+    """Returns a task whose error may stay unread, because what waited for it may have been closed."""
+    task = asyncio.ensure_future(awaitable)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
@@ -87,6 +158,14 @@ class _Stream:
         self._deadline_s = deadline_s
         self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._call: Any = None
+        self._reading: asyncio.Future[Any] | None = None
+
+    @property
+    def reading(self) -> asyncio.Future[Any]:
+        """The message that comes next, as `receive` then takes it."""
+        if self._reading is None:
+            self._reading = _started(self._call.read())
+        return self._reading
 
     def send(self, data: bytes) -> None:
         """Hands a message to gRPC."""
@@ -103,7 +182,8 @@ class _Stream:
             grpc.aio.AioRpcError: The call failed.
         """
         try:
-            data = await self._call.read()
+            reading, self._reading = self._reading or self._call.read(), None
+            data = await reading
         except grpc.aio.AioRpcError as error:
             if error.details() == FAILED_WRITE:
                 message = "the connection was lost while a request was on its way"

@@ -1,17 +1,19 @@
-"""Arguments to a request's bytes; nothing here waits or knows a connection.
+"""Checks a call's arguments and encodes them as a request; nothing here waits or knows a connection.
 
 What the caller got wrong in Python's terms (types, ranges of the wire's integers, text that is not Unicode)
 is found here, where it can be named as the caller wrote it. Everything else is for the server to judge.
 """
 
-import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import state_field
 
-from unrolled_client._network import DEFAULT_NETWORK, Network, NetworkOptions, check_network, invalid
+from unrolled_client._arguments import as_choice, as_integer, as_seed, invalid, wrong_type
+from unrolled_client._network import DEFAULT_NETWORK, Network, NetworkOptions, check_network
+from unrolled_client._words import alphabet_of, as_words
 from unrolled_client.result import Layout, State, StateLike
 
 SERVER_INFO_REQUEST = b""
@@ -31,7 +33,7 @@ class Request:
         words: In the order of the result.
         lengths: The symbols of each word.
         hidden_size: Units of each layer and direction.
-        seed: Any int64.
+        seed: As given; any that torch.manual_seed takes.
         alphabet: The symbols in one-hot order, given or derived; empty with word vectors.
         layout: Along which axis the network runs.
         network: Of which kind it is, and what is asked of it.
@@ -82,43 +84,35 @@ class EncodedRequest:
     is_distinct: bool = False
 
 
-def derive_alphabet(words: Iterable[str]) -> str:
-    """The distinct code points of all words, by first appearance.
-
-    >>> derive_alphabet(["hello", "eolll", "lleel"])
-    'helo'
-    """
-    return "".join(dict.fromkeys("".join(words)))
-
-
 def check_request(  # noqa: PLR0913 - what a call is asked, by name
     words: Iterable[str],
     *,
     hidden_size: int,
-    seed: int,
-    alphabet: str | None,
-    layout: Layout,
+    seed: int | None = None,
+    alphabet: str | None = None,
+    layout: Layout | None = None,
     options: NetworkOptions | None = None,
     initial_state: StateLike | None = None,
+    call: Callable[..., Any] | None = None,
 ) -> Request:
-    """The arguments of one call; the alphabet is derived if None or empty.
+    """Returns the arguments of one call, checked; the alphabet is derived if None or empty.
+
+    They are those of `Client.forward`; `call` is the method that took them, for errors.
 
     Raises:
         TypeError: An argument has the wrong type, such as one str for `words`.
         InvalidRequestError: A value that the contract cannot carry, or a state of another shape.
     """
-    words = listed(words)
-    network = check_network(options) if options else DEFAULT_NETWORK
+    words = as_words(words)
+    network = check_network(options, call=call)
     check_alphabet(alphabet, network)
-    if layout not in _LAYOUTS:
-        raise invalid("layout", f"layout is {layout!r}; it must be one of {', '.join(_LAYOUTS)}")
     request = Request(
         words=words,
         lengths=list(map(network.symbol_count, words)),
-        hidden_size=as_integer("hidden_size", hidden_size, bits=32),
-        seed=as_integer("seed", seed, bits=64),
-        alphabet=alphabet or ("" if network.vectors else derive_alphabet(words)),
-        layout=layout,
+        hidden_size=as_integer("hidden_size", hidden_size),
+        seed=0 if seed is None else as_seed("seed", seed),
+        alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
+        layout=cast("Layout", as_choice("layout", "batch_first" if layout is None else layout, _LAYOUTS)),
         network=network,
     )
     if initial_state is None:
@@ -128,36 +122,49 @@ def check_request(  # noqa: PLR0913 - what a call is asked, by name
     return replace(request, initial_state=as_state(initial_state, request=request))
 
 
+def check_question(  # noqa: PLR0913 - what a call is asked, by name
+    what: str,
+    *,
+    hidden_size: int,
+    seed: int | None,
+    alphabet: str | None,
+    layout: Layout | None,
+    options: NetworkOptions,
+    call: Callable[..., Any],
+) -> Request:
+    """Returns the arguments of calls whose words come bit by bit, as a request without words.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        InvalidRequestError: A value that the contract cannot carry, or neither an alphabet nor word vectors:
+            each bit would derive an alphabet of its own.
+    """
+    request = check_request(
+        [], hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=options, call=call
+    )
+    if not request.alphabet and request.network.vectors is None:
+        message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
+        raise invalid("alphabet", message)
+    return request
+
+
 def check_alphabet(alphabet: str | None, network: Network) -> None:
-    """Whether an alphabet may be given with this network.
+    """Refuses an alphabet that is no text, or that word vectors leave no room for.
 
     Raises:
         TypeError: It is no str.
-        InvalidRequestError: Word vectors leave no room for one.
+        InvalidRequestError: There are word vectors.
     """
     if alphabet is None:
         return
     if not isinstance(alphabet, str):
-        raise TypeError(f"alphabet is {type(alphabet).__name__}; pass one str, such as 'helo'")
+        raise wrong_type("alphabet", alphabet, "pass one str, such as 'helo'")
     if alphabet and network.vectors is not None:
         raise invalid(
             "alphabet",
             f"alphabet is {alphabet!r:.40} and vectors is {network.vectors!r}; with vectors the symbols are "
             "the words of sentences, so leave the alphabet out",
         )
-
-
-def require_alphabet(alphabet: str | None, network: Network, *, what: str) -> None:
-    """Refuses calls whose words come bit by bit, so that each bit would derive an alphabet of its own.
-
-    Raises:
-        TypeError: It is no str.
-        InvalidRequestError: There is none, or word vectors leave no room for one.
-    """
-    check_alphabet(alphabet, network)
-    if not alphabet and network.vectors is None:
-        message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
-        raise invalid("alphabet", message)
 
 
 def encode(
@@ -175,7 +182,10 @@ def encode(
         InvalidRequestError: A text that the contract cannot carry.
     """
     message = pb.ForwardRequest(
-        hidden_size=request.hidden_size, seed=request.seed, layout=_LAYOUTS[request.layout], id=request_id
+        hidden_size=request.hidden_size,
+        seed=_as_int64(request.seed),
+        layout=_LAYOUTS[request.layout],
+        id=request_id,
     )
     if request.network is not DEFAULT_NETWORK:
         request.network.write(message)
@@ -188,6 +198,11 @@ def encode(
     # The state stands first, because an id that ends its message is split off without a parser.
     data = _initial_state_field(request.initial_state) + message.SerializeToString()
     return EncodedRequest(data=data, request=request, is_distinct=is_distinct)
+
+
+def _as_int64(seed: int) -> int:
+    """Returns the int64 of the same 64 bits, which torch takes for the same seed."""
+    return seed - 2**64 if seed >= 2**63 else seed
 
 
 def _write_words(request: Request, message: pb.ForwardRequest) -> None:
@@ -220,32 +235,3 @@ def refuse_surrogates(words: list[str], alphabet: str) -> None:
         raise invalid(
             names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
         ) from None
-
-
-def listed(words: Iterable[str]) -> list[str]:
-    """The words, as a list.
-
-    Raises:
-        TypeError: They are one str, or not all of them are str.
-    """
-    if isinstance(words, str | bytes):
-        raise TypeError(f"words is one {type(words).__name__}; pass a list of words, such as [{words!r:.40}]")
-    words = list(words)
-    for index, word in enumerate(words):
-        if not isinstance(word, str):
-            raise TypeError(f"words[{index}] is {type(word).__name__}; every word is a str")
-    return words
-
-
-def as_integer(name: str, value: int, *, bits: int) -> int:
-    """`value` if the contract's field can hold it, so that what cannot travel is refused by name.
-
-    Raises:
-        TypeError: It is no integer.
-        InvalidRequestError: It is too large.
-    """
-    number = operator.index(value)
-    bound = 2 ** (bits - 1)
-    if not -bound <= number < bound:
-        raise invalid(name, f"{name} is {number}; it must be from {-bound} to {bound - 1}")
-    return number

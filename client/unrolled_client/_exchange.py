@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 from unrolled.v1 import forward_pb2 as pb
@@ -18,7 +18,6 @@ from unrolled_client._codec import EncodedRequest
 from unrolled_client._decode import split
 from unrolled_client.bulk import Assembly
 from unrolled_client.errors import (
-    InvalidRequestError,
     ProtocolError,
     UnavailableError,
     UnrolledError,
@@ -28,6 +27,8 @@ from unrolled_client.result import Outcome
 
 _Batch = TypeVar("_Batch")
 
+NOT_YET: Any = object()
+"""What an iterator of batches gives while it waits for the next one; see `Exchange.is_starved`."""
 MAX_BYTES_IN_FLIGHT = 16 << 20
 """Bytes of replies that may be outstanding; the last request may pass it."""
 MAX_REQUESTS_IN_FLIGHT = 64
@@ -82,8 +83,11 @@ class Exchange(Generic[_Batch]):
     """The requests of many batches on a stream, bounded in number and bytes. For one thread or task.
 
     Attributes:
+        batches: As given.
         is_waiting: Whether an answer is due, so that the next thing to do is to read.
         is_done: Whether every batch has its outcome and all were handed out.
+        is_delaying: Whether a request is to be sent later.
+        is_starved: Whether the latest `next_message` had room for a batch that was not there yet.
     """
 
     def __init__(  # noqa: PLR0913 - what calls differ in, by name
@@ -100,20 +104,17 @@ class Exchange(Generic[_Batch]):
         """Takes the batches; none is asked for yet.
 
         Args:
-            batches: Taken one by one, when there is room.
+            batches: Taken one by one, when there is room. It may give `NOT_YET`.
             assemble: Makes a batch's requests; what it raises is the batch's outcome.
             network_key: Gives the key of the network that the stream is for; asked when it is opened.
             is_ordered: Whether outcomes come in the batches' order, else as they are completed.
-            max_in_flight: Batches that were taken and not handed out.
+            max_in_flight: Batches that were taken and not handed out; 1 or more.
             on_broken: Called when what was sent so far went to a stream that is gone.
             may_mend: Told of a refusal; whether the request, encoded anew, may go again at once.
-
-        Raises:
-            InvalidRequestError: `max_in_flight` is below 1.
         """
-        if max_in_flight < 1:
-            raise InvalidRequestError(f"max_in_flight is {max_in_flight}; it must be 1 or more")
-        self._batches = enumerate(batches)
+        self.batches = batches
+        self._indices = itertools.count()
+        self.is_starved = False
         self._assemble = assemble
         self._network_key = network_key
         self._is_ordered = is_ordered
@@ -146,8 +147,13 @@ class Exchange(Generic[_Batch]):
     def is_done(self) -> bool:
         return self._is_exhausted and not self._open_count
 
+    @property
+    def is_delaying(self) -> bool:
+        return bool(self._delayed)
+
     def next_message(self, *, now_s: float) -> bytes | None:
         """A request to send now; None while there is no room, nothing to send, or only later."""
+        self.is_starved = False
         part = self._next_part(now_s) if self._has_room() else None
         if part is None:
             return None
@@ -245,18 +251,22 @@ class Exchange(Generic[_Batch]):
     def _item_to_send(self) -> _Item | None:
         """The batch whose next part goes out; takes another when all parts of the last are sent."""
         while self._current is None or self._current.is_over or not self._current.unsent:
-            if self._is_exhausted or self._open_count >= self._max_in_flight:
+            if self._is_exhausted or self.is_starved or self._open_count >= self._max_in_flight:
                 return None
             self._current = self._take()
         return self._current
 
     def _take(self) -> _Item | None:
-        """The next batch; None if there is none or it is over at once."""
+        """Returns the next batch; None if there is none, none yet, or it is over at once."""
         try:
-            index, batch = next(self._batches)
+            batch = next(self.batches)
         except StopIteration:
             self._is_exhausted = True
             return None
+        if batch is NOT_YET:
+            self.is_starved = True
+            return None
+        index = next(self._indices)
         self._open_count += 1
         try:
             assembly = self._assemble(batch)

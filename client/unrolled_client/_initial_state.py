@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unrolled_client._arguments import invalid
 from unrolled_client._codec import Request
-from unrolled_client._network import Network, invalid
+from unrolled_client._network import Network
 from unrolled_client.result import State, StateLike
 
 
@@ -90,8 +91,18 @@ def _as_float32(given: Any, *, name: str) -> NDArray[np.float32]:
     if array.dtype.kind not in "fiu":
         raise invalid(name, f"{name} is an array of {array.dtype}; pass real numbers, as float32 best")
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
-        array = np.ascontiguousarray(array, np.dtype("<f4"))
-    if not np.isfinite(array).all():
-        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-        raise invalid(name, f"{name}{list(place)} is {array[place]}; a state has finite float32 values only")
-    return array
+        numbers = np.ascontiguousarray(array, np.dtype("<f4"))
+    if (place := first_not_finite(numbers)) is not None:
+        cause = (
+            "float32 holds up to 3.4e38"
+            if np.isfinite(array[place])
+            else "the network that it comes from overflowed float32"
+        )
+        raise invalid(name, f"{name}{list(place)} is {array[place]}; a state has finite numbers; {cause}")
+    return numbers
+
+
+def first_not_finite(array: NDArray[np.float32]) -> tuple[int, ...] | None:
+    """Returns the place of the first number that is infinite or NaN; None if all are finite."""
+    is_finite = np.isfinite(array)
+    return None if is_finite.all() else tuple(np.argwhere(~is_finite)[0].tolist())

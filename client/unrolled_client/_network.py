@@ -1,18 +1,22 @@
-"""What kind of network a call asks for, in torch's words.
-
-A file of its own because every call takes these options: they are named, typed and checked in one place.
-"""
+"""The kind of network that a call asks for, in torch's words: its options, their types and checks."""
 
 import math
-import operator
 import struct
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client.errors import FieldViolation, InvalidRequestError
+from unrolled_client._arguments import (
+    as_bool,
+    as_choice,
+    as_count,
+    as_number,
+    invalid,
+    unknown_argument,
+    wrong_type,
+)
 
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
@@ -22,6 +26,8 @@ UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
 
 class NetworkOptions(TypedDict, total=False):
     """The options of every call beside words, sizes and seed; torch's names, and torch's defaults.
+
+    None is the default of each.
 
     Attributes:
         cell: torch.nn.RNN, LSTM or GRU. Default: "rnn".
@@ -40,22 +46,23 @@ class NetworkOptions(TypedDict, total=False):
         unknown_word: What a word without a vector gets, with `vectors` only: the zero vector, the mean of
             the table's, or the call fails. Default: None, which is "error".
         output: All states of the last layer, or one vector a word: its last state, or the mean or the
-            largest of its states. Default: "all".
+            largest of its states. Default: "all". With `bidirectional` the backward half of "last" has
+            read one symbol, the last, as in torch; that of `return_final_state` has read the whole word.
         return_final_state: Whether the result has every layer's last states. Default: False.
     """
 
-    cell: Cell
-    nonlinearity: Nonlinearity
-    num_layers: int
-    bidirectional: bool
-    bias: bool
-    proj_size: int
+    cell: Cell | None
+    nonlinearity: Nonlinearity | None
+    num_layers: int | None
+    bidirectional: bool | None
+    bias: bool | None
+    proj_size: int | None
     spectral_radius: float | None
     embedding_size: int | None
     vectors: str | None
     unknown_word: UnknownWord | None
-    output: Output
-    return_final_state: bool
+    output: Output | None
+    return_final_state: bool | None
 
 
 class Network(NamedTuple):
@@ -104,8 +111,8 @@ class Network(NamedTuple):
         return _GATES[self.cell] * hidden_size * state * matrices * self.directions
 
     def key(self, hidden_size: int, *, seed: int, symbol_count: int) -> str:
-        """Names what is drawn, for `NETWORK_HEADER`: as docs/spreading.md says, whatever the language."""
-        return _key(self, hidden_size, operator.index(seed) & SEED_MASK, symbol_count)
+        """Returns the name of what is drawn, for `NETWORK_HEADER`; docs/spreading.md defines it."""
+        return _key(self, hidden_size, seed & SEED_MASK, symbol_count)
 
     def write(self, message: pb.ForwardRequest) -> None:
         """Puts what differs from the defaults into a request."""
@@ -152,15 +159,7 @@ _UNKNOWN_WORDS = {
     "zero": pb.UNKNOWN_WORD_ZERO,
     "mean": pb.UNKNOWN_WORD_MEAN,
 }
-_CHOICES: dict[str, Mapping[str, int]] = {
-    "cell": _CELLS,
-    "nonlinearity": _NONLINEARITIES,
-    "unknown_word": _UNKNOWN_WORDS,
-    "output": _OUTPUTS,
-}
-_COUNTS = ("num_layers", "proj_size", "embedding_size")
 _DEFAULTS_SPELLED_OUT = {"nonlinearity": "tanh", "unknown_word": "error"}
-_MAX_INT32 = 2**31 - 1
 SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
 
 
@@ -181,28 +180,25 @@ def _key(network: Network, hidden_size: int, seed: int, symbol_count: int) -> st
     return "/".join([network.cell, f"{hidden_size}", f"{seed}", f"{symbol_count}", *given])
 
 
-def check_network(options: NetworkOptions) -> Network:
-    """The network of a call's options.
+def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | None = None) -> Network:
+    """Returns the network of a call's options.
+
+    Args:
+        options: What the caller gave; None stands for the default, of one option or of all.
+        call: The method that took them, for the names of its other arguments.
 
     Raises:
-        TypeError: There is no such option, or a number is none.
+        TypeError: There is no such option, or its value has the wrong type.
         InvalidRequestError: A value that the contract cannot carry; what it means is for the server to judge.
     """
     if not options:
         return DEFAULT_NETWORK
-    given: dict[str, Any] = dict(options)
-    unknown = given.keys() - NetworkOptions.__annotations__.keys()
-    if unknown:
-        known = ", ".join(NetworkOptions.__annotations__)
-        raise TypeError(f"there is no option {min(unknown)!r}; the network's options are {known}")
-    for name, choices in _CHOICES.items():
-        if given.get(name) is not None and given[name] not in choices:
-            raise invalid(name, f"{name} is {given[name]!r}; it must be one of {', '.join(choices)}")
-    for name in _COUNTS:
-        if given.get(name) is not None:
-            given[name] = _count(name, given[name])
-    if given.get("spectral_radius") is not None:
-        given["spectral_radius"] = _radius(given["spectral_radius"])
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in _CHECKS:
+            raise unknown_argument(name, call=call, options=_CHECKS)
+        if value is not None:
+            given[name] = _CHECKS[name](name, value)
     _check_input(given)
     for name, default in _DEFAULTS_SPELLED_OUT.items():
         if given.get(name) == default:
@@ -211,25 +207,14 @@ def check_network(options: NetworkOptions) -> Network:
     return DEFAULT_NETWORK if network == DEFAULT_NETWORK else network
 
 
-def invalid(field: str, description: str) -> InvalidRequestError:
-    """The error for one broken rule of a request."""
-    return InvalidRequestError(
-        description, violations=(FieldViolation(field=field, description=description),)
-    )
-
-
 def _check_input(given: Mapping[str, Any]) -> None:
-    """What is fed to the network: one thing, and nothing said of another."""
+    """Refuses what contradicts the choice of what is fed to the network."""
     vectors = given.get("vectors")
     if vectors is None:
-        if given.get("unknown_word") is not None:
+        if "unknown_word" in given:
             raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
         return
-    if not isinstance(vectors, str):
-        raise TypeError(f"vectors is {type(vectors).__name__}; pass the name of one of the server's tables")
-    if not vectors:
-        raise invalid("vectors", "vectors is ''; name one of the server's tables, which server_info() lists")
-    if given.get("embedding_size") is not None:
+    if "embedding_size" in given:
         raise invalid(
             "vectors",
             f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
@@ -237,17 +222,36 @@ def _check_input(given: Mapping[str, Any]) -> None:
         )
 
 
-def _count(name: str, value: int) -> int:
-    number = operator.index(value)
-    if not 0 <= number <= _MAX_INT32:
-        raise invalid(name, f"{name} is {number}; it must be from 0 to {_MAX_INT32}")
-    return number
+def _as_radius(name: str, value: object) -> float:
+    radius = as_number(name, value)
+    if not (math.isfinite(radius) and radius > 0):
+        raise invalid(name, f"{name} is {radius:g}; it must be a number above 0")
+    return radius
 
 
-def _radius(value: float) -> float:
-    if not (math.isfinite(value) and value > 0):  # a str is a TypeError
-        raise invalid("spectral_radius", f"spectral_radius is {value}; it must be a number above 0")
-    return float(value)
+def _as_table_name(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(name, value, "pass the name of one of the server's tables")
+    if not value:
+        raise invalid(name, f"{name} is ''; name one of the server's tables, which server_info() lists")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "cell": partial(as_choice, choices=_CELLS),
+    "nonlinearity": partial(as_choice, choices=_NONLINEARITIES),
+    "num_layers": as_count,
+    "bidirectional": as_bool,
+    "bias": as_bool,
+    "proj_size": as_count,
+    "spectral_radius": _as_radius,
+    "embedding_size": as_count,
+    "vectors": _as_table_name,
+    "unknown_word": partial(as_choice, choices=_UNKNOWN_WORDS),
+    "output": partial(as_choice, choices=_OUTPUTS),
+    "return_final_state": as_bool,
+}
+"""What a value of each option must be; the names are those of `NetworkOptions`."""
 
 
 def _count_words(sentence: str) -> int:

@@ -1,14 +1,14 @@
 """A progress bar for those who ask for one; it is a file of its own because only they load rich."""
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterator, Sized
 from contextlib import contextmanager
 
 from unrolled_client.result import Outcome
 
 
 @contextmanager
-def progress_bar(batches: Iterable[object], *, is_wanted: bool = True) -> Iterator[Callable[[], None]]:
+def progress_bar(batches: object, *, is_wanted: bool = True) -> Iterator[Callable[[], None]]:
     """Gives what counts one batch on, on standard error where that is a terminal, else nowhere.
 
     Raises:
@@ -32,7 +32,7 @@ def progress_bar(batches: Iterable[object], *, is_wanted: bool = True) -> Iterat
 
 
 def with_progress(
-    outcomes: Generator[Outcome, None, None], *, batches: Iterable[object]
+    outcomes: Generator[Outcome, None, None], *, batches: object
 ) -> Generator[Outcome, None, None]:
     """The same outcomes, counted by a `progress_bar`."""
     with progress_bar(batches) as advance:

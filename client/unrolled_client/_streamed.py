@@ -1,26 +1,26 @@
-"""The calls that go over a stream: one in parts, `map`'s batches, `sweep`'s networks.
+"""The calls that go over a stream, for both clients: one in parts, `map`'s batches, `sweep`'s networks."""
 
-It is a file of its own because both clients make the same exchanges and only drive them differently.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import product
+from typing import Any
 
+from unrolled_client._arguments import as_bool, as_choice, as_integer, as_seed, invalid
 from unrolled_client._codec import (
     EncodedRequest,
     Request,
-    as_integer,
+    check_question,
     check_request,
     encode,
     refuse_surrogates,
-    require_alphabet,
 )
 from unrolled_client._exchange import Exchange
-from unrolled_client._network import NetworkOptions, check_network, invalid
+from unrolled_client._network import NetworkOptions
 from unrolled_client._parts import InParts
+from unrolled_client._words import as_list, as_words, refuse_other_iterables
 from unrolled_client.bulk import (
+    DEFAULT_MAX_IN_FLIGHT,
     Assembly,
     Whole,
     assemble,
@@ -46,36 +46,59 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
     batches: Iterable[Iterable[str]],
     *,
     hidden_size: int,
-    seed: int,
+    seed: int | None,
     alphabet: str | None,
-    layout: Layout,
+    layout: Layout | None,
     options: NetworkOptions,
-    is_ordered: bool,
-    max_in_flight: int,
+    is_ordered: bool | None,
+    max_in_flight: int | None,
     limits: Callable[[], Limits],
+    call: Callable[..., Any],
 ) -> Exchange[Iterable[str]]:
-    """The exchange behind the clients' `map`; `limits` gives the server's when the first batch is taken.
+    """Returns the exchange behind the clients' `map`; the first batch asks `limits` for the server's.
+
+    The others are the arguments of `Client.map`; `call` is the method that took them, for errors.
 
     Raises:
-        TypeError: There is no such option.
-        InvalidRequestError: No alphabet and no word vectors, or a `max_in_flight` below 1.
+        TypeError: An argument has the wrong type.
+        InvalidRequestError: No alphabet and no word vectors, or a value that cannot be.
     """
-    network = check_network(options)
-    require_alphabet(alphabet, network, what="map")
-
-    def assembled(words: Iterable[str]) -> Assembly:
-        request = check_request(
-            words, hidden_size=hidden_size, seed=seed, alphabet=alphabet, layout=layout, options=options
-        )
-        return assemble(request, limits=limits())
-
-    return Exchange(
-        iter(batches),
-        assemble=assembled,
-        network_key=lambda: network.key(hidden_size, seed=seed, symbol_count=len(alphabet or "")),
-        is_ordered=is_ordered,
-        max_in_flight=max_in_flight,
+    request = check_question(
+        "map",
+        hidden_size=hidden_size,
+        seed=seed,
+        alphabet=alphabet,
+        layout=layout,
+        options=options,
+        call=call,
     )
+    return Exchange(
+        as_batches(batches),
+        assemble=lambda words: assemble(request.with_words(as_words(words)), limits=limits()),
+        network_key=lambda: request.network_key,
+        is_ordered=as_bool("ordered", is_ordered, default=True),
+        max_in_flight=_as_max_in_flight(max_in_flight),
+    )
+
+
+def as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
+    """Returns an iterator over batches, of which each is a list of words.
+
+    Raises:
+        TypeError: They are no iterable, or one of something else.
+    """
+    refuse_other_iterables("batches", batches, items="lists of words")
+    return iter(batches.to_pylist() if hasattr(batches, "to_pylist") else batches)
+
+
+def is_raising(on_error: str | None) -> bool:
+    """Returns whether `map` ends with the first batch that fails.
+
+    Raises:
+        TypeError: `on_error` is no text.
+        InvalidRequestError: It is neither "raise" nor "return".
+    """
+    return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
 
 
 def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
@@ -84,12 +107,13 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
     hidden_sizes: Iterable[int],
     seeds: Iterable[int],
     alphabet: str | None,
-    layout: Layout,
+    layout: Layout | None,
     options: NetworkOptions,
-    max_in_flight: int,
+    max_in_flight: int | None,
     limits: Callable[[], Limits],
+    call: Callable[..., Any],
 ) -> Exchange[tuple[int, int]]:
-    """The exchange behind the clients' `sweep`: the words go with the first request of a stream only.
+    """Returns the exchange behind the clients' `sweep`: the words go with a stream's first request only.
 
     The stream goes where its first network belongs, so that the same sweep meets its states again.
 
@@ -97,10 +121,16 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
         TypeError: An argument has the wrong type.
         InvalidRequestError: No network is asked for, or a value that the contract cannot carry.
     """
-    sizes = _integers("hidden_sizes", hidden_sizes, bits=32)
-    numbers = _integers("seeds", seeds, bits=64)
+    sizes = _checked("hidden_sizes", hidden_sizes, as_integer)
+    numbers = _checked("seeds", seeds, as_seed)
     request = check_request(
-        words, hidden_size=sizes[0], seed=numbers[0], alphabet=alphabet, layout=layout, options=options
+        words,
+        hidden_size=sizes[0],
+        seed=numbers[0],
+        alphabet=alphabet,
+        layout=layout,
+        options=options,
+        call=call,
     )
     refuse_surrogates(request.words, request.alphabet)
     shared = _SharedWords(request)
@@ -117,16 +147,25 @@ def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
         product(sizes, numbers),
         assemble=assembled,
         network_key=lambda: request.network_key,
-        max_in_flight=max_in_flight,
+        max_in_flight=_as_max_in_flight(max_in_flight),
         on_broken=shared.forget,
         may_mend=shared.are_missed,
     )
 
 
-def _integers(name: str, values: Iterable[int], *, bits: int) -> Sequence[int]:
-    if isinstance(values, int):
-        raise TypeError(f"{name} is one int; pass a list of them, such as [{values}]")
-    numbers = [as_integer(f"{name}[{at}]", value, bits=bits) for at, value in enumerate(values)]
+def _as_max_in_flight(value: int | None) -> int:
+    name = "max_in_flight"
+    return DEFAULT_MAX_IN_FLIGHT if value is None else as_integer(name, value, low=1)
+
+
+def _checked(name: str, values: Iterable[int], check: Callable[[str, int], int]) -> list[int]:
+    """Returns the ints that `hidden_sizes` or `seeds` lists.
+
+    Raises:
+        TypeError: It lists no ints.
+        InvalidRequestError: It is empty, or has an int out of range.
+    """
+    numbers = [check(f"{name}[{at}]", value) for at, value in enumerate(as_list(name, values, items="ints"))]
     if not numbers:
         raise invalid(name, f"{name} is empty; name at least one")
     return numbers

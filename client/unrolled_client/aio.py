@@ -1,7 +1,8 @@
 """The asynchronous client: build, call, decode, as the synchronous one."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from types import TracebackType
@@ -10,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 import grpc
 import grpc.aio
 
-from unrolled_client._aio_stream import drive
+from unrolled_client._aio_stream import Source, drive
 from unrolled_client._aio_wire import Wire
+from unrolled_client._arguments import as_bool
 from unrolled_client._channel import (
-    DEFAULT,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
     ChannelOptions,
     Endpoint,
     RootCertificates,
-    Timeout,
+    as_timeout_s,
     resolve_timeout_s,
 )
 from unrolled_client._codec import (
@@ -35,17 +35,18 @@ from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._exchange import Exchange
 from unrolled_client._fork import forget_in_children
 from unrolled_client._network import NetworkOptions
+from unrolled_client._pickling import CopiedByArguments
 from unrolled_client._progress import progress_bar
 from unrolled_client._spread import Spread
 from unrolled_client._stream import FORWARD_STREAM
-from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep
+from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep, is_raising
+from unrolled_client._target import NOT_GIVEN, Target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.coalesce import is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
     UnavailableError,
-    error_from_call,
 )
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from unrolled_client.local import LocalServer
 
 
-class AsyncClient:
+class AsyncClient(CopiedByArguments):
     """Calls an Unrolled server from coroutines, with the methods and results of `Client`.
 
     One client serves any number of coroutines and event loops; each loop gets connections of its own. Calls
@@ -67,18 +68,18 @@ class AsyncClient:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = NOT_GIVEN,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        merge: bool = True,
+        options: ChannelOptions | None = (),
+        merge: bool | None = True,
         root_certificates: RootCertificates | None = None,
         private_key: bytes | None = None,
         certificate_chain: bytes | None = None,
         token: str | None = None,
-        channels: int = 1,
+        channels: int | None = 1,
         spread: Spread | None = None,
-        tracing: bool = False,
+        tracing: bool | None = False,
     ) -> None:
         """Takes an address; needs no running loop, and nothing is sent yet.
 
@@ -87,21 +88,20 @@ class AsyncClient:
         the first caller's, with links to the others'.
 
         Raises:
-            InvalidRequestError: As for `Client`.
+            TypeError, InvalidRequestError: As for `Client`.
         """
-        self._target = target
-        self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
-        self._merge = merge
-        self._endpoint = Endpoint(
+        self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
+        self._merge = merge is None or as_bool("merge", merge)
+        self._endpoint = Endpoint.of_arguments(
             target=target,
-            options=tuple(options),
+            options=options,
             root_certificates=root_certificates,
             private_key=private_key,
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
             spread=spread,
-            is_traced=tracing,
+            tracing=tracing,
         )
         self._endpoint.tracing()  # says now what is missing
         self._wires: dict[asyncio.AbstractEventLoop, Wire] = {}
@@ -116,9 +116,9 @@ class AsyncClient:
         cls,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        merge: bool = True,
-        start_timeout_s: float = 60.0,
+        options: ChannelOptions | None = (),
+        merge: bool | None = True,
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own, as `Client.local`; it blocks until the server is ready."""
@@ -134,17 +134,17 @@ class AsyncClient:
         words: Iterable[str],
         *,
         hidden_size: int,
-        seed: int = 0,
+        seed: int | None = 0,
         alphabet: str | None = None,
-        layout: Layout = "batch_first",
+        layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
-        timeout_s: Timeout = DEFAULT,
+        timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> Result:
         """Runs words through a network; see `Client.forward`.
 
         Raises:
-            TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
+            TypeError: There is no such argument, or one has the wrong type.
             UnrolledError: See the class.
         """
         request = check_request(
@@ -155,43 +155,46 @@ class AsyncClient:
             layout=layout,
             options=network,
             initial_state=initial_state,
+            call=AsyncClient.forward,
         )
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         if self._merge and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
-            limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
             return await self._wire().merger.ask(request, timeout_s=limit_s)
-        if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(timeout_s)):
-            return await self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
+        if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(limit_s)):
+            return await self._forward_in_parts(request, limits=limits, limit_s=limit_s)
         encoded = encode_whole(request)
-        return decode_reply(await self._send(encoded, timeout_s), encoded)
+        return decode_reply(await self._send(encoded, limit_s), encoded)
 
     async def map(  # noqa: PLR0913 - the request's fields by name
         self,
-        batches: Iterable[Iterable[str]],
+        batches: Iterable[Iterable[str]] | AsyncIterable[Iterable[str]],
         *,
         hidden_size: int,
         alphabet: str | None = None,
-        seed: int = 0,
-        layout: Layout = "batch_first",
-        ordered: bool = True,
-        on_error: Literal["raise", "return"] = "raise",
-        progress: bool = False,
-        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        seed: int | None = 0,
+        layout: Layout | None = "batch_first",
+        ordered: bool | None = True,
+        on_error: Literal["raise", "return"] | None = "raise",
+        progress: bool | None = False,
+        max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> AsyncGenerator[Outcome, None]:
         """Runs many batches of words over one stream, with bounded work in flight; see `Client.map`.
 
-        Batches are taken on the event loop, so an iterator that blocks blocks the loop. Leave it early with
+        Batches are taken on the event loop, so an iterator that blocks blocks the loop; an asynchronous
+        iterable does not, and results are handed out while it makes the next batch. Leave it early with
         `contextlib.aclosing`, which cancels what is on its way.
 
         Raises:
+            TypeError: There is no such argument, or one has the wrong type.
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
-        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_map(
-            batches,
+            Source(batches) if isinstance(batches, AsyncIterable) else batches,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
@@ -200,12 +203,15 @@ class AsyncClient:
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=self._limits_at_hand,
+            call=AsyncClient.map,
         )
-        await self._known_limits(timeout_s)
-        with progress_bar(batches, is_wanted=progress) as advance:
+        stops_at_errors = is_raising(on_error)
+        has_bar = as_bool("progress", progress, default=False)
+        await self._known_limits(limit_s)
+        with progress_bar(batches, is_wanted=has_bar) as advance:
             async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
                 async for outcome in outcomes:
-                    if on_error == "raise" and outcome.error is not None:
+                    if stops_at_errors and outcome.error is not None:
                         raise outcome.error
                     advance()
                     yield outcome
@@ -217,8 +223,8 @@ class AsyncClient:
         hidden_sizes: Iterable[int],
         seeds: Iterable[int],
         alphabet: str | None = None,
-        layout: Layout = "batch_first",
-        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        layout: Layout | None = "batch_first",
+        max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> AsyncGenerator[Result, None]:
@@ -228,7 +234,7 @@ class AsyncClient:
             TypeError: An argument has the wrong type.
             UnrolledError: See the class.
         """
-        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_sweep(
             words,
             hidden_sizes=hidden_sizes,
@@ -238,8 +244,9 @@ class AsyncClient:
             options=network,
             max_in_flight=max_in_flight,
             limits=self._limits_at_hand,
+            call=AsyncClient.sweep,
         )
-        await self._known_limits(timeout_s)
+        await self._known_limits(limit_s)
         async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
             async for outcome in outcomes:
                 yield outcome.result
@@ -249,10 +256,10 @@ class AsyncClient:
         *,
         hidden_size: int,
         alphabet: str | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         state: StateLike | None = None,
-        layout: Layout = "batch_first",
-        timeout_s: Timeout = DEFAULT,
+        layout: Layout | None = "batch_first",
+        timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> AsyncSession:
         """Feeds long texts piece by piece; see `Client.session`. It waits for nothing itself.
@@ -269,16 +276,17 @@ class AsyncClient:
             state=state,
             layout=layout,
             options=network,
+            call=AsyncClient.session,
         )
 
-    async def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
+    async def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
 
         Raises:
             UnrolledError: See the class.
         """
-        data = await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=timeout_s)
-        return decode_server_info(data)
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        return decode_server_info(await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, limit_s=limit_s))
 
     async def close(self) -> None:
         """Ends the connections and, after `local`, the server. Calls that wait raise ClosedError."""
@@ -304,7 +312,7 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"AsyncClient({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"AsyncClient({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def drop_unused(self) -> bool:
         """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
@@ -318,6 +326,9 @@ class AsyncClient:
         wires, self._wires = self._wires, {}
         self._is_stranded = bool(wires)
         return wires
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"merge": self._merge, **super()._arguments()}
 
     def _wire(self) -> Wire:
         """What belongs to the running loop."""
@@ -337,20 +348,20 @@ class AsyncClient:
         wire = self._wires[loop] = Wire(self._endpoint, send=self._send)
         return wire
 
-    async def _send(self, encoded: EncodedRequest, timeout_s: Timeout) -> bytes:
+    async def _send(self, encoded: EncodedRequest, limit_s: float | None) -> bytes:
         more = self._endpoint.arguments_about(encoded.request)
-        return await self._call(FORWARD, encoded.data, timeout_s=timeout_s, **more)
+        return await self._call(FORWARD, encoded.data, limit_s=limit_s, **more)
 
-    async def _call(self, path: str, data: bytes, *, timeout_s: Timeout, **more: Any) -> bytes:
-        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+    async def _call(self, path: str, data: bytes, *, limit_s: float | None, **more: Any) -> bytes:
         method = self._wire().unary(path)
         with self._translating():
             return cast("bytes", await method(data, timeout=limit_s, **more))
 
-    async def _known_limits(self, timeout_s: Timeout) -> Limits:
-        """The server's limits, asked for once."""
+    async def _known_limits(self, limit_s: float | None) -> Limits:
+        """Returns the server's limits, asked for once."""
         if self._limits is None:
-            self._limits = (await self.server_info(timeout_s=timeout_s)).limits
+            data = await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, limit_s=limit_s)
+            self._limits = decode_server_info(data).limits
         return self._limits
 
     def _limits_at_hand(self) -> Limits:
@@ -373,7 +384,7 @@ class AsyncClient:
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # by the caller, whose right it is
@@ -384,11 +395,10 @@ class AsyncClient:
             message = "the call was cancelled by the server or on the way"
             raise CallCancelledError(message, code=grpc.StatusCode.CANCELLED) from None
 
-    async def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
+    async def _forward_in_parts(self, request: Request, *, limits: Limits, limit_s: float | None) -> Result:
         exchange = exchange_for_parts(request, limits=limits)
-        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
         return outcome.result
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

@@ -1,5 +1,6 @@
 """The synchronous client: build, call, decode."""
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -7,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import grpc
 
+from unrolled_client._arguments import as_bool
 from unrolled_client._channel import (
-    DEFAULT,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
@@ -17,15 +17,17 @@ from unrolled_client._channel import (
     Connection,
     Endpoint,
     RootCertificates,
-    Timeout,
+    as_timeout_s,
     resolve_timeout_s,
 )
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
+from unrolled_client._pickling import CopiedByArguments
 from unrolled_client._spread import AboutNetwork, Spread
+from unrolled_client._target import NOT_GIVEN, Target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
+from unrolled_client.errors import ClosedError, UnrolledError
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
@@ -35,12 +37,19 @@ if TYPE_CHECKING:
     from unrolled_client.session import Session
 
 
-class Client:
+class Client(CopiedByArguments):
     """Calls an Unrolled server. One client serves any number of threads.
 
     It connects when it is first used, and again after a lost connection or in a forked child; calls that find
     no server are tried for about 1.5 s before they fail, and those that an overloaded server puts off are
     made again when it says, five times at most.
+
+    Arguments have the types that are named: a bool may also be numpy's, 0 or 1, an int any integer of numpy,
+    and None is the default of every argument that has one, except `target`. What else comes is a TypeError
+    that names it.
+
+    Copies and pickles are made of its arguments and open connections of their own. A pickle holds the token
+    and the private key in clear text. A client of `local` can be neither copied nor pickled.
 
     Every method that calls the server raises:
         InvalidRequestError, UnsupportedError, AuthenticationError: The request will not be answered.
@@ -51,24 +60,26 @@ class Client:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = NOT_GIVEN,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
+        options: ChannelOptions | None = (),
         root_certificates: RootCertificates | None = None,
         private_key: bytes | None = None,
         certificate_chain: bytes | None = None,
         token: str | None = None,
-        channels: int = 1,
+        channels: int | None = 1,
         spread: Spread | None = None,
-        tracing: bool = False,
+        tracing: bool | None = False,
     ) -> None:
         """Takes an address; nothing is sent yet.
 
         Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves; of several replicas
-                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT.
-            timeout_s: Seconds that a call may take if it does not say itself; None for no end.
+            target: HOST:PORT, unix:PATH or another name that gRPC resolves; for several replicas
+                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT. Default: the environment variable
+                UNROLLED_TARGET, else localhost:50051. None is refused: a setting that is missing elsewhere
+                would pass for it.
+            timeout_s: Seconds that a call may take if it does not say itself; math.inf for no end.
             options: gRPC channel arguments; they override this package's own. A `grpc.service_config` has to
                 bring its own retries, and its own policy where `spread` is given.
             root_certificates: Turns TLS on: PEM of the authorities that may vouch for the server, or
@@ -86,20 +97,21 @@ class Client:
                 application has set up, and sends its context along; needs `pip install 'unrolled[otel]'`.
 
         Raises:
-            InvalidRequestError: `timeout_s` is not above 0, or the others do not go together.
+            TypeError: An argument has the wrong type.
+            InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the others do not go
+                together.
         """
-        self._target = target
-        self._timeout_s = resolve_timeout_s(timeout_s, default_s=None)
-        self._endpoint = Endpoint(
+        self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
+        self._endpoint = Endpoint.of_arguments(
             target=target,
-            options=tuple(options),
+            options=options,
             root_certificates=root_certificates,
             private_key=private_key,
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
             spread=spread,
-            is_traced=tracing,
+            tracing=tracing,
         )
         self._connection = Connection(self._endpoint)
         self._limits: Limits | None = None
@@ -111,8 +123,8 @@ class Client:
         cls,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        start_timeout_s: float = 60.0,
+        options: ChannelOptions | None = (),
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own: a child process on a private Unix socket, ended by `close`.
@@ -141,11 +153,11 @@ class Client:
         words: Iterable[str],
         *,
         hidden_size: int,
-        seed: int = 0,
+        seed: int | None = 0,
         alphabet: str | None = None,
-        layout: Layout = "batch_first",
+        layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
-        timeout_s: Timeout = DEFAULT,
+        timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> Result:
         """Runs words through the network that `torch.manual_seed(seed)` would have drawn.
@@ -154,22 +166,22 @@ class Client:
             words: One or more words of one or more symbols (Unicode code points, never normalised). With
                 `vectors` each is a sentence, and its symbols are its words.
             hidden_size: Units of the hidden state.
-            seed: As for `torch.manual_seed`, any int64. Torch uses its low 32 bits.
+            seed: As for `torch.manual_seed`, from -2**63 to 2**64 - 1. Torch uses its low 32 bits.
             alphabet: The symbols in one-hot order. None derives it from the words by first appearance, so
                 that a word's network depends on its neighbours: give it to compare across calls.
             layout: "batch_first" runs along each word; "seq_first" along the list of words, as torch's
                 default layout would, and needs words of one length.
             initial_state: Where the words start: a result's `state`, or as torch takes it, an array h of
                 shape (num_layers * directions, batch, hidden) or (h, c). None for zeros.
-            timeout_s: Seconds that this call may take; None for no end. Default: the client's.
-            **network: `cell`, `num_layers`, `bidirectional`, `output` and the rest of what `NetworkOptions`
-                tells.
+            timeout_s: Seconds that this call may take; math.inf for no end. Default: the client's.
+            **network: `cell`, `num_layers`, `bidirectional`, `output` and the others of `NetworkOptions`.
 
         Returns:
             The states of every word at every symbol, (batch, seq, hidden), and what belongs to them.
 
         Raises:
-            TypeError: `words` is one str, or not all of them are str, or a number is not an integer.
+            TypeError: There is no such argument, or one has the wrong type. `words` is a list, a column of
+                a table or any other iterable of str; not one str, a table, a mapping or a set.
             UnrolledError: See the class.
         """
         request = check_request(
@@ -180,12 +192,14 @@ class Client:
             layout=layout,
             options=network,
             initial_state=initial_state,
+            call=Client.forward,
         )
-        if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(timeout_s)):
-            return self._forward_in_parts(request, limits=limits, timeout_s=timeout_s)
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
+            return self._forward_in_parts(request, limits=limits, limit_s=limit_s)
         encoded = encode_whole(request)
         more = self._endpoint.arguments_about(request)
-        return decode_reply(self._call(FORWARD, encoded.data, timeout_s=timeout_s, **more), encoded)
+        return decode_reply(self._call(FORWARD, encoded.data, limit_s=limit_s, **more), encoded)
 
     def map(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -193,12 +207,12 @@ class Client:
         *,
         hidden_size: int,
         alphabet: str | None = None,
-        seed: int = 0,
-        layout: Layout = "batch_first",
-        ordered: bool = True,
-        on_error: Literal["raise", "return"] = "raise",
-        progress: bool = False,
-        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        seed: int | None = 0,
+        layout: Layout | None = "batch_first",
+        ordered: bool | None = True,
+        on_error: Literal["raise", "return"] | None = "raise",
+        progress: bool | None = False,
+        max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> Generator[Outcome, None, None]:
@@ -219,20 +233,21 @@ class Client:
             on_error: "raise" ends with the first batch that fails; "return" has its error in its outcome.
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not handed out.
-            timeout_s: Seconds for all batches together; None for no end.
+            timeout_s: Seconds for all batches together. Default: no end.
             **network: As for `forward`.
 
         Returns:
             An outcome a batch: its `index`, and its `result` or `error`.
 
         Raises:
+            TypeError: There is no such argument, or one has the wrong type.
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
         from unrolled_client._stream import checked  # noqa: PLC0415 - see above
-        from unrolled_client._streamed import exchange_for_map  # noqa: PLC0415
+        from unrolled_client._streamed import exchange_for_map, is_raising  # noqa: PLC0415
 
-        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_map(
             batches,
             hidden_size=hidden_size,
@@ -243,9 +258,10 @@ class Client:
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
+            call=Client.map,
         )
-        outcomes = checked(self._drive(exchange, timeout_s=limit_s), is_raising=on_error == "raise")
-        if not progress:
+        outcomes = checked(self._drive(exchange, timeout_s=limit_s), is_raising=is_raising(on_error))
+        if not as_bool("progress", progress, default=False):
             return outcomes
         from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above
 
@@ -258,8 +274,8 @@ class Client:
         hidden_sizes: Iterable[int],
         seeds: Iterable[int],
         alphabet: str | None = None,
-        layout: Layout = "batch_first",
-        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        layout: Layout | None = "batch_first",
+        max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> Generator[Result, None, None]:
@@ -275,7 +291,7 @@ class Client:
             alphabet: See above.
             layout: See above.
             max_in_flight: Networks that may be asked for and not handed out.
-            timeout_s: Seconds for all networks together; None for no end.
+            timeout_s: Seconds for all networks together. Default: no end.
             **network: As for `forward`; the same for all.
 
         Returns:
@@ -290,7 +306,7 @@ class Client:
         from unrolled_client._stream import results  # noqa: PLC0415 - see above
         from unrolled_client._streamed import exchange_for_sweep  # noqa: PLC0415
 
-        limit_s = resolve_timeout_s(timeout_s, default_s=None)
+        limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_sweep(
             words,
             hidden_sizes=hidden_sizes,
@@ -300,6 +316,7 @@ class Client:
             options=network,
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
+            call=Client.sweep,
         )
         return results(self._drive(exchange, timeout_s=limit_s))
 
@@ -308,10 +325,10 @@ class Client:
         *,
         hidden_size: int,
         alphabet: str | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         state: StateLike | None = None,
-        layout: Layout = "batch_first",
-        timeout_s: Timeout = DEFAULT,
+        layout: Layout | None = "batch_first",
+        timeout_s: float | None = None,
         **network: Unpack[NetworkOptions],
     ) -> "Session":
         """Feeds long texts piece by piece, with the bits that one piece would give. Nothing is sent yet.
@@ -323,7 +340,7 @@ class Client:
             seed: See above.
             state: Where the texts start: the `state` of an earlier session, from wherever it was kept.
             layout: See above.
-            timeout_s: Seconds that each piece may take; None for no end. Default: the client's.
+            timeout_s: Seconds that each piece may take; math.inf for no end. Default: the client's.
             **network: As for `forward`, in one direction, and with all states or the last as `output`.
 
         Raises:
@@ -340,15 +357,17 @@ class Client:
             state=state,
             layout=layout,
             options=network,
+            call=Client.session,
         )
 
-    def server_info(self, *, timeout_s: Timeout = DEFAULT) -> ServerInfo:
+    def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """What answers: device, limits, versions, fingerprint.
 
         Raises:
             UnrolledError: See the class.
         """
-        return decode_server_info(self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=timeout_s))
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        return decode_server_info(self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, limit_s=limit_s))
 
     def close(self) -> None:
         """Ends the connection and, after `local`, the server. Calls that wait raise ClosedError."""
@@ -369,32 +388,31 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"Client({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
-    def _call(self, path: str, data: bytes, *, timeout_s: Timeout, **more: Any) -> bytes:
+    def _call(self, path: str, data: bytes, *, limit_s: float | None, **more: Any) -> bytes:
         try:
-            method = self._connection.unary(path)
-            return method(data, timeout=resolve_timeout_s(timeout_s, default_s=self._timeout_s), **more)
+            return self._connection.unary(path)(data, timeout=limit_s, **more)
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except ValueError:
             if self._is_closed:  # gRPC's word for it
                 raise self._closed() from None
             raise
 
-    def _known_limits(self, timeout_s: Timeout) -> Limits:
-        """The server's limits, asked for once."""
+    def _known_limits(self, limit_s: float | None) -> Limits:
+        """Returns the server's limits, asked for once."""
         if self._limits is None:
-            self._limits = self.server_info(timeout_s=timeout_s).limits
+            data = self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, limit_s=limit_s)
+            self._limits = decode_server_info(data).limits
         return self._limits
 
-    def _forward_in_parts(self, request: Request, *, limits: Limits, timeout_s: Timeout) -> Result:
+    def _forward_in_parts(self, request: Request, *, limits: Limits, limit_s: float | None) -> Result:
         from unrolled_client._streamed import exchange_for_parts  # noqa: PLC0415 - see above
 
-        timeout_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
-        (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=timeout_s)
+        (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
         return outcome.result
 
     def _drive(self, exchange: "Exchange[Any]", *, timeout_s: float | None) -> Generator[Outcome, None, None]:
@@ -415,7 +433,7 @@ class Client:
             raise
 
     def _stream_error(self, error: grpc.RpcError) -> UnrolledError:
-        return self._closed() if self._is_closed else error_from_call(error, target=self._target)
+        return self._closed() if self._is_closed else self._endpoint.error(error)
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

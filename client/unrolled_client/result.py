@@ -59,7 +59,8 @@ class Result:
     Attributes:
         outputs: float32 (batch, seq, hidden), C order, writable, owns its memory. Positions past a word's
             end are zero. With another output than "all" it is (batch, hidden). Of a bidirectional network
-            hidden is both directions' states, forward first.
+            hidden is both directions' states, forward first. States that overflow float32, such as those of
+            "relu" with a large `spectral_radius`, are inf and then NaN, as in torch.
         lengths: int64 (batch,), the symbols of each word; with `vectors` the words of each sentence.
         hidden_size: Units of each layer and direction.
         seed: What the network was drawn from.

@@ -12,9 +12,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_client._codec import as_integer, listed, require_alphabet
-from unrolled_client._initial_state import check_shapes, parts_of
-from unrolled_client._network import Network, NetworkOptions, check_network, invalid
+from unrolled_client._arguments import invalid
+from unrolled_client._codec import check_question
+from unrolled_client._initial_state import check_shapes, first_not_finite, parts_of
+from unrolled_client._network import Network, NetworkOptions
+from unrolled_client._words import as_words
 from unrolled_client.errors import InvalidRequestError, ProtocolError
 from unrolled_client.result import Layout, Result, State, StateLike
 
@@ -29,11 +31,12 @@ class _Texts(Generic[_Forward]):
         forward: _Forward,
         *,
         hidden_size: int,
-        seed: int,
+        seed: int | None,
         alphabet: str | None,
         state: StateLike | None,
-        layout: Layout,
+        layout: Layout | None,
         options: NetworkOptions,
+        call: Callable[..., Any],
     ) -> None:
         """See `Client.session`, which calls this.
 
@@ -45,15 +48,28 @@ class _Texts(Generic[_Forward]):
             state: Where the texts start; None for zeros.
             layout: Refused unless it is "batch_first".
             options: The network's.
+            call: The method that was called, for errors.
         """
-        options = {**options, "return_final_state": True}
-        network = check_network(options)
-        _refuse_what_has_no_pieces(network, layout)
-        require_alphabet(alphabet, network, what="session")
+        asked = check_question(
+            "session",
+            hidden_size=hidden_size,
+            seed=seed,
+            alphabet=alphabet,
+            layout=layout,
+            options=options,
+            call=call,
+        )
+        _refuse_what_has_no_pieces(asked.network, asked.layout)
         self._forward = forward
-        self._network = network
-        self._hidden_size = as_integer("hidden_size", hidden_size, bits=32)
-        self._arguments = {"hidden_size": hidden_size, "seed": seed, "alphabet": alphabet, **options}
+        self._network = asked.network
+        self._hidden_size = asked.hidden_size
+        self._arguments = {
+            "hidden_size": hidden_size,
+            "seed": seed,
+            "alphabet": alphabet,
+            **options,
+            "return_final_state": True,
+        }
         self._state = None if state is None else self._checked(state)
         self._fingerprint: str | None = None
         self._turn = threading.Lock()
@@ -84,10 +100,10 @@ class _Texts(Generic[_Forward]):
         """The arguments of the call that runs a piece; one piece at a time.
 
         Raises:
-            TypeError: The words are one str, or not all of them are str.
+            TypeError: The words are no list of str.
             InvalidRequestError: Another number of texts, or another piece is on its way.
         """
-        words = listed(words)
+        words = as_words(words)
         if not self._turn.acquire(blocking=False):
             raise InvalidRequestError(
                 "another piece of this session is on its way; feed the next one after it"
@@ -105,10 +121,11 @@ class _Texts(Generic[_Forward]):
             )
 
     def _taken(self, result: Result) -> Result:
-        """The result of a piece, after which the texts are one piece on.
+        """Returns the result of a piece, after which the texts are one piece on.
 
         Raises:
             ProtocolError: Other bits would follow those before.
+            InvalidRequestError: No piece can follow, because the states overflowed.
         """
         if self._fingerprint not in {None, result.fingerprint}:
             raise ProtocolError(
@@ -117,6 +134,7 @@ class _Texts(Generic[_Forward]):
                 "first is still there, or go on with the others in a new session from this one's state"
             )
         assert result.state is not None  # noqa: S101 - every piece asks for it
+        _refuse_overflow(result.state)
         self._state, self._fingerprint = _kept(result.state), result.fingerprint
         return result
 
@@ -140,8 +158,9 @@ class Session(_Texts[Callable[..., Result]]):
             are where they were, and the piece may be fed again.
 
         Raises:
-            TypeError: `words` is one str, or not all of them are str.
-            InvalidRequestError: Another number of texts, or another piece is on its way.
+            TypeError: `words` is no list of str.
+            InvalidRequestError: Another number of texts, or another piece is on its way; or the states
+                overflowed float32 in this piece, as those of "relu" with a large `spectral_radius` do.
             ProtocolError: A server of another fingerprint answered, whose bits may differ.
             UnrolledError: See `Client`.
         """
@@ -156,7 +175,7 @@ class AsyncSession(_Texts[Callable[..., Awaitable[Result]]]):
         """Runs the next piece of every text; see `Session.feed`.
 
         Raises:
-            TypeError: `words` is one str, or not all of them are str.
+            TypeError: `words` is no list of str.
             UnrolledError: As for `Session.feed`.
         """
         with self._piece(words) as arguments:
@@ -185,6 +204,21 @@ def _refuse_what_has_no_pieces(network: Network, layout: Layout) -> None:
             f"output is {network.output!r}, which of a piece is not that of the text; ask for 'all' or "
             "'last' and pool yourself",
         )
+
+
+def _refuse_overflow(state: State) -> None:
+    """Refuses a state from which no piece can go on.
+
+    Raises:
+        InvalidRequestError: It has numbers that are not finite.
+    """
+    for name, array in (("h", state.h), ("c", state.c)):
+        if array is not None and (place := first_not_finite(array)) is not None:
+            raise InvalidRequestError(
+                f"the states overflowed float32 in this piece: state.{name}{list(place)} is {array[place]} "
+                'after it; ask for a smaller spectral_radius or nonlinearity="tanh"; the session is where '
+                "it was before"
+            )
 
 
 def _kept(state: State) -> State:

@@ -32,8 +32,8 @@ def refuse_unsupported(request: pb.ForwardRequest) -> None:
             refuse(value)
     if request.reply_form == pb.REPLY_FORM_DISTINCT and request.output > pb.OUTPUT_ALL:
         raise UnsupportedError(
-            f"output is {pb.Output.Name(request.output)} and reply_form is REPLY_FORM_DISTINCT; this server "
-            "sends one vector a word in REPLY_FORM_DENSE only"
+            f'output="{pb.Output.Name(request.output).removeprefix("OUTPUT_").lower()}" and reply_form is '
+            "REPLY_FORM_DISTINCT; this server sends one vector a word in REPLY_FORM_DENSE only"
         )
 
 
@@ -90,11 +90,11 @@ def _known(path: str, enum: Any) -> Callable[[int], None]:
 
 
 NETWORK_OPTIONS: dict[str, Callable[[Any], None]] = {
-    "cell": _known("network.cell", pb.Cell),
-    "nonlinearity": _known("network.nonlinearity", pb.Nonlinearity),
+    "cell": _known("cell", pb.Cell),
+    "nonlinearity": _known("nonlinearity", pb.Nonlinearity),
 }
 EMBEDDING_OPTIONS: dict[str, Callable[[Any], None]] = {
-    "unknown_word": _known("embedding.unknown_word", pb.UnknownWord),
+    "unknown_word": _known("unknown_word", pb.UnknownWord),
 }
 OPTIONS: dict[str, Callable[[Any], None]] = {
     "network": _refuse_within("network", NETWORK_OPTIONS),

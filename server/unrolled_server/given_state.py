@@ -1,8 +1,4 @@
-"""Initial states as requests give them: what they must keep to, and their arrays.
-
-A file of its own because a state comes from an earlier reply, perhaps of another server, and must be shown to
-belong to the network that goes on from it.
-"""
+"""Judges the initial states of requests, which come from earlier replies, and makes arrays of them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,10 +8,11 @@ from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import Cell, NetworkSpec, State
 from unrolled_server.errors import Violation
+from unrolled_server.networks import cell_name
 
 
 def state_violations(state: pb.State, network: NetworkSpec, *, batch: int) -> Iterator[Violation]:
-    """Broken rules of the state that a network over so many sequences is to start from."""
+    """Yields broken rules of the state that a network over so many sequences is to start from."""
     if state.network_digest and state.network_digest != network.digest:
         yield Violation(
             field="initial_state.network_digest",
@@ -30,12 +27,13 @@ def state_violations(state: pb.State, network: NetworkSpec, *, batch: int) -> It
     if network.cell is Cell.LSTM:
         yield from _array_violations("c", state.c, state.c_shape, wanted=(layers, batch, network.hidden_size))
     elif state.c or state.c_shape:
-        description = f"initial_state.c is for the LSTM cell; {network.cell.name} has none; leave it out"
+        cell = cell_name(network.cell)
+        description = f'initial_state has a c, which is for cell="lstm"; {cell} has none; leave it out'
         yield Violation(field="initial_state.c", description=description)
 
 
 def state_of(state: pb.State) -> State:
-    """The arrays of a state without violations."""
+    """Returns the arrays of a state without violations."""
     h = np.array(state.h, np.float32).reshape(state.h_shape)
     return State(h, np.array(state.c, np.float32).reshape(state.c_shape) if state.c_shape else None)
 
@@ -44,12 +42,12 @@ def _array_violations(
     name: str, values: Sequence[float], shape: Sequence[int], *, wanted: tuple[int, int, int]
 ) -> Iterator[Violation]:
     if len(shape) != len(wanted) or tuple(shape) != wanted:
-        # No more of a long one than tells it: the message holds its elements, not objects of them.
+        # A long shape is not shown: its elements would become Python objects first.
         given = tuple(shape) if len(shape) <= len(wanted) else f"{len(shape)} numbers"
         yield Violation(
             field=f"initial_state.{name}_shape",
             description=(
-                f"initial_state.{name}_shape is {given}; it must be {wanted}: "
+                f"initial_state.{name} has shape {given}; it must be {wanted}: "
                 "(num_layers * directions, batch, size)"
             ),
         )
@@ -63,5 +61,8 @@ def _array_violations(
         at = int(np.argmin(np.isfinite(array)))
         yield Violation(
             field=f"initial_state.{name}",
-            description=f"initial_state.{name}[{at}] is {array[at]}; all values must be finite",
+            description=(
+                f"initial_state.{name}[{at}] is {array[at]}; all values must be finite; the network that it "
+                "comes from overflowed float32"
+            ),
         )

@@ -1,7 +1,7 @@
-"""From the contract's network and embedding to the engine's: judged field by field.
+"""Judges the contract's network and embedding field by field and makes the engine's of them.
 
-A file of its own because most requests say nothing of all this, and those that do must find every rule of
-torch's modules in one place.
+Messages use the names of the SDK and the command, such as `embedding_size`; a violation's field is the path
+in the contract.
 """
 
 from collections.abc import Iterator
@@ -45,8 +45,13 @@ OUTPUTS = {
 }
 
 
+def cell_name(cell: Cell) -> str:
+    """Returns a cell as the SDK and the command write it."""
+    return f'cell="{cell.name.lower()}"'
+
+
 def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | None) -> NetworkSpec:
-    """The network of a request without violations; `table` has the word vectors that it names, if it does."""
+    """Returns the network of a request without violations; `table` has the vectors that it names, if any."""
     if not (request.HasField("network") or request.HasField("embedding")):
         return plain_network(len(texts.symbols), request.hidden_size, request.seed)
     network = request.network
@@ -67,7 +72,7 @@ def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | No
 
 
 def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[Violation]:
-    """Broken rules of the network and of what it is fed."""
+    """Yields broken rules of the network and of what it is fed."""
     if request.HasField("network"):
         yield from _kind_violations(request.network)
         yield from _radius_violations(request.network)
@@ -78,14 +83,14 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
         yield Violation(
             field="output",
             description=(
-                f"output is {pb.Output.Name(request.output)} and layout is LAYOUT_SEQ_FIRST; words are no "
-                "sequences there, so ask for OUTPUT_ALL or use LAYOUT_BATCH_FIRST"
+                f'output="{OUTPUTS[request.output].name.lower()}" does not go with layout="seq_first", whose '
+                'sequences are not the words; ask for output="all" or layout="batch_first"'
             ),
         )
 
 
 def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
-    """Weights that would take more memory than one network may have, however few its words are."""
+    """Yields the violation of weights that take more memory than one network may have."""
     size = layers_nbytes(network)
     if size > MAX_WEIGHTS_BYTES:
         yield Violation(
@@ -98,18 +103,20 @@ def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
 
 
 def _kind_violations(network: pb.Network) -> Iterator[Violation]:
-    """Options of one cell that were given with another."""
+    """Yields options of one cell that were given with another."""
     cell = CELLS[network.cell]
-    name = f"the {cell.name} cell" if network.cell else "the default cell, RNN"
     if cell is not Cell.RNN and network.nonlinearity:
         yield Violation(
             field="network.nonlinearity",
-            description=f"network.nonlinearity is for the RNN cell; {name} has its own; leave it out",
+            description=f'nonlinearity is for cell="rnn"; {cell_name(cell)} has its own; leave it out',
         )
     if cell is not Cell.LSTM and network.proj_size:
         yield Violation(
             field="network.proj_size",
-            description=f"network.proj_size is for the LSTM cell; {name} has none; leave it out",
+            description=(
+                f'proj_size is {network.proj_size}, which is for cell="lstm"; {cell_name(cell)} has none; '
+                "leave it out"
+            ),
         )
 
 
@@ -121,7 +128,7 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
         yield Violation(
             field="network.spectral_radius",
             description=(
-                f"network.spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
+                f"spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
                 f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn"
             ),
         )
@@ -129,7 +136,7 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
         yield Violation(
             field="network.spectral_radius",
             description=(
-                "network.spectral_radius is for square recurrent matrices, and proj_size makes them others; "
+                "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
                 "leave one of them out"
             ),
         )
@@ -139,13 +146,13 @@ def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Vio
     if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
         yield Violation(
             field="network.num_layers",
-            description=f"network.num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}",
+            description=f"num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}",
         )
     if network.proj_size and not 0 <= network.proj_size < hidden_size:
         yield Violation(
             field="network.proj_size",
             description=(
-                f"network.proj_size is {network.proj_size}; it must be below hidden_size, which is "
+                f"proj_size is {network.proj_size}; it must be below hidden_size, which is "
                 f"{hidden_size}, or 0 for none"
             ),
         )
@@ -157,17 +164,17 @@ def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[V
         yield Violation(
             field="embedding.random_size",
             description=(
-                f"embedding.random_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for "
+                f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for "
                 "hidden_size"
             ),
         )
     if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
         yield Violation(
             field="embedding.vectors",
-            description="embedding.vectors is ''; name a table, or leave it out for one-hot vectors",
+            description="vectors is ''; name a table, or leave it out for one-hot vectors",
         )
     if embedding.unknown_word and not embedding.vectors:
         yield Violation(
             field="embedding.unknown_word",
-            description="embedding.unknown_word is for embedding.vectors; leave it out",
+            description="unknown_word is for word vectors; name their table with vectors, or leave it out",
         )

@@ -129,7 +129,7 @@ def _no_shared_words(why: str) -> InvalidRequestError:
 def text_violations(
     request: pb.ForwardRequest, texts: Texts, *, limits: Limits, tables: Mapping[str, VectorTable]
 ) -> list[Violation]:
-    """Broken rules of the texts and of the alphabet or table that they are looked up in."""
+    """Returns broken rules of the texts and of the alphabet or table that they are looked up in."""
     name = request.embedding.vectors if request.HasField("embedding") else ""
     found: list[Violation] = []
     if not texts.words:
@@ -172,14 +172,14 @@ def _sentence_violations(
 ) -> Iterator[Violation]:
     if name not in tables:
         known = ", ".join(map(repr, sorted(tables))) or "none; it was started without --vectors"
-        description = f"embedding.vectors is {name!r}; this server has {known}"
+        description = f"vectors is {name!r}; this server has {known}"
         yield Violation(field="embedding.vectors", description=description)
     if texts.alphabet:
-        description = "an alphabet is of letters; with embedding.vectors symbols are words; leave it out"
+        description = "alphabet lists letters, and with vectors the symbols are words; leave it out"
         yield Violation(field="alphabet", description=description)
     if texts.words:
         yield from _length_violations(
-            texts.sentences, limits, kind="with embedding.vectors a text has at least one word"
+            texts.sentences, limits, kind="with vectors a text has at least one word"
         )
 
 
@@ -221,8 +221,8 @@ def _layout_violations(sequences: Sequence[str] | Sequence[list[str]]) -> Iterat
         yield Violation(
             field="layout",
             description=(
-                f"layout is LAYOUT_SEQ_FIRST and words have {min(lengths)} to {max(lengths)} symbols; "
-                "it runs along the words axis, so send words of one length or use LAYOUT_BATCH_FIRST"
+                f'layout="seq_first" runs along the list of words, and they have {min(lengths)} to '
+                f'{max(lengths)} symbols; send words of one length or ask for layout="batch_first"'
             ),
         )
 
@@ -258,6 +258,6 @@ def _unknown_word(sentences: Sequence[list[str]], place: int, table: VectorTable
         at += 1
     description = (
         f"words[{at}] has {sentences[at][place]!r} at position {place}, which the vectors {table.name!r} "
-        "don't have; drop it, or set embedding.unknown_word to UNKNOWN_WORD_ZERO or UNKNOWN_WORD_MEAN"
+        'don\'t have; drop it, or ask for unknown_word="zero" or "mean"'
     )
     return InvalidRequestError([Violation(field=f"words[{at}]", description=description)])

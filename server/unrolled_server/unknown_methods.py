@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc.aio
 
-# The stubs leave it out; Ray's code brings it in, where mypy comes by that first.
-from grpc._cython import cygrpc  # type: ignore[attr-defined, unused-ignore]
+# The stubs leave it out.
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # A name of no method, and a resolver that has none: together they are answered UNIMPLEMENTED.
 _NO_METHOD = ""

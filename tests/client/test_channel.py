@@ -4,10 +4,11 @@ import math
 from itertools import count
 
 import grpc
+import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, UnavailableError, UnsupportedError
-from unrolled_client._channel import DEFAULT, channel_options, resolve_timeout_s
+from unrolled_client._channel import channel_options, resolve_timeout_s
 
 
 def failing(times):
@@ -62,10 +63,10 @@ def test_retries_end(serve):
 
 
 @pytest.mark.parametrize(
-    ("timeout_s", "resolved"), [(DEFAULT, 30.0), (None, None), (math.inf, None), (0.5, 0.5), (2, 2)]
+    ("timeout_s", "resolved"), [(None, 30.0), (math.inf, None), (0.5, 0.5), (2, 2), (np.float32(2), 2)]
 )
 def test_a_call_has_its_own_deadline_or_the_clients(timeout_s, resolved):
-    """Not given means the client's; None and infinity mean none."""
+    """None, which is the default, means the client's; infinity means no end."""
     assert resolve_timeout_s(timeout_s, default_s=30.0) == resolved
 
 
@@ -74,3 +75,27 @@ def test_a_deadline_in_the_past_is_refused(timeout_s):
     """A timeout that is not above 0 is an error of the caller."""
     with pytest.raises(InvalidRequestError, match="timeout_s is"):
         Client(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", ["5", True, b"5", [5]])
+def test_a_deadline_that_is_no_number_is_refused(make_client, timeout_s):
+    """Text and bools are named, by the client and by each call."""
+    says = r"timeout_s is .* \((str|bool|bytes|list)\); pass a number"
+    with pytest.raises(TypeError, match=says):
+        make_client("127.0.0.1:1", timeout_s=timeout_s)
+    with make_client("127.0.0.1:1") as client:
+        for call in (
+            lambda: client.forward(["a"], hidden_size=2, timeout_s=timeout_s),
+            lambda: client.map([["a"]], hidden_size=2, alphabet="a", timeout_s=timeout_s),
+            lambda: client.sweep(["a"], hidden_sizes=[2], seeds=[0], timeout_s=timeout_s),
+            lambda: client.session(hidden_size=2, alphabet="a", timeout_s=timeout_s).feed(["a"]),
+            lambda: client.server_info(timeout_s=timeout_s),
+        ):
+            with pytest.raises(TypeError, match=says):
+                call()
+
+
+def test_a_client_whose_timeout_is_none_has_the_default():
+    """None is the default everywhere; infinity waits without end."""
+    with Client("127.0.0.1:1", timeout_s=None) as client, Client("127.0.0.1:1") as plain:
+        assert client._timeout_s == plain._timeout_s == 30.0

@@ -1,5 +1,6 @@
 """The client against a real server, and against servers that misbehave."""
 
+import math
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,7 @@ def test_a_late_answer_is_a_deadline_error(make_client, waiting):
 def test_a_calls_timeout_wins(make_client, waiting):
     """A call's own timeout_s replaces the client's."""
     target, _, _ = waiting
-    with make_client(target, timeout_s=None) as client, pytest.raises(DeadlineError):
+    with make_client(target, timeout_s=math.inf) as client, pytest.raises(DeadlineError):
         client.forward(["a"], hidden_size=1, timeout_s=0.2)
 
 

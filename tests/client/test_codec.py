@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import InvalidRequestError, ProtocolError, _codec
-from unrolled_client._codec import check_request, derive_alphabet
+from unrolled_client import InvalidRequestError, ProtocolError, _codec, derive_alphabet
+from unrolled_client._codec import check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 
 LETTERS = st.characters(exclude_categories=["Cs"])
@@ -38,13 +38,14 @@ def test_the_derived_alphabet_is_every_symbol_once_in_order(words):
     assert [text.index(symbol) for symbol in alphabet] == sorted({text.index(symbol) for symbol in text})
 
 
-@given(WORDS, st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1))
+@given(WORDS, st.integers(-(2**63), 2**64 - 1), st.integers(-(2**31), 2**31 - 1))
 def test_a_request_says_what_was_asked(words, seed, hidden_size):
     """Words, numbers and the derived alphabet stand on the wire as given."""
     encoded = encode(words, hidden_size=hidden_size, seed=seed)
     request = pb.ForwardRequest.FromString(encoded.data)
     assert list(request.words) == words
-    assert (request.seed, request.hidden_size) == (seed, hidden_size)
+    assert (request.seed % 2**64, request.hidden_size) == (seed % 2**64, hidden_size)
+    assert encoded.request.seed == seed
     assert request.alphabet == encoded.request.alphabet == derive_alphabet(words)
     assert (encoded.request.lengths, encoded.request.hidden) == ([len(word) for word in words], hidden_size)
 
@@ -68,12 +69,12 @@ def test_any_iterable_of_words_and_numpys_integers_do():
     [
         ({"words": "hello"}, r"words is one str; pass a list of words, such as \['hello'\]"),
         ({"words": b"hello"}, "words is one bytes"),
-        ({"words": ["a", 3]}, r"words\[1\] is int"),
-        ({"words": ["a", "b", b"c"]}, r"words\[2\] is bytes"),
-        ({"words": 3}, "int"),
-        ({"alphabet": ["a", "b"]}, "alphabet is list"),
-        ({"hidden_size": 2.0}, "float"),
-        ({"seed": "0"}, "str"),
+        ({"words": ["a", 3]}, r"words\[1\] is 3 \(int\); every word is a str"),
+        ({"words": ["a", "b", b"c"]}, r"words\[2\] is b'c' \(bytes\)"),
+        ({"words": 3}, "words is one int"),
+        ({"alphabet": ["a", "b"]}, r"alphabet is \['a', 'b'\] \(list\)"),
+        ({"hidden_size": 2.0}, r"hidden_size is 2\.0 \(float\); pass an int, such as 2"),
+        ({"seed": "0"}, r"seed is '0' \(str\); pass an int, such as 0"),
     ],
 )
 def test_wrong_types_are_named(changes, message):
@@ -86,7 +87,8 @@ def test_wrong_types_are_named(changes, message):
     ("changes", "field", "message"),
     [
         ({"hidden_size": 2**31}, "hidden_size", "hidden_size is 2147483648; it must be from"),
-        ({"seed": -(2**63) - 1}, "seed", "to 9223372036854775807"),
+        ({"seed": -(2**63) - 1}, "seed", "to 18446744073709551615"),
+        ({"seed": 2**64}, "seed", "from -9223372036854775808"),
         ({"layout": "time_first"}, "layout", "one of batch_first, seq_first"),
         ({"words": ["ok", "a\ud800"]}, "words[1]", "lone surrogate"),
         ({"alphabet": "helo\udfff"}, "alphabet", "lone surrogate"),

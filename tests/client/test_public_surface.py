@@ -50,7 +50,7 @@ def test_names_that_are_loaded_late_are_the_modules_own():
         _ = unrolled_client.Sessions
 
 
-@pytest.mark.parametrize("module", [unrolled_client, unrolled_client._codec])
+@pytest.mark.parametrize("module", [unrolled_client, unrolled_client._words])
 def test_examples_in_docstrings_run(module):
     """The examples in docstrings do what they show."""
     assert doctest.testmod(module, raise_on_error=True).attempted

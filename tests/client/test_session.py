@@ -139,8 +139,8 @@ def test_servers_of_other_bits_are_noticed(make_client, serve):
         ({"alphabet": None}, InvalidRequestError, "session needs an alphabet; derive_alphabet"),
         ({"alphabet": ""}, InvalidRequestError, "session needs an alphabet"),
         ({"vectors": "glove"}, InvalidRequestError, "leave the alphabet out"),
-        ({"cells": "lstm"}, TypeError, "no option 'cells'"),
-        ({"hidden_size": 2.0}, TypeError, "float"),
+        ({"cells": "lstm"}, TypeError, r"session\(\) has no argument 'cells'; did you mean 'cell'"),
+        ({"hidden_size": 2.0}, TypeError, r"hidden_size is 2\.0 \(float\)"),
         (
             {"state": np.zeros((2, 5, 2))},
             InvalidRequestError,
@@ -222,3 +222,32 @@ def test_a_state_is_a_value():
     state = State(h=np.zeros((1, 2, 3), np.float32), c=None)
     h, c, digest = pickle.loads(pickle.dumps(state))
     assert (h.shape, c, digest) == ((1, 2, 3), None, "")
+
+
+@pytest.mark.parametrize("cell", [{}, {"embedding_size": 3}])
+def test_states_that_overflow_are_reported_at_their_piece(make_client, server_address, cell):
+    """As an overflow, with the remedy; the session is where it was, and shorter pieces go on from there."""
+    growing = {"hidden_size": 8, "nonlinearity": "relu", "spectral_radius": 5.0, "alphabet": "ab", **cell}
+    with make_client(server_address) as client:
+        session = client.session(**growing)
+        session.feed(["ab", "b"])
+        before = session.state
+        says = r"states overflowed float32 in this piece: state\.h\[0, 1, \d\] is (inf|nan).*spectral_rad"
+        with pytest.raises(InvalidRequestError, match=says):
+            session.feed(["a", "ab" * 100])
+        assert session.state is before
+        assert np.isfinite(session.feed(["a", "ab"]).outputs).all()
+
+
+def test_a_given_state_that_overflowed_is_named(make_client, server_address):
+    """The state that forward gave is torch's, infinite or NaN; no session starts from it."""
+    growing = {"hidden_size": 8, "nonlinearity": "relu", "spectral_radius": 5.0, "alphabet": "ab"}
+    with make_client(server_address) as client:
+        result = client.forward(["ab" * 100], return_final_state=True, **growing)
+        assert not np.isfinite(result.state.h).all()
+        with pytest.raises(
+            InvalidRequestError, match=r"^state\.h\[.*the network that it comes from overflowed"
+        ):
+            client.session(state=result.state, **growing)
+        with pytest.raises(InvalidRequestError, match=r"^initial_state\.h\[.*overflowed float32"):
+            client.forward(["ab"], initial_state=result.state, **growing)

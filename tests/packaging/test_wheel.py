@@ -1,6 +1,7 @@
 """The wheel holds what it should, and its client works without torch at both ends of the protobuf range."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -23,7 +24,8 @@ def wheel(tmp_path_factory):
     """The wheel, built as a release would be."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    pins = {name: str(ROOT / "constraints.txt") for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+    subprocess.run(command, check=True, capture_output=True, timeout=200, env={**os.environ, **pins})
     (built,) = folder.glob("*.whl")
     return built
 
@@ -56,6 +58,17 @@ def test_the_wheel_holds_three_typed_packages_and_the_contract(wheel):
     assert "unrolled/v1/forward.proto" in names
 
 
+def test_the_wheel_carries_its_licence_and_no_tools(wheel):
+    """People who install a release get no extra with the project's own tools."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    text = archive.read(metadata).decode()
+
+    assert metadata.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert "License-Expression: Apache-2.0" in text
+    assert "pytest" not in text.partition("\n\n")[0]
+
+
 def test_the_client_gets_the_lessons_numbers_without_torch(experience):
     """The client's base dependencies are enough for a whole call."""
     outputs = np.array(experience["outputs"])
@@ -75,3 +88,16 @@ def test_a_local_server_needs_the_server_extra(experience):
     """Client.local() says in one sentence what to install."""
     assert experience["local_refusal"].endswith("pip install 'unrolled[server]'")
     assert ". " not in experience["local_refusal"]
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"), [("unrolled", "cli"), ("unrolled-server", "server"), ("unrolled-map", "ray")]
+)
+def test_installed_commands_name_the_extra_that_is_missing(python_without_torch, command, extra):
+    """The scripts that pip makes print a version, and otherwise one line instead of a traceback."""
+    script = python_without_torch.with_name(command)
+    version = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert version.startswith(f"{command} ")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith(f"pip install 'unrolled[{extra}]'\n")

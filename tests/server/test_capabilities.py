@@ -9,13 +9,16 @@ from unrolled_server.errors import UnsupportedError
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"embedding": pb.Embedding(unknown_word=9)}, "embedding.unknown_word is 9"),
-        ({"output": pb.OUTPUT_MAX, "reply_form": pb.REPLY_FORM_DISTINCT}, "REPLY_FORM_DENSE only"),
+        ({"embedding": pb.Embedding(unknown_word=9)}, "unknown_word is 9"),
+        (
+            {"output": pb.OUTPUT_MAX, "reply_form": pb.REPLY_FORM_DISTINCT},
+            'output="max" and reply_form is REPLY_FORM_DISTINCT',
+        ),
         ({"output": 99}, "output is 99"),
         ({"layout": 99}, "layout is 99"),
         ({"reply_form": 99}, "reply_form is 99"),
-        ({"network": pb.Network(cell=77)}, "network.cell is 77"),
-        ({"network": pb.Network(nonlinearity=7)}, "network.nonlinearity is 7"),
+        ({"network": pb.Network(cell=77)}, "cell is 77"),
+        ({"network": pb.Network(nonlinearity=7)}, "nonlinearity is 7"),
     ],
 )
 def test_an_option_that_is_not_done_is_refused_by_name(options, names):

@@ -47,13 +47,13 @@ def test_the_digest_of_the_network_itself_is_taken():
 @pytest.mark.parametrize(
     ("state", "network", "field", "says"),
     [
-        (a_state((1, 2, 2)), {}, "h_shape", r"is \(1, 2, 2\); it must be \(1, 3, 2\)"),
-        (a_state((6,)), {}, "h_shape", r"is \(6,\)"),
+        (a_state((1, 2, 2)), {}, "h_shape", r"h has shape \(1, 2, 2\); it must be \(1, 3, 2\)"),
+        (a_state((6,)), {}, "h_shape", r"h has shape \(6,\)"),
         (a_state(h=[1.0]), {}, "h", "has 1 values; its shape .* has 6"),
         (a_state(h=[0, 1, float("nan"), 3, 4, 5]), {}, "h", r"h\[2\] is nan; all values must be finite"),
-        (a_state(h=[0, 1, 2, 3, 4, float("-inf")]), {}, "h", r"h\[5\] is -inf"),
-        (a_state(c_shape=(1, 3, 2)), {}, "c", "for the LSTM cell; RNN has none"),
-        (a_state((4, 3, 1)), {"network": LSTM}, "c_shape", r"is \(\); it must be \(4, 3, 2\)"),
+        (a_state(h=[0, 1, 2, 3, 4, float("-inf")]), {}, "h", r"h\[5\] is -inf.*overflowed float32"),
+        (a_state(c_shape=(1, 3, 2)), {}, "c", 'is for cell="lstm"; cell="rnn" has none; leave it out'),
+        (a_state((4, 3, 1)), {"network": LSTM}, "c_shape", r"c has shape \(\); it must be \(4, 3, 2\)"),
         (a_state((4, 3, 1), (4, 3, 1)), {"network": LSTM}, "c_shape", "it must be"),
         (a_state(network_digest="f" * 16), {}, "network_digest", "'ffffffffffffffff'; the request's network"),
     ],

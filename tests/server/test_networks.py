@@ -51,16 +51,16 @@ def test_every_option_arrives():
         ({"network": pb.Network(num_layers=0)}, "network.num_layers", "is 0; this server allows 1 to 16"),
         ({"network": pb.Network(num_layers=17)}, "network.num_layers", "is 17"),
         ({"network": pb.Network(cell=pb.CELL_LSTM, proj_size=3)}, "network.proj_size", "below hidden_size"),
-        ({"network": pb.Network(cell=pb.CELL_LSTM, proj_size=-1)}, "network.proj_size", "is -1"),
+        ({"network": pb.Network(cell=pb.CELL_LSTM, proj_size=-1)}, "network.proj_size", "proj_size is -1"),
         (
             {"network": pb.Network(cell=pb.CELL_GRU, proj_size=1)},
             "network.proj_size",
-            "the GRU cell has",
+            'proj_size is 1, which is for cell="lstm"; cell="gru" has none',
         ),
         (
             {"network": pb.Network(cell=pb.CELL_GRU, nonlinearity=pb.NONLINEARITY_TANH)},
             "network.nonlinearity",
-            "leave it out",
+            'nonlinearity is for cell="rnn"; cell="gru" has its own; leave it out',
         ),
         ({"network": pb.Network(spectral_radius=0)}, "network.spectral_radius", "is 0; this server allows"),
         ({"network": pb.Network(spectral_radius=-1)}, "network.spectral_radius", "is -1"),
@@ -74,10 +74,14 @@ def test_every_option_arrives():
         (
             {"embedding": pb.Embedding(random_size=0)},
             "embedding.random_size",
-            "is 0; this server",
+            "embedding_size is 0; this server",
         ),
         ({"embedding": pb.Embedding(random_size=5_000)}, "embedding.random_size", "is 5000"),
-        ({"embedding": pb.Embedding(vectors="")}, "embedding.vectors", "leave it out for one-hot"),
+        (
+            {"embedding": pb.Embedding(vectors="")},
+            "embedding.vectors",
+            "vectors is ''; name a table, or leave",
+        ),
         (
             {"embedding": pb.Embedding(random_size=1, unknown_word=pb.UNKNOWN_WORD_ZERO)},
             "embedding.unknown_word",
@@ -86,7 +90,7 @@ def test_every_option_arrives():
         (
             {"words": ["ab"], "layout": pb.LAYOUT_SEQ_FIRST, "output": pb.OUTPUT_LAST},
             "output",
-            "ask for OUTPUT_ALL",
+            'output="last" does not go with layout="seq_first"',
         ),
     ],
 )

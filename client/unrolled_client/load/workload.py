@@ -6,7 +6,8 @@ import numpy as np
 from google.protobuf import json_format
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client._codec import Request, check_request, derive_alphabet
+from unrolled_client._codec import Request, check_request
+from unrolled_client._words import derive_alphabet
 from unrolled_client.bulk import encode_whole
 from unrolled_client.load.plan import Questions
 from unrolled_client.load.vocabulary import load_vocabulary

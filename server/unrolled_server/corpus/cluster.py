@@ -100,7 +100,7 @@ def _reach(address: str | None) -> None:
 
 def core_count() -> int:
     """The cores that the cluster's tasks may take."""
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    resources = ray.cluster_resources()
     return max(1, int(resources.get("CPU", 1)))
 
 
@@ -134,7 +134,7 @@ def fingerprints() -> dict[str, str]:
 
 
 def _nodes() -> list[dict[str, Any]]:
-    return list(ray.nodes())  # type: ignore[no-untyped-call]
+    return list(ray.nodes())
 
 
 @ray.remote(

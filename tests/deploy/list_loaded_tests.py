@@ -1,0 +1,29 @@
+"""Serves, calls and probes in one process; prints as JSON which modules in folders `tests` that loaded."""
+
+import contextlib
+import json
+import os
+import sys
+
+from unrolled_client import Client
+from unrolled_server import probe
+from unrolled_server.config import Settings
+from unrolled_server.lifecycle import running_server
+
+NETWORKS = [
+    {"cell": "rnn", "hidden_size": 2, "num_layers": 2},
+    {"cell": "lstm", "hidden_size": 4, "proj_size": 2, "bidirectional": True},
+    {"cell": "gru", "hidden_size": 2, "embedding_size": 3},
+    {"cell": "rnn", "hidden_size": 300, "spectral_radius": 0.9},  # large enough for scipy's sparse solver
+]
+
+with running_server(Settings(address="127.0.0.1:0")) as server:
+    with Client(server.address) as client:
+        for network in NETWORKS:
+            client.forward(["hello"], **network)
+    os.environ["UNROLLED_ADDRESS"] = server.address
+    with contextlib.redirect_stdout(sys.stderr):
+        status = probe.main()
+
+loaded = sorted(name for name in sys.modules if "tests" in name.split("."))
+json.dump({"probe": status, "scipy": "scipy.sparse.linalg" in sys.modules, "loaded": loaded}, sys.stdout)
