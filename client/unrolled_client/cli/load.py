@@ -1,7 +1,6 @@
 """The command `unrolled load`: options to a plan, and the plan's run to reports."""
 
 import contextlib
-import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
+from unrolled.entry_points import describe_missing
 
 from unrolled_client.cli.options import NetworkFlags, ServerFlags
 from unrolled_client.cli.outputs import path_of
 from unrolled_client.cli.reports import ReportFlags, Reports
-from unrolled_client.cli.servers import access_of, reporting, target_of
+from unrolled_client.cli.servers import access_of, report, reporting, target_of
 from unrolled_client.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -186,11 +186,8 @@ class _Task:
 
 
 def _require_packages() -> None:
-    if importlib.util.find_spec("hdrh") is None:
-        typer.echo(
-            "unrolled: load needs a package that is not installed (hdrh): pip install 'unrolled[load]'",
-            err=True,
-        )
+    if missing := describe_missing("load"):
+        report(f"load {missing}")
         raise typer.Exit(2)
 
 

@@ -15,6 +15,7 @@ import typer
 
 from unrolled_client.cli.options import as_output
 from unrolled_client.cli.outputs import OutputFile, path_of
+from unrolled_client.cli.servers import report
 
 if TYPE_CHECKING:
     from unrolled_client.load.raw_log import RawLog
@@ -114,7 +115,7 @@ class Reports:
             self.are_complete = False
             why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(OSError):  # the terminal may be gone, too
-                typer.echo(f"unrolled: {name} could not be written: {why or error}", err=True)
+                report(f"{name} could not be written: {why or error}")
 
 
 def _refuse_same(paths: dict[str, Path]) -> None:
