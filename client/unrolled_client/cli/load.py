@@ -1,28 +1,34 @@
-"""The command `unrolled load`: options to a plan, and its record to reports.
+"""The command `unrolled load`: options to a plan, and the plan's run to reports."""
 
-A file of its own because it has more options than all other commands together.
-"""
-
-import importlib.util
-import json
+import contextlib
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
+from unrolled.entry_points import describe_missing
 
-from unrolled_client.cli.options import NetworkFlags, ServerFlags, as_output
-from unrolled_client.cli.servers import access_of, reporting, target_of
+from unrolled_client.cli.options import NetworkFlags, ServerFlags
+from unrolled_client.cli.outputs import path_of
+from unrolled_client.cli.reports import ReportFlags, Reports
+from unrolled_client.cli.servers import access_of, report, reporting, target_of
 from unrolled_client.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from unrolled_client.load.interrupts import Interrupts
     from unrolled_client.load.plan import Load, Plan, Questions
+    from unrolled_client.load.raw_log import RawLog
     from unrolled_client.load.record import Record
     from unrolled_client.load.search import Goal
+    from unrolled_client.load.workload import Workload
 
+_T = TypeVar("_T")
+
+_FAILED, _DIFFERENT, _NOT_MET, _NOT_REPORTED, _INTERRUPTED = 1, 2, 3, 4, 130
+_MAX_WORDS, _MAX_INT32 = 1_000_000, 2**31 - 1
 _DURATION_S, _WARMUP_S = 10.0, 2.0
 _TRIAL_S, _TRIAL_WARMUP_S = 5.0, 1.0
 _RATE = "100"
@@ -42,7 +48,7 @@ class DrawFlags:
     """Which words are asked about."""
 
     file: Annotated[
-        Path | None,
+        str | None,
         _words(metavar="FILE", help="One word a line, or WORD TAB COUNT.  [default: some 300 English words]"),
     ] = None
     draw: Annotated[
@@ -128,19 +134,6 @@ class GeneratorFlags:
     run_seed: Annotated[int, _generator(metavar="SEED", help="Of all that is drawn.")] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFlags:
-    """What is told of it."""
-
-    as_json: Annotated[bool, as_output("--json", help="Print one line of JSON instead of tables.")] = False
-    html: Annotated[Path | None, as_output(metavar="FILE", help="Write a report for a browser.")] = None
-    hdr_log: Annotated[Path | None, as_output(metavar="FILE", help="Write an HdrHistogram log.")] = None
-    raw_log: Annotated[
-        Path | None, as_output(metavar="FILE", help="Write a line for each request: due, sent, done, code.")
-    ] = None
-    live: Annotated[bool, as_output(help="Show how it goes, on a terminal.")] = True
-
-
 def load(  # noqa: PLR0913 - a group for each section of its help
     *,
     words: DrawFlags,
@@ -155,46 +148,88 @@ def load(  # noqa: PLR0913 - a group for each section of its help
     Example: unrolled load --rate 500 --duration-s 30 --html load.html
 
     Exit codes: 0 done; 1 no server, or none any more, or no answer; 2 an answer differed in bits, or the
-    command line is wrong; 3 no rate met the target; 130 interrupted, with what was measured.
+    command line is wrong; 3 no rate met the target; 4 a report could not be written; 130 interrupted (by
+    Ctrl-C, SIGTERM or SIGHUP), with what was measured.
     """
     _require_packages()
-    goal, asks, shape = _read(words, network, load)
-    with reporting(), target_of(server, network) as target:
-        plan = _plan(target, asks, shape, load=load, generator=generator, reports=reports, server=server)
+    from unrolled_client.load.interrupts import Interrupts  # noqa: PLC0415 - loaded when asked for
+
+    with Interrupts() as interrupts, Reports(reports) as outputs, reporting(), _refusing():
         try:
-            record = _measure(plan, goal, generator=generator, reports=reports)
-        except KeyboardInterrupt:  # before there was anything to report
-            raise typer.Exit(130) from None
-        _tell(record, reports)
-    raise typer.Exit(_exit_code(record))
+            task = _task(words, network, load, generator=generator, server=server)
+            if task.goal is not None and outputs.raw_log is not None:
+                raise typer.BadParameter(
+                    "--raw-log is for one run; --find-max makes many, so give one of them"
+                )
+            with target_of(server, network) as target:
+                measure = partial(_measure, task, target, interrupts=interrupts, raw_log=outputs.raw_log)
+                record = measure(is_calibrated=generator.calibrate, is_live=reports.live)
+                outputs.write(record)
+        except KeyboardInterrupt:  # before there was anything to report, or for the second time
+            raise typer.Exit(_INTERRUPTED) from None
+    raise typer.Exit(_exit_code(record, are_reports_complete=outputs.are_complete))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is asked for, but for the target.
+
+    Attributes:
+        plan: Of the run, or of each trial.
+        workload: The plan's requests.
+        goal: Of a search; None for one run.
+    """
+
+    plan: "Plan"
+    workload: "Workload"
+    goal: "Goal | None"
 
 
 def _require_packages() -> None:
-    if importlib.util.find_spec("hdrh") is None:
-        typer.echo(
-            "unrolled: load needs a package that is not installed (hdrh): pip install 'unrolled[load]'",
-            err=True,
-        )
+    if missing := describe_missing("load"):
+        report(f"load {missing}")
         raise typer.Exit(2)
 
 
-def _read(
-    words: DrawFlags, network: DrawnNetworkFlags, load: LoadFlags
-) -> "tuple[Goal | None, Questions, Load]":
-    """What the options ask for.
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Turns arguments that cannot be into a wrong command line.
 
     Raises:
-        typer.BadParameter: One of them is none, or they do not go together.
+        typer.BadParameter: One was found.
+    """
+    try:
+        yield
+    except InvalidRequestError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _task(
+    words: DrawFlags,
+    network: DrawnNetworkFlags,
+    load: LoadFlags,
+    *,
+    generator: GeneratorFlags,
+    server: ServerFlags,
+) -> _Task:
+    """Returns what the options ask for, with all requests made.
+
+    Raises:
+        typer.BadParameter: An option cannot be, or they do not go together; likewise InvalidRequestError.
     """
     from unrolled_client.load.search import parse_goal  # noqa: PLC0415 - loaded when asked for
+    from unrolled_client.load.workload import make_workload  # noqa: PLC0415
 
     if load.concurrency is not None and (load.rate is not None or load.find_max is not None):
         raise typer.BadParameter("--concurrency has no rate: give it without --rate and --find-max")
+    if generator.calibrate and load.transport == "merged":
+        raise typer.BadParameter("--calibrate asks an echo server, which cannot answer merged calls")
+    goal = None if load.find_max is None else parse_goal(load.find_max)
+    plan = _plan(_questions(words, network), load, generator=generator, server=server)
     try:
-        goal = None if load.find_max is None else parse_goal(load.find_max)
-        return goal, _questions(words, network), _shape(load, is_trial=goal is not None)
-    except InvalidRequestError as error:
-        raise typer.BadParameter(str(error)) from None
+        return _Task(plan=plan, workload=make_workload(plan.questions, seed=plan.seed), goal=goal)
+    except OSError as error:
+        raise typer.BadParameter(f"--file {words.file} cannot be read: {error.strerror}") from None
 
 
 def _questions(words: DrawFlags, network: DrawnNetworkFlags) -> "Questions":
@@ -202,10 +237,10 @@ def _questions(words: DrawFlags, network: DrawnNetworkFlags) -> "Questions":
     from unrolled_client.load.plan import Questions  # noqa: PLC0415
 
     return Questions(
-        words_per_request=parse_amount(words.words, name="--words", at_least=1),
-        hidden_size=parse_amount(network.hidden_size, name="--hidden-size"),
+        words_per_request=parse_amount(words.words, name="--words", at_least=1, at_most=_MAX_WORDS),
+        hidden_size=parse_amount(network.hidden_size, name="--hidden-size", at_least=1, at_most=_MAX_INT32),
         seed=parse_amount(network.seed, name="--seed"),
-        words_file=words.file,
+        words_file=None if words.file is None else path_of("--file", words.file),
         draw=words.draw,
         alphabet=network.alphabet,
         layout=network.layout,
@@ -214,93 +249,86 @@ def _questions(words: DrawFlags, network: DrawnNetworkFlags) -> "Questions":
     )
 
 
-def _shape(load: LoadFlags, *, is_trial: bool) -> "Load":
+def _shape(load: LoadFlags) -> "Load":
     from unrolled_client.load.plan import ClosedLoop, OpenLoop, parse_rate  # noqa: PLC0415 - as above
 
-    duration_s = load.duration_s or (_TRIAL_S if is_trial else _DURATION_S)
+    is_trial = load.find_max is not None
+    duration_s = _given(load.duration_s, _TRIAL_S if is_trial else _DURATION_S)
     if load.concurrency is not None:
         return ClosedLoop(concurrency=load.concurrency, duration_s=duration_s)
-    pieces = parse_rate(load.rate or _RATE, duration_s=duration_s)
+    pieces = parse_rate(_given(load.rate, _RATE), duration_s=duration_s)
     if is_trial and (len(pieces) > 1 or pieces[0].from_per_s != pieces[0].to_per_s):
         raise InvalidRequestError(f"--find-max begins at one rate; --rate is {load.rate!r}")
     return OpenLoop(pieces=pieces, arrivals=load.arrivals)
 
 
-def _plan(  # noqa: PLR0913 - all groups of options meet here
-    target: str,
-    asks: "Questions",
-    shape: "Load",
-    *,
-    load: LoadFlags,
-    generator: GeneratorFlags,
-    reports: ReportFlags,
-    server: ServerFlags,
+def _plan(
+    questions: "Questions", load: LoadFlags, *, generator: GeneratorFlags, server: ServerFlags
 ) -> "Plan":
     from unrolled_client.load.plan import Plan  # noqa: PLC0415 - loaded when asked for
 
-    warmup_s = _WARMUP_S if load.find_max is None else _TRIAL_WARMUP_S
     return Plan(
         command=shlex.join(["unrolled", *sys.argv[1:]]),
-        target=target,
+        target="",
         access=access_of(server),
         spread=server.spread,
-        questions=asks,
-        load=shape,
+        questions=questions,
+        load=_shape(load),
         transport=load.transport,
-        warmup_s=warmup_s if load.warmup_s is None else load.warmup_s,
+        warmup_s=_given(load.warmup_s, _WARMUP_S if load.find_max is None else _TRIAL_WARMUP_S),
         process_count=generator.processes,
-        connection_count=load.connections or generator.processes,
-        stream_count=load.streams or generator.processes,
+        connection_count=_given(load.connections, generator.processes),
+        stream_count=_given(load.streams, generator.processes),
         max_in_flight=load.max_in_flight,
         timeout_s=server.timeout_s,
         verify=load.verify,
         seed=generator.run_seed,
-        raw_log=reports.raw_log,
     )
 
 
-def _measure(
-    plan: "Plan", goal: "Goal | None", *, generator: GeneratorFlags, reports: ReportFlags
+def _given(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _measure(  # noqa: PLR0913 - what a measurement is made of
+    task: _Task,
+    target: str,
+    *,
+    is_calibrated: bool,
+    is_live: bool,
+    raw_log: "RawLog | None",
+    interrupts: "Interrupts",
 ) -> "Record":
     from unrolled_client.load.calibrate import ceiling_of  # noqa: PLC0415 - loaded when asked for
+    from unrolled_client.load.run import run  # noqa: PLC0415
     from unrolled_client.load.search import find_max  # noqa: PLC0415
 
-    ceiling_per_s = ceiling_of(plan) if generator.calibrate else None
-    run = partial(_run, ceiling_per_s=ceiling_per_s, is_live=reports.live)
-    if goal is None:
-        return run(plan)
+    plan = replace(task.plan, target=target)
+    ceiling_per_s = ceiling_of(plan, interrupts=interrupts) if is_calibrated else None
+    run_once = partial(
+        run, raw_log=raw_log, workload=task.workload, ceiling_per_s=ceiling_per_s, interrupts=interrupts
+    )
+    shown = partial(_show_live, run_once) if is_live else run_once
+    if task.goal is None:
+        return shown(plan)
     first_per_s = plan.load.pieces[0].from_per_s  # type: ignore[union-attr] # see _shape
-    return find_max(plan, goal, first_per_s=first_per_s, run=run)
+    return find_max(plan, task.goal, first_per_s=first_per_s, run=shown)
 
 
-def _run(plan: "Plan", *, ceiling_per_s: float | None, is_live: bool) -> "Record":
-    from unrolled_client.load.run import run  # noqa: PLC0415 - loaded when asked for
-    from unrolled_client.load.view import live  # noqa: PLC0415
+def _show_live(run: "Callable[..., Record]", plan: "Plan") -> "Record":
+    from unrolled_client.load.view import live  # noqa: PLC0415 - loaded when asked for
 
-    if not is_live:
-        return run(plan, ceiling_per_s=ceiling_per_s)
     with live(f"{plan.load} · {plan.transport} · {plan.target}", plan.load.duration_s) as view:
-        return run(plan, view.update, ceiling_per_s=ceiling_per_s)
+        return run(plan, view.update)
 
 
-def _tell(record: "Record", reports: ReportFlags) -> None:
-    from unrolled_client.load import hdr_log, json_form, page, view  # noqa: PLC0415 - loaded when asked for
-
-    if reports.html is not None:
-        page.write(record, reports.html)
-    if reports.hdr_log is not None:
-        hdr_log.write(record, reports.hdr_log)
-    if reports.as_json:
-        typer.echo(json.dumps(json_form.to_json(record)))
-    else:
-        view.show(record)
-
-
-def _exit_code(record: "Record") -> int:
+def _exit_code(record: "Record", *, are_reports_complete: bool) -> int:
     if record.verification.differing_count:
-        return 2
+        return _DIFFERENT
     if record.ending == "interrupted":
-        return 130
-    if record.ending == "server gone" or not record.answered_count:
-        return 1
-    return 3 if record.search is not None and record.search.found_per_s is None else 0
+        return _INTERRUPTED
+    if record.ending != "done" or not record.answered_count:
+        return _FAILED
+    if not are_reports_complete:
+        return _NOT_REPORTED
+    return _NOT_MET if record.search is not None and record.search.found_per_s is None else 0

@@ -1,7 +1,4 @@
-"""How many, as a person writes it: `3`, `1-8`, `geometric:4` or `choice:2,16,256`.
-
-A file of its own because words, sizes and seeds are all drawn in this way.
-"""
+"""Amounts as people write them: `3`, `1-8`, `geometric:4` or `choice:2,16,256`."""
 
 import re
 from dataclasses import dataclass
@@ -12,11 +9,14 @@ from numpy.typing import NDArray
 
 from unrolled_client.errors import InvalidRequestError
 
+MIN_SEED, MAX_SEED = -(2**63), 2**64 - 1
+"""What torch.manual_seed takes."""
+
 _FIXED = re.compile(r"-?\d+")
 _RANGE = re.compile(r"(-?\d+)-(-?\d+)")
 _GEOMETRIC = re.compile(r"geometric:(\d+(?:\.\d+)?)")
 _CHOICE = re.compile(r"choice:(-?\d+(?:,-?\d+)*)")
-_MAX = 2**63 - 1
+_INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,33 +35,42 @@ class Amount:
     numbers: tuple[float, ...]
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-        """(count,): so many numbers."""
+        """Returns (count,) numbers; those from 2**63 as the int64 with their bits, to torch the same seed."""
         match self.kind:
             case "choice":
-                return rng.choice(np.array(self.numbers, np.int64), count)
+                return rng.choice(np.array([_as_int64(int(number)) for number in self.numbers]), count)
             case "range":
-                first, last = self.numbers
-                return rng.integers(int(first), int(last), count, endpoint=True)
+                first, last = map(int, self.numbers)
+                if last in _INT64:
+                    return rng.integers(first, last, count, endpoint=True)
+                offsets = (int.from_bytes(rng.bytes(16)) % (last - first + 1) for _ in range(count))
+                return np.array([_as_int64(first + offset) for offset in offsets], np.int64)
             case "geometric":
                 return rng.geometric(1 / self.numbers[0], count)
 
 
-def parse_amount(text: str, *, name: str, at_least: int | None = None) -> Amount:
-    """The amount that a person wrote; `name` and `at_least` are the option's.
+def parse_amount(text: str, *, name: str, at_least: int | None = None, at_most: int | None = None) -> Amount:
+    """Returns the amount that a person wrote; `name` and the limits are the option's.
 
     >>> parse_amount("choice:2,16", name="hidden_size").numbers
     (2, 16)
 
     Raises:
-        InvalidRequestError: It is none, or goes below `at_least`.
+        InvalidRequestError: It is something else, or out of the limits, which are a seed's by default.
     """
-    amount = _parsed(text)
-    if amount is None or any(abs(number) > _MAX for number in amount.numbers):
+    try:
+        amount = _parsed(text)
+    except ValueError:  # an int of more digits than Python reads
+        amount = None
+    if amount is None:
         raise InvalidRequestError(
-            f"{name} is {text!r}; write a number, a range such as 1-8, geometric:MEAN, or choice:2,16,256"
+            f"{name} is {text[:50]!r}; write a number, a range such as 1-8, geometric:MEAN, or "
+            "choice:2,16,256"
         )
-    if at_least is not None and min(amount.numbers) < at_least:
-        raise InvalidRequestError(f"{name} is {text!r}; it must be {at_least} or more")
+    low = MIN_SEED if at_least is None else at_least
+    high = MAX_SEED if at_most is None else at_most
+    if min(amount.numbers) < low or max(amount.numbers) > high:
+        raise InvalidRequestError(f"{name} is {text[:60]!r}; it must be from {low:,} to {high:,}")
     return amount
 
 
@@ -76,3 +85,7 @@ def _parsed(text: str) -> Amount | None:
     if (found := _GEOMETRIC.fullmatch(text)) and float(found[1]) >= 1:
         return Amount(text=text, kind="geometric", numbers=(float(found[1]),))
     return None
+
+
+def _as_int64(number: int) -> int:
+    return number if number in _INT64 else number - 2**64

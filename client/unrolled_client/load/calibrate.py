@@ -1,7 +1,4 @@
-"""What the generator can do at most: the same requests, asked of a server that does nothing.
-
-A file of its own because it is a run of its own, before the one that is wanted.
-"""
+"""Measures what the generator can do at most: the same requests, asked of a server that does nothing."""
 
 from dataclasses import replace
 
@@ -10,7 +7,9 @@ from unrolled.v1.wire import find_trailer
 
 from unrolled_client._channel import FORWARD, Access, Endpoint, open_channel
 from unrolled_client.errors import InvalidRequestError
+from unrolled_client.load.crew import GeneratorError
 from unrolled_client.load.echo import echo_server
+from unrolled_client.load.interrupts import Interrupts
 from unrolled_client.load.plan import ClosedLoop, Plan
 from unrolled_client.load.run import run
 from unrolled_client.load.workload import make_workload
@@ -21,14 +20,15 @@ CALLERS = 32
 """Of each process; so many keep it busy, and more do no more."""
 
 
-def ceiling_of(plan: Plan) -> float:
-    """Answers per second from an echo server, with the plan's processes, transport and requests.
+def ceiling_of(plan: Plan, *, interrupts: Interrupts | None = None) -> float:
+    """Returns answers per second from an echo server, with the plan's processes, transport and requests.
 
     Client and echo server share the machine, as the generator does with a server beside it.
 
     Raises:
         InvalidRequestError: The transport is merged, whose answers must fit what was asked.
-        UnrolledError: The real server gave no reply that could be echoed.
+        UnrolledError: The real server gave no reply that could be echoed, or the generator failed.
+        KeyboardInterrupt: A signal came.
     """
     if plan.transport == "merged":
         raise InvalidRequestError("an echo cannot answer merged calls; calibrate with unary or stream")
@@ -43,11 +43,13 @@ def ceiling_of(plan: Plan) -> float:
                 load=load,
                 warmup_s=WARMUP_S,
                 stream_count=max(plan.stream_count, plan.process_count),
-                raw_log=None,
-            )
+            ),
+            interrupts=interrupts,
         )
     if echoed.ending == "interrupted":
         raise KeyboardInterrupt
+    if echoed.ending != "done":
+        raise GeneratorError(f"--calibrate: {echoed.ending}: {echoed.reason}")
     return echoed.achieved_per_s
 
 

@@ -1,7 +1,4 @@
-"""Lanes of one request at a time: unary calls, and calls that the SDK merges.
-
-A file of its own because a call that waits for its answer is another thing than a stream that does not.
-"""
+"""Lanes of one request at a time: unary calls, and calls that the SDK merges."""
 
 import asyncio
 import math
@@ -66,7 +63,8 @@ class Callers:
     async def _ask_one(self, item: Item, pacer: Pacer) -> None:
         ledger, reply = self._ledger, None
         index = ledger.index_of(item.number)
-        sent_s = pacer.now_s()
+        sent_s = done_s = pacer.now_s()
+        code = _INTERNAL
         ledger.sent_count += 1
         ledger.in_flight_count += 1
         try:

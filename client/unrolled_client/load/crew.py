@@ -1,7 +1,6 @@
-"""The processes that send, for the one that counts.
+"""Starts and stops the processes that send.
 
-A file of its own because it is the one place that starts and ends them. They are started anew instead of
-forked, because gRPC does not survive that.
+They are started anew instead of forked, because gRPC does not survive that.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from unrolled_client.errors import UnrolledError
-from unrolled_client.load.messages import Done, Job, Ready, Tick
+from unrolled_client.load.messages import Done, Job, Lost, Ready, Tick
 from unrolled_client.load.plan import Plan
 
 _START_DELAY_S = 0.1  # so that all hear of it before it begins
@@ -40,14 +39,14 @@ class _Member:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
-            start_new_session=True,  # Ctrl-C is for the one who reports
+            start_new_session=True,  # signals to the group are for the process that reports
         )
         self._hearing = threading.Thread(target=self._hear, args=(job.process, heard), daemon=True)
         self._hearing.start()
         self.tell(job)
 
     def tell(self, message: object) -> None:
-        """Sends a message; one that has ended is heard of elsewhere."""
+        """Sends a message; a process that has ended is noticed elsewhere."""
         with contextlib.suppress(BrokenPipeError):
             pickle.dump(message, pipe(self.process.stdin))
             pipe(self.process.stdin).flush()
@@ -126,12 +125,8 @@ class Crew:
             member.tell(origin)
         return origin
 
-    def messages(self) -> Iterator[tuple[int, Tick | Done]]:
-        """What they tell, until all are done.
-
-        Raises:
-            GeneratorError: One ended early.
-        """
+    def messages(self) -> Iterator[tuple[int, Tick | Done | Lost]]:
+        """Yields what they report, until each is done or lost."""
         working = set(range(len(self._members)))
         while working:
             process, message = self._heard.get()
@@ -141,7 +136,8 @@ class Crew:
                 working.discard(process)
                 yield process, message
             elif process in working:
-                raise self._ended(process)
+                working.discard(process)
+                yield process, Lost(reason=str(self._ended(process)))
 
     def stop(self) -> None:
         """Has them end at once, and tell what they have."""
@@ -157,10 +153,9 @@ class Crew:
 
     def _ended(self, process: int) -> GeneratorError:
         member = self._members[process]
-        return GeneratorError(
-            f"a process of the generator ended with exit code {member.process.wait()}; it wrote: "
-            f"{member.last_words()}"
-        )
+        code = member.process.wait()
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return GeneratorError(f"a process of the generator ended with {how}; it wrote: {member.last_words()}")
 
 
 def pipe(end: IO[bytes] | None) -> IO[bytes]:

@@ -7,30 +7,33 @@ and cuts the maximum to whole units.
 from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
-from pathlib import Path
 
 from unrolled_client._printable import printable
 from unrolled_client.load.record import Interval, Record
 
 DISTRIBUTION = ".hgrm"
+"""The ending of files that hold a distribution instead of a log."""
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
 
 
-def write(record: Record, path: Path) -> None:
-    """Latency from the intended times: whole as a distribution for a path ending in .hgrm, else as a log.
+def log(record: Record) -> bytes:
+    """Returns a log of latency from the intended times, in microseconds, an interval a line.
 
-    Values are microseconds. The warm-up is in neither: readers add up all that a log holds.
-
-    Raises:
-        OSError: The file cannot be written.
+    The warm-up is not in it, because readers add up all intervals.
     """
-    if path.suffix.lower() == DISTRIBUTION:
-        path.write_bytes(_distribution(record))
-    else:
-        path.write_text("".join(f"{line}\n" for line in _log(record)), encoding="utf-8")
+    return "".join(f"{line}\n" for line in _lines(record)).encode()
 
 
-def _log(record: Record) -> Iterator[str]:
+def distribution(record: Record) -> bytes:
+    """Returns the percentiles of latency from the intended times, in microseconds, without the warm-up."""
+    content = BytesIO()
+    record.latency.histogram.output_percentile_distribution(
+        content, 1
+    )  # unscaled: it never scales the deviation
+    return content.getvalue()
+
+
+def _lines(record: Record) -> Iterator[str]:
     started_at = datetime.fromisoformat(record.started_at)
     start = f"{started_at.timestamp():.3f} (seconds since epoch)"
     yield "#[Histogram log format version 1.3]"
@@ -46,10 +49,3 @@ def _line(interval: Interval) -> str:
     """When it began, how long it was, its maximum in milliseconds, and its histogram."""
     max_ms = interval.latency.max_s * 1e3 if interval.latency.count else 0.0
     return f"{interval.since_s:.3f},{interval.length_s:.3f},{max_ms:.3f},{interval.latency.encoded()}"
-
-
-def _distribution(record: Record) -> bytes:
-    """In microseconds: with a scale, the library would scale all but the deviation."""
-    content = BytesIO()
-    record.latency.histogram.output_percentile_distribution(content, 1)
-    return content.getvalue()

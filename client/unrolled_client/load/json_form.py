@@ -9,10 +9,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from unrolled_client.load.latencies import Latencies
-from unrolled_client.load.record import Generator, Interval, Record, Search, Trial, Verification
+from unrolled_client.load.record import Generator, Interval, Outcomes, Record, Search, Trial, Verification
 
 FORMAT = "unrolled load"
-VERSION = 1
+VERSION = 2
 """Raised when a reader of the old form would misunderstand the new one; new names alone do not raise it."""
 
 _PERCENTS = (50, 90, 99, 99.9, 99.99)
@@ -41,6 +41,8 @@ def from_json(content: Mapping[str, Any]) -> Record:
             "intervals": [Interval(**_taken(Interval, interval)) for interval in content["intervals"]],
             "verification": Verification(**_taken(Verification, content["verification"])),
             "generator": Generator(**_taken(Generator, content["generator"])),
+            "after_end": Outcomes(**_taken(Outcomes, content["after_end"])),
+            "from_warmup": Outcomes(**_taken(Outcomes, content["from_warmup"])),
             "search": None if content["search"] is None else _search(content["search"]),
         }
     )

@@ -1,7 +1,4 @@
-"""What the processes of a run say to each other: pickled values over pipes.
-
-A file of its own because both ends read it. Both are this package, in the same Python.
-"""
+"""What the processes of a run send each other: pickled values over pipes between equal Pythons."""
 
 import math
 from collections.abc import Iterator
@@ -57,6 +54,13 @@ class Done:
 
     ended_s: float
     checked: Checked | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What stands for the rest of a process's messages when it has ended early, as by a signal."""
+
+    reason: str
 
 
 def interval_ends(plan: Plan) -> Iterator[tuple[int, float]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from importlib.resources import files
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from unrolled_client.load.charts import (
@@ -47,7 +46,7 @@ _HOW = (
     "in it. Latency from the send is what tools report that start their clock when they send. Durations are "
     "kept in HDR histograms, to a thousandth of their value. The warm-up is in no number."
 )
-_NO_ANSWER = "No request was answered within the measurement."
+_NO_ANSWER = "No request was answered."
 _MET = "A rate that the server does not keep up with misses the target, whatever its latency."
 _OF_FOUND = "All other numbers on this page are of the trial at the rate that was found."
 _OF_LOWEST = "All other numbers on this page are of the trial at the lowest rate."
@@ -57,17 +56,8 @@ _HOW_CLOSED = (
 )
 
 
-def write(record: Record, path: Path) -> None:
-    """The report as one file.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    path.write_text(page(record), encoding="utf-8")
-
-
 def page(record: Record) -> str:
-    """The report's content; the same for the same record."""
+    """Returns the report's text, the same for the same record."""
     title = f"Load test: {headline(record)} · {record.target}"
     head = element(
         "head",

@@ -1,7 +1,4 @@
-"""What a run is asked to do: plain values, which travel to the processes that send.
-
-A file of its own because everything else here reads it.
-"""
+"""What a run is asked to do: plain values, which travel to the processes that send."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,12 +9,16 @@ from unrolled_client._channel import Access
 from unrolled_client._network import NetworkOptions
 from unrolled_client._spread import Spread
 from unrolled_client.errors import InvalidRequestError
-from unrolled_client.load.amounts import Amount
+from unrolled_client.load.amounts import MAX_SEED, MIN_SEED, Amount
 from unrolled_client.load.record import Transport, Verify
 from unrolled_client.result import Layout
 
 Arrivals: TypeAlias = Literal["constant", "poisson"]
 Draw: TypeAlias = Literal["uniform", "frequency", "zipf"]
+
+MAX_S = 30 * 24 * 3_600.0
+MAX_RATE_PER_S = 1e6
+MAX_COUNT = 1_000_000
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?")
 
@@ -67,6 +68,9 @@ class ClosedLoop:
     concurrency: int
     duration_s: float
 
+    def __post_init__(self) -> None:
+        check_range("--concurrency", self.concurrency, 1, MAX_COUNT)
+
     def __str__(self) -> str:
         return f"closed loop, {self.concurrency:,} at a time"
 
@@ -100,6 +104,9 @@ class Questions:
     network: NetworkOptions = field(default_factory=NetworkOptions)
     pool_count: int = 1_000
 
+    def __post_init__(self) -> None:
+        check_range("--pool", self.pool_count, 1, MAX_COUNT)
+
     def __str__(self) -> str:
         source = "built-in words" if self.words_file is None else self.words_file.name
         options = "".join(f", {name} {value}" for name, value in self.network.items())
@@ -130,8 +137,10 @@ class Plan:
         timeout_s: How long a request may take from when it is sent.
         drain_s: How long answers are waited for when the measurement is over.
         verify: Whether answers are compared.
-        seed: Of everything that is drawn.
-        raw_log: Where to write a line for each request; None for nowhere.
+        seed: Of everything that is drawn; any number that torch.manual_seed takes.
+
+    Raises:
+        InvalidRequestError: A value is out of range, or there are more processes than work.
     """
 
     command: str = ""
@@ -150,21 +159,19 @@ class Plan:
     drain_s: float = 5.0
     verify: Verify = "bits"
     seed: int = 0
-    raw_log: Path | None = None
 
     def __post_init__(self) -> None:
-        counts = ("process_count", "connection_count", "stream_count", "max_in_flight")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if not self.load.duration_s > 0 or not self.timeout_s > 0 or self.warmup_s < 0:
-            raise InvalidRequestError(
-                f"the load lasts {self.load.duration_s:g} s after {self.warmup_s:g} s of warm-up, with a "
-                f"timeout of {self.timeout_s:g} s; all must be above 0 (the warm-up may be 0)"
-            )
+        check_range("--processes", self.process_count, 1, 1_024)
+        check_range("--connections", self.connection_count, 1, 65_536)
+        check_range("--streams", self.stream_count, 1, 65_536)
+        check_range("--max-in-flight", self.max_in_flight, 1, MAX_COUNT)
+        check_range("--run-seed", self.seed, MIN_SEED, MAX_SEED)
+        check_range("--duration-s", self.load.duration_s, 0, MAX_S, is_above=True)
+        check_range("--timeout-s", self.timeout_s, 0, MAX_S, is_above=True)
+        check_range("--warmup-s", self.warmup_s, 0, MAX_S)
         if self.process_count > self.max_lanes:
             raise InvalidRequestError(
-                f"process_count is {self.process_count}, but there is work for {self.max_lanes}: each "
+                f"--processes is {self.process_count}, but there is work for {self.max_lanes}: each "
                 "needs a stream of its own, and in a closed loop a caller"
             )
 
@@ -180,14 +187,26 @@ class Plan:
         return share + (process < rest)
 
 
+def check_range(name: str, value: float, low: float, high: float, *, is_above: bool = False) -> None:
+    """Checks that a number is from `low` to `high`, or with `is_above` more than `low`; NaN never is.
+
+    Raises:
+        InvalidRequestError: It is not; the message has the name, the value and the range.
+    """
+    if not low <= value <= high or (is_above and value == low):
+        at_least = f"above {low:,}" if is_above else f"from {low:,}"
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        raise InvalidRequestError(f"{name} is {shown}; it must be {at_least} to {high:,.15g}")
+
+
 def parse_rate(text: str, *, duration_s: float) -> tuple[Piece, ...]:
-    """The pieces of a rate that a person wrote: `500`, steps `100,200,400`, a ramp `100..1000`, or any mix.
+    """Returns the pieces of a rate as people write it: `500`, `100,200,400`, `100..1000`, or any mix.
 
     >>> [piece.to_per_s for piece in parse_rate("100,200", duration_s=10)]
     [100.0, 200.0]
 
     Raises:
-        InvalidRequestError: It is none, or nothing is ever due.
+        InvalidRequestError: It is something else, too high, or 0 throughout, so that nothing is ever due.
     """
     found = [_RATE.fullmatch(part) for part in text.split(",")]
     pieces = tuple(
@@ -199,11 +218,13 @@ def parse_rate(text: str, *, duration_s: float) -> tuple[Piece, ...]:
         for part in found
         if part is not None
     )
-    if len(pieces) < len(found) or not any(piece.from_per_s + piece.to_per_s for piece in pieces):
+    if len(pieces) < len(found):
         raise InvalidRequestError(
-            f"the rate is {text!r}; write requests per second, such as 500, steps such as 100,200,400, or a "
+            f"--rate is {text!r}; write requests per second, such as 500, steps such as 100,200,400, or a "
             "ramp such as 100..1000"
         )
+    highest = max(max(piece.from_per_s, piece.to_per_s) for piece in pieces)
+    check_range("--rate", highest, 0, MAX_RATE_PER_S, is_above=True)
     return pieces
 
 

@@ -1,10 +1,15 @@
-"""What a run measured: plain values, from which every report is made.
+"""The results of a run as plain values, from which every report is made.
 
-A file of its own because it is where measuring ends and telling begins: the generator fills it, and the
-terminal, the JSON file, the histogram log and the page read it.
-
-Times are seconds. `since_s` counts from where the measurement begins, so the warm-up is before 0. Latency
+Times are seconds. `since_s` counts from the start of the measurement, so the warm-up is before 0. Latency
 counts from the *intended* time of a request, which the schedule says, and not from when it was really sent.
+
+The counts of a `Record` add up; each interval counts what came in it, also from the warm-up:
+
+    offered_count == sent_count + unsent_count
+    sent_count == answered_count + error_count + unanswered_count
+    latency.count == answered_count + deadline errors + unanswered_count + unsent_count
+    sum of the measured intervals' answered_count
+        == answered_count - after_end.answered_count + from_warmup.answered_count   (errors likewise)
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +18,7 @@ from typing import Literal
 
 from unrolled_client.load.latencies import Latencies
 
-Ending = Literal["done", "interrupted", "server gone"]
+Ending = Literal["done", "interrupted", "server gone", "generator failed"]
 Transport = Literal["unary", "stream", "merged"]
 Verify = Literal["bits", "off"]
 
@@ -48,13 +53,21 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Answers and errors that came on the other side of a boundary than their requests."""
+
+    answered_count: int = 0
+    error_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Whether equal requests had equal answers.
+    """Whether equal requests had equal answers, the warm-up's and those of all trials of a search included.
 
     Attributes:
         mode: What was compared.
-        checked_count: Answers compared.
-        distinct_count: Different requests among them.
+        checked_count: Answers that were compared with an earlier one to the same request.
+        distinct_count: Different requests that were answered: their first answers are not in checked_count.
         differing_count: Answers whose bits are not those of the first answer to the same request.
         first_differing: The first such request, as JSON; None if there is none.
     """
@@ -146,12 +159,18 @@ class Record:
         unsent_count: Those that never were, because the run ended first.
         late_count: Those that were sent more than a millisecond late.
         max_late_s: The latest of them.
-        answered_count: Those with an answer that is no error.
-        error_counts: The others, by gRPC's name of the code.
+        answered_count: Those with an answer that is no error, whenever it came.
+        unanswered_count: Those that were sent and had neither an answer nor an error when the run ended.
+        error_counts: Those that failed, whenever they did, by gRPC's name of the code.
+        after_end: Outcomes that came when the measurement was over: in the counts above, but in no interval
+            and not achieved.
+        from_warmup: Outcomes of the warm-up's requests that came within the measurement: in its intervals,
+            but in no count above.
         verification: Of their bits.
         generator: Of the generator itself.
         search: How the rate was found, for --find-max.
         ending: Why it ended.
+        reason: What ended it early, for a person; empty if the ending says everything.
     """
 
     command: str
@@ -175,11 +194,15 @@ class Record:
     late_count: int
     max_late_s: float
     answered_count: int
+    unanswered_count: int
     error_counts: Mapping[str, int]
+    after_end: Outcomes = Outcomes()
+    from_warmup: Outcomes = Outcomes()
     verification: Verification
     generator: Generator
     search: Search | None
     ending: Ending
+    reason: str = ""
 
     @property
     def offered_per_s(self) -> float:
@@ -188,13 +211,20 @@ class Record:
 
     @property
     def achieved_per_s(self) -> float:
-        """Answers per second of the measurement; 0 for one that ended before it began."""
-        return self.answered_count / self.duration_s if self.duration_s else 0.0
+        """Answers within the measurement, per second; 0 for one that ended before it began."""
+        in_time_count = self.answered_count - self.after_end.answered_count
+        return in_time_count / self.duration_s if self.duration_s else 0.0
 
     @property
     def error_count(self) -> int:
         """Errors of all codes."""
         return sum(self.error_counts.values())
+
+    @property
+    def in_time_count(self) -> int:
+        """Requests with an outcome, answer or error, within the measurement."""
+        after_end_count = self.after_end.answered_count + self.after_end.error_count
+        return self.answered_count + self.error_count - after_end_count
 
     @property
     def measured(self) -> Sequence[Interval]:

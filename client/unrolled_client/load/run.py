@@ -1,21 +1,18 @@
-"""One run: from its plan to its record.
+"""One run: from its plan to its record."""
 
-A file of its own because it is the one place where everything here meets.
-"""
-
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from unrolled_client import Client, UnsupportedError
+from unrolled_client import Client, UnrolledError, UnsupportedError
 from unrolled_client.load.bounds import why_bound
 from unrolled_client.load.crew import Crew
+from unrolled_client.load.interrupts import Interrupts
 from unrolled_client.load.machine import describe_machine
-from unrolled_client.load.messages import Done
+from unrolled_client.load.messages import Done, Lost, Tick
 from unrolled_client.load.plan import ClosedLoop, OpenLoop, Plan
 from unrolled_client.load.raw_log import RawLog
 from unrolled_client.load.record import Ending, Generator, Interval, Record, Verification
@@ -24,46 +21,61 @@ from unrolled_client.load.verify import Checked, together, verification
 from unrolled_client.load.workload import Workload, make_workload
 
 OnInterval: TypeAlias = Callable[[Interval], None]
-"""Takes each interval when it has ended; answers that are still on their way are not in it."""
+"""Takes each interval when it has ended; answers that come later are not in it."""
 
 GONE_AFTER_S = 5
 """Seconds in a row without an answer but with UNAVAILABLE, after which a server is gone."""
+LOOK_TIMEOUT_S = 5.0
 
 
-def run(
-    plan: Plan, on_interval: OnInterval = lambda _interval: None, *, ceiling_per_s: float | None = None
+def run(  # noqa: PLR0913 - what a run may be given
+    plan: Plan,
+    on_interval: OnInterval = lambda _interval: None,
+    *,
+    raw_log: RawLog | None = None,
+    workload: Workload | None = None,
+    ceiling_per_s: float | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Record:
-    """Measures. Ctrl-C ends it with what was measured so far.
+    """Measures. Once the load has begun, whatever ends it early leaves a record of what was measured.
 
     Args:
         plan: What to do.
-        on_interval: Told how it goes.
+        on_interval: Called with each interval.
+        raw_log: Takes a line for each request.
+        workload: The plan's requests, if they are made already.
         ceiling_per_s: What the generator reached against an echo server, if that was measured.
+        interrupts: The caller's handling of signals; by default a first signal ends the run.
 
     Raises:
         UnrolledError: The plan cannot be carried out, or the server cannot be reached.
-        OSError: A file cannot be read or written.
-        KeyboardInterrupt: Ctrl-C before the load began.
+        OSError: A file of words cannot be read.
+        KeyboardInterrupt: A signal came before the load began.
     """
-    workload = make_workload(plan.questions, seed=plan.seed)
-    server = describe_server(plan)
-    tally = Tally(plan)
-    with RawLog(plan.raw_log) as raw_log, Crew(plan) as crew:
-        origin = crew.start()
-        began_at = datetime.now().astimezone() + timedelta(seconds=origin - time.monotonic())
-        follower = _Follower(crew, tally, raw_log, on_interval)
-        ending = follower.follow()
-    return _record(
-        plan,
-        tally,
-        workload=workload,
-        server=server,
-        started_at=began_at.isoformat(timespec="milliseconds"),
-        ending=ending,
-        ended_s=follower.ended_s,
-        checked=follower.checked,
-        ceiling_per_s=ceiling_per_s,
-    )
+    with Interrupts() if interrupts is None else nullcontext(interrupts) as signals:
+        signals.before_load()
+        workload = workload or make_workload(plan.questions, seed=plan.seed)
+        server, machine = describe_server(plan), describe_machine()
+        tally = Tally(plan)
+        with Crew(plan) as crew:
+            origin = crew.start()
+            began_at = datetime.now().astimezone() + timedelta(seconds=origin - time.monotonic())
+            follower = _Follower(plan, crew, tally, raw_log=raw_log, on_interval=on_interval)
+            signals.during_load(follower.interrupt)
+            if raw_log is not None:
+                raw_log.begin()
+            follower.follow()
+        follower.look_again(plan)
+        return _record(
+            plan,
+            tally,
+            follower,
+            workload=workload,
+            server=server,
+            machine=machine,
+            started_at=began_at.isoformat(timespec="milliseconds"),
+            ceiling_per_s=ceiling_per_s,
+        )
 
 
 def describe_server(plan: Plan) -> Mapping[str, str]:
@@ -82,46 +94,70 @@ def describe_server(plan: Plan) -> Mapping[str, str]:
 
 
 class _Follower:
-    """Hears what the processes tell, until all are done.
+    """Adds up what the processes report, until all are done.
 
     Attributes:
+        ending: Why the run ended.
+        reason: What ended it early, for a person.
         ended_s: When the last request was due.
         checked: What each process found by comparing answers.
     """
 
-    def __init__(self, crew: Crew, tally: Tally, raw_log: RawLog, on_interval: OnInterval) -> None:
+    def __init__(
+        self, plan: Plan, crew: Crew, tally: Tally, *, raw_log: RawLog | None, on_interval: OnInterval
+    ) -> None:
         self._crew = crew
         self._tally = tally
         self._raw_log = raw_log
         self._on_interval = on_interval
         self._gone_count = 0
-        self._ending: Ending = "done"
-        self.ended_s = 0.0
+        self._reached_s: dict[int, float] = {}
+        self.ending: Ending = "done"
+        self.reason = ""
+        self.ended_s = -plan.warmup_s
         self.checked: list[Checked] = []
 
-    def follow(self) -> Ending:
-        """Why it ended."""
-        with _on_interrupt(self._interrupt):
-            self._hear_all()
-        return self._ending
-
-    def _interrupt(self) -> None:
-        self._ending = "interrupted"
-        self._crew.stop()
-
-    def _hear_all(self) -> None:
+    def follow(self) -> None:
+        """Returns when all processes are done."""
         for process, message in self._crew.messages():
-            if isinstance(message, Done):
-                self.ended_s = max(self.ended_s, message.ended_s)
-                self.checked += [] if message.checked is None else [message.checked]
-                continue
-            self._raw_log.write(message.events)
-            self._tally.add(process, message)
-            for interval in self._tally.live_intervals():
-                self._on_interval(interval)
-                if self._ending == "done" and self._is_gone(interval):
-                    self._ending = "server gone"
-                    self._crew.stop()
+            match message:
+                case Done():
+                    self.ended_s = max(self.ended_s, message.ended_s)
+                    self.checked += [] if message.checked is None else [message.checked]
+                case Lost():
+                    self.ended_s = max(self.ended_s, self._reached_s.get(process, self.ended_s))
+                    self._end("generator failed", message.reason)
+                case Tick():
+                    self._reached_s[process] = message.at_s
+                    self._add(process, message)
+
+    def interrupt(self) -> None:
+        """Ends the run as a user's signal does."""
+        self._end("interrupted")
+
+    def look_again(self, plan: Plan) -> None:
+        """Asks again a server that answered nothing in the last interval, if nothing else ended the run."""
+        if self.ending != "done" or not self._gone_count:
+            return
+        try:
+            describe_server(replace(plan, timeout_s=min(plan.timeout_s, LOOK_TIMEOUT_S)))
+        except UnrolledError as error:
+            self.ending, self.reason = "server gone", str(error)
+
+    def _add(self, process: int, tick: Tick) -> None:
+        if self._raw_log is not None:
+            self._raw_log.add(tick.events)
+        self._tally.add(process, tick)
+        for interval in self._tally.live_intervals():
+            self._on_interval(interval)
+            if self._is_gone(interval):
+                self._end("server gone")
+
+    def _end(self, ending: Ending, reason: str = "") -> None:
+        """Ends the run; the first reason counts."""
+        if self.ending == "done":
+            self.ending, self.reason = ending, reason
+        self._crew.stop()
 
     def _is_gone(self, interval: Interval) -> bool:
         is_lost = not interval.answered_count and interval.error_counts.get("UNAVAILABLE", 0) > 0
@@ -129,51 +165,33 @@ class _Follower:
         return self._gone_count >= GONE_AFTER_S
 
 
-@contextmanager
-def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
-    """Acts on the first Ctrl-C, at any line, and raises the second. In other threads there is none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        act()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _record(  # noqa: PLR0913 - what a record is made of
     plan: Plan,
     tally: Tally,
+    follower: _Follower,
     *,
     workload: Workload,
     server: Mapping[str, str],
+    machine: Mapping[str, str],
     started_at: str,
-    ending: Ending,
-    ended_s: float,
-    checked: list[Checked],
     ceiling_per_s: float | None,
 ) -> Record:
-    totals = tally.totals
+    totals, ending, ended_s = tally.totals, follower.ending, follower.ended_s
     duration_s = plan.load.duration_s if ending == "done" else max(0.0, min(ended_s, plan.load.duration_s))
     busy = tally.busy(ended_s=duration_s)
-    achieved_per_s = totals.answered_count / duration_s if duration_s else 0.0
+    in_time_count = totals.answered_count - totals.after_end.answered_count
+    achieved_per_s = in_time_count / duration_s if duration_s else 0.0
     bound_by = why_bound(
         busy=busy,
         late_share=totals.own_late_count / max(1, totals.offered_count),
         achieved_per_s=achieved_per_s,
         ceiling_per_s=ceiling_per_s,
-        is_behind=isinstance(plan.load, ClosedLoop) or totals.answered_count < 0.99 * totals.offered_count,
+        is_behind=isinstance(plan.load, ClosedLoop) or in_time_count < 0.99 * totals.offered_count,
     )
     return Record(
         command=plan.command,
         target=plan.target,
-        machine=describe_machine(),
+        machine=machine,
         server=server,
         started_at=started_at,
         load=describe_load(plan, workload),
@@ -181,7 +199,7 @@ def _record(  # noqa: PLR0913 - what a record is made of
         is_open=isinstance(plan.load, OpenLoop),
         warmup_s=plan.warmup_s,
         duration_s=duration_s,
-        intervals=tally.intervals(ended_s=duration_s if ended_s > 0 else ended_s),
+        intervals=tally.intervals(ended_s=duration_s or min(ended_s, 0.0)),
         latency=totals.latency,
         latency_from_send=totals.from_send,
         server_queue=totals.queue,
@@ -192,17 +210,21 @@ def _record(  # noqa: PLR0913 - what a record is made of
         late_count=totals.late_count,
         max_late_s=totals.max_late_s,
         answered_count=totals.answered_count,
+        unanswered_count=totals.unanswered_count,
         error_counts=dict(totals.errors),
+        after_end=totals.after_end,
+        from_warmup=totals.from_warmup,
         verification=(
             Verification(mode="off")
             if plan.verify == "off"
-            else verification(together(checked), as_json=workload.as_json)
+            else verification(together(follower.checked), as_json=workload.as_json)
         ),
         generator=Generator(
             process_count=plan.process_count, ceiling_per_s=ceiling_per_s, busy=busy, bound_by=bound_by
         ),
         search=None,
         ending=ending,
+        reason=follower.reason,
     )
 
 

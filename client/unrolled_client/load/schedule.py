@@ -1,8 +1,4 @@
-"""When requests are due: the intended times, which depend on the plan and its seed alone.
-
-A file of its own because it waits for nothing: the processes that send follow it, and what was due is
-counted by it, whatever they managed.
-"""
+"""The intended times of requests, which depend on the plan and its seed alone."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -51,7 +47,7 @@ def _passed(load: OpenLoop, *, warmup_s: float, seed: int) -> Iterator[NDArray[n
         while True:
             yield np.arange(first, first + _BLOCK, dtype=np.float64)
             first += _BLOCK
-    rng, last = np.random.default_rng((seed, 1)), -before
+    rng, last = np.random.default_rng((seed % 2**64, 1)), -before
     while True:
         block = last + rng.exponential(size=_BLOCK).cumsum()
         last = float(block[-1])

@@ -1,21 +1,20 @@
-"""The highest rate that meets a target: which to try next, and the trials.
-
-A file of its own because what decides waits for nothing; only `find_max` runs.
-"""
+"""Searches the highest rate that meets a target."""
 
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from unrolled_client.errors import InvalidRequestError
-from unrolled_client.load.plan import OpenLoop, Piece, Plan
-from unrolled_client.load.record import Record, Search, Trial, Verification
+from unrolled_client.errors import InvalidRequestError, UnavailableError, UnrolledError
+from unrolled_client.load.plan import OpenLoop, Piece, Plan, check_range
+from unrolled_client.load.record import Ending, Record, Search, Trial, Verification
 
 PRECISION = 0.05
 """How far apart the highest rate that was met and the lowest that was missed may stay."""
 MIN_RATE_PER_S = 1.0
 MAX_TRIALS = 30
+MAX_LIMIT_S = 3_600.0
+"""The longest latency that is told from longer ones."""
 KEPT_UP_SHARE = 0.95
 """Answers within a trial to what was due, below which the server was falling behind, whatever its latency."""
 
@@ -55,24 +54,27 @@ class Goal:
 
 
 def parse_goal(text: str) -> Goal:
-    """The goal that a person wrote.
+    """Returns the goal that a person wrote.
 
     >>> parse_goal("p99<50ms,errors<0.1%").limit_s
     0.05
 
     Raises:
-        InvalidRequestError: It is none.
+        InvalidRequestError: It is something else, or out of range.
     """
     latency_text, _, errors_text = text.replace(" ", "").partition(",")
     latency = _LATENCY.fullmatch(latency_text)
     errors = _ERRORS.fullmatch(errors_text) if errors_text else None
     is_known = latency is not None and bool(errors_text) == (errors is not None)
     if latency is None or not is_known or not 0 < float(latency[1]) < 100:  # noqa: PLR2004 - percent
-        raise InvalidRequestError(f"the target is {text!r}; write one such as p99<50ms,errors<0.1%")
+        raise InvalidRequestError(f"--find-max is {text[:80]!r}; write one such as p99<50ms,errors<0.1%")
     limit_s = float(latency[2]) * _SECONDS[latency[3]]
+    check_range("--find-max's latency in seconds", limit_s, 0, MAX_LIMIT_S, is_above=True)
     if errors is None:
         return Goal(percent=float(latency[1]), limit_s=limit_s)
-    return Goal(percent=float(latency[1]), limit_s=limit_s, max_error_share=float(errors[1]) / 100)
+    error_percent = float(errors[1])
+    check_range("--find-max's errors in %", error_percent, 0, 100)
+    return Goal(percent=float(latency[1]), limit_s=limit_s, max_error_share=error_percent / 100)
 
 
 def next_rate(trials: Sequence[Trial], *, first_per_s: float) -> float | None:
@@ -103,28 +105,47 @@ def find_max(
     run: Callable[[Plan], Record],
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> Record:
-    """Searches, and gives the record of the highest rate that was met, or else of the lowest that was tried.
+    """Returns the record of the highest rate that met the goal, or else of the lowest that was tried.
 
     Args:
         plan: One trial; its open loop gets the rates.
         goal: What is to be met.
         first_per_s: Where to begin.
-        run: Runs a trial. One that is interrupted ends the search.
-        on_trial: Told of each.
+        run: Runs a trial. One that ends early ends the search.
+        on_trial: Called with each.
+
+    Raises:
+        UnrolledError: The first trial failed before its load began; likewise OSError and KeyboardInterrupt.
+            A later trial that fails ends the search with what the others measured.
     """
     trials: list[Trial] = []
     records: list[Record] = []
+    ending: Ending = "done"
+    reason = ""
     while (rate_per_s := next_rate(trials, first_per_s=first_per_s)) is not None:
-        record = run(replace(plan, load=_at(rate_per_s, plan)))
+        try:
+            record = run(replace(plan, load=_at(rate_per_s, plan)))
+        except (UnrolledError, OSError, KeyboardInterrupt) as error:
+            if not records:
+                raise
+            ending, reason = _ending_of(error), str(error)
+            break
+        ending, reason = record.ending, record.reason
         trial = goal.judge(record, rate_per_s=rate_per_s)
-        if record.ending != "done":
+        if ending != "done":
             trial = replace(trial, is_met=False)
         trials.append(trial)
         records.append(record)
         on_trial(trial)
-        if record.ending != "done":
+        if ending != "done":
             break
-    return _conclude(goal, trials, records)
+    return replace(_conclude(goal, trials, records), ending=ending, reason=reason)
+
+
+def _ending_of(error: BaseException) -> Ending:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "server gone" if isinstance(error, UnavailableError) else "generator failed"
 
 
 def _at(rate_per_s: float, plan: Plan) -> OpenLoop:
@@ -156,7 +177,6 @@ def _conclude(goal: Goal, trials: Sequence[Trial], records: Sequence[Record]) ->
         search=search,
         generator=replace(found.generator, bound_by=bound_by),
         verification=_verified(records),
-        ending=records[-1].ending,
     )
 
 

@@ -1,7 +1,7 @@
 """A process that sends: `python -m unrolled_client.load.sender`, with pipes to the one that counts.
 
-A file of its own because it is a program: it takes a `Job` and a start time on its standard input, tells what
-happened on its standard output, and ends early when its input does.
+It reads a `Job` and a start time from its standard input, reports on its standard output, and ends early when
+its input does. It ignores the signals that end a run, because the process that reports ends it.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import pickle
 import queue
 import selectors
+import signal
 import sys
 import threading
 import time
@@ -64,7 +65,11 @@ class Sender:
         self._is_stopped = asyncio.Event()
 
     async def run(self, await_start: Callable[[], float], *, stop_fd: int) -> None:
-        """Connects, waits for the start, sends, and tells."""
+        """Connects, waits for the start, sends, and reports.
+
+        Raises:
+            SystemExit: There was no connection in time; the text says so.
+        """
         options = (*_OPTIONS, ("grpc.service_config", service_config(self._plan.spread, is_retrying=False)))
         endpoint = Endpoint(
             target=self._plan.target,
@@ -75,9 +80,7 @@ class Sender:
         )
         channels = [open_aio_channel(endpoint) for _ in range(endpoint.channels)]
         if self._plan.spread != "network":  # whose connections begin with the calls that need them
-            await asyncio.wait_for(
-                asyncio.gather(*(channel.channel_ready() for channel in channels)), CONNECT_TIMEOUT_S
-            )
+            await self._connect(channels)
         client = AsyncClient(
             self._plan.target,
             options=options,
@@ -97,14 +100,21 @@ class Sender:
         for channel in channels:
             await channel.close()
 
+    async def _connect(self, channels: list[grpc.aio.Channel]) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        except TimeoutError:
+            raise SystemExit(f"no connection to {self._plan.target} in {CONNECT_TIMEOUT_S:g} s") from None
+
     async def _send(self, pacer: Pacer) -> None:
         ticking = asyncio.create_task(self._tick(pacer))
         expiring = asyncio.create_task(self._expire())
         pacer.start()
         left_s = self._plan.load.duration_s - pacer.now_s()
         await _until(self._is_stopped, timeout_s=left_s)
-        ended_s = pacer.now_s()
         unsent = list(pacer.end())
+        ended_s = pacer.now_s()  # nothing was due later
         if not self._is_stopped.is_set():
             await ticking  # the last interval's
         await self._drain()
@@ -117,7 +127,7 @@ class Sender:
         self._tell(Done(ended_s=ended_s, checked=None if self._checker is None else self._checker.checked()))
 
     async def _drain(self) -> None:
-        """Waits for answers for a while; who then has none notes that."""
+        """Waits for answers for a while, and notes the requests that have none by then."""
         waiting = asyncio.create_task(_all_of(self._tasks))
         stopping = asyncio.create_task(self._is_stopped.wait())
         await asyncio.wait(
@@ -126,6 +136,8 @@ class Sender:
         for task in (*self._tasks, waiting, stopping):
             task.cancel()
         await asyncio.gather(*self._tasks, waiting, stopping, return_exceptions=True)
+        for stream in self._streams:
+            stream.give_up()
 
     def _make_pacer(
         self, endpoint: Endpoint, channels: list[grpc.aio.Channel], client: AsyncClient, *, origin: float
@@ -244,7 +256,10 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 
 def main() -> None:
-    """The program."""
+    """Runs the program."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     told = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no message
     given = sys.stdin.buffer

@@ -85,7 +85,7 @@ class Stream:
             except asyncio.CancelledError:
                 if is_cancelled_by_us():
                     call.cancel()
-                    self._fail_all(UNANSWERED)
+                    self.give_up()
                     raise
                 code = _CANCELLED
             except grpc.aio.AioRpcError as error:
@@ -108,6 +108,10 @@ class Stream:
             if now_s - sent.sent_s <= self._timeout_s:
                 return
             self._finish(self._waiting.pop(name), code=_DEADLINE_EXCEEDED)
+
+    def give_up(self) -> None:
+        """Notes what was sent and had no outcome when the run ended."""
+        self._fail_all(UNANSWERED)
 
     async def _requests(self) -> AsyncIterator[bytes]:
         """What gRPC sends next, as soon as it can take it."""

@@ -80,11 +80,18 @@ def _bad(record: Record) -> Iterator[str]:
             f"from the first answer to the same request, such as the one to {verified.first_differing}"
         )
     if record.ending == "server gone":
-        yield f"The server went away; this is what was measured until then, {length(record.duration_s)}."
+        why = f" {record.reason}" if record.reason else ""
+        yield f"The server went away; this is what was measured until then, {length(record.duration_s)}.{why}"
     if bound_by is not None:
         yield f"Bounded by the generator, not by the server: {bound_by.rstrip('.')}."
+    if record.ending == "generator failed":
+        yield (
+            f"The run ended after {length(record.duration_s)}: {record.reason.rstrip('.')}. What a failed "
+            "process had not reported is in no number."
+        )
     if record.offered_count and not record.answered_count:
-        yield "No request was answered."
+        waits = "; the latencies are of those that waited in vain" if record.latency.count else ""
+        yield f"No request was answered{waits}."
 
 
 def _careful(record: Record) -> Iterator[str]:
@@ -94,7 +101,7 @@ def _careful(record: Record) -> Iterator[str]:
         )
         yield f"Interrupted: {what}."
     if record.answered_count and record.is_open and not _kept_up(record):
-        answered = percentage(record.answered_count + record.error_count, record.offered_count)
+        answered = percentage(record.in_time_count, record.offered_count)
         slow = "The server" if record.generator.bound_by is None else "The generator or the server"
         yield (
             f"{slow} fell behind: {answered} of what was due was answered within the measurement. The "
@@ -102,7 +109,7 @@ def _careful(record: Record) -> Iterator[str]:
         )
     count, scarce = record.latency.count, _scarce(record.latency)
     if count and scarce is not None:
-        yield f"{counted(count, 'answer')}: too few for p{scarce:g}, which is the longest of them."
+        yield f"{counted(count, 'duration')}: too few for p{scarce:g}, which is the longest of them."
     if not record.is_open:
         yield (
             "Closed loop: a request waits for an answer before it, so a pause of the server delays few of "
@@ -111,11 +118,11 @@ def _careful(record: Record) -> Iterator[str]:
 
 
 def _kept_up(record: Record) -> bool:
-    return record.answered_count + record.error_count >= _KEPT_UP * record.offered_count
+    return record.in_time_count >= _KEPT_UP * record.offered_count
 
 
 def _scarce(latencies: Latencies) -> float | None:
-    """The lowest percentile that has no answer beyond it."""
+    """Returns the lowest percentile that has no duration beyond it."""
     return next((percent for percent in PERCENTS if latencies.count * (1 - percent / 100) < _ONE), None)
 
 
@@ -140,10 +147,7 @@ def facts(record: Record) -> dict[str, str]:
     """The rest, a line each."""
     return {
         "rate": _rates(record),
-        "requests": (
-            f"{record.offered_count:,} due, {record.sent_count:,} sent, "
-            f"{record.answered_count:,} answered, {counted(record.error_count, 'error')}"
-        ),
+        "requests": _requests(record),
         "errors": _errors(record),
         "sending": _sending(record),
         "answers": _answers(record),
@@ -157,6 +161,15 @@ def _rates(record: Record) -> str:
         return f"{achieved} achieved"
     part = percentage(record.achieved_per_s, record.offered_per_s)
     return f"{rate(record.offered_per_s)} offered, {achieved} achieved ({part})"
+
+
+def _requests(record: Record) -> str:
+    """Returns counts that add up: what was sent was answered, failed, or had no answer at the end."""
+    after_count = record.after_end.answered_count
+    after = f" ({after_count:,} after the measurement)" if after_count else ""
+    answered = f"{record.answered_count:,} answered{after}, {counted(record.error_count, 'error')}"
+    unanswered = f", {record.unanswered_count:,} unanswered" if record.unanswered_count else ""
+    return f"{record.offered_count:,} due, {record.sent_count:,} sent, {answered}{unanswered}"
 
 
 def _errors(record: Record) -> str:

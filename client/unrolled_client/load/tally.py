@@ -1,7 +1,4 @@
-"""Adds up events: to intervals while a run lasts, and to the counts of its record.
-
-A file of its own because it waits for nothing: what processes tell goes in, numbers come out.
-"""
+"""Adds up events: to intervals while a run lasts, and to the counts of its record."""
 
 import math
 from collections import Counter, defaultdict
@@ -15,7 +12,7 @@ from unrolled_client.load.events import CODE_NAMES, EVENT, IS_HELD, UNANSWERED, 
 from unrolled_client.load.latencies import HIGHEST_US, LOWEST_US, Latencies
 from unrolled_client.load.messages import Tick
 from unrolled_client.load.plan import OpenLoop, Plan
-from unrolled_client.load.record import Interval
+from unrolled_client.load.record import Interval, Outcomes
 from unrolled_client.load.schedule import due_times
 
 LATE_S = 1e-3
@@ -27,7 +24,7 @@ _Events = NDArray[np.void]
 
 
 class Totals:
-    """The counts of a measurement.
+    """The counts of a measurement, by the names of `Record`.
 
     Attributes:
         latency: Of what was answered, or waited for in vain until a deadline or the run's end.
@@ -40,18 +37,26 @@ class Totals:
     def __init__(self) -> None:
         self.latency, self.from_send = Latencies(), Latencies()
         self.queue, self.compute = Latencies(), Latencies()
-        self.offered_count = self.unsent_count = self.answered_count = 0
+        self.offered_count = self.unsent_count = self.answered_count = self.unanswered_count = 0
         self.late_count = self.own_late_count = 0
         self.max_late_s = 0.0
         self.errors: Counter[str] = Counter()
+        self.after_end = self.from_warmup = Outcomes()
 
     def add(self, events: _Events, *, end_s: float) -> None:
-        """Takes events of the measurement, which ends at `end_s`."""
+        """Adds events of a run whose measurement ends at `end_s`."""
+        is_measured, done_s = events["due_s"] >= 0, events["done_s"]
+        self.from_warmup = _with(self.from_warmup, events[~is_measured & (done_s >= 0) & (done_s <= end_s)])
+        self.after_end = _with(self.after_end, events[is_measured & (done_s > end_s)])
+        self._add_measured(events[is_measured])
+
+    def _add_measured(self, events: _Events) -> None:
         code, lateness_s = events["code"], _lateness_s(events)
         is_late = lateness_s > LATE_S
         self.offered_count += len(events)
         self.unsent_count += int((code == UNSENT).sum())
-        self.answered_count += int(((code == _OK) & (events["done_s"] <= end_s)).sum())
+        self.answered_count += int((code == _OK).sum())
+        self.unanswered_count += int((code == UNANSWERED).sum())
         self.late_count += int(is_late.sum())
         self.own_late_count += int((is_late & (events["flags"] & IS_HELD == 0)).sum())
         self.max_late_s = max(self.max_late_s, float(lateness_s.max(initial=0.0)))
@@ -153,7 +158,7 @@ class Tally:
         if not self._offered:  # a closed loop, in which a request is due when it is sent
             events = events.copy()
             events["due_s"] = events["sent_s"]
-        self.totals.add(events[events["due_s"] >= 0], end_s=self._plan.load.duration_s)
+        self.totals.add(events, end_s=self._plan.load.duration_s)
         for interval, part in self._by_interval(events, "due_s"):
             self._seconds[interval].add_due(part)
         done = events[(events["code"] < UNANSWERED) & (events["done_s"] <= self._plan.load.duration_s)]
@@ -175,7 +180,10 @@ class Tally:
             yield replace(known, sent_count=sent_count, offered_count=offered_count)
 
     def intervals(self, *, ended_s: float) -> list[Interval]:
-        """All intervals until then, when everything is known."""
+        """Returns all intervals until then, when everything is known.
+
+        What came in the moments after a run that was cut short is in its last interval.
+        """
         size = max(1, math.ceil((self._last + 1) / MAX_INTERVALS))
         last = min(self._last, math.ceil(ended_s) - 1)
         starts = [*range(self._first, min(0, last + 1), size), *range(0, last + 1, size)]
@@ -183,6 +191,8 @@ class Tally:
         for start, following in zip(starts, [*starts[1:], last + 1], strict=True):
             since_s, end_s = self._bounds(start, following - 1)
             seconds = [self._seconds[interval] for interval in range(start, following)]
+            if following == last + 1:
+                seconds += [second for number, second in self._seconds.items() if number > last]
             found.append(_joined(seconds).as_interval(since_s, min(end_s, ended_s)))
         return found
 
@@ -229,6 +239,15 @@ class _Offered:
             self._counts.update(np.floor(times).astype(np.int64).tolist())
             self._known = float(times[-1]) if len(times) else self._known
         return self._counts.pop(interval, 0)
+
+
+def _with(outcomes: Outcomes, events: _Events) -> Outcomes:
+    """Returns `outcomes` and those of these events."""
+    code = events["code"]
+    return Outcomes(
+        answered_count=outcomes.answered_count + int((code == _OK).sum()),
+        error_count=outcomes.error_count + sum(_error_counts(code).values()),
+    )
 
 
 def record(latencies: Latencies, durations_s: NDArray[np.floating]) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
 from math import isnan, nan
 
@@ -54,9 +55,21 @@ def live(plan_title: str, total_s: float | None, *, console: Console | None = No
         yield view
         return
     # Without a thread that refreshes: it would wake up beside processes that keep time.
-    with Live(view, console=console, auto_refresh=False, transient=True) as shown:
-        view.on_update = shown.refresh
+    shown = Live(view, console=console, auto_refresh=False, transient=True)
+    view.on_update = partial(_while_possible, shown.refresh, view)
+    _while_possible(partial(shown.start, refresh=True), view)
+    try:
         yield view
+    finally:
+        _while_possible(shown.stop, view)
+
+
+def _while_possible(act: Callable[[], None], view: "LiveView") -> None:
+    """Shows no more once the terminal is gone, which must not end the run."""
+    try:
+        act()
+    except OSError:
+        view.on_update = lambda: None
 
 
 class LiveView:
@@ -164,7 +177,7 @@ def _live_cells(counts: Mapping[str, int], length_s: float, latency: Latencies) 
 def show(record: Record, *, console: Console | None = None) -> None:
     """Prints the final tables to standard output, with what a reader must know last, where it is seen."""
     if console is None:
-        if isinstance(sys.stdout, TextIOWrapper):
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
             sys.stdout.reconfigure(
                 errors="replace"
             )  # an encoding that lacks a letter must not cost the report

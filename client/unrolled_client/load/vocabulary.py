@@ -1,8 +1,6 @@
-"""The words that requests are drawn from: a file's, or a list that needs none.
+"""The words that requests are drawn from: a file's, or the built-in list's."""
 
-A file of its own because it is the one place that reads such files.
-"""
-
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,9 @@ from numpy.typing import NDArray
 
 from unrolled_client.errors import InvalidRequestError
 from unrolled_client.load.plan import Draw
+
+_MAX_WEIGHT = 1e15
+_OTHER_KINDS = {b"\x1f\x8b": "compressed by gzip", b"\xff\xfe": "in UTF-16", b"\xfe\xff": "in UTF-16"}
 
 # Everyday words of English, the more usual ones first, about.
 _BUILT_IN = """
@@ -56,14 +57,15 @@ class Vocabulary:
 
 
 def load_vocabulary(path: Path | None, *, draw: Draw) -> Vocabulary:
-    """The words of a file, or of the built-in list.
+    """Returns the words of a file, or of the built-in list.
 
     Raises:
-        InvalidRequestError: There are none, or no counts where words are drawn by those.
+        InvalidRequestError: The file is no text in UTF-8, has a line without a word or with something else
+            than a count after it, has no words at all, or no counts where words are drawn by those.
         OSError: The file cannot be read.
     """
-    name = "the built-in list" if path is None else str(path)
-    counts = _count(_BUILT_IN.split() if path is None else _lines(path), name=name)
+    name = "the built-in list" if path is None else f"--file {path}"
+    counts = _count(_BUILT_IN.split() if path is None else _lines(path, name=name), name=name)
     if not counts:
         raise InvalidRequestError(f"{name} has no words; write one a line, or WORD TAB COUNT")
     numbers = np.array(list(counts.values()))
@@ -77,26 +79,49 @@ def load_vocabulary(path: Path | None, *, draw: Draw) -> Vocabulary:
     return Vocabulary(words=tuple(counts), weights=weights)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, *, name: str) -> list[str]:
+    """Returns the lines of a file, whichever way they end."""
+    if path.exists() and not path.is_file():
+        raise InvalidRequestError(f"{name} is no regular file, which every process of the generator can read")
+    data = path.read_bytes()
+    for start, kind in _OTHER_KINDS.items():
+        if data.startswith(start):
+            raise InvalidRequestError(f"{name} is {kind}; give its words as plain text in UTF-8")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"cannot read {path}: {error}") from None
-    return [line for line in text.split("\n") if line]
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidRequestError(
+            f"{name} is no text in UTF-8: line {line} has {error.object[error.start]:#x}"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _count(lines: Iterable[str], *, name: str) -> dict[str, float]:
-    """Each word's count; 0 where the line has none."""
+    """Returns each word's count; 0 where the line has none. Empty lines are left out."""
     counts: dict[str, float] = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         word, _, count = line.partition("\t")
-        try:
-            counts[word] = counts.get(word, 0.0) + (float(count) if count else 0.0)
-        except ValueError:
+        if not word or "\0" in word:
             raise InvalidRequestError(
-                f"{name} has the line {line!r:.60}; what stands after a tab must be a number"
-            ) from None
+                f"{name}, line {number}: {line[:60]!r} has no word; write WORD TAB COUNT"
+            )
+        counts[word] = counts.get(word, 0.0) + _number(count, where=f"{name}, line {number}")
     return counts
+
+
+def _number(text: str, *, where: str) -> float:
+    try:
+        number = float(text or 0)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= _MAX_WEIGHT:
+        raise InvalidRequestError(
+            f"{where}: after a tab stands {text[:40]!r}; it must be a number from 0 to {_MAX_WEIGHT:g}"
+        )
+    return number
 
 
 def _zipf(count: int) -> NDArray[np.float64]:

@@ -1,7 +1,4 @@
-"""The requests of a run, made before its clock starts.
-
-A file of its own because it waits for nothing and depends on the plan alone: every process makes the same.
-"""
+"""The requests of a run, made before its clock starts: every process makes the same from the plan."""
 
 from dataclasses import dataclass
 
@@ -12,7 +9,6 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_client._codec import Request, check_request
 from unrolled_client._words import derive_alphabet
 from unrolled_client.bulk import encode_whole
-from unrolled_client.errors import InvalidRequestError
 from unrolled_client.load.plan import Questions
 from unrolled_client.load.vocabulary import load_vocabulary
 
@@ -48,17 +44,19 @@ class Workload:
 def make_workload(questions: Questions, *, seed: int) -> Workload:
     """Draws and encodes all requests.
 
+    Args:
+        questions: What to ask.
+        seed: As for torch.manual_seed: numbers of the same 64 bits are one seed.
+
     Raises:
         InvalidRequestError: A value that the contract cannot carry, or a file without words.
         TypeError: The same of a type.
         OSError: A file cannot be read.
     """
-    if questions.pool_count < 1:
-        raise InvalidRequestError(f"the pool has {questions.pool_count} requests; it needs 1 or more")
     vocabulary = load_vocabulary(questions.words_file, draw=questions.draw)
     has_vectors = questions.network.get("vectors") is not None
     alphabet = questions.alphabet or (None if has_vectors else derive_alphabet(vocabulary.words))
-    rng = np.random.default_rng((seed, 0))
+    rng = np.random.default_rng((seed % 2**64, 0))
     count = questions.pool_count
     word_counts = questions.words_per_request.draw(rng, count)
     sizes, seeds = questions.hidden_size.draw(rng, count), questions.seed.draw(rng, count)

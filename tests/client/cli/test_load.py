@@ -1,6 +1,7 @@
 """`unrolled load`: options reach the plan, the record its reports, and exit codes say what came of it."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from tests.client.load.doubles import double_process
 
+FILES = ("--html", "--hdr-log", "--raw-log")
 SHORT = ("--duration-s", 1, "--warmup-s", 0.2, "--no-live")
 
 
@@ -80,6 +82,42 @@ def test_options_reach_the_run(run_json, tmp_path):
     assert told["error_counts"] == {}
 
 
+@pytest.mark.load
+def test_answers_after_the_measurement_are_answers(run_json):
+    """One request is due, and answered when the measurement is over."""
+    with double_process("slow") as server:
+        told = run_json("--target", server.target, "--rate", 50, "--duration-s", 0.02, "--warmup-s", 0)
+    assert (told["offered_count"], told["answered_count"], told["latency"]["count"]) == (1, 1, 1)
+    assert told["after_end"] == {"answered_count": 1, "error_count": 0}
+    assert told["achieved_per_s"] == 0
+
+
+@pytest.mark.load
+@pytest.mark.parametrize("seed", [-(2**63), 2**63, 2**64 - 1])
+def test_a_load_takes_every_seed_that_torch_takes(run_json, seed):
+    told = run_json("--seed", seed, "--run-seed", seed, "--rate", 20)
+    assert told["error_counts"] == {}
+
+
+@pytest.mark.load
+def test_a_report_that_cannot_be_written_is_exit_code_4(run):
+    done = run("load", *SHORT, "--rate", 20, "--html", "/dev/full")
+    assert done.exit_code == 4
+    assert "--html /dev/full could not be written: No space left" in done.stderr
+    assert "20.0/s offered" in done.stdout
+
+
+def test_a_load_that_cannot_begin_leaves_files_as_they_were(run, tmp_path):
+    files = {option: tmp_path / option for option in FILES}
+    files["--html"].write_text("here before")
+    arguments = [text for option, file in files.items() for text in (option, file)]
+    done = run("load", *SHORT, "--target", "127.0.0.1:1", *arguments)
+    assert done.exit_code == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["--html"]
+    assert files["--html"].read_text() == "here before"
+
+
+@pytest.mark.load
 def test_a_closed_loop_is_asked_for_by_its_callers(run_json):
     told = run_json("--concurrency", 3, "--verify", "off", "--transport", "merged")
     assert not told["is_open"]
@@ -136,11 +174,6 @@ def test_a_server_that_answers_nothing_is_exit_code_1(run_json):
     ("arguments", "message"),
     [
         (["--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable"),
-        (["--raw-log", "no/such/dir/x"], "no/such/dir/x"),
-        (["--file", "no/such/file"], "no/such/file"),
-        (["--hidden-size", 2**40], "hidden_size is 1099511627776"),
-        (["--processes", 0], "process_count is 0"),
-        (["--calibrate", "--transport", "merged"], "an echo cannot answer merged calls"),
     ],
 )
 def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
@@ -155,8 +188,38 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        *(([option, "no/such/dir/x"], f"{option} no/such/dir/x") for option in FILES),
+        *(([option, "s3://bucket/x"], f"{option} is 's3://bucket/x', a URL") for option in FILES),
+        *(([option, "."], f"{option} . cannot be written: Is a directory") for option in FILES),
+        (["--html="], "--html is ''; give the path of a file"),
+        (["--html", "x", "--raw-log", "x"], "--html and --raw-log name the same file"),
+        (["--find-max", "p99<1s", "--raw-log", "x"], "--raw-log is for one run"),
+        (["--file", "no/such/file"], "--file no/such/file cannot be read: No such file"),
+        (["--file", "."], "--file . is no regular file"),
+        (["--file", "https://x/words"], "--file is 'https://x/words', a URL"),
+        (["--hidden-size", 2**40], "--hidden-size is '1099511627776'; it must be from 1 to 2,147,483,647"),
+        (["--hidden-size", 0], "--hidden-size is '0'; it must be from 1"),
+        (["--seed", 2**64], "--seed is '18446744073709551616'; it must be from -9,223,372"),
+        (["--run-seed", 2**64], "--run-seed is 18,446,744,073,709,551,616; it must be from -9,223,372"),
+        (["--processes", 0], "--processes is 0; it must be from 1"),
+        (["--streams", 0, "--transport", "stream"], "--streams is 0; it must be from 1"),
+        (["--connections", 0], "--connections is 0; it must be from 1"),
+        (["--concurrency", 0], "--concurrency is 0; it must be from 1"),
+        (["--max-in-flight", 0], "--max-in-flight is 0; it must be from 1"),
+        (["--pool", 0], "--pool is 0; it must be from 1"),
+        (["--rate", 0], "--rate is 0; it must be above 0"),
+        (["--rate", ""], "--rate is ''; write requests per second"),
+        (["--find-max", ""], "--find-max is ''; write one such as"),
+        *(
+            ([option, value], f"{option} is {value}; it must be")
+            for option in ("--duration-s", "--timeout-s")
+            for value in ("0", "-1", "nan", "inf")
+        ),
+        *((["--warmup-s", value], f"--warmup-s is {value}; it must be") for value in ("-1", "nan", "inf")),
+        (["--calibrate", "--transport", "merged"], "an echo server, which cannot answer merged calls"),
         (["--rate", "fast"], "write requests per second"),
-        (["--words", "0"], "--words is '0'; it must be 1 or more"),
+        (["--words", "0"], "--words is '0'; it must be from 1 to 1,000,000"),
+        (["--words", 10**7], "--words is '10000000'; it must be from 1 to 1,000,000"),
         (["--words", "few"], "--words is 'few'; write a number"),
         (["--find-max", "soon"], "write one such as p99<50ms"),
         (["--rate", 5, "--concurrency", 5], "--concurrency has no rate"),
@@ -165,7 +228,8 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
         (["--transport", "pigeon"], "Invalid value for '--transport'"),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
+def test_a_wrong_command_line_is_exit_code_2_before_a_server_is_asked(run, arguments, message, monkeypatch):
+    monkeypatch.setenv("UNROLLED_TARGET", "127.0.0.1:1")
     done = run("load", *arguments)
     assert done.exit_code == 2
     assert message in " ".join(re.sub("[│╭╰─╮╯]", "", done.stderr).split())
@@ -173,18 +237,23 @@ def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
 
 
 @pytest.mark.load
-def test_ctrl_c_is_exit_code_130_with_what_was_measured(server_address, tmp_path):
-    """As a process of its own, which is told when requests are under way."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("is_for_group", [False, True])
+def test_a_signal_is_exit_code_130_with_what_was_measured(server_address, tmp_path, number, is_for_group):
+    """As a process of its own; the signal is for it alone, or for its group as a terminal's is."""
     log = tmp_path / "raw.tsv"
     code = "from unrolled_client.cli import main; main()"
     arguments = ["load", "--target", server_address, "--duration-s", "60", "--warmup-s", "0.2", "--json"]
     command = [sys.executable, "-c", code, *arguments, "--raw-log", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (log.exists() and log.stat().st_size > 1_000) and time.monotonic() < deadline:
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (log.exists() and log.stat().st_size > 1_000):
+        assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    send = os.killpg if is_for_group else os.kill
+    send(process.pid, number)
+    stdout, stderr = process.communicate()
     assert (process.returncode, stderr) == (130, "")
     told = json.loads(stdout)
     assert told["ending"] == "interrupted"

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from hypothesis import strategies as st
 from unrolled_client.load.latencies import Latencies
-from unrolled_client.load.record import Generator, Interval, Record, Search, Trial, Verification
+from unrolled_client.load.record import Generator, Interval, Outcomes, Record, Search, Trial, Verification
 
 MACHINE = {"processor": "2 cores, x86_64", "memory": "8 GiB", "system": "Linux 6.1"}
 SERVER = {"version": "0.1.0", "device": "cpu", "fingerprint": "5f3a9c21"}
@@ -99,6 +99,7 @@ class Run:
             "late_count": late,
             "max_late_s": 0.0034 if late else 0.0002,
             "answered_count": answered,
+            "unanswered_count": 0,
             "error_counts": errors,
             "verification": Verification(mode="bits", checked_count=answered, distinct_count=128),
             "generator": Generator(process_count=2, ceiling_per_s=4_830.0, busy=0.31, bound_by=None),
@@ -161,6 +162,22 @@ def interrupted():
 
 def interrupted_in_warmup():
     return Run().second().record(ending="interrupted", duration_s=0.0)
+
+
+def drained():
+    """Nothing was answered within the measurement, and everything after it."""
+    run = Run(rate=20, warmup_s=0).second()
+    after_end = Outcomes(answered_count=20)
+    intervals = [replace(run.intervals[0], answered_count=0, in_flight_count=20)]
+    return run.record(answered_count=20, after_end=after_end, intervals=intervals)
+
+
+def generator_failed():
+    run = Run()
+    for _ in range(7):
+        run.second()
+    reason = "a process of the generator ended with signal 9; it wrote: nothing"
+    return run.record(ending="generator failed", reason=reason)
 
 
 def unanswered():
@@ -236,6 +253,8 @@ RECORDS = {
         failing,
         interrupted,
         interrupted_in_warmup,
+        drained,
+        generator_failed,
         unanswered,
         short,
         long,
@@ -258,6 +277,7 @@ TEXTS = st.dictionaries(st.text(max_size=8), st.text(max_size=20), max_size=3)
 ERRORS = st.dictionaries(st.sampled_from(["UNAVAILABLE", "INTERNAL", "<i>"]), COUNTS, max_size=3)
 SHARES = st.floats(0, 1)
 RATES = st.floats(0, 1e6)
+OUTCOMES = st.builds(Outcomes, answered_count=COUNTS, error_count=COUNTS)
 LATENCIES = st.builds(latencies_of, st.lists(SECONDS, max_size=30))
 
 
@@ -320,7 +340,10 @@ def any_records():
         late_count=COUNTS,
         max_late_s=st.floats(0, 3_000),
         answered_count=COUNTS,
+        unanswered_count=COUNTS,
         error_counts=ERRORS,
+        after_end=OUTCOMES,
+        from_warmup=OUTCOMES,
         verification=st.builds(
             Verification,
             mode=st.sampled_from(["bits", "off"]),
@@ -345,5 +368,6 @@ def any_records():
             trials=st.lists(trial, max_size=4),
             found_per_s=st.none() | RATES,
         ),
-        ending=st.sampled_from(["done", "interrupted", "server gone"]),
+        ending=st.sampled_from(["done", "interrupted", "server gone", "generator failed"]),
+        reason=st.text(),
     )

@@ -1,6 +1,7 @@
 """The page: whole, by itself, with the record's numbers, and with nothing of the record but text."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from unrolled_client.load import page as page_module
-from unrolled_client.load.page import page, write
+from unrolled_client.load.page import page
 from unrolled_client.load.summary import conditions, facts, latency_rows, remarks, trial_row
 from unrolled_client.load.units import duration, rate
 
@@ -161,9 +162,14 @@ def test_a_page_is_small(name):
     assert len(page_of(name).encode()) < 200_000
 
 
-def test_the_same_record_makes_the_same_file(tmp_path):
-    write(record_of("paused"), tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page_of("paused")
+def test_the_same_record_makes_the_same_page():
+    assert page(record_of("paused")) == page(record_of("paused"))
+
+
+def test_a_command_that_is_not_unicode_has_a_page_in_utf_8():
+    """Python reads bytes of the command line that are not UTF-8 as lone surrogates."""
+    record = replace(record_of("short"), command="unrolled load --file \udcff", target="\udcff:1")
+    assert rb"--file \udcff" in page(record).encode()
 
 
 def colors():

@@ -1,11 +1,13 @@
 """The highest rate that meets a target is found in few trials, and said to be what it is."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_client import InvalidRequestError
+from unrolled_client import InvalidRequestError, UnavailableError
+from unrolled_client.load.crew import GeneratorError
 from unrolled_client.load.latencies import Latencies
 from unrolled_client.load.record import Generator, Record, Trial, Verification
 from unrolled_client.load.search import PRECISION, Goal, find_max, next_rate, parse_goal
@@ -43,6 +45,7 @@ def record_of(
         late_count=0,
         max_late_s=0.0,
         answered_count=round(count * answered),
+        unanswered_count=0,
         error_counts={"UNAVAILABLE": errors} if errors else {},
         verification=Verification(
             mode="bits", checked_count=count, distinct_count=1, differing_count=differing
@@ -97,6 +100,36 @@ def trial(rate_per_s, *, is_met):
 def test_a_trial_that_was_missed_by_chance_does_not_bound_what_was_met_above():
     trials = [trial(100, is_met=True), trial(200, is_met=False), trial(400, is_met=True)]
     assert next_rate(trials, first_per_s=1) == 800
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (UnavailableError("the server is unavailable"), "server gone"),
+        (GeneratorError("a process ended"), "generator failed"),
+        (OSError("no more files"), "generator failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_a_trial_that_fails_does_not_take_the_others_along(error, ending):
+    def run(plan):
+        rate_per_s = plan.load.pieces[0].from_per_s
+        if rate_per_s > 300:
+            raise error
+        return record_of(rate_per_s)
+
+    found = find_max(open_plan(), GOAL, first_per_s=100, run=run)
+    assert (found.ending, found.reason) == (ending, str(error))
+    assert (found.search.found_per_s, len(found.search.trials)) == (200, 2)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("gone"), KeyboardInterrupt()])
+def test_a_first_trial_that_fails_leaves_nothing_to_report(error):
+    def run(_plan):
+        raise error
+
+    with pytest.raises(type(error)):
+        find_max(open_plan(), GOAL, first_per_s=100, run=run)
 
 
 def test_an_interrupted_search_ends_and_tells_what_it_has():
@@ -154,6 +187,25 @@ def test_a_target_is_read_as_it_is_written(text, goal):
     found = parse_goal(text)
     assert (found.percent, found.max_error_share) == (goal.percent, goal.max_error_share)
     assert found.limit_s == pytest.approx(goal.limit_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("p99<0ms", "--find-max's latency in seconds is 0; it must be above 0 to 3,600"),
+        ("p99<2h", "write one such as"),
+        ("p99<3601s", "is 3601; it must be above 0 to 3,600"),
+        (f"p99<{'9' * 400}s", "is inf; it must be above 0"),
+        ("p99<1s,errors<101%", "--find-max's errors in % is 101; it must be from 0 to 100"),
+    ],
+)
+def test_a_target_out_of_range_is_refused_with_the_range(text, message):
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
+        parse_goal(text)
+
+
+def test_a_target_may_allow_no_errors():
+    assert parse_goal("p99<1s,errors<0%").max_error_share == 0
 
 
 @pytest.mark.parametrize("text", ["", "p99", "99<50ms", "p99<50", "p100<1s", "p0<1s", "p99<5ms,errors<1"])

@@ -1,10 +1,20 @@
 """What is said of a run: the numbers of the record, and what must be known before them."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from unrolled_client.load.summary import conditions, facts, found, headline, latency_rows, remarks, trial_row
+from unrolled_client.load.summary import (
+    Remark,
+    conditions,
+    facts,
+    found,
+    headline,
+    latency_rows,
+    remarks,
+    trial_row,
+)
 from unrolled_client.load.units import milliseconds
 
 from tests.client.load.records import RECORDS, any_records, record_of
@@ -52,8 +62,41 @@ def test_no_answer_at_all_is_said():
     assert (True, "No request was answered.") in said("unanswered")
 
 
+def test_latencies_without_an_answer_are_said_to_be_waits_in_vain():
+    record = replace(record_of("unanswered"), latency=record_of("short").latency)
+    text = "No request was answered; the latencies are of those that waited in vain."
+    assert Remark(is_bad=True, text=text) in remarks(record)
+
+
+def test_answers_after_the_measurement_are_answers_but_not_achieved():
+    record = record_of("drained")
+    assert not any("No request was answered" in text for _, text in said("drained"))
+    assert facts(record)["requests"] == "20 due, 20 sent, 20 answered (20 after the measurement), 0 errors"
+    assert facts(record)["rate"] == "20.0/s offered, 0.0/s achieved (0 %)"
+
+
+def test_requests_that_had_no_answer_at_the_end_are_said():
+    record = replace(record_of("short"), answered_count=237, unanswered_count=3)
+    assert facts(record)["requests"] == "240 due, 240 sent, 237 answered, 0 errors, 3 unanswered"
+
+
+def test_a_run_that_the_generator_ended_says_why():
+    ((is_bad, text),) = said("generator_failed")
+    assert is_bad
+    assert text.startswith("The run ended after 5 s: a process of the generator ended with signal 9;")
+    assert text.endswith("What a failed process had not reported is in no number.")
+
+
+def test_a_server_that_is_gone_says_what_the_last_question_found():
+    (_, text), *_ = [
+        (remark.is_bad, remark.text)
+        for remark in remarks(replace(record_of("usual"), ending="server gone", reason="x is unavailable"))
+    ]
+    assert text == "The server went away; this is what was measured until then, 60 s. x is unavailable"
+
+
 def test_percentiles_without_an_answer_beyond_them_are_told_from_others():
-    assert said("short") == [(False, "240 answers: too few for p99.9, which is the longest of them.")]
+    assert said("short") == [(False, "240 durations: too few for p99.9, which is the longest of them.")]
     enough = record_of("usual").intervals[:4]
     assert "too few" not in str(remarks(replace(record_of("usual"), latency=two_of(enough))))
 
@@ -121,6 +164,6 @@ def test_a_search_tells_its_target_and_its_trials():
 @given(any_records())
 def test_there_are_words_for_every_record(record):
     told = [headline(record), *conditions(record).values(), *facts(record).values()]
-    assert all(isinstance(line, str) and "nan" not in line for line in facts(record).values())
+    assert all(isinstance(line, str) and not re.search(r"\bnan\b", line) for line in facts(record).values())
     assert all(told[:1])
     assert len(remarks(record)) <= 8

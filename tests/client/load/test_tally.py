@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client.load.events import IS_HELD, UNANSWERED, UNSENT, pack_event
 from unrolled_client.load.messages import Tick
+from unrolled_client.load.record import Outcomes
 from unrolled_client.load.tally import MAX_INTERVALS, Tally
 
 from tests.client.load.plans import closed_plan, open_plan
@@ -52,7 +53,8 @@ def test_every_request_is_in_one_count():
         event(-0.5),
     ).totals
     assert (totals.offered_count, totals.sent_count, totals.unsent_count) == (7, 6, 1)
-    assert totals.answered_count == 2, "one came when the measurement was over"
+    assert (totals.answered_count, totals.unanswered_count) == (3, 1)
+    assert totals.after_end == Outcomes(answered_count=1), "one came when the measurement was over"
     assert dict(totals.errors) == {"UNAVAILABLE": 1, "DEADLINE_EXCEEDED": 1}
     assert (totals.late_count, totals.max_late_s) == (1, pytest.approx(0.1))
 
@@ -98,6 +100,7 @@ def test_intervals_have_what_was_due_and_what_was_done_in_them():
     assert [i.answered_count for i in found] == [0, 1, 1, 1]
     assert [i.error_counts for i in found] == [{}, {}, {}, {"UNAVAILABLE": 1}]
     assert [i.latency.count for i in found] == [1, 1, 2, 0]
+    assert tally.totals.from_warmup == Outcomes(answered_count=1)
 
 
 def test_warm_up_and_end_may_be_parts_of_a_second():
@@ -149,6 +152,43 @@ def test_in_a_closed_loop_a_request_is_due_when_it_is_sent():
     totals = tally_of(event(0.0, 0.1, 0.2), plan=closed_plan()).totals
     assert totals.late_count == 0
     assert totals.latency.max_s == pytest.approx(0.1, rel=1e-3)
+
+
+CODES = st.sampled_from([0, 0, 0, UNAVAILABLE, DEADLINE_EXCEEDED, UNANSWERED, UNSENT])
+REQUESTS = st.lists(st.tuples(st.floats(-1, 2.999), st.floats(0, 2.9), CODES), max_size=100)
+
+
+@given(REQUESTS, st.booleans(), st.floats(0.1, 3.0))
+def test_counts_add_up_whatever_became_of_the_requests(requests, is_open, ended_s):
+    """In the whole, in the intervals, and between them; also for a run that was cut short."""
+    plan = open_plan(duration_s=3.0, warmup_s=1.0) if is_open else closed_plan(duration_s=3.0, warmup_s=1.0)
+    requests = [(min(due_s, ended_s), latency_s, code) for due_s, latency_s, code in requests]
+    if ended_s < 3.0:  # then there is no waiting for answers
+        requests = [(due_s, min(latency_s, ended_s - due_s), code) for due_s, latency_s, code in requests]
+    if not is_open:
+        requests = [(due_s, latency_s, 0 if code == UNSENT else code) for due_s, latency_s, code in requests]
+    events = [
+        event(due_s, math.nan if code == UNSENT else due_s, due_s + latency_s, code=code)
+        for due_s, latency_s, code in requests
+    ]
+    tally = tally_of(*events, plan=plan)
+    totals, measured = tally.totals, [i for i in tally.intervals(ended_s=ended_s) if i.since_s >= 0]
+    errors = totals.errors.total()
+    assert totals.offered_count == totals.sent_count + totals.unsent_count
+    assert totals.sent_count == totals.answered_count + errors + totals.unanswered_count
+    assert totals.latency.count == (
+        totals.answered_count
+        + totals.errors["DEADLINE_EXCEEDED"]
+        + totals.unanswered_count
+        + totals.unsent_count
+    )
+    assert totals.offered_count == sum(i.offered_count for i in measured)
+    assert totals.sent_count == sum(i.sent_count for i in measured)
+    assert totals.latency.count == sum(i.latency.count for i in measured)
+    answered_count = totals.answered_count - totals.after_end.answered_count
+    assert sum(i.answered_count for i in measured) == answered_count + totals.from_warmup.answered_count
+    error_count = errors - totals.after_end.error_count + totals.from_warmup.error_count
+    assert sum(sum(i.error_counts.values()) for i in measured) == error_count
 
 
 @given(st.lists(st.tuples(st.floats(-1, 2.999), st.floats(0, 0.9)), max_size=200), st.integers(1, 4))

@@ -148,6 +148,22 @@ def test_a_terminal_that_knows_only_ascii_has_the_tables_alone(monkeypatch):
     assert b"constant, 240/s ? unary" in file.buffer.getvalue()
 
 
+class Gone(io.StringIO):
+    """A terminal that is closed after its first output."""
+
+    def write(self, text):
+        if self.tell():
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_run():
+    console = Console(file=Gone(), force_terminal=True, width=80)
+    with live("a run", 5.0, console=console) as view:
+        for interval in record_of("usual").intervals[:3]:
+            view.update(interval)
+
+
 def test_the_live_view_leaves_nothing_behind_and_lets_exceptions_through():
     console = terminal(force_terminal=True)
 

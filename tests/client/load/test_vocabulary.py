@@ -1,5 +1,7 @@
 """Where words come from, and how likely each is."""
 
+import gzip
+import os
 from collections import Counter
 
 import numpy as np
@@ -50,7 +52,18 @@ def test_zipf_goes_by_the_place_in_the_list(write):
     ("text", "draw", "message"),
     [
         ("\n\n", "uniform", "has no words"),
-        ("a\tb\n", "uniform", "what stands after a tab must be a number"),
+        (
+            "b\na\tb\n",
+            "uniform",
+            "line 2: after a tab stands 'b'; it must be a number from 0 to 1e\\+15",
+        ),
+        ("a\tnan\n", "frequency", "after a tab stands 'nan'"),
+        ("a\tinf\n", "frequency", "after a tab stands 'inf'"),
+        ("a\t-1\n", "frequency", "after a tab stands '-1'"),
+        ("a\t1e300\n", "frequency", "after a tab stands '1e300'"),
+        ("a\t1\tx\n", "uniform", "after a tab stands '1"),
+        ("a\n\t3\n", "uniform", "line 2: .* has no word"),
+        ("a\0b\0", "uniform", "line 1: .* has no word"),
         ("a\nb\n", "frequency", "has no counts to draw by"),
     ],
 )
@@ -59,11 +72,30 @@ def test_a_file_that_will_not_do_is_refused(write, text, draw, message):
         load_vocabulary(write(text), draw=draw)
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("hello\n".encode("utf-16"), "in UTF-16; give its words as plain text in UTF-8"),
+        (gzip.compress(b"hello\n"), "compressed by gzip; give its words as plain text"),
+        ("plain\ncaf\xe9\n".encode("latin-1"), "no text in UTF-8: line 2 has 0xe9"),
+    ],
+)
+def test_a_file_that_is_not_text_in_utf_8_is_refused(tmp_path, data, message):
     path = tmp_path / "words.bin"
-    path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InvalidRequestError, match="cannot read"):
+    path.write_bytes(data)
+    with pytest.raises(InvalidRequestError, match=f"--file .*words.bin is {message}"):
         load_vocabulary(path, draw="uniform")
+
+
+def test_a_pipe_is_refused_because_each_process_reads_the_file(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InvalidRequestError, match="is no regular file"):
+        load_vocabulary(path, draw="uniform")
+
+
+def test_lines_end_as_windows_and_old_macs_end_them(write):
+    assert load_vocabulary(write("one\r\ntwo\rthree"), draw="uniform").words == ("one", "two", "three")
 
 
 def test_the_built_in_words_have_no_counts():

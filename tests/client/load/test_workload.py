@@ -67,7 +67,7 @@ def test_a_request_is_shown_as_json():
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [({"pool_count": 0}, "the pool has 0 requests"), ({"hidden_size": str(2**40)}, "hidden_size is")],
+    [({"pool_count": 0}, "--pool is 0"), ({"hidden_size": str(2**40)}, "hidden_size is")],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_sent(more, message):
     with pytest.raises(InvalidRequestError, match=message):
