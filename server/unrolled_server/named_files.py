@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_core import PydanticCustomError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
@@ -23,8 +24,24 @@ def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
             raise _wrong(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
         if name in files:
             raise _wrong(f"the name {name!r} is there twice; give each file a name of its own")
-        files[name] = _readable(expanded(file))
+        files[name] = _readable(_local(file))
     return files
+
+
+def local_path(given: str) -> Path:
+    """Returns the path of a file or folder that a person named, with a leading ~ as the home directory.
+
+    Raises:
+        ValueError: It is empty, a URL, or begins with a ~ that stands for no directory.
+    """
+    if not given.strip():
+        raise ValueError("is empty; name a path")
+    if _URL.match(given):
+        raise ValueError(f"is {given!r}, a URL; give a path of a file system that all nodes mount")
+    path = expanded(given)
+    if given.startswith("~") and path.parts[0].startswith("~"):
+        raise ValueError(f"is {given!r}, and {path.parts[0]} is no home directory here; give the whole path")
+    return path
 
 
 def expanded(path: str | Path) -> Path:
@@ -66,6 +83,13 @@ def _json_entries(given: str) -> list[tuple[str, str]]:
     if not all(isinstance(file, str) for _, file in pairs):
         raise _wrong('as JSON it is {"NAME": "FILE"}')
     return pairs
+
+
+def _local(file: str | Path) -> Path:
+    try:
+        return local_path(str(file))
+    except ValueError as error:
+        raise _wrong(f"a file {error}") from None
 
 
 def _readable(file: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydantic_core import PydanticCustomError
-from unrolled_server.named_files import default_cache_directory, named_files
+from unrolled_server.named_files import default_cache_directory, local_path, named_files
 
 
 @pytest.fixture
@@ -48,6 +48,14 @@ def test_each_way_to_name_files(folder, monkeypatch, given, files):
         ('{"x": "a", "x": "a"}', "the name 'x' is there twice; give each file a name of its own"),
         ("x={none}", "{none} cannot be read: No such file or directory"),
         ("x=.", ". is no regular file"),
+        (
+            "x=s3://bucket/a",
+            "a file is 's3://bucket/a', a URL; give a path of a file system that all nodes mount",
+        ),
+        (
+            "x=~nobody-here/a",
+            "a file is '~nobody-here/a', and ~nobody-here is no home directory here; give the whole path",
+        ),
         ("x=pipe", "pipe is no regular file"),
         ('{"x": 1}', 'as JSON it is {"NAME": "FILE"}'),
         ('{"x": {"y": "a"}}', 'as JSON it is {"NAME": "FILE"}'),
@@ -78,3 +86,22 @@ def test_the_cache_lies_where_xdg_says(monkeypatch, cache_home, directory):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
     assert default_cache_directory() == Path(directory)
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://bucket/out", "hdfs://h:8020/x", "file:///tmp/x", "abfss://c@a.b/x", "a://"]
+)
+def test_a_url_is_no_path(given):
+    with pytest.raises(ValueError, match="a URL; give a path of a file system"):
+        local_path(given)
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_path_is_not_the_working_directory(given):
+    with pytest.raises(ValueError, match="is empty; name a path"):
+        local_path(given)
+
+
+@pytest.mark.parametrize("given", ["a", "./s3:", "./s3://bucket", "/a:/b", "c:", "./~", "a/~/b", "a b "])
+def test_other_paths_are_taken_as_they_are(given):
+    assert local_path(given) == Path(given)
