@@ -81,8 +81,10 @@ def test_sentences_run_along_the_words_that_a_file_has_vectors_for(run_passes, t
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([*TEXTS, None], r"row 60 \(counted from 0\) is null in the column 'text'"),
-        ([*TEXTS, "ab", ""], r"row 61 \(counted from 0\) has no symbols"),
+        (
+            pa.array([b"ab", b"a\xff", b"a\xff"], pa.binary()),
+            r"row 1 \(counted from 0\) is not valid UTF-8; write the column as UTF-8",
+        ),
         ([*TEXTS, "axb"], r"row 60 \(counted from 0\) has 'x' at position 1, which is not in --alphabet"),
         ([*TEXTS, "a" * 65], r"row 60 \(counted from 0\) has 65 symbols; --max-word-length is 64"),
     ],
