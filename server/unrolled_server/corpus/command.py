@@ -39,9 +39,8 @@ app = typer.Typer(
 def main() -> None:
     """The entry point."""
     for stream in (sys.stdout, sys.stderr):
-        cast("Any", stream).reconfigure(
-            errors="backslashreplace"
-        )  # a terminal may have no letter of an alphabet
+        # A terminal may not have the letters of an alphabet or a path.
+        cast("Any", stream).reconfigure(errors="backslashreplace")
     app(prog_name="unrolled-map")
 
 
