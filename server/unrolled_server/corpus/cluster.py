@@ -142,11 +142,19 @@ def _unreachable(address: str | None, reason: str) -> str:
 
 
 def _reach(address: str | None) -> None:
-    """Sees whether anybody listens, within seconds; Ray itself tries for minutes."""
+    """Connects to the address once, which takes seconds at most; Ray itself tries for minutes.
+
+    Raises:
+        ValueError: It is no address of a cluster.
+        OSError: Nothing listens there.
+    """
+    if address in {None, "auto", "local"}:
+        return
     found = _HOST_AND_PORT.fullmatch(address or "")
-    if found:
-        with socket.create_connection((found[1], int(found[2])), timeout=_REACH_TIMEOUT_S):
-            pass
+    if found is None:
+        raise ValueError("it is not HOST:PORT, ray://HOST:PORT or auto")
+    with socket.create_connection((found[1], int(found[2])), timeout=_REACH_TIMEOUT_S):
+        pass
 
 
 def core_count() -> int:

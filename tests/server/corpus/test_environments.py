@@ -12,6 +12,7 @@ import pytest
 from unrolled_server.corpus import cluster
 from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.progress import Display
+from unrolled_server.exit_codes import EXIT_ADDRESS
 
 from tests.server.corpus.corpora import write_corpus
 
@@ -91,6 +92,18 @@ def test_where_no_folder_can_be_had_the_error_names_tmpdir():
         cluster._made_in(f"/{'x' * 60}")
     with pytest.raises(CorpusError, match=r"/proc/none: No such file or directory\); set TMPDIR"):
         cluster._made_in("/proc/none")
+
+
+@pytest.mark.parametrize(
+    "address", ["", " ", "http://h:8265", "host", ":6379", "h:x", "h:6379/", "redis://h:6"]
+)
+def test_what_is_no_address_of_a_cluster_is_refused_with_the_right_form(address):
+    with (
+        pytest.raises(CorpusError, match=r"it is not HOST:PORT, ray://HOST:PORT or auto") as raised,
+        cluster.connected(address),
+    ):
+        pass
+    assert raised.value.exit_code == EXIT_ADDRESS
 
 
 def test_only_who_has_no_home_directory_gets_one_for_the_time(tmp_path, monkeypatch):
