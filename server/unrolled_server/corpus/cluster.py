@@ -58,7 +58,11 @@ def connected(address: str | None) -> Iterator[None]:
     # What Ray tells of itself would stand between our lines.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    with _own_folder() as folder, _with_home(folder):
+    is_homeless = os.path.expanduser("~") == "~"  # noqa: PTH111 - pathlib's raises there
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_own_folder()) if address is None or is_homeless else None
+        if is_homeless:
+            stack.enter_context(_home(folder))
         try:
             _reach(address)
             with _own_sigterm():
@@ -110,16 +114,13 @@ def _made_in(*parents: str) -> Path:
 
 
 @contextlib.contextmanager
-def _with_home(folder: Path) -> Iterator[None]:
-    """Lets Ray take this folder as the home directory of a user who has none, for the time of the block."""
-    is_homeless = os.path.expanduser("~") == "~"  # noqa: PTH111 - pathlib's raises there
-    if is_homeless:
-        os.environ["HOME"] = str(folder)
+def _home(folder: Path | None) -> Iterator[None]:
+    """Lets Ray, which writes there, take this folder as the home directory for the time of the block."""
+    os.environ["HOME"] = str(folder)
     try:
         yield
     finally:
-        if is_homeless:
-            del os.environ["HOME"]
+        del os.environ["HOME"]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -104,17 +103,6 @@ def test_what_is_no_address_of_a_cluster_is_refused_with_the_right_form(address)
     ):
         pass
     assert raised.value.exit_code == EXIT_ADDRESS
-
-
-def test_only_who_has_no_home_directory_gets_one_for_the_time(tmp_path, monkeypatch):
-    before = os.environ.get("HOME")
-    with cluster._with_home(tmp_path):
-        assert os.environ.get("HOME") == before
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(cluster.os.path, "expanduser", lambda path: path)
-    with cluster._with_home(tmp_path):
-        assert Path(os.environ["HOME"]) == tmp_path
-    assert "HOME" not in os.environ
 
 
 def test_a_message_that_nobody_can_read_ends_no_job():
