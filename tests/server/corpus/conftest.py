@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from unrolled_server.corpus.encoder import make_encoder
@@ -36,7 +37,7 @@ def run_passes(tmp_path):
     """A function that runs the passes over texts or a file, with changed parameters."""
 
     def run(corpus, *, range_texts=10, keep=(), **changed):
-        if isinstance(corpus, list):
+        if isinstance(corpus, list | pa.Array):
             corpus = write_corpus(tmp_path / "corpus.parquet", corpus)
         given = parameters(**changed)
         source, work = open_source(corpus, column="text", keep=keep), Work(tmp_path / "out")
