@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class NoHomeError(ValueError):
@@ -25,8 +26,21 @@ def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
             raise ValueError(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
         if name in files:
             raise ValueError(f"the name {name!r} is there twice; give each file a name of its own")
-        files[name] = _readable(expanded(file))
+        files[name] = _readable(_local(file))
     return files
+
+
+def local_path(given: str) -> Path:
+    """Returns the path of a file or folder that a person named, with a leading ~ as the home directory.
+
+    Raises:
+        ValueError: It is empty, a URL, or begins with a ~ that stands for no directory.
+    """
+    if not given.strip():
+        raise ValueError("is empty; name a path")
+    if _URL.match(given):
+        raise ValueError(f"is {given!r}, a URL; give a path of a file system that all nodes mount")
+    return expanded(given)
 
 
 def expanded(path: str | Path) -> Path:
@@ -35,12 +49,13 @@ def expanded(path: str | Path) -> Path:
     Raises:
         NoHomeError: There is no such home directory. Without this, `~` would be a folder of that name.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
+    given = os.fspath(path)
+    found = os.path.expanduser(given)  # noqa: PTH111 - pathlib takes ./~ for ~
+    if given.startswith("~") and found == given:
         raise NoHomeError(
-            f"{path} begins with a home directory that is not known; write the whole path, or set HOME"
-        ) from None
+            f"{given} begins with a home directory that is not known; write the whole path, or set HOME"
+        )
+    return Path(found)
 
 
 def default_cache_directory() -> Path:
@@ -87,6 +102,13 @@ def _json_entries(given: str) -> list[tuple[str, str]]:
     if not all(isinstance(file, str) for _, file in pairs):
         raise ValueError('as JSON it is {"NAME": "FILE"}')
     return pairs
+
+
+def _local(file: str | Path) -> Path:
+    try:
+        return local_path(str(file))
+    except ValueError as error:
+        raise ValueError(f"a file {error}") from None
 
 
 def _readable(file: Path) -> Path:

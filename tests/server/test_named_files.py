@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded, named_files
+from unrolled_server.named_files import (
+    NoHomeError,
+    default_cache_directory,
+    expanded,
+    local_path,
+    named_files,
+)
 
 
 @pytest.fixture
@@ -49,6 +55,14 @@ def test_each_way_to_name_files(folder, monkeypatch, given, files):
         ('{"x": "a", "x": "a"}', "the name 'x' is there twice; give each file a name of its own"),
         ("x={none}", "{none} cannot be read: No such file or directory"),
         ("x=.", ". is no regular file"),
+        (
+            "x=s3://bucket/a",
+            "a file is 's3://bucket/a', a URL; give a path of a file system that all nodes mount",
+        ),
+        (
+            "x=~nobody-here/a",
+            "a file ~nobody-here/a begins with a home directory that is not known; write the whole path, or set HOME",
+        ),
         ("x=pipe", "pipe is no regular file"),
         ('{"x": 1}', 'as JSON it is {"NAME": "FILE"}'),
         ('{"x": {"y": "a"}}', 'as JSON it is {"NAME": "FILE"}'),
@@ -110,3 +124,22 @@ def test_without_a_home_the_cache_may_be_named(monkeypatch):
 def test_the_home_of_an_unknown_user_is_refused():
     with pytest.raises(NoHomeError, match="write the whole path"):
         expanded("~nobody-of-this-name/tokens")
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://bucket/out", "hdfs://h:8020/x", "file:///tmp/x", "abfss://c@a.b/x", "a://"]
+)
+def test_a_url_is_no_path(given):
+    with pytest.raises(ValueError, match="a URL; give a path of a file system"):
+        local_path(given)
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_path_is_not_the_working_directory(given):
+    with pytest.raises(ValueError, match="is empty; name a path"):
+        local_path(given)
+
+
+@pytest.mark.parametrize("given", ["a", "./s3:", "./s3://bucket", "/a:/b", "c:", "./~", "a/~/b", "a b "])
+def test_other_paths_are_taken_as_they_are(given):
+    assert local_path(given) == Path(given)

@@ -10,12 +10,15 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
@@ -33,6 +36,8 @@ OBJECT_STORE_BYTES = 128 << 20
 _MAX_BLOCKS = 1_000
 _HOST_AND_PORT = re.compile(r"(?:ray://)?\[?([^/]+?)\]?:(\d{1,5})")
 _REACH_TIMEOUT_S = 10
+# A socket's path has up to 107 bytes, on macOS 103; below a folder ray-XXXXXXXX Ray's names take 77.
+_MAX_PARENT_BYTES = 103 - 77
 
 Record: TypeAlias = Mapping[str, Any]
 Work: TypeAlias = Callable[[int], Record]
@@ -53,22 +58,69 @@ def connected(address: str | None) -> Iterator[None]:
     # What Ray tells of itself would stand between our lines.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    is_homeless = os.path.expanduser("~") == "~"  # noqa: PTH111 - pathlib's raises there
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_own_folder()) if address is None or is_homeless else None
+        if is_homeless:
+            stack.enter_context(_home(folder))
+        try:
+            _reach(address)
+            with _own_sigterm():
+                if address is None:
+                    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+                    ray.init(address="local", _temp_dir=str(folder), **own | quiet)
+                else:
+                    ray.init(address=address, **quiet)
+        except Exception as error:  # noqa: BLE001 - Ray raises that itself, as for a slow start
+            reason = str(error).strip().partition("\n")[0]  # of some, a traceback follows
+            raise CorpusError(_unreachable(address, reason), exit_code=EXIT_ADDRESS) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Makes a folder for what Ray keeps while it runs, its sockets and logs, and removes it at the end.
+
+    A private one, because Ray's own, ray/ in TMPDIR, may belong to another user or be too long for a socket.
+
+    Raises:
+        CorpusError: No folder for temporary files can be written.
+    """
+    folder = _made_in(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108
     try:
-        _reach(address)
-        with _own_sigterm():
-            if address is None:
-                ray.init(
-                    address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
-                )
-            else:
-                ray.init(address=address, **quiet)
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().partition("\n")[0]  # of some, a traceback follows
-        raise CorpusError(_unreachable(address, reason), exit_code=EXIT_ADDRESS) from None
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made_in(*parents: str) -> Path:
+    reason = ""
+    for parent in parents:
+        if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
+            reason = reason or f"{parent} is longer than {_MAX_PARENT_BYTES} bytes"
+            continue
+        try:
+            return Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+        except OSError as error:
+            reason = reason or f"{parent}: {error.strerror}"
+    raise CorpusError(
+        f"no folder for Ray's sockets and logs ({reason}); set TMPDIR to a folder that can be written and "
+        f"has at most {_MAX_PARENT_BYTES} bytes",
+        exit_code=EXIT_ADDRESS,
+    )
+
+
+@contextlib.contextmanager
+def _home(folder: Path | None) -> Iterator[None]:
+    """Lets Ray, which writes there, take this folder as the home directory for the time of the block."""
+    os.environ["HOME"] = str(folder)
     try:
         yield
     finally:
-        ray.shutdown()
+        del os.environ["HOME"]
 
 
 @contextlib.contextmanager
@@ -91,11 +143,19 @@ def _unreachable(address: str | None, reason: str) -> str:
 
 
 def _reach(address: str | None) -> None:
-    """Sees whether anybody listens, within seconds; Ray itself tries for minutes."""
+    """Connects to the address once, which takes seconds at most; Ray itself tries for minutes.
+
+    Raises:
+        ValueError: It is no address of a cluster.
+        OSError: Nothing listens there.
+    """
+    if address in {None, "auto", "local"}:
+        return
     found = _HOST_AND_PORT.fullmatch(address or "")
-    if found:
-        with socket.create_connection((found[1], int(found[2])), timeout=_REACH_TIMEOUT_S):
-            pass
+    if found is None:
+        raise ValueError("it is not HOST:PORT, ray://HOST:PORT or auto")
+    with socket.create_connection((found[1], int(found[2])), timeout=_REACH_TIMEOUT_S):
+        pass
 
 
 def core_count() -> int:

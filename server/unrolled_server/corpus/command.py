@@ -3,14 +3,16 @@
 Exit codes: 0 when the output is whole, 1 for what may be put right and resumed (a full disk, a machine that
 is gone), 2 for wrong options or a text that cannot be in the corpus, 3 for a cluster that cannot be had, 5
 for machines that do not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 130 or 143
-for a SIGINT or SIGTERM.
+for a SIGINT or SIGTERM, 129 for a SIGHUP.
 """
 
+import contextlib
 import json
 import signal
 import sys
 import time
-from typing import Annotated, Any, Never
+from collections.abc import Sequence
+from typing import Annotated, Any, Never, cast
 
 import typer
 
@@ -24,6 +26,7 @@ from unrolled_server.exit_codes import (
 )
 from unrolled_server.vectors import VectorsError
 
+_MAX_SHOWN_NAMES = 5
 _RESUMES = "what is finished is kept; the same command resumes"
 
 app = typer.Typer(
@@ -35,6 +38,9 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may not have the letters of an alphabet or a path.
+        cast("Any", stream).reconfigure(errors="backslashreplace")
     app(prog_name="unrolled-map")
 
 
@@ -54,6 +60,8 @@ def unrolled_map(
     Example: unrolled-map corpus.parquet vectors/ --hidden-size 64 --seeds 0-9
     """
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _stop)
     began_s = time.perf_counter()
     try:
         counts, seconds, was_resumed = _run(corpus, network, placement)
@@ -83,20 +91,28 @@ def _run(
     from unrolled_server.corpus.progress import Display  # noqa: PLC0415
     from unrolled_server.corpus.source import open_source  # noqa: PLC0415
 
-    source = open_source(corpus.source, column=corpus.column, keep=corpus.kept)
+    display = Display()
+    source = open_source(corpus.source_path, column=corpus.column, keep=corpus.kept)
+    if source.others:
+        display.tell(f"not read, because they are no Parquet files: {_some(source.others)}")
     job = Job(
         parameters=parameters,
         source=source,
-        output=corpus.output_folder.absolute(),
+        output=corpus.output_path,
         placement=Placement(
             address=placement.address,
             workers=placement.workers,
             state_memory_bytes=placement.state_memory_mb << 20,
         ),
-        display=Display(),
+        display=display,
     )
     counts = job.run()
     return counts | {"computed_rows": job.computed_rows}, job.seconds, job.found_count > 0
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_SHOWN_NAMES:,} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return ", ".join(names[:_MAX_SHOWN_NAMES]) + more
 
 
 def _tell(counts: dict[str, Any], seconds: dict[str, float], *, was_resumed: bool) -> None:
@@ -126,5 +142,6 @@ def _stop(number: int, _frame: object) -> Never:
 
 
 def _end(message: str, exit_code: int) -> Never:
-    typer.echo(f"unrolled-map: {message}", err=True)
+    with contextlib.suppress(OSError):  # whoever read it may be gone
+        typer.echo(f"unrolled-map: {message}", err=True)
     sys.exit(exit_code)

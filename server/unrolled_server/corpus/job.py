@@ -31,6 +31,7 @@ from unrolled_server.corpus.work import RECORD, Work, read_json, write_json
 from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED
 
 _MAX_SHOWN_SYMBOLS = 100
+_ON_EMPTY = {"skip": "they are left out", "zero": "they get zeros"}
 _MAX_PARTS = 100_000  # names of parts have five digits
 _MAX_FAILURES = 3  # of a pass, one after the other, in which nothing is finished
 
@@ -98,6 +99,12 @@ class Job:
 
     def _claim(self, wanted: dict[str, Any]) -> None:
         """Makes the output this job's, or sees that it is."""
+        real = self.output.resolve()
+        inside = next((file for file in self.source.files if file.path.resolve().is_relative_to(real)), None)
+        if inside:
+            raise CorpusError(
+                f"OUTPUT {self.output} has {inside.name} of INPUT in it; name a folder elsewhere"
+            )
         found = read_manifest(self.output)
         if found is None:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -110,6 +117,7 @@ class Job:
         scan = Scan(source=self.source, parameters=self.parameters, work=work, vectors_digest=vectors_digest)
         self._pass("reading texts", slices, cluster.Pass(make=partial(_given, scan)))
         records = _records(slices)
+        empty_row_count = self._judge_empty_rows(records)
         plan = self._plan(work, records)
         ranges = Ranges(
             parameters=self.parameters,
@@ -138,9 +146,33 @@ class Job:
         self.computed_rows = sum(record["computed_rows"] for record in computed)
         return {
             "rows": sum(record["rows"] for record in records),
+            "empty_rows": empty_row_count,
             "texts": sum(record["texts"] for record in computed),
             "asked_rows": sum(record["asked_rows"] for record in computed),
         }
+
+    def _judge_empty_rows(self, records: Sequence[dict[str, Any]]) -> int:
+        """Counts the rows without a text, and says once what happens to them.
+
+        Raises:
+            CorpusError: There are some and --on-empty is error, or there are no others.
+        """
+        count: int = sum(record["empty_rows"] for record in records)
+        if not count:
+            return 0
+        first_row = next(row for record in records if (row := record["first_empty_row"]) is not None)
+        said = (
+            f"{count:,} of {self.source.row_count:,} rows are null or have no symbols in the column "
+            f"{self.source.column!r}, first row {first_row:,} (counted from 0)"
+        )
+        if count == self.source.row_count:
+            raise CorpusError(f"{said}; nothing is left to compute; name another column by --column")
+        if self.parameters.on_empty == "error":
+            raise CorpusError(
+                f"{said}; give them texts or drop them, or say --on-empty skip or zero with another OUTPUT"
+            )
+        self.display.tell(f"{said}; {_ON_EMPTY[self.parameters.on_empty]}")
+        return count
 
     def _pass(self, name: str, results: Sequence[Path], done: cluster.Pass) -> None:
         """Does the units whose results are not there; a unit's number is its place among the results."""

@@ -18,7 +18,7 @@ from unrolled_server.corpus.whole import whole_file
 MANIFEST = "_manifest.json"
 FINGERPRINT = "fingerprint"
 DERIVED_ALPHABET = "derived_alphabet"
-_FORM = 1  # of what lies in the work folder
+_FORM = 2  # of what lies in the work folder
 
 
 def describe(parameters: Parameters, source: Source) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
     file = output / MANIFEST
     try:
         content: dict[str, Any] = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if output.exists() and (not output.is_dir() or any(map(_is_content, output.iterdir()))):
             raise CorpusError(
                 f"{output} is there and has no {MANIFEST}, so it is no output of this command; name a new "
@@ -82,7 +82,7 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], *, output: P
     if differences:
         raise CorpusError(
             f"{output} holds another job: {'; '.join(differences[:5])}; give the same command to resume "
-            "it, or another OUTPUT"
+            "it, name another OUTPUT, or remove this one"
         )
 
 

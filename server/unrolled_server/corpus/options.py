@@ -15,14 +15,16 @@ import typer
 
 from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.parameters import (
+    ROW_COLUMN,
     CellName,
     NonlinearityName,
+    OnEmpty,
     OutputName,
     Parameters,
     UnknownWord,
 )
 from unrolled_server.corpus.seeds import column_of, parse_seeds
-from unrolled_server.named_files import expanded
+from unrolled_server.named_files import local_path
 
 _corpus = functools.partial(typer.Option, rich_help_panel="Corpus")
 _network = functools.partial(typer.Option, rich_help_panel="Network")
@@ -33,9 +35,9 @@ _placement = functools.partial(typer.Option, rich_help_panel="Where it runs")
 class CorpusFlags:
     """What is read and what is written."""
 
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A Parquet file, or a folder of them.")]
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A Parquet file, or a folder of them.")]
     output_folder: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="OUTPUT", help="Folder to write; on a cluster, on storage that all machines see."
         ),
@@ -44,6 +46,31 @@ class CorpusFlags:
     keep: Annotated[str, _corpus(metavar="NAME,...", help="Columns to copy to the output.")] = ""
     part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
     max_word_length: Annotated[int, _corpus(metavar="SYMBOLS", help="A longer text ends the job.")] = 1_024
+    on_empty: Annotated[
+        OnEmpty,
+        _corpus(
+            help="What rows get whose text is null or has no symbols: an end of the job, no row in OUTPUT, "
+            "which then has a column of row numbers, or zeros."
+        ),
+    ] = "error"
+
+    @property
+    def source_path(self) -> Path:
+        """INPUT as a path.
+
+        Raises:
+            CorpusError: It is none.
+        """
+        return _path("INPUT", self.source)
+
+    @property
+    def output_path(self) -> Path:
+        """OUTPUT as a whole path.
+
+        Raises:
+            CorpusError: It is none.
+        """
+        return _path("OUTPUT", self.output_folder).absolute()
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -62,10 +89,15 @@ class CorpusFlags:
                 raise CorpusError(f"--keep names {name!r} twice; name each column once")
             if name in written:
                 raise CorpusError(f"--keep has {name!r}, which is the column of a seed; rename it in INPUT")
-        if self.source.is_dir() and self.output_folder.resolve().is_relative_to(self.source.resolve()):
+            if name == ROW_COLUMN and self.on_empty == "skip":
+                raise CorpusError(
+                    f"--keep has {name!r}, the column of row numbers with --on-empty skip; rename it in INPUT"
+                )
+        source, output = self.source_path, self.output_path
+        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
             raise CorpusError(
-                f"OUTPUT {self.output_folder} is in INPUT {self.source}, so its files would be read as "
-                "input; name a folder elsewhere"
+                f"OUTPUT {output} is in INPUT {source}, so its files would be read as input; name a folder "
+                "elsewhere"
             )
 
 
@@ -75,9 +107,15 @@ class NetworkFlags:
 
     hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")]
     seeds: Annotated[
-        str, _network(metavar="SEEDS", help="As for torch.manual_seed, a column each: 7 or 0-9,17.")
+        str, _network(metavar="SEEDS", help="As torch.manual_seed takes them, a column each: 7 or 0-9,17.")
     ] = "0"
-    output: Annotated[OutputName, _network(help="All states, or one vector a text.")] = "last"
+    output: Annotated[
+        OutputName,
+        _network(
+            help="All states, or one vector a text. The last state of a bidirectional network has read one "
+            "symbol backwards; mean and max have read all."
+        ),
+    ] = "last"
     cell: Annotated[CellName, _network(help="Kind of network, as in torch.nn.")] = "rnn"
     nonlinearity: Annotated[NonlinearityName, _network(help="Activation of the rnn cell.")] = "tanh"
     num_layers: Annotated[int, _network(metavar="LAYERS", help="Layers upon each other.")] = 1
@@ -114,6 +152,7 @@ class NetworkFlags:
             **values | {"seeds": parse_seeds(self.seeds)},
             part_rows=corpus.part_rows,
             max_word_length=corpus.max_word_length,
+            on_empty=corpus.on_empty,
         )
         parameters.check()
         corpus.check(parameters.seeds)
@@ -125,7 +164,14 @@ def _with_whole_path(vectors: str | None) -> str | None:
     if vectors is None:
         return None
     name, _, file = vectors.partition("=")
-    return f"{name}={expanded(file).absolute()}"
+    return f"{name}={_path('--vectors', file).absolute()}"
+
+
+def _path(name: str, given: str) -> Path:
+    try:
+        return local_path(given)
+    except ValueError as error:
+        raise CorpusError(f"{name} {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,10 @@ CellName: TypeAlias = Literal["rnn", "lstm", "gru"]
 NonlinearityName: TypeAlias = Literal["tanh", "relu"]
 OutputName: TypeAlias = Literal["all", "last", "mean", "max"]
 UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
+OnEmpty: TypeAlias = Literal["error", "skip", "zero"]
+
+ROW_COLUMN = "row"
+"""The output's column of row numbers, where rows are left out."""
 
 _MAX_HIDDEN_SIZE = 65_536
 _MAX_LAYERS = 16
@@ -30,6 +34,7 @@ class Parameters:
         vectors: NAME=FILE of word vectors; texts are then sentences.
         max_word_length: Symbols of the longest text that is allowed.
         part_rows: Rows of the input for each file of the output.
+        on_empty: What a row gets whose text is null or has no symbols.
     """
 
     hidden_size: int
@@ -48,6 +53,7 @@ class Parameters:
     output: OutputName
     max_word_length: int
     part_rows: int
+    on_empty: OnEmpty
 
     @property
     def width(self) -> int:

@@ -3,7 +3,7 @@
 A file of its own because it fixes the output's form, and the same input gives the same bytes of it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unrolled_server.corpus.parameters import Parameters
+from unrolled_server.corpus.parameters import ROW_COLUMN, Parameters
 from unrolled_server.corpus.scan import CODES
 from unrolled_server.corpus.seeds import column_of
 from unrolled_server.corpus.source import Source
@@ -41,16 +41,33 @@ class Parts:
             OSError: A file cannot be read or written.
         """
         codes = np.load(self.work.slice(number) / CODES)
-        places = places_of([self.work.range(at) for at in range(self.range_count)], number)
+        folders = [self.work.range(at) for at in range(self.range_count)]
+        places = places_of(folders, number, empty_size=int(self.parameters.is_pooled))
+        copied = self._copied(codes, first_row=number * self.parameters.part_rows, text_count=places.ends[-1])
+        if self.parameters.on_empty == "skip":
+            codes = codes[codes < places.ends[-1]]
         with whole_file(self.work.part(number)) as unfinished:
-            self._write(unfinished, codes, places, first_row=number * self.parameters.part_rows)
+            self._write(unfinished, codes, places, copied)
         return {"rows": len(codes)}
 
-    def _write(self, file: Path, codes: npt.NDArray[np.int32], places: Places, *, first_row: int) -> None:
-        source, row_bytes = self.source, 4 * self.parameters.width * len(self.parameters.seeds)
-        kept = source.kept(first_row, first_row + len(codes)) if source.keep else None
+    def _copied(
+        self, codes: npt.NDArray[np.int32], *, first_row: int, text_count: int
+    ) -> list[pa.ChunkedArray]:
+        """The columns before those of the seeds, without the rows that are left out."""
+        kept = self.source.kept(first_row, first_row + len(codes)) if self.source.keep else None
+        columns = [] if kept is None else kept.columns
+        if self.parameters.on_empty != "skip":
+            return columns
+        rows = np.flatnonzero(codes < text_count)
+        taken = [column.take(pa.array(rows)) for column in columns]
+        return [pa.chunked_array([first_row + rows], pa.int64()), *taken]
+
+    def _write(
+        self, file: Path, codes: npt.NDArray[np.int32], places: Places, columns: Sequence[pa.ChunkedArray]
+    ) -> None:
+        row_bytes = 4 * self.parameters.width * len(self.parameters.seeds)
         schema = self.schema
-        copied = _leaves(schema, source.keep)  # states repeat nothing and give nothing to a compressor
+        copied = _leaves(schema)  # states repeat nothing and give nothing to a compressor
         with pq.ParquetWriter(
             file,
             schema,
@@ -59,22 +76,26 @@ class Parts:
             write_statistics=copied,
         ) as writer:
             for rows in cut_rows(places.sizes[codes], row_bytes=row_bytes):
-                columns = [] if kept is None else kept.slice(rows.start, rows.stop - rows.start).columns
+                copies = [column.slice(rows.start, rows.stop - rows.start) for column in columns]
                 vectors = [
                     self._column(codes[rows], places, seed, kind=schema.field(column_of(seed)).type)
                     for seed in self.parameters.seeds
                 ]
-                writer.write_table(pa.table([*columns, *vectors], schema=schema), row_group_size=len(codes))
+                writer.write_table(pa.table([*copies, *vectors], schema=schema), row_group_size=len(codes))
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the output: the kept columns, then one for each seed. Reads the input's."""
+        """Of the output: the kept columns, then one for each seed. Reads the input's.
+
+        Where rows are left out, the first column has each row's number in the input.
+        """
         kind: pa.DataType = pa.list_(pa.field("element", pa.float32(), nullable=False), self.parameters.width)
         if not self.parameters.is_pooled:
             kind = pa.list_(pa.field("element", kind, nullable=False))
         seeds = [pa.field(column_of(seed), kind, nullable=False) for seed in self.parameters.seeds]
         kept = [field.remove_metadata() for field in self.source.schema_of(self.source.keep)]
-        return pa.schema([*kept, *seeds])
+        numbers = [pa.field(ROW_COLUMN, pa.int64(), nullable=False)] * (self.parameters.on_empty == "skip")
+        return pa.schema([*numbers, *kept, *seeds])
 
     def _column(
         self, codes: npt.NDArray[np.int32], places: Places, seed: int, *, kind: pa.DataType
@@ -98,6 +119,6 @@ def cut_rows(sizes: npt.NDArray[np.int64], *, row_bytes: int) -> Iterator[slice]
         begin = stop
 
 
-def _leaves(schema: pa.Schema, keep: tuple[str, ...]) -> list[str]:
-    """The kept columns as Parquet names them, where each is one column there; nested ones are several."""
-    return [name for name in keep if not pa.types.is_nested(schema.field(name).type)]
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The columns that are one column in Parquet, too; nested ones, such as those of the seeds, are not."""
+    return [field.name for field in schema if not pa.types.is_nested(field.type)]

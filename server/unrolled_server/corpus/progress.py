@@ -15,15 +15,21 @@ from rich.text import Text
 Show: TypeAlias = Callable[[int], None]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Does nothing, where rich ends the process: a job goes on though nothing reads its messages."""
+
+
 class Display:
     """Standard error."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = _Console(stderr=True)
 
     def tell(self, line: str) -> None:
-        """Writes a line, as it is."""
-        self._console.print(Text(line), soft_wrap=True)
+        """Writes a line, as it is, if it can be written."""
+        with contextlib.suppress(OSError):
+            self._console.print(Text(line), soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, name: str, *, total: int) -> Iterator[Show]:

@@ -4,13 +4,13 @@ import re
 
 from unrolled_server.corpus.errors import CorpusError
 
-_PART = re.compile(r"(-?\d+)(?:-(-?\d+))?")
+_PART = re.compile(r"(-?\d{1,20})(?:-(-?\d{1,20}))?")
 _MAX_SEEDS = 1_000
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 
 
 def parse_seeds(given: str) -> tuple[int, ...]:
-    """The seeds, in the order given.
+    """Returns the seeds, in the order given.
 
     >>> parse_seeds("0-3,17")
     (0, 1, 2, 3, 17)
@@ -24,8 +24,11 @@ def parse_seeds(given: str) -> tuple[int, ...]:
         if found is None:
             raise CorpusError(f"--seeds has {part!r}; give numbers and ranges, such as 0-9,17")
         first, last = int(found[1]), int(found[2] or found[1])
-        if not _MIN_INT64 <= first <= last <= _MAX_INT64:
-            raise CorpusError(f"--seeds has {part!r}; a range runs upwards, and seeds are 64-bit integers")
+        if not _LOWEST <= first <= last <= _HIGHEST:
+            raise CorpusError(
+                f"--seeds has {part!r}; a range runs upwards, and seeds are from -2**63 to 2**64 - 1, as for "
+                "torch.manual_seed"
+            )
         if last - first >= _MAX_SEEDS or len(seeds) + last - first >= _MAX_SEEDS:
             raise CorpusError(f"--seeds names more than {_MAX_SEEDS:,} seeds; run several jobs")
         seeds.extend(range(first, last + 1))

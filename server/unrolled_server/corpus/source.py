@@ -5,7 +5,7 @@ own reader does not say which row of the corpus a row is, and parts are slices o
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unrolled_server.corpus.errors import CorpusError
+from unrolled_server.corpus.input_files import find_files, partitions_of
 from unrolled_server.exit_codes import EXIT_UNFINISHED
 
 _BATCH_ROWS = 16_384
+_KINDS_OF_TEXT = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_null,
+)
+"""Bytes are texts without the mark, as Impala, Hive and old versions of Spark write them."""
 _TAIL_BYTES = 8  # the footer's length and the letters PAR1
 
 
@@ -26,6 +37,7 @@ class SourceFile:
     Attributes:
         name: Below the input.
         digest: Of its footer: schema, places, sizes and statistics of all its pages.
+        partitions: The columns that its folders name and it does not have, with the value of all its rows.
     """
 
     path: Path
@@ -33,15 +45,29 @@ class SourceFile:
     byte_count: int
     row_count: int
     digest: str
+    partitions: Mapping[str, str | None]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns, then those that its folders name. Reads the file."""
+        schema = pq.read_schema(self.path)
+        for name in self.partitions:
+            schema = schema.append(pa.field(name, pa.string()))
+        return schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """All rows of the input, by number."""
+    """All rows of the input, by number.
+
+    Attributes:
+        others: Files in the folder that are no Parquet, so they are not read.
+    """
 
     files: tuple[SourceFile, ...]
     column: str
     keep: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def row_count(self) -> int:
@@ -49,29 +75,31 @@ class Source:
         return sum(file.row_count for file in self.files)
 
     def texts(self, start: int, stop: int) -> pa.ChunkedArray:
-        """The texts of the rows ``start:stop``, as large strings."""
+        """The texts of the rows ``start:stop``, as large strings, whose UTF-8 is not checked."""
         found = [batch.column(0) for batch in self._batches(start, stop, [self.column])]
-        # One by one, because a file may have them as strings and the next as large ones or a dictionary.
-        return pa.chunked_array([texts.cast(pa.large_string()) for texts in found], pa.large_string())
+        # One by one, because a file may have them as strings and the next as bytes or a dictionary.
+        cast = [texts.cast(pa.large_string(), safe=False) for texts in found]
+        return pa.chunked_array(cast, pa.large_string())
 
     def kept(self, start: int, stop: int) -> pa.Table:
         """The columns that are copied of the rows ``start:stop``."""
         return pa.Table.from_batches(list(self._batches(start, stop, self.keep)))
 
     def _batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The columns in this order, whatever their order in a file."""
+        """Yields the columns in this order, whatever their order in a file."""
         first = 0
         for file in self.files:
             if first < stop and start < first + file.row_count:
-                rows = _rows(file, max(0, start - first), min(file.row_count, stop - first), columns)
+                stored = [name for name in columns if name not in file.partitions]
+                rows = _rows(file, max(0, start - first), min(file.row_count, stop - first), stored)
                 for batch in _told(rows, file):
                     if batch.num_rows:
-                        yield batch.select(list(columns)).replace_schema_metadata(None)
+                        yield _with_partitions(batch, file, columns)
             first += file.row_count
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
         """What these columns are in the first file."""
-        schema = pq.read_schema(self.files[0].path)
+        schema = self.files[0].schema
         return pa.schema([schema.field(name) for name in columns])
 
 
@@ -81,11 +109,12 @@ def open_source(path: Path, *, column: str, keep: tuple[str, ...]) -> Source:
     Raises:
         CorpusError: It is not there, is no Parquet, has no rows, or a column is missing or of another type.
     """
-    paths = _paths(path)
-    source = Source(files=tuple(_describe(file, path) for file in paths), column=column, keep=keep)
+    found = find_files(path)
+    files = tuple(_describe(file, path) for file in found.files)
+    source = Source(files=files, column=column, keep=keep, others=found.others)
     first = None
     for file in source.files:
-        schema = pq.read_schema(file.path)
+        schema = file.schema
         _check_columns(file, schema, column=column, keep=keep)
         kept = pa.schema([schema.field(name).remove_metadata() for name in keep])
         first = first or kept
@@ -94,20 +123,6 @@ def open_source(path: Path, *, column: str, keep: tuple[str, ...]) -> Source:
     if not source.row_count:
         raise CorpusError(f"{path} has no rows")
     return source
-
-
-def _paths(path: Path) -> list[Path]:
-    """Files in the order of their names; hidden ones and those of other jobs' marks are not data."""
-    if path.is_file():
-        return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*.parquet")
-        if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-    )
-    if not found:
-        raise CorpusError(f"{path} is neither a Parquet file nor a folder with files named *.parquet")
-    return found
 
 
 def _describe(file: Path, source: Path) -> SourceFile:
@@ -120,9 +135,15 @@ def _describe(file: Path, source: Path) -> SourceFile:
             digest = hashlib.sha256(opened.read(footer_bytes)).hexdigest()[:32]
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{file} cannot be read as Parquet: {error}") from None
-    name = str(file.relative_to(source)) if file != source else file.name
+    name = file.relative_to(source) if file != source else Path(file.name)
+    stored = meta.schema.to_arrow_schema().names
     return SourceFile(
-        path=file.absolute(), name=name, byte_count=byte_count, row_count=meta.num_rows, digest=digest
+        path=file.absolute(),
+        name=str(name),
+        byte_count=byte_count,
+        row_count=meta.num_rows,
+        digest=digest,
+        partitions={key: value for key, value in partitions_of(name).items() if key not in stored},
     )
 
 
@@ -136,10 +157,26 @@ def _check_columns(file: SourceFile, schema: pa.Schema, *, column: str, keep: Se
             )
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not any(is_of(kind) for is_of in _KINDS_OF_TEXT):
         raise CorpusError(
-            f"the column {column!r} of {file.name} is of {kind}; name one of strings by --column"
+            f"the column {column!r} of {file.name} is of {kind}; cast it to strings, or name a column of "
+            "strings by --column"
         )
+
+
+def _with_partitions(batch: pa.RecordBatch, file: SourceFile, columns: Sequence[str]) -> pa.RecordBatch:
+    """The columns in this order, also those that are the same for all rows of the file."""
+    arrays = [
+        pa.repeat(pa.scalar(file.partitions[name], pa.string()), batch.num_rows)
+        if name in file.partitions
+        else batch.column(name)
+        for name in columns
+    ]
+    fields = [
+        pa.field(name, pa.string()) if name in file.partitions else batch.schema.field(name)
+        for name in columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _told(batches: Iterator[pa.RecordBatch], file: SourceFile) -> Iterator[pa.RecordBatch]:

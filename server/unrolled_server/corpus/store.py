@@ -38,7 +38,8 @@ class Places:
         folders: Of the ranges.
         ends: How many of the slice's texts are in each range or one before it.
         starts: The first row of each text in its range's files.
-        sizes: The rows of each text: 1, or with all states its symbols.
+        sizes: The rows of each text: 1, or with all states its symbols. One more than there are texts; the
+            last is for rows without a text, which get zeros.
     """
 
     folders: Sequence[Path]
@@ -53,7 +54,7 @@ class Places:
         """
         used, inverse = np.unique(codes, return_inverse=True)
         cuts = np.searchsorted(used, self.ends)
-        found = np.empty((int(self.sizes[used].sum()), width), np.float32)
+        found = np.zeros((int(self.sizes[used].sum()), width), np.float32)
         first, filled = 0, 0
         for folder, cut in zip(self.folders, cuts.tolist(), strict=True):
             if cut > first:
@@ -66,8 +67,8 @@ class Places:
         return found[runs(begins[inverse], self.sizes[codes])]
 
 
-def places_of(folders: Sequence[Path], number: int) -> Places:
-    """Where the texts of the slice with this number are."""
+def places_of(folders: Sequence[Path], number: int, *, empty_size: int) -> Places:
+    """Returns where the texts of a slice are; a row of the input without a text gets `empty_size` rows."""
     counts, starts, sizes = [], [], []
     for folder in folders:
         of_slices = np.load(folder / COUNTS, mmap_mode="r")
@@ -78,7 +79,10 @@ def places_of(folders: Sequence[Path], number: int) -> Places:
         starts.append(of_texts[ranks])
         sizes.append(of_texts[ranks + 1] - starts[-1])
     return Places(
-        folders=folders, ends=np.cumsum(counts), starts=np.concatenate(starts), sizes=np.concatenate(sizes)
+        folders=folders,
+        ends=np.cumsum(counts),
+        starts=np.concatenate(starts),
+        sizes=np.concatenate([*sizes, [empty_size]]),
     )
 
 

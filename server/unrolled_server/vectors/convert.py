@@ -19,6 +19,7 @@ from typing import BinaryIO, TextIO
 from unrolled_server.vectors.converted import open_converted
 from unrolled_server.vectors.errors import VectorsError
 from unrolled_server.vectors.header import Origin
+from unrolled_server.vectors.packed import unpacked
 from unrolled_server.vectors.text import Block, TextVectors
 from unrolled_server.vectors.writer import Writer
 
@@ -57,7 +58,7 @@ class Conversion:
         except OSError as error:
             raise VectorsError(
                 f"{self.source} cannot be converted into {self.target.parent}: {error.strerror}; "
-                "--vectors-cache takes a directory that can be written and has room"
+                "name a directory that can be written and has room by --vectors-cache or XDG_CACHE_HOME"
             ) from None
 
     @contextlib.contextmanager
@@ -74,31 +75,45 @@ class Conversion:
     def _write(self, part: Path) -> None:
         began_s = time.monotonic()
         LOG.info("converting %s (%d MiB), once", self.source, self.origin.source_bytes >> 20)
-        with self.source.open("rb") as text, part.open("wb") as file:
+        with (
+            self.source.open("rb") as source,
+            unpacked(source, source=self.source) as text,
+            part.open("wb") as file,
+        ):
             vectors = TextVectors(text, source=self.source)
             writer = Writer(file, size=vectors.size)
-            for block in self._watched(vectors, text):
+            for block in self._watched(vectors, source):
                 writer.add(block.words, block.values)
             writer.finish(self.origin)
             file.flush()
             os.fsync(file.fileno())
         if Origin.of(self.source) != self.origin:
             raise VectorsError(f"{self.source} changed while it was read; start again when it is complete")
-        if writer.repeated_count:
-            repeated = writer.repeated_count
-            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
+        self._log_what_is_odd(writer)
         taken_s = time.monotonic() - began_s
         LOG.info("converted %d words of %d values in %.1f s", writer.word_count, vectors.size, taken_s)
 
-    def _watched(self, vectors: TextVectors, text: BinaryIO) -> Iterator[Block]:
-        """All blocks, with word in the log now and then of how far it is."""
+    def _log_what_is_odd(self, writer: Writer) -> None:
+        if writer.repeated_count:
+            repeated = writer.repeated_count
+            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
+        if phrase_count := writer.phrase_count():
+            LOG.warning(
+                "%s: %d words have white space inside or are white space; sentences are split there, so none "
+                "has such a word",
+                self.source,
+                phrase_count,
+            )
+
+    def _watched(self, vectors: TextVectors, source: BinaryIO) -> Iterator[Block]:
+        """Yields all blocks; logs now and then how far it is."""
         told_s = time.monotonic()
         for block in vectors.blocks():
             self._refuse_if_told_to_stop()
             yield block
             if time.monotonic() - told_s > PROGRESS_S:
                 told_s = time.monotonic()
-                LOG.info("converting %s: %d %%", self.source, 100 * text.tell() // self.origin.source_bytes)
+                LOG.info("converting %s: %d %%", self.source, 100 * source.tell() // self.origin.source_bytes)
 
     def _refuse_if_told_to_stop(self) -> None:
         if self.stop.is_set():

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 _MAGIC = b"unrolled vectors"
 # Raised with every change of what is stored, of the digest, or of how the text is read.
-_VERSION = 1
+_VERSION = 2
 _RECORD = struct.Struct("<16s6q16s")
 _CHECKSUM = struct.Struct("<I")
 _SECTIONS_START = 4096  # a page

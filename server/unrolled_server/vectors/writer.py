@@ -30,6 +30,10 @@ class Writer:
         """The rows so far."""
         return len(self._words)
 
+    def phrase_count(self) -> int:
+        """Returns how many words no sentence can have, because `str.split` parts or drops them."""
+        return sum(word.decode().split() != [word.decode()] for word in self._words)
+
     def add(self, words: Sequence[bytes], values: npt.NDArray[np.float32]) -> None:
         """Appends the row of each word that is new; `values` is (len(words), size)."""
         kept = [at for at, word in enumerate(words) if self._is_new(word)]

@@ -24,6 +24,7 @@ DEFAULTS = {
     "output": "last",
     "max_word_length": 64,
     "part_rows": 7,
+    "on_empty": "error",
 }
 
 

@@ -133,7 +133,9 @@ def test_other_parameters_are_refused_with_what_differs(whole, corpus):
     assert "cell is 'rnn' there and 'gru' here" in errors
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_with_word_that_the_same_command_resumes(
     corpus, cluster_address, tmp_path, number, exit_code
 ):
@@ -187,7 +189,8 @@ def test_a_wrong_text_ends_the_job_with_its_row(cluster_address, tmp_path):
     exit_code, _, errors = run(*arguments)
     assert exit_code == 2
     assert errors == (
-        "unrolled-map: row 1 (counted from 0) is null in the column 'text'; give it a text or drop the row\n"
+        "unrolled-map: 1 of 2 rows are null or have no symbols in the column 'text', first row 1 "
+        "(counted from 0); give them texts or drop them, or say --on-empty skip or zero with another OUTPUT\n"
     )
 
 

@@ -9,6 +9,7 @@ pytest.importorskip("pyarrow")
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.corpus import encoder, parts
@@ -16,7 +17,7 @@ from unrolled_server.corpus.errors import CorpusError, unwritable
 from unrolled_server.corpus.manifest import check_same, describe, read_manifest
 from unrolled_server.corpus.options import CorpusFlags, NetworkFlags
 from unrolled_server.corpus.plan import make_plan
-from unrolled_server.corpus.seeds import parse_seeds
+from unrolled_server.corpus.seeds import column_of, parse_seeds
 from unrolled_server.corpus.source import open_source
 from unrolled_server.corpus.symbols import open_table
 from unrolled_server.corpus.whole import remove_unfinished, whole_file, whole_folder
@@ -32,7 +33,41 @@ def test_seeds_are_numbers_and_ranges_in_the_order_given():
     assert parse_seeds("-3--1") == (-3, -2, -1)
 
 
-@pytest.mark.parametrize("seeds", ["", "a", "3-1", "0-2,1", "0-1000", "9223372036854775808", "1,,2"])
+def test_seeds_are_whatever_torch_takes():
+    lowest, highest = -(2**63), 2**64 - 1
+    assert parse_seeds(f"{lowest},{highest}") == (lowest, highest)
+    for seed in (lowest, highest):
+        torch.Generator().manual_seed(seed)
+    for seed in (lowest - 1, highest + 1):
+        with pytest.raises(ValueError, match="Overflow"):
+            torch.Generator().manual_seed(seed)
+        with pytest.raises(
+            CorpusError, match=r"seeds are from -2\*\*63 to 2\*\*64 - 1, as for torch.manual_seed"
+        ):
+            parse_seeds(str(seed))
+    assert column_of(highest) == "seed_18446744073709551615"
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        "",
+        "a",
+        "3-1",
+        "0-2,1",
+        "0-1000",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "9" * 5_000,
+        "1,,2",
+        "[0, 1]",
+        "range(3)",
+        "1.0",
+        "1e3",
+        "True",
+        "0..9",
+    ],
+)
 def test_seeds_that_are_none_are_refused(seeds):
     with pytest.raises(CorpusError, match="--seeds"):
         parse_seeds(seeds)
@@ -72,8 +107,10 @@ def test_an_input_without_the_column_or_of_another_type_is_refused(tmp_path):
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(CorpusError, match="cannot be read as Parquet"):
         open_source(tmp_path / "no.parquet", column="text", keep=())
-    with pytest.raises(CorpusError, match="neither a Parquet file nor a folder"):
-        open_source(tmp_path / "none", column="text", keep=())
+    for path in (tmp_path / "none", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(CorpusError, match="neither a Parquet file nor a folder"):
+            open_source(path, column="text", keep=())
 
 
 @given(start=st.integers(0, 59), count=st.integers(1, 60))
@@ -114,12 +151,19 @@ def test_an_input_that_is_damaged_is_told_by_its_name(tmp_path):
     [
         ({"keep": "id, id"}, "--keep names 'id' twice"),
         ({"keep": "id,seed_7"}, "--keep has 'seed_7', which is the column of a seed"),
+        (
+            {"keep": "row", "on_empty": "skip"},
+            "--keep has 'row', the column of row numbers with --on-empty skip",
+        ),
         ({"output_folder": "in/deep/out"}, "OUTPUT .* is in INPUT"),
+        ({"output_folder": "linked/out"}, "OUTPUT .* is in INPUT"),
     ],
 )
 def test_an_output_that_would_clash_is_refused_before_anything_starts(tmp_path, changed, message):
     (tmp_path / "in").mkdir()
-    given = {"source": tmp_path / "in", "output_folder": tmp_path / changed.pop("output_folder", "out")}
+    (tmp_path / "linked").symlink_to("in")
+    given = {"source": f"{tmp_path}/in", "output_folder": f"{tmp_path}/{changed.get('output_folder', 'out')}"}
+    changed = {name: value for name, value in changed.items() if name != "output_folder"}
     with pytest.raises(CorpusError, match=message):
         NetworkFlags(hidden_size=2, seeds="0-9").parameters(CorpusFlags(**given, **changed))
 
@@ -128,7 +172,7 @@ def test_the_file_of_vectors_is_a_whole_path_and_the_same_content_everywhere(tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("two.txt").write_text("the 1 2 3\ncat 4 5 6\n")
-    corpus = CorpusFlags(source=tmp_path / "c.parquet", output_folder=tmp_path / "out")
+    corpus = CorpusFlags(source="c.parquet", output_folder="out")
     given = NetworkFlags(hidden_size=2, vectors="two=two.txt").parameters(corpus)
     assert given.vectors == f"two={tmp_path / 'two.txt'}"
     digest = open_table(given).digest
@@ -188,10 +232,32 @@ def test_another_job_is_told_by_what_differs(tmp_path):
         )
 
 
-def test_a_folder_of_something_else_is_no_output(tmp_path):
+def test_a_folder_or_file_of_something_else_is_no_output(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(CorpusError, match="no output of this command; name a new folder"):
-        read_manifest(tmp_path)
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(CorpusError, match="no output of this command; name a new folder"):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/x", "hdfs://h/x", "file:///tmp/x", "", "~nobody-here/x"])
+def test_what_is_no_path_of_this_machine_is_refused_by_its_argument(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    paths = {"source": "in", "output_folder": "out"}
+    for argument, name in (("source", "INPUT"), ("output_folder", "OUTPUT")):
+        with pytest.raises(CorpusError, match=f"^{name} .*(a URL|empty|home directory that is not known)"):
+            NetworkFlags(hidden_size=2).parameters(CorpusFlags(**paths | {argument: given}))
+    if given:
+        with pytest.raises(CorpusError, match=r"^--vectors (is|~nobody-here/x begins)"):
+            NetworkFlags(hidden_size=2, vectors=f"t={given}").parameters(CorpusFlags(**paths))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_directory_is_found_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    corpus = CorpusFlags(source="~/in", output_folder="~/out")
+    assert (corpus.source_path, corpus.output_path) == (tmp_path / "in", tmp_path / "out")
+    given = NetworkFlags(hidden_size=2, vectors="t=~/v.txt").parameters(corpus)
+    assert given.vectors == f"t={tmp_path}/v.txt"
 
 
 @pytest.mark.parametrize(

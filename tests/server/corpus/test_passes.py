@@ -1,81 +1,17 @@
 """Texts to vectors through the three passes, in this process; Ray is tested with the command."""
 
-import functools
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow")
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from unrolled_server.corpus.encoder import make_encoder
 from unrolled_server.corpus.errors import CorpusError
-from unrolled_server.corpus.parts import Parts
-from unrolled_server.corpus.plan import Ranges, make_plan
-from unrolled_server.corpus.scan import Scan
-from unrolled_server.corpus.source import open_source
-from unrolled_server.corpus.work import Work
-from unrolled_server.engine import Cell, Engine, NetworkSpec, plain_network
+from unrolled_server.engine import Cell, NetworkSpec, plain_network
 
-from tests.server.corpus.corpora import (
-    ALPHABET,
-    computed_directly,
-    parameters,
-    random_texts,
-    vectors_of,
-    write_corpus,
-)
+from tests.server.corpus.corpora import ALPHABET, computed_directly, random_texts, vectors_of, write_corpus
 
 pytestmark = pytest.mark.corpus
-
-
-@dataclass(frozen=True)
-class Passes:
-    """The three passes over a corpus, one unit after the other."""
-
-    output: Path
-    plan: object
-    ranges: list
-
-    @property
-    def table(self):
-        return pq.read_table(self.output)
-
-
-@pytest.fixture
-def run_passes(tmp_path):
-    """A function that runs the passes over texts or a file, with changed parameters."""
-
-    def run(corpus, *, range_texts=10, keep=(), **changed):
-        if isinstance(corpus, list):
-            corpus = write_corpus(tmp_path / "corpus.parquet", corpus)
-        given = parameters(**changed)
-        source, work = open_source(corpus, column="text", keep=keep), Work(tmp_path / "out")
-        work.prepare()
-        scan = Scan(source=source, parameters=given, work=work)
-        slices = [scan(number) for number in range(-(-source.row_count // given.part_rows))]
-        plan = make_plan(slices, alphabet=given.alphabet, range_texts=range_texts)
-        ranges = Ranges(parameters=given, plan=plan, work=work, slice_count=len(slices))
-        encoder = make_encoder(ranges, fingerprint=fingerprint(), state_memory_bytes=64 << 20)
-        records = [encoder(number) for number in range(plan.range_count)]
-        parts = Parts(source=source, parameters=given, work=work, range_count=plan.range_count)
-        for number in range(len(slices)):
-            parts(number)
-        return Passes(work.output, plan, records)
-
-    return run
-
-
-@functools.cache
-def fingerprint():
-    engine = Engine(device="cpu")
-    engine.prove()
-    return engine.fingerprint
-
-
 TEXTS = random_texts(60)
 
 
@@ -149,8 +85,10 @@ def test_sentences_run_along_the_words_that_a_file_has_vectors_for(run_passes, t
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([*TEXTS, None], r"row 60 \(counted from 0\) is null in the column 'text'"),
-        ([*TEXTS, "ab", ""], r"row 61 \(counted from 0\) has no symbols"),
+        (
+            pa.array([b"ab", b"a\xff", b"a\xff"], pa.binary()),
+            r"row 1 \(counted from 0\) is not valid UTF-8; write the column as UTF-8",
+        ),
         ([*TEXTS, "axb"], r"row 60 \(counted from 0\) has 'x' at position 1, which is not in --alphabet"),
         ([*TEXTS, "a" * 65], r"row 60 \(counted from 0\) has 65 symbols; --max-word-length is 64"),
     ],

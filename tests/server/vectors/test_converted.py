@@ -88,7 +88,7 @@ def test_a_damaged_file_is_made_anew(opened, converted):
 
 def test_a_file_of_another_version_is_made_anew(opened, converted, monkeypatch):
     before = converted.read_bytes()
-    monkeypatch.setattr(header, "_VERSION", 2)
+    monkeypatch.setattr(header, "_VERSION", header._VERSION + 1)
     assert opened().find(["two"]).tolist() == [1]
     assert converted.read_bytes() != before
 

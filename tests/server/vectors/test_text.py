@@ -1,10 +1,13 @@
 """Every format that is read gives what it says, and everything else an error with its line."""
 
+import bz2
+import gzip
+import lzma
 import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unrolled_server.vectors import VectorsError, open_vectors, text
 
@@ -24,6 +27,17 @@ EXPECTED = np.array([[0.5, -1.25, 0.03], [1, 2, 3]], np.float32)
         pytest.param(f"2 3\r\n{GLOVE}", id="a header with a Windows line end"),
         pytest.param(f"\ufeff{GLOVE}", id="a byte order mark"),
         pytest.param(GLOVE.rstrip(), id="no line break at the end"),
+        pytest.param(GLOVE.replace(" ", "\t"), id="tabs"),
+        pytest.param(f"2\t3\n{GLOVE.replace(' ', chr(9))}", id="tabs, also in the header"),
+        pytest.param("the\t0.5 -1.25 3e-2\nof\t1 2 3\n", id="a tab after the word"),
+        pytest.param(GLOVE.replace("\n", "\t\r\n"), id="a tab at the end"),
+        pytest.param(GLOVE.replace(" ", "   "), id="several spaces"),
+        pytest.param(GLOVE.replace(" ", " \t"), id="spaces and tabs"),
+        pytest.param("the   .5 -1.25 +.03\nof 1. 2 3e0\n", id="other ways to write numbers"),
+        pytest.param(gzip.compress(GLOVE.encode()), id="gzip"),
+        pytest.param(gzip.compress(b"2 3\n") + gzip.compress(GLOVE.encode()), id="gzip in two members"),
+        pytest.param(bz2.compress(f"\ufeff{GLOVE}".encode()), id="bzip2"),
+        pytest.param(lzma.compress(GLOVE.replace(" ", "\t").encode()), id="xz"),
     ],
 )
 def test_each_format_gives_the_same_table(table_of, content):
@@ -43,10 +57,62 @@ def test_a_first_word_with_spaces_does_not_change_the_size(table_of):
     assert table_of(". . 1 2\na 3 4\n").size == 2
 
 
-def test_words_are_parted_by_spaces_and_line_feeds_alone(table_of):
+def test_white_space_other_than_spaces_and_tabs_belongs_to_words(table_of):
     words = ["no\u00a0break", "next\u0085line", "line\u2028separator", "tab\tword", "\u3000", "\r"]
     table = table_of("".join(f"{word} {row} 0\n" for row, word in enumerate(words)))
     assert table.find(words).tolist() == list(range(len(words)))
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"])
+@pytest.mark.parametrize("word", ["iphone 6", "6", "7 11 0.5", " ", "\t", "  ", "\u3000", "new york", "-.5"])
+def test_where_a_header_tells_the_size_the_rest_is_the_word(table_of, word, separator):
+    lines = [separator.join([each, "1", "2", "3"]) for each in ("the", word)]
+    table = table_of("\n".join(["2 3", *lines, ""]))
+    assert table.find(["the", word]).tolist() == [0, 1]
+    assert table.rows.tolist() == [[1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("word", [" ", "\t", "\u00a0", "new york", "6"])
+def test_without_a_header_a_word_may_be_white_space_or_a_number(table_of, word):
+    for lines in ([f"{word} 1 2", "the 3 4"], ["the 3 4", f"{word} 1 2"]):
+        table = table_of("\n".join([*lines, ""]))
+        assert table.rows[table.find([word])[0]].tolist() == [1, 2]
+        assert table.size == 2
+
+
+def test_words_that_no_sentence_has_are_counted_once(table_of, caplog):
+    table_of("a 1\nnew york 2\n\u00a0 3\nno\u00a0break 4\nnew york 5\n")
+    assert caplog.text.count("3 words have white space inside or are white space; sentences are split") == 1
+
+
+def test_plain_words_are_not_counted_as_those_that_no_sentence_has(table_of, caplog):
+    table_of("a 1\n\u00fcber 2\n")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            gzip.compress(b"a 1 2\n" * 99)[:-9],
+            "cannot be unpacked: .*; it is damaged or was cut off: fetch it",
+        ),
+        (b"\x1f\x8b\x08\x00rest", "cannot be unpacked"),
+        (bz2.compress(b"a 1 2\n" * 99)[:-9], "cannot be unpacked"),
+        (bz2.compress(b"a 1 2\n" * 99)[:12] + bytes(60), "cannot be unpacked: Invalid data stream"),
+        (lzma.compress(b"a 1 2\n" * 99)[:-40] + bytes(40), "cannot be unpacked"),
+        (gzip.compress(b"a 1 2\nb 3\n"), "line 2: has 1 values"),
+        (b"PK\x03\x04rest", "is a zip archive; unpack it and name one of its files"),
+        ("a 1 2\n".encode("utf-16"), "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8"),
+    ],
+)
+def test_a_packed_file_that_cannot_be_read_is_told(table_of, content, reason):
+    with pytest.raises(VectorsError, match=rf"vectors\.txt.* {reason}"):
+        table_of(content)
+
+
+def test_a_word_may_begin_like_a_packed_file(table_of):
+    assert table_of("BZh9 1 2\n").find(["BZh9"]).tolist() == [0]
 
 
 def test_zero_vectors_are_vectors(table_of):
@@ -84,7 +150,29 @@ MALFORMED = {
         2,
         "value 2 is 'x4', which is no finite float32 number",
     ),
-    "two spaces": (b"a 1 2\nb 3  4\n", 2, "has 3 values after its word"),
+    "too few values, two spaces": (b"a 1 2 3\nb 4  5\n", 2, "has 2 values after its word"),
+    "spaces alone": (b"a 1 2\n   \n", 2, "has no word"),
+    "a tab for a word": (b"a 1 2\n\t3\t4\n", 2, "has no word"),
+    "a no-break space between values": (b"a 1 2\nb\t1\xc2\xa02\t3\n", 2, "value 1 is '1\\xa02'"),
+    "decimal commas": (b"a 1 2\nb 0,5 0,6\n", 2, "value 1 is '0,5', which is no finite float32 number"),
+    "a phrase that ends in a number, without a header": (
+        b"a 1 2\niphone 6 1 2\n",
+        2,
+        "each vector of this file has 2, as its first line; if words end in numbers, put a header",
+    ),
+    "a phrase that ends in a number as the first line, without a header": (
+        b"iphone 6 1 2\na 1 2\n",
+        2,
+        "has 2 values after its word; each vector of this file has 3",
+    ),
+    "tabs, and a value too many": (b"a\t1\t2\nb\t3\t4\t5\n", 2, "has 3 values after its word"),
+    "a header of a larger size": (b"1 3\nnew york 1 2\n", 2, "value 1 is 'york', which is no finite"),
+    "a header of a smaller size": (
+        b"2 2\na 1 2 3\nnew york 4 5 6\n",
+        2,
+        "and the lines below it have too many as well; the header says 2; correct the header",
+    ),
+    "a header of a smaller size, with tabs": (b"2 2\na\t1\t2\t3\nb\t4\t5\t6\n", 2, "the header says 2"),
     "a carriage return inside": (b"a 1 2\nb 3\r 4\n", 2, "value 1 is '3\\r', which is no finite"),
     "not a number": (b"a 1 2\nb nan 4\n", 2, "value 1 is 'nan'"),
     "infinity": (b"a 1 2\nb 3 -inf\n", 2, "value 2 is '-inf'"),
@@ -118,12 +206,7 @@ MALFORMED = {
         + np.float32([1, 2, 3]).tobytes()
         + b"\n",
         2,
-        "which is not UTF-8 text; save a binary file as text first",
-    ),
-    "a gzip file": (
-        b"\x1f\x8b\x08\x00rest",
-        1,
-        "which is not UTF-8 text; save a binary file as text first, unpack",
+        "which is not UTF-8 text; save word2vec's binary format as text first (gensim: KeyedVectors.load_",
     ),
 }
 
@@ -148,7 +231,7 @@ def test_the_first_bad_line_is_told_wherever_blocks_end(table_of, monkeypatch):
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(table_of, monkeypatch):
     monkeypatch.setattr(text, "BLOCK_BYTES", 64)
     with pytest.raises(
-        VectorsError, match="line 2: is longer than 64 bytes; a binary file must be saved as text"
+        VectorsError, match="line 2: is longer than 64 bytes; save a binary file as text first"
     ):
         table_of("a 1 2\n" + "b" * 1000)
     with pytest.raises(VectorsError, match="line 1: is longer than 64 bytes"):
@@ -173,16 +256,21 @@ NUMBERS = st.one_of(
     st.floats(-1e4, 1e4).map(lambda number: f"{number:.5f}"),
     st.floats(-1e30, 1e30).map(lambda number: f"{number:+.17e}"),
 )
-LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters=" \n\0\ufeff")
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters=" \t\n\0\ufeff")
 PARTS = st.text(LETTERS, min_size=1, max_size=6)
 WORDS = st.one_of(PARTS, st.tuples(PARTS, st.just(" . ")).map("".join).map(lambda word: f"{word}x"))
 
 
-@given(st.data(), st.lists(WORDS, min_size=1, max_size=12, unique=True), st.integers(1, 5), st.booleans())
-def test_any_words_and_numbers_come_back_bit_for_bit(tmp_path_factory, data, words, size, has_header):
+LAYOUTS = st.tuples(st.booleans(), st.sampled_from([" ", "\t", "  ", " \t"]))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data(), st.lists(WORDS, min_size=1, max_size=12, unique=True), st.integers(1, 5), LAYOUTS)
+def test_any_words_and_numbers_come_back_bit_for_bit(tmp_path_factory, data, words, size, layout):
+    has_header, separator = layout
     numbers = [data.draw(st.lists(NUMBERS, min_size=size, max_size=size)) for _ in words]
     lines = [f"{len(words)} {size}"] if has_header else []
-    lines += [" ".join([word, *row]) for word, row in zip(words, numbers, strict=True)]
+    lines += [separator.join([word, *row]) for word, row in zip(words, numbers, strict=True)]
     folder = tmp_path_factory.mktemp("round_trip")
     (folder / "vectors.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
     table = open_vectors("test", folder / "vectors.txt", cache_directory=folder)
