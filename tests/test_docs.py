@@ -1,5 +1,6 @@
 """What the documents tell people to type works as written."""
 
+import doctest
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from unrolled_client._target import DEFAULT_TARGET
+from unrolled_server.config import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,22 +24,32 @@ def blocks(language):
 def test_the_readmes_python_runs_from_top_to_bottom(server_address):
     code = "\n".join(blocks("python")).replace(DOCUMENTED_ADDRESS, server_address)
     assert code.count("assert ") >= 10
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-
-
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("unrolled ")]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_readmes_commands_run(command, server_address):
     environment = {**os.environ, "UNROLLED_TARGET": server_address}
-    command = f"{Path(sys.executable).parent}/{command}"
-    run = subprocess.run(command.split(), capture_output=True, text=True, env=environment, check=False)
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr
-    assert run.stdout
+
+
+SESSIONS = [block.partition("\n")[::2] for text in blocks("console") for block in text.split("$ ")[1:]]
+
+
+@pytest.mark.parametrize(("command", "shown"), SESSIONS, ids=[command for command, _ in SESSIONS])
+def test_the_readmes_commands_print_what_it_shows(command, shown, server_address):
+    """Three dots stand for any text."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "UNROLLED_TARGET": server_address, "PATH": path, "COLUMNS": "80"}
+    run = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=environment, check=False, cwd=ROOT
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.OutputChecker().check_output(shown, run.stdout, options), run.stdout
+
+
+def test_the_server_listens_where_the_client_asks():
+    """By default, as the README's first commands do."""
+    assert DEFAULT_TARGET == DOCUMENTED_ADDRESS
+    assert Settings.model_fields["address"].default == DEFAULT_TARGET.replace("localhost", "127.0.0.1")
 
 
 def test_every_make_target_that_the_documents_name_exists():
@@ -80,7 +93,8 @@ def test_the_limits_table_tells_the_defaults():
         assert float(re.search(r"\(default: ([\d.]+)\)", help_text)[1]) == number
 
 
-def test_the_demo_prints_the_lessons_listing_and_where_the_layouts_part():
+@pytest.mark.long
+def test_the_demo_prints_the_lessons_listing_and_where_the_layouts_differ():
     run = subprocess.run(
         [sys.executable, ROOT / "examples/demo.py"], capture_output=True, text=True, check=True
     )

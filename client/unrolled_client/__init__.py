@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from unrolled_client.aio import AsyncClient
     from unrolled_client.session import AsyncSession, Session
 
+    __version__: str
+
 __all__ = [
     "AsyncClient",
     "AsyncSession",
@@ -74,6 +76,7 @@ _MODULES_OF_LATE_NAMES = {
     "AsyncClient": "unrolled_client.aio",
     "AsyncSession": "unrolled_client.session",
     "Session": "unrolled_client.session",
+    "__version__": "unrolled",
 }
 
 

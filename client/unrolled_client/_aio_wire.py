@@ -11,6 +11,8 @@ import grpc
 import grpc.aio
 
 from unrolled_client._channel import Endpoint, seconds_left, was_cut
+from unrolled_client._green_threads import refuse_aio
+from unrolled_client._target import grpc_target
 from unrolled_client.coalesce import Merger, Send
 from unrolled_client.errors import ClosedError
 
@@ -67,7 +69,9 @@ def _again_if_cut(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_aio_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    """Returns a channel for the running event loop, which connects when it is used."""
+    refuse_aio()
     options, credentials = endpoint.channel_options(), endpoint.credentials
     if credentials is None:
-        return grpc.aio.insecure_channel(endpoint.target, options=options)
-    return grpc.aio.secure_channel(endpoint.target, credentials, options=options)
+        return grpc.aio.insecure_channel(grpc_target(endpoint.target), options=options)
+    return grpc.aio.secure_channel(grpc_target(endpoint.target), credentials, options=options)

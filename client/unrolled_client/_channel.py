@@ -10,15 +10,17 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 
-from unrolled_client._arguments import as_number, invalid
+from unrolled_client._arguments import as_bool, as_choice, as_integer, as_number, invalid, wrong_type
 from unrolled_client._fork import between_forks, forget_in_children, fork_count
+from unrolled_client._green_threads import adapt_grpc
+from unrolled_client._proxy import proxy_in_use
 from unrolled_client._spread import (
     NETWORK_HEADER,
     SPREADS,
@@ -27,7 +29,21 @@ from unrolled_client._spread import (
     let_grpc_hash_networks,
     service_config,
 )
-from unrolled_client.errors import InvalidRequestError, was_dropped
+from unrolled_client._target import (
+    NOT_GIVEN,
+    Target,
+    check_target,
+    grpc_target,
+    is_on_this_machine,
+    resolve_target,
+)
+from unrolled_client.errors import (
+    InvalidRequestError,
+    UnrolledError,
+    error_from_call,
+    was_dropped,
+    was_never_connected,
+)
 
 if TYPE_CHECKING:
     from unrolled_client._tracing import Tracing
@@ -35,7 +51,6 @@ if TYPE_CHECKING:
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
 
-DEFAULT_TARGET = "localhost:50051"
 DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
@@ -80,14 +95,9 @@ _OPTIONS: dict[str, Any] = {
 }
 # What gRPC lets travel in metadata; its own complaint would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
+_PAIR = 2
 # gRPC's words for a connection that is lost; that a server says the same code it tells in no other way.
-_NEVER_CONNECTED = "failed to connect"
 _LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
-# Where a token may travel in clear text, because nobody else listens there: at every address of a list.
-_LOOPBACK = r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\w+)?"
-_PRIVATE_TARGET = re.compile(
-    rf"unix(-abstract)?:.*|(dns:(///)?)?{_LOOPBACK}|ipv[46]:(///)?{_LOOPBACK}(,{_LOOPBACK})*"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +105,7 @@ class Endpoint:
     """Whom to call, and how: what both clients take, checked.
 
     Attributes:
-        target: In gRPC's notation: HOST:PORT, unix:PATH, dns:///NAME:PORT, ipv4:HOST:PORT,HOST:PORT.
+        target: HOST:PORT, unix:PATH, dns:///NAME:PORT or ipv4:ADDRESS:PORT,ADDRESS:PORT.
         options: The user's channel arguments.
         root_certificates: PEM of those who may vouch for the server, or "default" for gRPC's own list; None
             for no TLS.
@@ -121,28 +131,49 @@ class Endpoint:
     is_traced: bool = False
 
     def __post_init__(self) -> None:
-        if self.spread is not None and self.spread not in SPREADS:
-            raise InvalidRequestError(f"spread is {self.spread!r}; it must be one of {', '.join(SPREADS)}")
+        check_target(self.target, name="target")
+        if self.spread is not None:
+            as_choice("spread", self.spread, SPREADS)
         if self.spread == "network":
             let_grpc_hash_networks()
-        if self.channels < 1:
-            raise InvalidRequestError(f"channels is {self.channels}; it must be 1 or more")
         _refuse_paths(self)
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise InvalidRequestError(
-                "the token has characters that cannot travel, such as a space or a line's end; strip() it"
-            )
+        if self.token is not None:
+            _check_token(self.token)
         if (self.private_key is None) != (self.certificate_chain is None):
             raise InvalidRequestError("private_key and certificate_chain go together; give both or neither")
         if self.root_certificates is not None:
             return
         if self.private_key is not None:
             raise InvalidRequestError("private_key needs TLS; give root_certificates as well")
-        if self.token is not None and not _PRIVATE_TARGET.fullmatch(self.target):
+        if self.token is not None and not is_on_this_machine(self.target):
             raise InvalidRequestError(
                 f"a token would travel to {self.target} in clear text; give root_certificates, or use a "
                 "loopback address or a Unix socket"
             )
+
+    @classmethod
+    def of_arguments(
+        cls,
+        *,
+        target: Target,
+        options: ChannelOptions | None,
+        channels: int | None,
+        tracing: bool | None,
+        **others: Any,
+    ) -> Self:
+        """Returns the endpoint of a client, from the arguments of its constructor.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            InvalidRequestError: The target is malformed, or the arguments do not go together.
+        """
+        return cls(
+            target=resolve_target(None) if target is NOT_GIVEN else target,
+            options=() if options is None else tuple(map(_as_option, options)),
+            channels=1 if channels is None else as_integer("channels", channels, low=1),
+            is_traced=tracing is not None and as_bool("tracing", tracing),
+            **others,
+        )
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...] | None:
@@ -163,8 +194,21 @@ class Endpoint:
         roots = None if self.root_certificates == "default" else self.root_certificates
         return grpc.ssl_channel_credentials(roots, self.private_key, self.certificate_chain)
 
+    def arguments(self) -> dict[str, Any]:
+        """Returns what a client of the same endpoint is constructed with."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        tracing = values.pop("is_traced")
+        return {**values, "tracing": tracing}
+
+    def error(self, failed: grpc.RpcError) -> UnrolledError:
+        """Returns the exception for a failed call."""
+        proxy = proxy_in_use(self.target, self.channel_options())
+        return error_from_call(failed, target=self.target, proxy=proxy)
+
     def channel_options(self) -> list[tuple[str, Any]]:
-        """The arguments of a channel of this process."""
+        """Returns the arguments of a channel of this process."""
+        # A proxy of the environment cannot reach this machine's loopback addresses.
+        local = [("grpc.enable_http_proxy", 0)] if is_on_this_machine(self.target) else []
         own: list[tuple[str, Any]] = []
         if self.token is not None and self.root_certificates is None:
             own.append(("grpc.enable_http_proxy", 0))  # through one the token would leave this machine
@@ -173,7 +217,7 @@ class Endpoint:
         if fork_count():
             # Channels with the same arguments share connections, also with the parent's, whose they are.
             own.append(("unrolled.fork", f"{os.getpid()}"))
-        return channel_options((*self.options, *own), spread=self.spread)
+        return channel_options((*local, *self.options, *own), spread=self.spread)
 
     def tracing(self) -> "Tracing | None":
         """What makes spans; None if calls are not traced.
@@ -203,6 +247,22 @@ class Endpoint:
         return method if self.metadata is None else partial(method, metadata=self.metadata)
 
 
+def _as_option(option: object) -> tuple[str, Any]:
+    if isinstance(option, tuple | list) and len(option) == _PAIR and isinstance(option[0], str):
+        return option[0], option[1]
+    raise wrong_type("an item of options", option, "pass pairs of name and value: [('grpc.NAME', 1)]")
+
+
+def _check_token(token: str) -> None:
+    """Raises an error that does not quote the token if it is no text that metadata can carry."""
+    if not isinstance(token, str):
+        raise TypeError(f"token is {type(token).__name__}; pass a str")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidRequestError(
+            "the token has characters that cannot travel, such as a space or a line's end; strip() it"
+        )
+
+
 def _refuse_paths(endpoint: Endpoint) -> None:
     for name in ("root_certificates", "private_key", "certificate_chain"):
         given = getattr(endpoint, name)
@@ -219,11 +279,12 @@ def channel_options(options: ChannelOptions, *, spread: Spread | None = None) ->
 
 
 def open_channel(endpoint: Endpoint) -> grpc.Channel:
-    """A channel, which connects when it is used."""
+    """Returns a channel, which connects when it is used."""
+    adapt_grpc()
     options, credentials = endpoint.channel_options(), endpoint.credentials
     if credentials is None:
-        return grpc.insecure_channel(endpoint.target, options=options)
-    return grpc.secure_channel(endpoint.target, credentials, options=options)
+        return grpc.insecure_channel(grpc_target(endpoint.target), options=options)
+    return grpc.secure_channel(grpc_target(endpoint.target), credentials, options=options)
 
 
 class Connection:
@@ -301,7 +362,7 @@ def was_cut(error: grpc.RpcError) -> bool:
     if was_dropped(call):
         return True
     details = call.details() or ""
-    if details.startswith(_NEVER_CONNECTED):
+    if was_never_connected(details):
         return False
     return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_LOST.search(details))
 

@@ -1,10 +1,24 @@
-"""Text of others that a terminal or a page can show; a file of its own because the commands share it."""
+"""Text of others that a terminal or a page can show."""
+
+from collections.abc import Callable
 
 
-def printable(text: str) -> str:
-    r"""`text` without what would move a terminal's cursor or break a row.
+def printable(text: str, *, encoding: str = "utf-8") -> str:
+    r"""Returns `text` with escapes for what would move a cursor or break a row, or what `encoding` lacks.
 
     >>> printable("a\nb")
     'a\\nb'
+    >>> printable("né☃", encoding="latin-1")
+    'né\\u2603'
     """
-    return "".join(symbol if symbol.isprintable() else ascii(symbol)[1:-1] for symbol in text)
+    return escape_unless(lambda symbol: symbol.isprintable() and has(encoding, symbol), text)
+
+
+def has(encoding: str, symbol: str) -> bool:
+    """Returns whether an encoding has a symbol."""
+    return symbol.isascii() or symbol.encode(encoding, "ignore") != b""
+
+
+def escape_unless(is_shown: Callable[[str], bool], text: str) -> str:
+    """Returns `text` with an escape for each symbol that is not shown."""
+    return "".join(symbol if is_shown(symbol) else ascii(symbol)[1:-1] for symbol in text)

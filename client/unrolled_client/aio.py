@@ -15,7 +15,6 @@ from unrolled_client._aio_stream import Source, drive
 from unrolled_client._aio_wire import Wire
 from unrolled_client._arguments import as_bool
 from unrolled_client._channel import (
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
@@ -36,17 +35,18 @@ from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._exchange import Exchange
 from unrolled_client._fork import forget_in_children
 from unrolled_client._network import NetworkOptions
+from unrolled_client._pickling import CopiedByArguments
 from unrolled_client._progress import progress_bar
 from unrolled_client._spread import Spread
 from unrolled_client._stream import FORWARD_STREAM
 from unrolled_client._streamed import exchange_for_map, exchange_for_parts, exchange_for_sweep, is_raising
+from unrolled_client._target import NOT_GIVEN, Target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client.coalesce import is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
     UnavailableError,
-    error_from_call,
 )
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from unrolled_client.local import LocalServer
 
 
-class AsyncClient:
+class AsyncClient(CopiedByArguments):
     """Calls an Unrolled server from coroutines, with the methods and results of `Client`.
 
     One client serves any number of coroutines and event loops; each loop gets connections of its own. Calls
@@ -68,18 +68,18 @@ class AsyncClient:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = NOT_GIVEN,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        merge: bool = True,
+        options: ChannelOptions | None = (),
+        merge: bool | None = True,
         root_certificates: RootCertificates | None = None,
         private_key: bytes | None = None,
         certificate_chain: bytes | None = None,
         token: str | None = None,
-        channels: int = 1,
+        channels: int | None = 1,
         spread: Spread | None = None,
-        tracing: bool = False,
+        tracing: bool | None = False,
     ) -> None:
         """Takes an address; needs no running loop, and nothing is sent yet.
 
@@ -88,21 +88,20 @@ class AsyncClient:
         the first caller's, with links to the others'.
 
         Raises:
-            InvalidRequestError: As for `Client`.
+            TypeError, InvalidRequestError: As for `Client`.
         """
-        self._target = target
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
-        self._merge = merge
-        self._endpoint = Endpoint(
+        self._merge = merge is None or as_bool("merge", merge)
+        self._endpoint = Endpoint.of_arguments(
             target=target,
-            options=tuple(options),
+            options=options,
             root_certificates=root_certificates,
             private_key=private_key,
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
             spread=spread,
-            is_traced=tracing,
+            tracing=tracing,
         )
         self._endpoint.tracing()  # says now what is missing
         self._wires: dict[asyncio.AbstractEventLoop, Wire] = {}
@@ -117,9 +116,9 @@ class AsyncClient:
         cls,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        merge: bool = True,
-        start_timeout_s: float = 60.0,
+        options: ChannelOptions | None = (),
+        merge: bool | None = True,
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own, as `Client.local`; it blocks until the server is ready."""
@@ -313,7 +312,7 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"AsyncClient({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"AsyncClient({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def drop_unused(self) -> bool:
         """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
@@ -327,6 +326,9 @@ class AsyncClient:
         wires, self._wires = self._wires, {}
         self._is_stranded = bool(wires)
         return wires
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"merge": self._merge, **super()._arguments()}
 
     def _wire(self) -> Wire:
         """What belongs to the running loop."""
@@ -382,7 +384,7 @@ class AsyncClient:
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # by the caller, whose right it is
@@ -399,4 +401,4 @@ class AsyncClient:
         return outcome.result
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

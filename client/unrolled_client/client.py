@@ -10,7 +10,6 @@ import grpc
 
 from unrolled_client._arguments import as_bool
 from unrolled_client._channel import (
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
@@ -24,9 +23,11 @@ from unrolled_client._channel import (
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
 from unrolled_client._decode import decode_reply, decode_server_info
 from unrolled_client._network import NetworkOptions
+from unrolled_client._pickling import CopiedByArguments
 from unrolled_client._spread import AboutNetwork, Spread
+from unrolled_client._target import NOT_GIVEN, Target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.errors import ClosedError, UnrolledError, error_from_call
+from unrolled_client.errors import ClosedError, UnrolledError
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from unrolled_client.session import Session
 
 
-class Client:
+class Client(CopiedByArguments):
     """Calls an Unrolled server. One client serves any number of threads.
 
     It connects when it is first used, and again after a lost connection or in a forked child; calls that find
@@ -44,7 +45,11 @@ class Client:
     made again when it says, five times at most.
 
     Arguments have the types that are named: a bool may also be numpy's, 0 or 1, an int any integer of numpy,
-    and None is the default of every argument that has one. What else comes is a TypeError that names it.
+    and None is the default of every argument that has one, except `target`. What else comes is a TypeError
+    that names it.
+
+    Copies and pickles are made of its arguments and open connections of their own. A pickle holds the token
+    and the private key in clear text. A client of `local` can be neither copied nor pickled.
 
     Every method that calls the server raises:
         InvalidRequestError, UnsupportedError, AuthenticationError: The request will not be answered.
@@ -55,23 +60,25 @@ class Client:
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,
-        target: str = DEFAULT_TARGET,
+        target: Target = NOT_GIVEN,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
+        options: ChannelOptions | None = (),
         root_certificates: RootCertificates | None = None,
         private_key: bytes | None = None,
         certificate_chain: bytes | None = None,
         token: str | None = None,
-        channels: int = 1,
+        channels: int | None = 1,
         spread: Spread | None = None,
-        tracing: bool = False,
+        tracing: bool | None = False,
     ) -> None:
         """Takes an address; nothing is sent yet.
 
         Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves; of several replicas
-                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT.
+            target: HOST:PORT, unix:PATH or another name that gRPC resolves; for several replicas
+                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT. Default: the environment variable
+                UNROLLED_TARGET, else localhost:50051. None is refused: a setting that is missing elsewhere
+                would pass for it.
             timeout_s: Seconds that a call may take if it does not say itself; math.inf for no end.
             options: gRPC channel arguments; they override this package's own. A `grpc.service_config` has to
                 bring its own retries, and its own policy where `spread` is given.
@@ -91,20 +98,20 @@ class Client:
 
         Raises:
             TypeError: An argument has the wrong type.
-            InvalidRequestError: `timeout_s` is not above 0, or the others do not go together.
+            InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the others do not go
+                together.
         """
-        self._target = target
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
-        self._endpoint = Endpoint(
+        self._endpoint = Endpoint.of_arguments(
             target=target,
-            options=tuple(options),
+            options=options,
             root_certificates=root_certificates,
             private_key=private_key,
             certificate_chain=certificate_chain,
             token=token,
             channels=channels,
             spread=spread,
-            is_traced=tracing,
+            tracing=tracing,
         )
         self._connection = Connection(self._endpoint)
         self._limits: Limits | None = None
@@ -116,8 +123,8 @@ class Client:
         cls,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions = (),
-        start_timeout_s: float = 60.0,
+        options: ChannelOptions | None = (),
+        start_timeout_s: float | None = 60.0,
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own: a child process on a private Unix socket, ended by `close`.
@@ -381,7 +388,7 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self._target!r}{', closed' if self._is_closed else ''})"
+        return f"Client({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def _call(self, path: str, data: bytes, *, limit_s: float | None, **more: Any) -> bytes:
         try:
@@ -389,7 +396,7 @@ class Client:
         except grpc.RpcError as error:
             if self._is_closed:
                 raise self._closed() from None
-            raise error_from_call(error, target=self._target) from None
+            raise self._endpoint.error(error) from None
         except ValueError:
             if self._is_closed:  # gRPC's word for it
                 raise self._closed() from None
@@ -426,7 +433,7 @@ class Client:
             raise
 
     def _stream_error(self, error: grpc.RpcError) -> UnrolledError:
-        return self._closed() if self._is_closed else error_from_call(error, target=self._target)
+        return self._closed() if self._is_closed else self._endpoint.error(error)
 
     def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._target} is closed; make another")
+        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

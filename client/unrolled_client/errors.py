@@ -161,8 +161,12 @@ _DROPPED_BY_SERVER = (grpc.StatusCode.CANCELLED, "CANCELLED")
 _CODES_OF_RESETS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 _RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTERNAL_ERROR
 
-# What gRPC says of a connection that never came about, by its words, and what to do.
-_NO_CONNECTION = "failed to connect"
+# How gRPC begins where a connection was never made; which words follow, and what to do.
+_NO_CONNECTION = ("failed to connect", "errors resolving")
+_START_A_SERVER = (
+    "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "
+    "another by the argument target or the environment variable UNROLLED_TARGET"
+)
 _REMEDIES = {
     "certificate has expired": "the server's certificate has expired, and its operator must renew it",
     "Hostname Verification Check failed": (
@@ -179,16 +183,27 @@ _REMEDIES = {
         "the server hung up; if it speaks TLS, give root_certificates, and if it asks who calls, private_key "
         "and certificate_chain that it accepts"
     ),
+    "Connection refused": _START_A_SERVER,
+    "No such file or directory": _START_A_SERVER,  # the socket's
+    "errors resolving": "the name of its host has no address",
 }
 
 
-def error_from_call(error: grpc.RpcError, *, target: str) -> UnrolledError:
-    """The exception for a failed call of grpc's or grpc.aio's channel."""
+def error_from_call(error: grpc.RpcError, *, target: str, proxy: str | None = None) -> UnrolledError:
+    """Returns the exception for a failed call of grpc's or grpc.aio's channel.
+
+    Args:
+        error: What gRPC raised.
+        target: The server that was called.
+        proxy: The environment's proxy that gRPC connects to instead, and the variable that names it.
+    """
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
     if was_dropped(call):
         code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
-    message = _MESSAGES.get(code, "{message}").format(target=target, message=_with_remedy(message))
+    message = _MESSAGES.get(code, "{message}").format(
+        target=target, message=_with_remedy(message, proxy=proxy)
+    )
     return error_from_status(code, message=message, details=_status_details(call))
 
 
@@ -226,10 +241,20 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
     )
 
 
-def _with_remedy(message: str) -> str:
-    """What gRPC says of a connection that did not come about, with what to do if that is known."""
-    if not message.startswith(_NO_CONNECTION):
+def was_never_connected(message: str) -> bool:
+    """Returns whether these are gRPC's words for a connection that was never made."""
+    return message.startswith(_NO_CONNECTION)
+
+
+def _with_remedy(message: str, *, proxy: str | None) -> str:
+    """Returns gRPC's message, behind what to do if no connection was made for a known reason."""
+    if not was_never_connected(message):
         return message
+    if proxy is not None:
+        return (
+            f"gRPC asked the proxy {proxy}; if the server can be reached without it, name its host in "
+            f"no_proxy ({message})"
+        )
     return next((f"{remedy} ({message})" for words, remedy in _REMEDIES.items() if words in message), message)
 
 

@@ -5,9 +5,7 @@ so that the message is one sentence instead of a child's traceback.
 """
 
 import contextlib
-import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,21 +15,15 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
-from unrolled_client.errors import LocalServerError, ServerExtraMissingError
+import numpy as np
+from unrolled.entry_points import describe_missing
 
-_SERVER_EXTRA = (
-    "cryptography",
-    "grpc_health",
-    "grpc_reflection",
-    "h2",
-    "jaxtyping",
-    "prometheus_client",
-    "pydantic_settings",
-    "scipy",
-    "structlog",
-    "torch",
-)
+from unrolled_client._channel import as_timeout_s
+from unrolled_client._target import check_target
+from unrolled_client.errors import InvalidRequestError, LocalServerError, ServerExtraMissingError
+
 _READY = "unrolled-server ready"
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
 # What a service that others reach is told by its environment is not for a private server beside it.
@@ -46,40 +38,49 @@ _NOT_INHERITED = frozenset(
         "UNROLLED_WORKERS",
     }
 )
-# A socket's path has at most 103 bytes on macOS and 107 on Linux, and gRPC reads it as a URI.
-_PLAIN_DIRECTORY = re.compile(r"[A-Za-z0-9/._-]{1,70}")
+_PREFIX = "unrolled-"
+_SOCKET = "server.sock"
 
 
 class LocalServer:
-    """A server in a child process, for the one who starts it.
+    """A server in a child process of the process that uses it.
 
     It ends with `close`, when this object is collected, when this process exits, and also when this process
     is killed: its standard input is a pipe from here, and it stops when that ends.
     """
 
-    def __init__(self, *, start_timeout_s: float, **settings: object) -> None:
+    def __init__(self, *, start_timeout_s: float | None, **settings: object) -> None:
         """Starts the server and waits until it is ready.
 
         Args:
-            start_timeout_s: Seconds that it may take.
+            start_timeout_s: Seconds that it may take; None for 60.
             **settings: The server's settings by the names of its flags, such as `max_words=100`; what may
-                be given several times as a list, or as a dict for NAME=VALUE.
+                be given several times as a list, or as a dict for NAME=VALUE; None for the default.
 
         Raises:
+            TypeError: `start_timeout_s` is no number, or the address is among the settings.
+            InvalidRequestError: `start_timeout_s` is not above 0.
             ServerExtraMissingError: The packages that a server needs are not installed.
             LocalServerError: It ended early or was not ready in time. A retry does not help, unless the
                 machine was busy.
         """
+        limit_s = (
+            _START_TIMEOUT_S if start_timeout_s is None else as_timeout_s("start_timeout_s", start_timeout_s)
+        )
+        if "address" in settings:
+            raise TypeError(
+                "local() makes the server's address itself; start unrolled-server for another one"
+            )
         _check_server_extra()
         with contextlib.ExitStack() as stack:
             directory = _make_private_directory()
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
-            self.target = f"unix:{directory / 'server.sock'}"
+            self.target = f"unix:{directory / _SOCKET}"
             stderr = directory / "stderr.txt"
             process = _start(_command(self.target, settings), stderr=stderr)
             stack.callback(_stop, process)
             self.pid = process.pid
-            _wait_until_ready(process, start_timeout_s=start_timeout_s, stderr=stderr)
+            _wait_until_ready(process, limit_s=limit_s, stderr=stderr)
             self._end = weakref.finalize(self, _end_in, os.getpid(), stack.pop_all())
 
     def close(self) -> None:
@@ -88,20 +89,18 @@ class LocalServer:
 
 
 def _check_server_extra() -> None:
-    missing = [name for name in _SERVER_EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ServerExtraMissingError(
-            f"a local server needs packages that are not installed ({', '.join(missing)}): "
-            "pip install 'unrolled[server]'"
-        )
+    if missing := describe_missing("server"):
+        raise ServerExtraMissingError(f"a local server {missing}")
 
 
 def _make_private_directory() -> Path:
-    """A new directory that only this user enters, with a short and plain path."""
+    """Returns a new directory that only this user enters, where a socket's path is not too long."""
     parent = tempfile.gettempdir()
-    if not _PLAIN_DIRECTORY.fullmatch(parent):
+    try:
+        check_target(f"unix:{parent}/{_PREFIX}12345678/{_SOCKET}", name="TMPDIR")
+    except InvalidRequestError:
         parent = "/tmp"  # noqa: S108 - mkdtemp makes it private
-    return Path(tempfile.mkdtemp(prefix="unrolled-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
 
 
 def _command(target: str, settings: dict[str, object]) -> list[str]:
@@ -113,8 +112,10 @@ def _command(target: str, settings: dict[str, object]) -> list[str]:
 
 
 def _flags(flag: str, value: object) -> list[str]:
-    """A setting as flags: several values repeat theirs, a mapping's items become NAME=VALUE."""
-    if isinstance(value, bool):
+    """Returns a setting as flags: several values repeat theirs, a mapping's items become NAME=VALUE."""
+    if value is None:
+        return []
+    if isinstance(value, bool | np.bool_):
         return [flag if value else flag.replace("--", "--no-", 1)]
     if isinstance(value, Mapping):
         value = [f"{key}={item}" for key, item in value.items()]
@@ -144,14 +145,14 @@ def _stop(process: subprocess.Popen[str]) -> None:
             process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen[str], *, start_timeout_s: float, stderr: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[str], *, limit_s: float, stderr: Path) -> None:
     is_late = threading.Event()
 
     def give_up() -> None:
         is_late.set()
         process.kill()
 
-    timer = threading.Timer(start_timeout_s, give_up)
+    timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), give_up)
     timer.start()
     try:
         is_ready = any(line.startswith(_READY) for line in process.stdout or ())  # ends when the process does
@@ -159,7 +160,7 @@ def _wait_until_ready(process: subprocess.Popen[str], *, start_timeout_s: float,
         timer.cancel()
     if not is_ready:
         why = (
-            f"was not ready within {start_timeout_s:g} s"
+            f"was not ready within {limit_s:g} s"
             if is_late.is_set()
             else f"ended with exit code {process.wait()}"
         )

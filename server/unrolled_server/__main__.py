@@ -3,40 +3,63 @@
 Exit codes: 0 after a drain, 1 after a drain that a worker did not survive, 2 for wrong settings, 3 for an
 address that cannot be had (also that of the metrics), 4 for a device that is not there, 5 for one that does
 not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 7 for a file of certificates,
-keys or tokens that cannot be used, 8 for workers that keep dying, 130 or 143 for a SIGINT or SIGTERM before
-it was ready, or for a second one while it drains.
+keys or tokens that cannot be used, 8 for workers that keep dying, 129, 130 or 143 for a SIGHUP, SIGINT or
+SIGTERM before it was ready, 130 or 143 for a second one while it drains.
 """
 
 import asyncio
+import logging
+import os
 import signal
-import sys
+
+if __name__ == "__main__":  # before the imports below, which fail where the extra is not installed
+    from unrolled.entry_points import run_server
+
+    run_server()
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import CliApp
+from pydantic_settings import CliApp, SettingsError
 
 from unrolled_server import logs
-from unrolled_server.config import Settings
+from unrolled_server.config import Settings, described
 from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_INTERRUPTED, EXIT_SETTINGS
-from unrolled_server.metrics_endpoint import MetricsAddressError
 from unrolled_server.port import AddressError
-from unrolled_server.stopping import end_at_once
+from unrolled_server.stopping import draining_signals, end_at_once
 from unrolled_server.supervisor import WorkersError, supervise
+from unrolled_server.unknown_settings import explained, unknown_variables
+
+LOG = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Reads the settings and serves until told to stop; gives the exit code."""
+    """Reads the settings and serves until told to stop; returns the exit code."""
+    _open_standard_streams()
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        return _fail(EXIT_SETTINGS, "; ".join(map(_describe, error.errors())))
+        return _fail(EXIT_SETTINGS, described(error))
+    except SettingsError as error:
+        return _fail(EXIT_SETTINGS, explained(str(error)))
     names_process = settings.workers > 1
     logs.configure(level=settings.log_level, log_format=settings.log_format, names_process=names_process)
-    signal.signal(signal.SIGTERM, end_at_once)  # a container's first process has no default for it
+    for warning in unknown_variables(os.environ):
+        LOG.warning(warning)
+    # A container's first process has no default for signals but SIGINT, which Python handles.
+    for number in set(draining_signals()) - {signal.SIGINT}:
+        signal.signal(number, end_at_once)
     try:
         return _serve(settings) if settings.workers == 1 else _supervise(settings)
     except KeyboardInterrupt:
         return _fail(EXIT_INTERRUPTED, "interrupted")
+
+
+def _open_standard_streams() -> None:
+    """Opens the null device in place of closed standard streams, lest a connection gets the number of one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
 
 
 def _serve(settings: Settings) -> int:
@@ -53,24 +76,13 @@ def _serve(settings: Settings) -> int:
 def _supervise(settings: Settings) -> int:
     try:
         asyncio.run(supervise(settings))
-    except (AddressError, MetricsAddressError) as error:
+    except AddressError as error:
         return _fail(EXIT_ADDRESS, str(error))
     except WorkersError as error:
         return _fail(error.exit_code, str(error))
     return 0
 
 
-def _describe(error: ErrorDetails) -> str:
-    name = "_".join(map(str, error["loc"]))
-    if not name:  # of settings that do not go together
-        return error["msg"]
-    return f"{name} is {error['input']!r}: {error['msg']}"
-
-
 def _fail(code: int, message: str) -> int:
     logs.say_last(message)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

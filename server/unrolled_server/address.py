@@ -1,15 +1,18 @@
-"""Listening on an address that nobody else has, or saying why not."""
+"""Binds a gRPC server to an address that no other server has, or explains why that is impossible."""
 
 import contextlib
 import fcntl
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
 
-from unrolled_server.port import UNIX, AddressError
+from unrolled_server.address_forms import UNIX, split_host_port
+from unrolled_server.port import AddressError
 
 
 @contextlib.contextmanager
@@ -18,17 +21,19 @@ def listening(
 ) -> Iterator[str]:
     """Binds `server`; gives the address as a client takes it, with the port that was found for port 0.
 
-    With credentials it speaks TLS there, else clear text.
+    With credentials it speaks TLS there, else clear text. What lies at the path of a Unix socket is replaced
+    if it is a socket that no server holds.
 
     Raises:
         AddressError: The address is taken, malformed or not of this machine.
     """
     with _owning(address):
         try:
+            name = _name_for_grpc(address)
             port = (
-                server.add_insecure_port(address)
+                server.add_insecure_port(name)
                 if credentials is None
-                else server.add_secure_port(address, credentials)
+                else server.add_secure_port(name, credentials)
             )
         except RuntimeError:
             raise AddressError(
@@ -37,20 +42,35 @@ def listening(
         yield address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
 
+def _name_for_grpc(address: str) -> str:
+    """Returns the address in gRPC's notation, where a path is part of a URI: % begins an escaped byte."""
+    if not address.startswith(UNIX):
+        return address
+    return f"{UNIX}{quote(os.fsencode(address.removeprefix(UNIX)))}"
+
+
 @contextlib.contextmanager
 def _owning(address: str) -> Iterator[None]:
     """Holds the lock beside a Unix socket.
 
-    gRPC unlinks a socket that is there, and so would take a running server's address in silence.
+    gRPC unlinks a socket that is there, and so would take a running server's address without a word.
     """
     if not address.startswith(UNIX):
         yield
         return
+    path = Path(address.removeprefix(UNIX))
+    if path.is_symlink():
+        raise AddressError(
+            f"cannot listen on {address}: it is a symbolic link, which gRPC would replace; "
+            "give the path of the socket itself"
+        )
+    lock_path = Path(f"{path}.lock")
     try:
-        lock = Path(f"{address.removeprefix(UNIX)}.lock").open("w")  # noqa: SIM115 - closed by the with below
+        # Appending, so that a file of that name which is something else keeps its content.
+        lock = lock_path.open("a")  # closed by the with below
     except OSError as error:
         raise AddressError(
-            f"cannot listen on {address}: {error.strerror}; choose another --address"
+            f"cannot listen on {address}: {lock_path}: {error.strerror}; choose another --address"
         ) from None
     with lock:
         try:
@@ -63,14 +83,13 @@ def _owning(address: str) -> Iterator[None]:
 
 
 def _why(address: str) -> str:
-    """What the operating system says about binding `address`, which gRPC does not pass on."""
+    """Returns what the operating system says about binding `address`, which gRPC does not pass on."""
     try:
         if address.startswith(UNIX):
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.bind(address.removeprefix(UNIX))
         else:
-            host, _, port = address.rpartition(":")
-            family, kind, protocol, _, sockaddr = socket.getaddrinfo(host.strip("[]"), int(port))[0]
+            family, kind, protocol, _, sockaddr = socket.getaddrinfo(*split_host_port(address))[0]
             with socket.socket(family, kind, protocol) as probe:
                 probe.bind(sockaddr)
     except OSError as error:

@@ -25,10 +25,10 @@ def announce(line: str) -> None:
 
 def _write(line: str) -> None:
     """Passes by Python's buffer, which would try again at the end and spoil the exit code."""
-    if sys.__stdout__ is None:  # closed by whoever started us; its number may be a connection's by now
+    if sys.__stdout__ is None:  # closed by the process that started this one
         return
     try:
-        os.write(sys.__stdout__.fileno(), line.encode())
+        os.write(sys.__stdout__.fileno(), os.fsencode(line))
     except OSError as error:
         LOG.warning("standard output does not take the ready line: %s", error.strerror)
 
@@ -37,6 +37,6 @@ def _notify(path: str, state: str) -> None:
     address = f"\0{path[1:]}" if path.startswith("@") else path  # @ is how systemd writes an abstract name
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-            notifier.sendto(state.encode(), address)
+            notifier.sendto(os.fsencode(state), address)
     except OSError as error:
         LOG.warning("cannot tell systemd through NOTIFY_SOCKET=%s: %s", path, error.strerror)

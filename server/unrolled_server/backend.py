@@ -134,7 +134,7 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
     tables = {}
     try:
         for name, file in settings.vectors.items():
-            open_table = partial(open_vectors, cache_directory=settings.vectors_cache, stop=stop)
+            open_table = partial(open_vectors, cache_directory=settings.cache_directory(), stop=stop)
             tables[name] = await asyncio.to_thread(open_table, name, file)
     finally:
         stop.set()  # else an interrupted process would end only when the thread has converted its file

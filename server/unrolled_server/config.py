@@ -1,8 +1,12 @@
-"""The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
+"""The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults.
+
+An empty variable is the same as none, because that is how deployments write what they do not set.
+"""
 
 import os
 import re
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,14 +17,23 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from unrolled_server.named_files import default_cache_directory, expanded, named_files
+from unrolled_server.address_forms import UNIX, checked_address, checked_host_port
+from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded, named_files
 
 MAX_INT32 = 2**31 - 1
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
@@ -29,11 +42,30 @@ TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight
 
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
 
-# Empty is none, because that is how deployments write it.
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
+
+DEFAULT_PORT = 50_051
+DEFAULT_METRICS_PORT = 9_464
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+
+
+def _refuse_empty(path: object) -> object:
+    """Refuses "", which a script gives where a variable is not set, and which is the working directory."""
+    if path == "":
+        raise ValueError("it is empty; give a path, or leave the flag out")
+    return path
+
+
+def _checked_metrics_address(given: str) -> str:
+    if given.startswith(UNIX):
+        raise ValueError(f"metrics are on HOST:PORT alone, such as '127.0.0.1:{DEFAULT_METRICS_PORT}'")
+    return given and checked_host_port(given, default_port=DEFAULT_METRICS_PORT)
+
+
+Address = Annotated[str, AfterValidator(partial(checked_address, default_port=DEFAULT_PORT))]
+MetricsAddress = Annotated[str, AfterValidator(_checked_metrics_address)]
 File = Annotated[
-    Path | None,
-    BeforeValidator(lambda given: given or None),
-    AfterValidator(lambda path: path and expanded(path)),
+    Path | None, BeforeValidator(_refuse_empty), AfterValidator(lambda path: path and expanded(path))
 ]
 
 
@@ -78,13 +110,13 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         cli_prog_name="unrolled-server",
+        cli_exit_on_error=False,
         cli_kebab_case=True,
         cli_hide_none_type=True,
     )
 
-    address: str = Field(
-        default="127.0.0.1:50051",
-        pattern=r"^(unix:.+|.+:\d{1,5})$",
+    address: Address = Field(
+        default=DEFAULT_ADDRESS,
         description=(
             "Where to listen: HOST:PORT (port 0 takes a free one; [::]:PORT is every interface) or unix:PATH"
         ),
@@ -164,6 +196,7 @@ class Settings(BaseSettings):
     max_queue_s: float = Field(
         default=10.0,
         gt=0,
+        le=MAX_SECONDS,
         description=(
             "Seconds that a request may have to wait for others; beyond, and where its deadline is nearer, "
             "it is refused"
@@ -172,6 +205,7 @@ class Settings(BaseSettings):
     send_timeout_s: float = Field(
         default=60.0,
         gt=0,
+        le=MAX_SECONDS,
         description="Seconds that a client may take to read one reply; then its connection is closed",
     )
     max_metadata_bytes: PositiveInt = Field(
@@ -212,13 +246,15 @@ class Settings(BaseSettings):
             "May be given again; several at once by commas or as JSON, and so in UNROLLED_VECTORS"
         ),
     )
-    vectors_cache: Annotated[Path, AfterValidator(expanded)] = Field(
-        default=default_cache_directory(),
-        description="Directory for the converted form of vectors files, made at the first start with each",
+    vectors_cache: File = Field(
+        default=None,
+        description=(
+            "Directory for the converted form of vectors files, made at the first start with each; without "
+            "it, unrolled in XDG_CACHE_HOME or ~/.cache"
+        ),
     )
-    metrics_address: str = Field(
+    metrics_address: MetricsAddress = Field(
         default="",
-        pattern=r"^(.+:\d{1,5})?$",
         description=(
             "Where Prometheus finds metrics: HOST:PORT, at /metrics (port 0 takes a free one); empty for none"
         ),
@@ -250,16 +286,38 @@ class Settings(BaseSettings):
         default="console", description="How messages look: for people, or one JSON object each"
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns the sources below flags. `env_ignore_empty` of the model would ignore empty flags, too."""
+        return init_settings, EnvSettingsSource(settings_cls, env_ignore_empty=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_other_kinds_of_number(cls, given: object, info: ValidationInfo) -> object:
+        """Refuses what pydantic would turn into another number without a word: True for 1, 64.0 for 64."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if kind in (int, float) and isinstance(given, bool):
+            raise ValueError("this is a bool; give a number")
+        is_loose = isinstance(given, float) or (isinstance(given, str) and not _WHOLE.fullmatch(given))
+        if kind is int and is_loose:
+            raise ValueError("give a whole number, such as 64")
+        return given
+
     @field_validator("workers")
     @classmethod
     def _can_share_the_address(cls, workers: int, info: ValidationInfo) -> int:
         address = info.data.get("address", "")  # not there if it is wrong itself
-        if workers > 1 and address.startswith("unix:"):
-            raise PydanticCustomError(
-                "workers",
-                "{address} is a Unix socket, which only 1 worker can have; "
-                "set workers to 1 or address to HOST:PORT",
-                {"address": address},
+        if workers > 1 and address.startswith(UNIX):
+            raise ValueError(
+                f"{address} is a Unix socket, which only 1 worker can have; "
+                "set workers to 1 or address to HOST:PORT"
             )
         return workers
 
@@ -272,15 +330,32 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _tls_goes_together(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise _wrong("tls_certificate and tls_key go together; give both or neither")
+            raise ValueError("tls_certificate and tls_key go together; give both or neither")
         if self.tls_certificate is None and self.tls_client_ca is not None:
-            raise _wrong("tls_client_ca needs TLS; give tls_certificate and tls_key as well")
-        if self.tls_certificate is not None and self.address.startswith("unix:"):
-            raise _wrong(
+            raise ValueError("tls_client_ca needs TLS; give tls_certificate and tls_key as well")
+        if self.tls_certificate is not None and self.address.startswith(UNIX):
+            raise ValueError(
                 f"tls_certificate is for HOST:PORT, and address is {self.address}, which only this "
                 "machine reaches; leave one of them out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _has_a_cache(self) -> Self:
+        if self.vectors:
+            try:
+                self.cache_directory()
+            except NoHomeError as error:
+                raise ValueError(f"{error}, or give vectors_cache") from None
+        return self
+
+    def cache_directory(self) -> Path:
+        """Returns where the converted form of vectors files is kept.
+
+        Raises:
+            NoHomeError: Nothing says where, and this user has no home directory.
+        """
+        return self.vectors_cache or default_cache_directory()
 
     @property
     def state_memory_bytes_per_thread(self) -> int:
@@ -297,5 +372,14 @@ class Settings(BaseSettings):
         return Limits(**self.model_dump(include={field.name for field in fields(Limits)}))
 
 
-def _wrong(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("settings", "{reason}", {"reason": reason})
+def described(error: ValidationError) -> str:
+    """Returns what is wrong with the settings, in one line that names each."""
+    return "; ".join(map(_described, error.errors()))
+
+
+def _described(error: ErrorDetails) -> str:
+    reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
+    name = "_".join(map(str, error["loc"]))
+    if not name:  # of settings that do not go together
+        return reason
+    return f"{name} is {error['input']!r}: {reason}"

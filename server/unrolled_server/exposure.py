@@ -1,13 +1,11 @@
-"""Who can reach an address: this machine alone, or others.
-
-A file of its own because it is the one rule that keeps words and tokens off a network in clear text.
-"""
+"""How the server's address is protected: keeps clear text on this machine, and says what protects calls."""
 
 import ipaddress
 import socket
 
+from unrolled_server.address_forms import UNIX, split_host_port
 from unrolled_server.config import Settings
-from unrolled_server.port import UNIX, AddressError
+from unrolled_server.port import AddressError
 
 
 def refuse_clear_text(settings: Settings) -> None:
@@ -21,9 +19,8 @@ def refuse_clear_text(settings: Settings) -> None:
     address = settings.address
     if settings.tls_certificate or settings.allow_plaintext or address.startswith(UNIX):
         return
-    host, _, port = address.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(*split_host_port(address), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AddressError(f"cannot listen on {address}: {reason}; choose another --address") from None
@@ -33,6 +30,16 @@ def refuse_clear_text(settings: Settings) -> None:
             "--tls-certificate and --tls-key, listen on 127.0.0.1, or, if the network is trusted, add "
             "--allow-plaintext"
         )
+
+
+def protection(settings: Settings) -> str:
+    """Returns which of TLS, client certificates and tokens protect calls, for the log."""
+    given = {
+        "TLS": settings.tls_certificate,
+        "client certificates": settings.tls_client_ca,
+        "tokens": settings.tokens,
+    }
+    return ", ".join(f"{name} {'on' if file else 'off'}" for name, file in given.items())
 
 
 def _is_loopback(host: str) -> bool:

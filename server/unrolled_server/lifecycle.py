@@ -24,7 +24,7 @@ from unrolled_server.exit_codes import (
     EXIT_PROOF,
     EXIT_VECTORS,
 )
-from unrolled_server.metrics_endpoint import MetricsAddressError
+from unrolled_server.exposure import protection
 from unrolled_server.port import AddressError
 from unrolled_server.server import Server
 from unrolled_server.stopping import told_to_stop
@@ -35,7 +35,6 @@ LOG = logging.getLogger(__name__)
 START_ERRORS: Mapping[type[Exception], int] = {
     CredentialsError: EXIT_CREDENTIALS,
     AddressError: EXIT_ADDRESS,
-    MetricsAddressError: EXIT_ADDRESS,
     DeviceUnavailableError: EXIT_DEVICE,
     ProofError: EXIT_PROOF,
     VectorsError: EXIT_VECTORS,
@@ -56,10 +55,10 @@ def ready_line(server: Server) -> str:
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT or, if so set, the end of standard input; then drains.
+    """Serves until SIGTERM, SIGINT, SIGHUP or, if so set, the end of standard input; then drains.
 
     Raises:
-        CredentialsError, AddressError, MetricsAddressError, VectorsError: See `Server.start`.
+        CredentialsError, AddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
@@ -72,6 +71,7 @@ async def _serve(settings: Settings) -> None:
     settle()
     told = asyncio.create_task(told_to_stop(watch_stdin=settings.exit_with_stdin))
     await asyncio.sleep(0)  # it listens before anybody reads that there is something to stop
+    LOG.info("serving on %s: %s", server.address, protection(settings))
     announce(ready_line(server))
     await told
     LOG.info("draining for up to %s s", settings.drain_timeout_s)
@@ -98,7 +98,7 @@ def running_server(settings: Settings) -> Iterator[RunningServer]:
     """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
 
     Raises:
-        CredentialsError, AddressError, MetricsAddressError, VectorsError: See `Server.start`.
+        CredentialsError, AddressError, VectorsError: See `Server.start`.
         DeviceUnavailableError, ProofError: See `Server.start`.
     """
     ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()

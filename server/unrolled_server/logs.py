@@ -63,7 +63,7 @@ def say_last(message: str) -> None:
     """Says why the process ends: to a person as a plain sentence, also before logging is set up."""
     if _is_json:
         LOG.critical(message)
-    else:
+    elif sys.stderr is not None:  # else print would take standard output
         print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - a sentence, not a record
 
 
@@ -91,7 +91,7 @@ def _time_stamper(*, is_json: bool) -> Processor:
 def _console() -> list[Processor]:
     return [
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=sys.stderr is not None and sys.stderr.isatty(),
             # Not the one that shows local variables, which may be a caller's words.
             exception_formatter=structlog.dev.plain_traceback,
             pad_event_to=0,

@@ -1,17 +1,16 @@
 """The HTTP endpoint that Prometheus scrapes: of this process, or of all the workers that it supervises.
 
-A file of its own because it is the only one that knows prometheus_client. It needs neither torch nor gRPC, so
-a supervisor stays small.
+Only this module imports prometheus_client. It imports neither torch nor gRPC, so a supervisor stays small.
 """
 
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from socket import AF_INET, AF_INET6
-from socketserver import TCPServer, ThreadingMixIn
+from socket import socket
+from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from unrolled_server.metrics import METRICS, Buckets, Kind, Labels, Metric, Reading, Value, merged
+from unrolled_server.port import listeners, with_port_of
 from unrolled_server.worker_readings import WorkerReadings
 
 LOG = logging.getLogger(__name__)
@@ -30,10 +30,6 @@ IDLE_S = 10.0
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
-class MetricsAddressError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
-
-
 class MetricsEndpoint:
     """Answers scrapes in threads of its own until it is closed.
 
@@ -41,17 +37,21 @@ class MetricsEndpoint:
         address: HOST:PORT, with the port that was found for port 0.
     """
 
-    def __init__(self, http: WSGIServer, address: str) -> None:
+    def __init__(self, servers: Sequence[WSGIServer], address: str) -> None:
         self.address = address
-        self._http = http
-        self._thread = threading.Thread(target=http.serve_forever, name="metrics", daemon=True)
-        self._thread.start()
+        self._servers = servers
+        self._threads = [
+            threading.Thread(target=server.serve_forever, name="metrics", daemon=True) for server in servers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stops listening."""
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
 
 def serve_metrics(
@@ -65,39 +65,34 @@ def serve_metrics(
         reading: What this process says; called from other threads.
 
     Raises:
-        MetricsAddressError: The address is taken, malformed or not of this machine.
+        AddressError: The address is taken, malformed or not of this machine.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(reading, WorkerReadings(directory) if directory else None))
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    http_class = type("_Http", (_Http,), {"address_family": AF_INET6 if ":" in host else AF_INET})
-    try:
-        http = http_class((host, int(port)), _Handler)
-    except (OSError, OverflowError, UnicodeError) as error:
-        why = (
-            "no such port" if isinstance(error, OverflowError) else getattr(error, "strerror", None) or error
-        )
-        raise MetricsAddressError(
-            f"cannot serve metrics on {address}: {why}; choose another --metrics-address"
-        ) from None
-    http.set_app(make_wsgi_app(registry))
-    endpoint = MetricsEndpoint(http, f"{address.rpartition(':')[0]}:{http.server_port}")
+    sockets = listeners(address, flag="--metrics-address")
+    servers = [_Http(each) for each in sockets]
+    for server in servers:
+        server.set_app(make_wsgi_app(registry))
+    endpoint = MetricsEndpoint(servers, with_port_of(sockets[0], address))
     LOG.info("metrics on http://%s/metrics", endpoint.address)
     return endpoint
 
 
 class _Http(ThreadingMixIn, WSGIServer):
+    """Serves on a socket that listens already."""
+
     daemon_threads = True
 
-    def server_bind(self) -> None:
-        """Binds without asking for the address's name, which HTTPServer does, and which may take seconds."""
-        TCPServer.server_bind(self)
+    def __init__(self, listening: socket) -> None:
+        # Binding here would ask for the address's name, which may take seconds.
+        super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
     def handle_error(self, _request: object, client_address: object) -> None:
-        """A scraper that went away or fell silent is no concern of ours."""
+        """Logs at debug level: a scraper that went away or fell silent needs no attention."""
         LOG.debug("a scrape by %s failed: %r", client_address, sys.exception())
 
 

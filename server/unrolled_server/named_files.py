@@ -6,38 +6,59 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic_core import PydanticCustomError
-
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class NoHomeError(ValueError):
+    """A path lies in a home directory that is not known; the message names the path and the remedy."""
 
 
 def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
     """The file of each name; flags that are given again arrive joined by commas.
 
     Raises:
-        PydanticCustomError: An entry is malformed, a name is there twice, or its file cannot be read.
+        ValueError: An entry is malformed, a name is there twice, or its file cannot be read.
     """
     files: dict[str, Path] = {}
     for name, file in _entries(given):
         if not _NAME.fullmatch(name):
-            raise _wrong(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+            raise ValueError(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
         if name in files:
-            raise _wrong(f"the name {name!r} is there twice; give each file a name of its own")
+            raise ValueError(f"the name {name!r} is there twice; give each file a name of its own")
         files[name] = _readable(expanded(file))
     return files
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with a leading ~ as the home directory, or as it is where nobody knows that."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is no home
+    """Returns the path with a leading `~` or `~USER` as that home directory.
+
+    Raises:
+        NoHomeError: There is no such home directory. Without this, `~` would be a folder of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise NoHomeError(
+            f"{path} begins with a home directory that is not known; write the whole path, or set HOME"
+        ) from None
 
 
 def default_cache_directory() -> Path:
-    """Where a user's programs keep what can be made again (XDG Base Directory Specification)."""
+    """Returns where a user's programs keep what can be made again (XDG Base Directory Specification).
+
+    Raises:
+        NoHomeError: It would be in a home directory, and this user has none.
+    """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The specification has relative paths ignored.
-    cache = given if given.is_absolute() else expanded("~/.cache")
-    return cache / "unrolled"
+    if given.is_absolute():  # the specification has relative paths ignored
+        return given / "unrolled"
+    try:
+        return expanded("~/.cache/unrolled")
+    except NoHomeError:
+        raise NoHomeError(
+            "converted word vectors are kept in the home directory, and this user has none; "
+            "set XDG_CACHE_HOME or HOME"
+        ) from None
 
 
 def _entries(given: str | Mapping[str, str | Path]) -> Iterable[tuple[str, str | Path]]:
@@ -52,7 +73,7 @@ def _entries(given: str | Mapping[str, str | Path]) -> Iterable[tuple[str, str |
 def _parted(entry: str) -> tuple[str, str]:
     name, equals, file = entry.partition("=")
     if not equals or not file:
-        raise _wrong(
+        raise ValueError(
             f"{entry!r} is not NAME=FILE, such as glove=glove.6B.300d.txt; FILEs with commas go as JSON"
         )
     return name, file
@@ -62,22 +83,17 @@ def _json_entries(given: str) -> list[tuple[str, str]]:
     try:
         pairs: list[tuple[str, str]] = json.loads(given, object_pairs_hook=list)
     except ValueError as error:
-        raise _wrong(f"it is neither NAME=FILE nor JSON: {error}") from None
+        raise ValueError(f"it is neither NAME=FILE nor JSON: {error}") from None
     if not all(isinstance(file, str) for _, file in pairs):
-        raise _wrong('as JSON it is {"NAME": "FILE"}')
+        raise ValueError('as JSON it is {"NAME": "FILE"}')
     return pairs
 
 
 def _readable(file: Path) -> Path:
     if file.exists() and not file.is_file():
-        raise _wrong(f"{file} is no regular file")  # a pipe can be read once, and its opening may wait
+        raise ValueError(f"{file} is no regular file")  # a pipe can be read once, and its opening may wait
     try:
         with file.open("rb"):
             return file
     except OSError as error:
-        raise _wrong(f"{file} cannot be read: {error.strerror}") from None
-
-
-def _wrong(reason: str) -> PydanticCustomError:
-    # A braced reason would be taken for a template.
-    return PydanticCustomError("named_files", "{reason}", {"reason": reason})
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None

@@ -61,7 +61,7 @@ class Outlet:
         """Answers scrapes from now on, though there is little to say before `begin`.
 
         Raises:
-            MetricsAddressError: The address cannot be had.
+            AddressError: The address is taken, malformed or not of this machine.
         """
         if self._address and not self._directory:
             self._endpoint = serve_metrics(self._address, reading=self._read_alone)

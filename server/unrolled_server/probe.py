@@ -12,7 +12,6 @@ import ssl
 import struct
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 from h2.config import H2Configuration
@@ -27,15 +26,16 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import ProtocolError
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from unrolled_server.config import Settings
-from unrolled_server.port import UNIX
+from unrolled_server.address_forms import UNIX, split_host_port
+from unrolled_server.config import DEFAULT_ADDRESS, Address, File, described
 
 TIMEOUT_S = 5.0
 RECEIVE_BYTES = 2**16
 # What a server listens on for everybody, and where it is found then, also where no names are known.
-EVERYWHERE = {"[::]": ("::1", "127.0.0.1"), "0.0.0.0": ("127.0.0.1",)}  # noqa: S104 - read, not bound
+EVERYWHERE = {"::": ("::1", "127.0.0.1"), "0.0.0.0": ("127.0.0.1",)}  # noqa: S104 - read, not bound
 # A gRPC message on the wire: whether it is compressed, its length, itself.
 MESSAGE_HEADER = struct.Struct(">?I")
 REQUEST_HEADERS = (
@@ -59,15 +59,19 @@ class ProbeSettings(BaseSettings):
         env_prefix="UNROLLED_", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    address: str = Settings.model_fields["address"].default
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
+    address: Address = DEFAULT_ADDRESS
+    tls_certificate: File = None
+    tls_key: File = None
+    tls_client_ca: File = None
 
 
 def main() -> int:
-    """Asks the server, tells what it says, gives the exit code."""
-    settings = ProbeSettings()
+    """Asks the server, prints what it says, returns the exit code."""
+    try:
+        settings = ProbeSettings()
+    except ValidationError as error:
+        print(described(error), file=sys.stderr)  # noqa: T201 - a command's output
+        return 1
     try:
         check(settings)
     except (OSError, ProtocolError, ProbeError) as error:
@@ -102,12 +106,12 @@ def _connected(settings: ProbeSettings) -> socket.socket:
 def _plain(address: str) -> socket.socket:
     if address.startswith(UNIX):
         return _plain_unix(address.removeprefix(UNIX))
-    host, _, port = address.rpartition(":")
-    *others, last = EVERYWHERE.get(host, (host.strip("[]"),))
+    host, port = split_host_port(address)
+    *others, last = EVERYWHERE.get(host, (host,))
     for place in others:
         with contextlib.suppress(OSError):  # a machine may have one IP version alone
-            return socket.create_connection((place, int(port)), timeout=TIMEOUT_S)
-    return socket.create_connection((last, int(port)), timeout=TIMEOUT_S)
+            return socket.create_connection((place, port), timeout=TIMEOUT_S)
+    return socket.create_connection((last, port), timeout=TIMEOUT_S)
 
 
 def _plain_unix(path: str) -> socket.socket:

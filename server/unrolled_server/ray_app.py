@@ -3,12 +3,18 @@
 A file of its own because it is the one that imports Ray Serve, and what its configuration names.
 """
 
+import logging
+import os
+
 from ray import serve
 from ray.serve import Application
 
 from unrolled_server.config import Settings
 from unrolled_server.ray.replica import Replica
 from unrolled_server.ray.settings import refuse_what_serve_decides
+from unrolled_server.unknown_settings import unknown_variables
+
+LOG = logging.getLogger(__name__)
 
 # What a replica may have at a time: enough to merge; with more, a proxy takes replicas of other nodes too.
 MAX_ONGOING_REQUESTS = 64
@@ -19,11 +25,13 @@ DRAIN_S = 30.0
 
 
 def app(settings: Settings) -> Application:
-    """The application, out of `args` in Serve's configuration, then `UNROLLED_*`, then defaults.
+    """Returns the application of `args` in Serve's configuration, then `UNROLLED_*`, then defaults.
 
     Raises:
         ValueError: A setting would be without effect where others rely on it.
     """
+    for warning in unknown_variables(os.environ):
+        LOG.warning(warning)
     refuse_what_serve_decides(settings)
     deployed = serve.deployment(
         name="ForwardService",

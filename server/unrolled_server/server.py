@@ -64,7 +64,7 @@ class Server:
         """Binds, prepares and serves.
 
         Raises:
-            CredentialsError, AddressError, MetricsAddressError: See `bind`.
+            CredentialsError, AddressError: See `bind`.
             VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
         """
         try:
@@ -82,7 +82,6 @@ class Server:
             CredentialsError: A file of certificates, keys or tokens cannot be used.
             AddressError: The address is taken, malformed, not of this machine, or open to others in clear
                 text.
-            MetricsAddressError: That of the metrics is taken, malformed or not of this machine.
         """
         settings = self._settings
         credentials = _opened_credentials(settings)

@@ -15,7 +15,7 @@ from unrolled_server import metrics
 from unrolled_server.announcement import announce
 from unrolled_server.config import Settings
 from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED, EXIT_WORKERS, exit_code_of_signal
-from unrolled_server.exposure import refuse_clear_text
+from unrolled_server.exposure import protection, refuse_clear_text
 from unrolled_server.metrics import Reading
 from unrolled_server.metrics_endpoint import serve_metrics
 from unrolled_server.muster import DifferentBitsError, Muster
@@ -45,7 +45,6 @@ async def supervise(settings: Settings) -> None:
 
     Raises:
         AddressError: The address is taken, malformed, not of this machine, or open to others in clear text.
-        MetricsAddressError: That of the metrics is.
         WorkersError: They can't start, keep dying, or one of them died while it drained; or a signal came
             before they were ready.
     """
@@ -149,6 +148,8 @@ class Supervisor:
             if isinstance(report, Serving):
                 LOG.info("worker %d serves", worker.pid)
                 if self._muster.serve(worker.pid):
+                    settings = self._settings
+                    LOG.info("serving on %s: %s", settings.address, protection(settings))
                     announce(ready_line)
                 return asyncio.get_running_loop().time()
         if isinstance(report, Failed):

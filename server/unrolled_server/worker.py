@@ -14,15 +14,15 @@ from unrolled_server import failed_handshakes, logs
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import START_ERRORS, ready_line, settle
 from unrolled_server.server import Server
-from unrolled_server.stopping import SIGNALS
-from unrolled_server.worker_reports import GO, Failed, Proved, Report, Serving, encode
+from unrolled_server.stopping import draining_signals
+from unrolled_server.worker_reports import GO, Failed, Proved, Report, Serving, decode_settings, encode
 
 
 def main() -> int:
     """Serves until told to stop; gives the exit code."""
     # Byte by byte, so that what comes after the line is left to the event loop.
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
-        settings = Settings.model_validate_json(stdin.readline())
+        settings = decode_settings(stdin.readline())
     reports = _take_stdout()
     logs.configure(level=settings.log_level, log_format=settings.log_format, names_process=True)
     try:
@@ -71,9 +71,9 @@ async def _read_stdin() -> asyncio.StreamReader:
 
 
 def _stop_at_signals() -> asyncio.Event:
-    """Set by a signal, however often it comes: service managers may send it beside the supervisor."""
+    """Returns an event that signals set; a service manager may send one beside the supervisor."""
     stop = asyncio.Event()
-    for number in SIGNALS:
+    for number in draining_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 

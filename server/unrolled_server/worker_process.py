@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from unrolled_server.config import Settings
-from unrolled_server.worker_reports import GO, Report, decode
+from unrolled_server.worker_reports import GO, Report, decode, encode_settings
 
 # -P keeps what lies in the working directory out of its imports.
 _COMMAND = (sys.executable, "-P", "-m", "unrolled_server.worker")
@@ -41,7 +41,7 @@ class WorkerProcess:
             start_new_session=True,  # Ctrl-C at a prompt is for the supervisor, who drains the workers
         )
         worker = cls(process)
-        worker._write(settings.model_dump_json().encode() + b"\n")
+        worker._write(encode_settings(settings))
         return worker
 
     async def report(self) -> Report | None:

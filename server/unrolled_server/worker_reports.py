@@ -1,7 +1,9 @@
-"""What a worker tells its supervisor: one JSON line for each step of its start."""
+"""What a supervisor and a worker write to each other at a start, as lines of JSON."""
 
 import json
 from dataclasses import asdict, dataclass
+
+from unrolled_server.config import Settings
 
 GO = b"go\n"
 """What the supervisor answers a proved worker that may serve. When its pipe ends, so must the worker."""
@@ -41,3 +43,13 @@ def decode(line: bytes) -> Report:
     """The report in a line of `encode`."""
     fields = json.loads(line)
     return _KINDS[fields.pop("kind")](**fields)
+
+
+def encode_settings(settings: Settings) -> bytes:
+    """Returns a worker's settings as a line, with its end. Not by pydantic, for paths that are not UTF-8."""
+    return json.dumps(settings.model_dump(mode="json")).encode() + b"\n"
+
+
+def decode_settings(line: bytes) -> Settings:
+    """Returns the settings in a line of `encode_settings`; the environment does not change them."""
+    return Settings.model_validate(json.loads(line))

@@ -9,9 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from unrolled_client import Client, LocalServerError, ServerExtraMissingError
+from unrolled_client import Client, InvalidRequestError, LocalServerError, ServerExtraMissingError
 from unrolled_client.local import LocalServer, _command
 
 TIMEOUT_S = 120
@@ -82,7 +83,9 @@ def test_it_serves_and_ends_with_its_client():
     ("setting", "flags"),
     [
         ({"max_words": 2}, ["--max-words=2"]),
+        ({"max_words": None}, []),
         ({"reflection": False}, ["--no-reflection"]),
+        ({"reflection": np.bool_(True)}, ["--reflection"]),
         ({"vectors": "glove=glove.txt"}, ["--vectors=glove=glove.txt"]),
         ({"vectors": ["a=1.txt", "b=2.vec"]}, ["--vectors=a=1.txt", "--vectors=b=2.vec"]),
         ({"vectors": {"a": Path("1.txt"), "b": "2.vec"}}, ["--vectors=a=1.txt", "--vectors=b=2.vec"]),
@@ -196,3 +199,14 @@ def test_what_a_service_is_told_by_its_environment_is_not_for_a_private_server(m
         monkeypatch.setenv(f"UNROLLED_{name}", "/no/such/file")
     with Client.local() as client:
         assert client.server_info().version
+
+
+def test_its_address_is_no_setting():
+    with pytest.raises(TypeError, match=r"local\(\) makes the server's address itself"):
+        Client.local(address="localhost:1")
+
+
+@pytest.mark.parametrize(("value", "error"), [("5", TypeError), (True, TypeError), (0, InvalidRequestError)])
+def test_its_start_timeout_is_a_number_above_0(value, error):
+    with pytest.raises(error, match="start_timeout_s is"):
+        Client.local(start_timeout_s=value)

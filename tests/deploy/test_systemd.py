@@ -76,7 +76,8 @@ def test_it_is_not_started_again_where_that_would_end_the_same_way():
         for code in codes.split(",")
     }
     known = {number for name, number in vars(exit_codes).items() if name.startswith("EXIT_")}
-    assert set(helps) == known | {0, exit_codes.exit_code_of_signal(signal.SIGTERM)}
+    of_signals = {exit_codes.exit_code_of_signal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    assert set(helps) == known | {0} | of_signals
     prevented = set(map(int, value("RestartPreventExitStatus").split()))
     assert prevented == {code for code, words in helps.items() if words == "no"}
 

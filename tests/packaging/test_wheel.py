@@ -90,3 +90,16 @@ def test_a_local_server_needs_the_server_extra(experience):
     """Client.local() says in one sentence what to install."""
     assert experience["local_refusal"].endswith("pip install 'unrolled[server]'")
     assert ". " not in experience["local_refusal"]
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"), [("unrolled", "cli"), ("unrolled-server", "server"), ("unrolled-map", "ray")]
+)
+def test_installed_commands_name_the_extra_that_is_missing(python_without_torch, command, extra):
+    """The scripts that pip makes print a version, and otherwise one line instead of a traceback."""
+    script = python_without_torch.with_name(command)
+    version = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert version.startswith(f"{command} ")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith(f"pip install 'unrolled[{extra}]'\n")

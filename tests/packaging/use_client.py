@@ -4,7 +4,7 @@ import json
 import sys
 from importlib.util import find_spec
 
-from unrolled_client import Client, ServerExtraMissingError
+from unrolled import Client, ServerExtraMissingError
 
 with Client(sys.argv[1]) as client:
     result = client.forward(["hello", "eolll", "lleel"], hidden_size=2, seed=0)

@@ -28,6 +28,12 @@ def test_without_systemd_it_prints_the_line_alone(monkeypatch, capfd):
     assert capfd.readouterr().out == f"{READY}\n"
 
 
+def test_a_path_of_any_bytes_is_printed_as_it_is(monkeypatch, capfdbinary):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    announce("ready on unix:/run/\udcff\u00e9")
+    assert capfdbinary.readouterr().out == b"ready on unix:/run/\xff\xc3\xa9\n"
+
+
 def test_systemd_learns_that_it_is_ready_and_the_line(notified, tmp_path):
     with notified(f"{tmp_path}/notify", name=f"{tmp_path}/notify") as systemd:
         announce(READY)

@@ -1,6 +1,7 @@
 """Settings come from flags, then the environment, then defaults, and are checked."""
 
 import json
+import pwd
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.config import TOTALS, Limits, Settings
+from unrolled_server.config import TOTALS, Limits, Settings, described
 
 # What a server carries at a time: no property of a request, so no part of the contract.
 LOAD_LIMITS = {"max_queue_s", "max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}
@@ -69,6 +70,8 @@ def test_vectors_come_from_flags_or_the_environment(monkeypatch, tmp_path):
         ("--address", "nowhere"),
         ("--drain-timeout-s", "-1"),
         ("--vectors", "glove"),
+        ("--max-queue-s", "inf"),
+        ("--send-timeout-s", "nan"),
     ],
 )
 def test_a_value_out_of_range_is_refused(flags):
@@ -98,14 +101,6 @@ def test_one_worker_gets_all():
     assert Settings().share() == Settings()
 
 
-def test_settings_arrive_at_a_worker_as_they_were_sent(tmp_path, monkeypatch):
-    vectors = tmp_path / "a,b.txt"
-    vectors.touch()
-    sent = Settings(address="127.0.0.1:1", workers=2, vectors={"v": vectors}, exit_with_stdin=True)
-    monkeypatch.setenv("UNROLLED_WORKERS", "7")  # a worker's environment says what its supervisor's did
-    assert Settings.model_validate_json(sent.model_dump_json()) == sent
-
-
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
@@ -122,10 +117,91 @@ def test_tls_settings_go_together(flags, reason):
         from_flags(*flags)
 
 
-def test_an_empty_file_setting_is_none(monkeypatch):
-    """That is how deployments write what they do not want."""
-    monkeypatch.setenv("UNROLLED_TOKENS", "")
+def test_an_empty_variable_leaves_the_default(monkeypatch):
+    """That is how deployments write what they do not set."""
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"UNROLLED_{name.upper()}", "")
+    assert from_flags() == Settings.model_validate({})
     assert from_flags().tokens is None
+
+
+@pytest.mark.parametrize("name", ["tokens", "tls_certificate", "vectors_cache"])
+def test_an_empty_flag_that_names_a_file_is_refused(name):
+    """So that --tokens "$TOKENS" with a variable that is not set opens no server to all."""
+    with pytest.raises(ValidationError, match="it is empty; give a path, or leave the flag out"):
+        from_flags(f"--{name.replace('_', '-')}", "")
+
+
+@pytest.mark.parametrize("given", ["64.0", "1e3", "1_000", "0x10", "many", 64.0, True, None])
+def test_what_is_no_whole_number_is_not_turned_into_one(given):
+    with pytest.raises(ValidationError) as caught:
+        Settings(max_words=given)
+    assert described(caught.value).startswith(f"max_words is {given!r}: ")
+
+
+def test_what_is_a_bool_is_no_number_of_seconds():
+    with pytest.raises(ValidationError, match="this is a bool; give a number"):
+        Settings(max_queue_s=True)
+
+
+@pytest.mark.parametrize(("given", "taken"), [("64", 64), (" 64 ", 64), ("+64", 64), (64, 64)])
+def test_whole_numbers_are_taken_as_text_too(given, taken):
+    assert Settings(max_words=given).max_words == taken
+
+
+@pytest.mark.parametrize("value", ["2", "maybe", "0.5"])
+def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, value):
+    monkeypatch.setenv("UNROLLED_REFLECTION", value)
+    with pytest.raises(ValidationError, match="valid boolean"):
+        from_flags()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "right"),
+    [
+        ("address", ":50051", "'[::]:50051' for every interface"),
+        ("metrics_address", ":9464", "'[::]:9464' for every interface"),
+        ("metrics_address", "localhost", "'localhost:9464'"),
+        ("metrics_address", "unix:/run/s", "metrics are on HOST:PORT alone, such as '127.0.0.1:9464'"),
+    ],
+)
+def test_both_addresses_are_judged_by_the_same_rule(monkeypatch, setting, value, right):
+    with pytest.raises(ValidationError) as caught:
+        from_flags(f"--{setting.replace('_', '-')}", value)
+    assert described(caught.value).startswith(f"{setting} is {value!r}: ")
+    assert right in described(caught.value)
+    monkeypatch.setenv(f"UNROLLED_{setting.upper()}", value)
+    with pytest.raises(ValidationError):
+        from_flags()
+
+
+@pytest.fixture
+def _without_home(monkeypatch):
+    """A user as OpenShift makes them: a number without an entry, and no HOME."""
+
+    def no_entry(_uid):
+        raise KeyError
+
+    for name in ("HOME", "XDG_CACHE_HOME", "UNROLLED_VECTORS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+
+
+@pytest.mark.usefixtures("_without_home")
+def test_without_a_home_only_word_vectors_need_to_be_told_where_to_go(tmp_path):
+    assert Settings().vectors == {}
+    vectors = tmp_path / "glove.txt"
+    vectors.touch()
+    with pytest.raises(ValidationError, match="set XDG_CACHE_HOME or HOME, or give vectors_cache"):
+        Settings(vectors={"glove": vectors})
+    assert Settings(vectors={"glove": vectors}, vectors_cache=tmp_path).cache_directory() == tmp_path
+
+
+@pytest.mark.usefixtures("_without_home")
+@pytest.mark.parametrize("name", ["tokens", "tls_certificate", "tls_key", "tls_client_ca", "vectors_cache"])
+def test_without_a_home_a_path_in_it_is_refused(name):
+    with pytest.raises(ValidationError, match="begins with a home directory that is not known"):
+        Settings(**{name: "~/file"})
 
 
 def test_settings_hold_no_secret(write_tokens, server_identity):

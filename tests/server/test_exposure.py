@@ -3,9 +3,10 @@
 import socket
 
 import pytest
+from pydantic import ValidationError
 from unrolled_server.address import AddressError
 from unrolled_server.config import Settings
-from unrolled_server.exposure import refuse_clear_text
+from unrolled_server.exposure import protection, refuse_clear_text
 from unrolled_server.lifecycle import running_server
 
 
@@ -28,11 +29,16 @@ def test_what_others_reach_is_refused_with_the_remedy(address):
     assert "--allow-plaintext" in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["ipv4:0.0.0.0:1", "unix-abstract:x:1", "no such host:1"])
-def test_what_cannot_be_resolved_is_refused_too(address):
+def test_what_cannot_be_resolved_is_refused_too():
     """So that no spelling that gRPC alone understands gets around the rule."""
     with pytest.raises(AddressError, match="cannot listen on"):
-        refuse_clear_text(Settings(address=address))
+        refuse_clear_text(Settings(address="no..host:1"))
+
+
+@pytest.mark.parametrize("address", ["ipv4:0.0.0.0:1", "unix-abstract:x:1"])
+def test_spellings_that_grpc_alone_understands_are_no_addresses(address):
+    with pytest.raises(ValidationError):
+        Settings(address=address)
 
 
 def test_a_name_of_several_addresses_must_be_loopback_in_all(monkeypatch):
@@ -51,3 +57,11 @@ def test_the_server_keeps_to_it():
 def test_with_tls_every_interface_may_be_listened_on(server_identity):
     with running_server(Settings(address="0.0.0.0:0", **server_identity.settings)) as server:
         assert server.address.startswith("0.0.0.0:")
+
+
+def test_the_log_says_what_protects_calls(server_identity, authority, write_tokens):
+    assert protection(Settings()) == "TLS off, client certificates off, tokens off"
+    with_tls = Settings(**server_identity.settings, tokens=write_tokens(ops="x" * 16))
+    assert protection(with_tls) == "TLS on, client certificates off, tokens on"
+    with_both = Settings(**server_identity.settings, tls_client_ca=authority.file)
+    assert protection(with_both) == "TLS on, client certificates on, tokens off"

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from itertools import chain
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -40,18 +42,37 @@ def until_accepted(metrics_address, word_count):
     scraped_until(metrics_address, lambda samples: value(samples, "unrolled_words_total") == word_count)
 
 
-def test_the_ready_line_tells_address_device_limits_and_fingerprint():
-    with process("--address", "127.0.0.1:0", "--device", "cpu") as server:
+OPEN = "TLS off, client certificates off, tokens off"
+
+
+def log_line_without_time(server):
+    """The next message of the server's log; nothing is left of it at the end."""
+    line = server.stderr.readline()
+    assert line
+    return line.partition("] ")[2].partition(" [unrolled_server")[0]
+
+
+def without_nohup():
+    """The system's handler of SIGHUP, also where the run ignores it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_the_ready_line_tells_address_device_limits_and_fingerprint_and_the_log_what_protects_calls():
+    environment = {**os.environ, "UNROLLED_TOKEN": "5ecret-5ecret-5ecret"}
+    with process("--address", "127.0.0.1:0", "--device", "cpu", env=environment) as server:
         line = server.stdout.readline()
+        told = list(iter(partial(log_line_without_time, server), f"serving on {address_in(line)}: {OPEN}"))
+        assert told[0].startswith("UNROLLED_TOKEN is not a setting of the server")
+        assert "5ecret" not in "".join(told)
         assert line.startswith("unrolled-server ready on 127.0.0.1:")
         assert not address_in(line).endswith(":0")
         assert "| device cpu | up to 65,536 words of 1,024 symbols, hidden size 4,096" in line
         assert "fingerprint" in line
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [*SIGNALS, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
-    with process(*SERVING, "--metrics-address", "127.0.0.1:0") as server:
+    with process(*SERVING, "--metrics-address", "127.0.0.1:0", preexec_fn=without_nohup) as server:
         address = address_in(server.stdout.readline())
         with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
             request = pb.ForwardRequest(words=["ab" * 200] * 16, hidden_size=1024)
@@ -245,6 +266,38 @@ def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):
         grpc.insecure_channel(server.address) as channel,
     ):
         assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
+
+
+def refusal_of(address):
+    with pytest.raises(AddressError) as caught:
+        running_server(Settings(address=address)).__enter__()
+    return str(caught.value).removeprefix(f"cannot listen on {address}: ")
+
+
+def test_a_unix_socket_is_the_file_that_was_named_whatever_characters_its_name_has(tmp_path):
+    """To gRPC the path is part of a URI. A linked folder leads to the same socket and the same lock."""
+    folder, link, name = tmp_path / "folder", tmp_path / "link", "a%20b ?#\u00e9"
+    folder.mkdir()
+    link.symlink_to(folder)
+    lock = folder / f"{name}.lock"
+    lock.write_text("kept")
+    with running_server(Settings(address=f"unix:{folder}/{name}")) as server:
+        assert server.address == f"unix:{folder}/{name}"
+        assert {path.name for path in folder.iterdir()} == {name, lock.name}
+        assert "another server holds it" in refusal_of(f"unix:{link}/{name}")
+        with grpc.insecure_channel(f"unix:{quote(f'{link}/{name}')}") as channel:
+            assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
+    assert lock.read_text() == "kept"
+
+
+def test_what_lies_where_a_unix_socket_should_be_stays_as_it_is(tmp_path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("kept")
+    link.symlink_to(file)
+    assert refusal_of(f"unix:{file}") == "Address already in use; choose another --address"
+    assert refusal_of(f"unix:{link}").startswith("it is a symbolic link")
+    assert refusal_of(f"unix:{tmp_path}/none/s").startswith(f"{tmp_path}/none/s.lock: No such file")
+    assert file.read_text() == "kept"
 
 
 def test_every_interface_can_be_asked_for():

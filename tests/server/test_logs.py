@@ -1,6 +1,7 @@
 """Every record comes out in one form, and none has what callers would not want to be read."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -129,6 +130,36 @@ def test_a_process_that_cannot_start_says_so_as_a_record_where_records_are_asked
     assert code == 3
     assert last["level"] == "critical"
     assert last["message"].startswith(f"cannot listen on {server_address}")
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_standard_error_cannot_carry_are_escaped(log_format, encoding):
+    code = f"""
+from unrolled_server import logs
+logs.configure(level="info", log_format={log_format!r})
+logs.LOG.warning("file %s", "\\u65e5\\udcff.txt")
+logs.say_last("\\u65e5\\udcff")
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert run.stdout == b""
+    assert run.stderr.count(b"\\u65e5\\udcff") == 2
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_without_standard_error_nothing_is_written_anywhere(log_format):
+    """Not to standard output, which has the ready line alone."""
+    code = f"""
+import sys
+from unrolled_server import logs
+logs.configure(level="info", log_format={log_format!r})
+logs.LOG.warning("unheard")
+logs.say_last("unheard")
+"""
+    command = ["/bin/sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
 
 
 def test_a_supervisor_can_log_without_torch_and_grpc():

@@ -20,7 +20,8 @@ from unrolled_server.admission import Terms
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 from unrolled_server.metrics import METRICS, Buckets, Kind, merged
-from unrolled_server.metrics_endpoint import MetricsAddressError, serve_metrics
+from unrolled_server.metrics_endpoint import serve_metrics
+from unrolled_server.port import AddressError
 from unrolled_server.supervisor import Supervisor
 from unrolled_server.tally import Histogram
 from unrolled_server.worker_readings import DIRECTORY_VARIABLE, WorkerReadings, write_reading
@@ -298,11 +299,18 @@ def test_a_killed_workers_requests_stay_counted(tmp_path):
 
 @pytest.mark.parametrize(
     ("address", "why"),
-    [("127.0.0.1:70000", "no such port"), ("192.0.2.1:1", "Cannot assign"), ("no-such-host.invalid:1", "")],
+    [("127.0.0.1:70000", ".*0-65535"), ("192.0.2.1:1", "Cannot assign"), ("no-such-host.invalid:1", "")],
 )
 def test_an_address_that_cannot_be_had_is_told(address, why):
-    with pytest.raises(MetricsAddressError, match=rf"cannot serve metrics on {address}: {why}.*; choose"):
+    reason = rf"cannot listen on {address}: {why}.*; choose another --metrics-address"
+    with pytest.raises(AddressError, match=reason):
         serve_metrics(address)
+
+
+def test_every_interface_is_asked_by_ipv4_too():
+    with closing(serve_metrics("[::]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
+        port = endpoint.address.rpartition(":")[2]
+        assert value(scrape(f"127.0.0.1:{port}"), "unrolled_workers") == 1
 
 
 @needs_ipv6
@@ -324,7 +332,8 @@ def test_a_taken_metrics_address_exits_3_before_anything_is_proved(server):
     flags = ("--metrics-address", server.metrics_address)
     run = subprocess.run([*command, *flags], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     assert run.returncode == 3
-    assert f"cannot serve metrics on {server.metrics_address}: Address already in use" in run.stderr
+    reason = "Address already in use; choose another --metrics-address"
+    assert f"cannot listen on {server.metrics_address}: {reason}" in run.stderr
 
 
 def test_a_supervisor_needs_neither_torch_nor_grpc():

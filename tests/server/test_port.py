@@ -2,13 +2,13 @@
 
 import errno
 import socket
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 from unrolled_server import port
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
-from unrolled_server.port import AddressError, shared_port
+from unrolled_server.port import AddressError, listeners, shared_port
 
 
 def port_of(address):
@@ -131,3 +131,55 @@ def test_without_ipv6_an_address_of_it_is_refused():
 def test_an_address_that_this_machine_has_not_is_told(address, reason):
     with pytest.raises(AddressError, match=reason), shared_port(address):
         pass
+
+
+@contextmanager
+def listening_on(address):
+    """The port on which sockets listen at every place of the address."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(each) for each in listeners(address, flag="--metrics-address")]
+        yield opened[0].getsockname()[1]
+
+
+def has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+with_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@with_ipv6
+@pytest.mark.parametrize("host", ["[::]", "localhost"])
+@pytest.mark.parametrize("place", ["127.0.0.1", "::1"])
+def test_listeners_are_on_both_ip_versions_of_wildcards_and_names(host, place):
+    if host == "localhost" and place not in {info[4][0] for info in socket.getaddrinfo("localhost", None)}:
+        pytest.skip("localhost has one IP version here")
+    with listening_on(f"{host}:0") as port, socket.create_connection((place, port)):
+        pass
+
+
+@pytest.mark.usefixtures("_without_ipv6")
+@pytest.mark.parametrize("host", ["[::]", "localhost"])
+def test_without_ipv6_listeners_are_on_ipv4(host):
+    with listening_on(f"{host}:0") as port, socket.create_connection(("127.0.0.1", port)):
+        pass
+
+
+def test_listeners_of_a_taken_port_are_refused_with_the_flag_to_change():
+    with (
+        listening_on("127.0.0.1:0") as port,
+        pytest.raises(AddressError, match="already in use; choose another --metrics-address"),
+        listening_on(f"127.0.0.1:{port}"),
+    ):
+        pass
+
+
+def test_a_name_that_lists_an_address_twice_is_listened_on_once(monkeypatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))] * 2
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
+    with listening_on("twice:0") as port:
+        assert port

@@ -120,6 +120,17 @@ def test_a_server_on_a_unix_socket_is_found(probed, tmp_path):
         assert probed(address=address) == (0, f"{address} serves\n")
 
 
+def test_a_unix_socket_is_found_by_the_same_text_as_the_server_takes(probed, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with running_server(Settings(address="unix:~/a%20b")) as server:
+        assert probed(address="unix:~/a%20b") == (0, f"{server.address} serves\n")
+
+
+def test_a_malformed_address_is_told_in_one_line(probed):
+    right = "write '[::]:50051' for every interface or '127.0.0.1:50051' for this machine"
+    assert probed(address=":50051") == (1, f"address is ':50051': it has no host; {right}\n")
+
+
 def test_without_settings_it_asks_where_a_server_listens_without_settings(monkeypatch):
     monkeypatch.delenv("UNROLLED_ADDRESS", raising=False)
     assert probe.ProbeSettings().address == Settings.model_fields["address"].default

@@ -80,10 +80,11 @@ def ask_everything(channel):
 
 @pytest.fixture(scope="module")
 def collected():
-    """What a server sent of them."""
+    """What a server sent of them, past a proxy of its environment that is not there."""
     flags = ("--address", "127.0.0.1:0", "--otel", "--log-level", "error")
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
     with collecting() as (collector, environment):
-        with process(*flags, env=environment) as server:
+        with process(*flags, env=environment | proxies) as server:
             with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
                 ask_everything(channel)
             server.terminate()

@@ -17,6 +17,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.vectors import open_vectors
 
 from tests.processes import TIMEOUT_S, address_in, exit_of, process, unread_replies
+from tests.server.test_lifecycle import OPEN, without_nohup
 
 FLAGS = ("--address", "127.0.0.1:0", "--device", "cpu", "--workers", "2")
 CONNECTIONS = 24  # that one worker gets all of them happens once in eight million runs
@@ -50,17 +51,20 @@ def end_of(processes):
     return psutil.wait_procs(processes, timeout=TIMEOUT_S)[1]
 
 
-def test_all_workers_answer_with_the_same_bits_after_one_ready_line():
-    with process(*FLAGS) as server:
+def test_all_workers_answer_with_the_same_bits_after_one_ready_line_and_end_at_sighup():
+    environment = {**os.environ, "UNROLLED_MAX_WORD": "9"}
+    with process(*FLAGS, env=environment, preexec_fn=without_nohup) as server:
         line = server.stdout.readline()
         assert line.startswith("unrolled-server ready on 127.0.0.1:")
         assert line.endswith(" | 2 workers\n")
         values, taken = answers(address_in(line))
         assert len(set(values)) == 1
         assert set(taken) == {worker.pid for worker in workers_of(server)}
-        server.send_signal(signal.SIGTERM)
-        rest, _ = server.communicate(timeout=TIMEOUT_S)
+        server.send_signal(signal.SIGHUP)
+        rest, errors = server.communicate(timeout=TIMEOUT_S)
         assert (server.returncode, rest) == (0, "")
+    assert errors.count("UNROLLED_MAX_WORD is not a setting of the server") == 1
+    assert errors.count(f"serving on {address_in(line)}: {OPEN}") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])

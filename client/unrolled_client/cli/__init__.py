@@ -10,12 +10,6 @@ import os
 # the one that says what to do.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-try:
-    from unrolled_client.cli.app import app, main
-except ModuleNotFoundError as error:  # only the command's own entry point gets here
-    raise SystemExit(
-        f"unrolled: the command needs a package that is not installed ({error.name}): "
-        "pip install 'unrolled[cli]'"
-    ) from None
+from unrolled_client.cli.app import app, main
 
 __all__ = ["app", "main"]

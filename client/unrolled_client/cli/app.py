@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from unrolled.entry_points import describe_missing
 
 from unrolled_client import Client, Result
 from unrolled_client.cli.load import load
@@ -25,7 +26,7 @@ from unrolled_client.cli.options import (
     with_groups,
 )
 from unrolled_client.cli.picture import Picture, make_picture
-from unrolled_client.cli.servers import access_of, reporting, target_of
+from unrolled_client.cli.servers import access_of, report, reporting, target_of
 from unrolled_client.cli.show import as_dict, show_info, show_states
 from unrolled_client.cli.terminal import draw
 
@@ -80,10 +81,10 @@ def forward(
         result = _ask(batch, network, server)
         if npy is not None:
             _write(npy, result)
-    if as_json:
-        typer.echo(json.dumps(as_dict(result)))
-    elif npy is None:
-        show_states(batch, result, network)
+        if as_json:
+            typer.echo(json.dumps(as_dict(result)))
+        elif npy is None:
+            show_states(batch, result, network)
 
 
 @app.command(cls=GroupedCommand)
@@ -115,13 +116,13 @@ def plot(
 @app.command(cls=GroupedCommand)
 @with_groups
 def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
-    """Tell what answers: device, limits, versions, fingerprint."""
+    """Print the server's versions, device, limits and fingerprint."""
     with reporting(), _client(server) as client:
         content = client.server_info()
-    if as_json:
-        typer.echo(json.dumps(asdict(content)))
-    else:
-        show_info(content)
+        if as_json:
+            typer.echo(json.dumps(asdict(content)))
+        else:
+            show_info(content)
 
 
 app.command(cls=GroupedCommand)(with_groups(load))
@@ -133,23 +134,42 @@ def main() -> None:
 
 
 def _read(words: WordFlags) -> list[str]:
-    """The words from the command line or from a file, as they stand there.
+    """Returns the words that the command line, a file or standard input gives.
 
     Raises:
-        typer.BadParameter: Both or neither were given, or the file is not there or not UTF-8.
+        typer.BadParameter: There are none, they have two sources, or one that cannot be read.
     """
-    file = words.file
-    if bool(words.words) == (file is not None):
-        raise typer.BadParameter("give words, or --file FILE with one word a line")
-    if file is None:
-        return words.words or []
+    given, file = words.words or [], words.file
+    if given and file is not None:
+        raise typer.BadParameter("give words or --file FILE, not both")
+    if len(given) > 1 and "-" in given:
+        raise typer.BadParameter("- is standard input and stands alone; to run it as a word, use --file FILE")
+    if given and given != ["-"]:
+        return given
+    if file is not None and file != "-":
+        return _lines(file, Path(file).read_bytes)
+    if sys.stdin is None or (not given and file is None and sys.stdin.isatty()):
+        raise typer.BadParameter("give words, --file FILE with one word a line, or words on standard input")
+    return _lines("standard input", sys.stdin.buffer.read)
+
+
+def _lines(name: str, read: Callable[[], bytes]) -> list[str]:
     try:
-        text = sys.stdin.buffer.read() if file == Path("-") else file.read_bytes()
-        # Not splitlines(), which also splits at letters such as U+2028; utf-8-sig drops a byte-order mark.
-        lines = text.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"cannot read {file}: {error}") from None
-    return lines[:-1] if lines[-1] == "" else lines
+        content = read()
+        text = content.decode("utf-8-sig")  # which drops a byte-order mark
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise typer.BadParameter(
+            f"cannot read {name}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); convert it, "
+            "for example by iconv --to-code UTF-8"
+        ) from None
+    # Not splitlines(), which also splits at letters such as U+2028.
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if lines == [""]:
+        raise typer.BadParameter(f"{name} is empty; give one word a line")
+    return lines
 
 
 def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
@@ -188,13 +208,9 @@ def _saver(path: Path) -> Callable[[Picture], str]:
     """
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")
-    try:
-        from unrolled_client.cli.heat_map import save  # noqa: PLC0415 - loaded when asked for
-    except ModuleNotFoundError as error:
-        typer.echo(
-            f"unrolled: --save needs a package that is not installed ({error.name}): "
-            "pip install 'unrolled[plot]'",
-            err=True,
-        )
-        raise typer.Exit(2) from None
+    if missing := describe_missing("plot"):
+        report(f"--save {missing}")
+        raise typer.Exit(2)
+    from unrolled_client.cli.heat_map import save  # noqa: PLC0415 - loaded when asked for
+
     return partial(save, path=path)

@@ -20,7 +20,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from unrolled_client.cli.page import CELL, EDGE, GAP, LINE, Box, Page, lay_out
-from unrolled_client.cli.picture import Panel, Picture, tick_step
+from unrolled_client.cli.picture import Panel, Picture, spell_out, tick_step
 
 _DPI = 150
 # It comes with matplotlib, so that letters are the same everywhere.
@@ -56,7 +56,7 @@ def save(picture: Picture, path: Path) -> str:
     content = BytesIO()
     with mpl.style.context(["default", _LOOK]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # left for an SVG's viewer
-        figure = _draw(shown if kind == "svg" else _spell_out(shown))
+        figure = _draw(shown if kind == "svg" else spell_out(shown, _has_glyph))
         figure.savefig(content, format=kind, dpi=_DPI, metadata=_METADATA[kind])
     path.write_bytes(content.getvalue())
     if picture.is_pooled and shown.row_count < picture.row_count:
@@ -77,21 +77,8 @@ def _cut(picture: Picture) -> Picture:
     return replace(picture, panels=panels)
 
 
-def _spell_out(picture: Picture) -> Picture:
-    r"""The same picture, with the letters that the font lacks written as \uXXXX."""
-    return replace(
-        picture,
-        title=_spelled(picture.title),
-        panels=[
-            replace(panel, title=_spelled(panel.title), labels=list(map(_spelled, panel.labels)))
-            for panel in picture.panels
-        ],
-    )
-
-
-def _spelled(text: str) -> str:
-    glyphs = _glyphs()
-    return "".join(letter if ord(letter) in glyphs else ascii(letter)[1:-1] for letter in text)
+def _has_glyph(symbol: str) -> bool:
+    return ord(symbol) in _glyphs()
 
 
 @functools.cache

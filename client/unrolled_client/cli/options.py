@@ -31,10 +31,15 @@ class WordFlags:
     """Where the words come from."""
 
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORD", help="Words to run; with --vectors, sentences.")
+        list[str] | None,
+        typer.Argument(
+            metavar="WORD",
+            help="Words to run; with --vectors, sentences. Without any, or as -, they are read from standard "
+            "input, one a line.",
+        ),
     ] = None
     file: Annotated[
-        Path | None, _words(metavar="FILE", help="Read them from FILE, one a line; - is standard input.")
+        str | None, _words(metavar="FILE", help="Read them from FILE, one a line; - is standard input.")
     ] = None
 
 
@@ -53,13 +58,14 @@ class NetworkFlags:
         str | None,
         _words(
             metavar="NAME[=FILE]",
-            help="Run along the words of sentences, by vectors that the server has; or those in FILE.",
+            help="Run along the words of sentences, by vectors that the server has; or, on a private server, "
+            "by those in FILE.",
         ),
     ] = None
     unknown_word: Annotated[
         Literal["error", "zero", "mean"], _words(help="What a word without a vector gets.")
     ] = "error"
-    hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")]
+    hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")] = 2
     seed: Annotated[int, _network(metavar="SEED", help="As for torch.manual_seed.")] = 0
     cell: Annotated[Cell, _network(help="Kind of network, as in torch.nn.")] = "rnn"
     nonlinearity: Annotated[Nonlinearity, _network(help="Activation of the rnn cell.")] = "tanh"
@@ -79,8 +85,8 @@ class NetworkFlags:
     output: Annotated[
         Output,
         as_output(
-            help="All states, or one vector a word. The backward half of --bidirectional's last state has "
-            "read one letter."
+            help="All states, or one vector a word. With --bidirectional, the backward half of last has read "
+            "one letter only."
         ),
     ] = "all"
 
@@ -123,7 +129,7 @@ class ServerFlags:
         _server(
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
-            help="Server to ask.  [default: start a local one]",
+            help="Server to ask.  [default: localhost:50051, or a private one if nothing answers there]",
         ),
     ] = None
     spread: Annotated[

@@ -1,18 +1,20 @@
 """What there is to draw, whoever draws it: panels of states with a name for every row, and one scale."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled_client import Result
-from unrolled_client._printable import printable
+from unrolled_client._printable import escape_unless, printable
 from unrolled_client.cli.options import NetworkFlags
 from unrolled_client.cli.symbols import symbols
 
 _SHOWN_TEXT = 40
-_SPACE = "␣"  # a space would be a label that nobody sees
+SPACE = "␣"
+"""What labels show for a space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +82,26 @@ def make_picture(words: list[str], result: Result, network: NetworkFlags) -> Pic
     )
 
 
+def spell_out(picture: Picture, is_shown: Callable[[str], bool]) -> Picture:
+    r"""Returns the same picture with escapes such as \u2603 for symbols that are not shown."""
+    spelled = partial(escape_unless, is_shown)
+    return replace(
+        picture,
+        title=spelled(picture.title),
+        panels=[
+            replace(panel, title=spelled(panel.title), labels=[spelled(label) for label in panel.labels])
+            for panel in picture.panels
+        ],
+    )
+
+
 def _panels(words: list[str], result: Result, network: NetworkFlags) -> Iterator[Panel]:
     if network.is_pooled:
         labels = [printable(word) for word in words]
         yield Panel(title=f"{network.output} of each word", labels=labels, states=result.outputs)
         return
     for word, length, states in zip(words, result.lengths, result.outputs, strict=True):
-        labels = [printable(symbol).replace(" ", _SPACE) for symbol in symbols(word, network)]
+        labels = [printable(symbol).replace(" ", SPACE) for symbol in symbols(word, network)]
         yield Panel(title=printable(word), labels=labels, states=states[:length])
 
 

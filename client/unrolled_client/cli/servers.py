@@ -1,23 +1,23 @@
-"""How every command comes by a server, and tells that it failed.
-
-A file of its own because the commands share it.
-"""
+"""The server that a command asks, and how a command reports failures."""
 
 import contextlib
 import os
+import socket
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from unrolled_client import UnrolledError
 from unrolled_client._channel import Access
+from unrolled_client._target import resolve_target
 from unrolled_client.cli.options import NetworkFlags, ServerFlags
 
 _START_TIMEOUT_S = 60.0
 _CONVERSION_TIMEOUT_S = 900.0  # gigabytes of vectors are read and written once, before the server is ready
-_PROGRESS = Console(stderr=True)
+_CONNECT_TIMEOUT_S = 2.0
 
 
 @contextlib.contextmanager
@@ -25,50 +25,81 @@ def reporting() -> Iterator[None]:
     """Turns a failure into one line and an exit code."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader of standard output has left, and typer ends the command silently
     except (UnrolledError, OSError) as error:
-        typer.echo(f"unrolled: {error}", err=True)
+        report(str(error))
         raise typer.Exit(1) from None
+
+
+def report(message: str) -> None:
+    """Prints a line on standard error."""
+    if sys.stderr is not None:  # None if it is closed
+        print(f"unrolled: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager
 def target_of(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[str]:
-    """The server that is asked for, or a local one, which has the network's vectors and ends with the block.
+    """Gives the server to ask: the one that is named, else localhost:50051, else a private one.
+
+    A private one runs if nothing answers on the default address, or to load the network's file of vectors. It
+    ends with the block.
 
     Raises:
-        typer.BadParameter: A running server is to load vectors.
-        LocalServerError: The local one did not start.
+        typer.BadParameter: A running server cannot load vectors.
+        LocalServerError: The private one did not start.
     """
+    named = _naming_flags(server)
     vectors = network.vectors if network is not None and network.has_vector_file else None
-    if server.target is None:
-        with _local(vectors) as target:
-            yield target
-    elif vectors is None:
-        yield server.target
-    else:
-        raise typer.BadParameter(
-            f"--vectors {vectors} is for a local server, but --target or UNROLLED_TARGET asks "
-            f"{server.target}: give --vectors {vectors.partition('=')[0]}, and start that server with "
-            f"--vectors {vectors}"
-        )
+    if vectors is not None and named:
+        raise _vectors_error(vectors, named)
+    target = resolve_target(server.target)
+    chosen: AbstractContextManager[str] = contextlib.nullcontext(target)
+    if vectors is not None:
+        chosen = _private_server(f"starting a private server with --vectors {vectors}", vectors=vectors)
+    elif not named and not _listens(target):
+        chosen = _private_server(f"nothing answers on {target}; starting a private server")
+    with chosen as target:
+        yield target
 
 
-def access_of(server: ServerFlags) -> Access:
-    """What the client trusts and shows, read from the files that the options name. A local server wants none.
-
-    Raises:
-        typer.BadParameter: A file cannot be read, or there is no running server to ask.
-    """
-    files = {
+def _naming_flags(server: ServerFlags) -> dict[str, object]:
+    """Returns the options that are given and mean a running server; each may stand in the environment."""
+    flags = {
+        "--target": server.target,
+        "--spread": server.spread,
         "--root-certificates": server.root_certificates,
         "--certificate": server.certificate,
         "--key": server.key,
         "--token-file": server.token_file,
     }
-    given = [option for option, value in {"--spread": server.spread, **files}.items() if value is not None]
-    if server.target is None:
-        if given:
-            raise typer.BadParameter(f"{', '.join(given)}: for a running server; name it by --target")
-        return {}
+    return {flag: value for flag, value in flags.items() if value is not None}
+
+
+def _vectors_error(vectors: str, named: dict[str, object]) -> typer.BadParameter:
+    given = ", ".join(f"{flag} {value}" for flag, value in named.items())
+    return typer.BadParameter(
+        f"--vectors {vectors} starts a private server that loads the file, but {given} asks a running one: "
+        f"give --vectors {vectors.partition('=')[0]}, and start that server with --vectors {vectors}"
+    )
+
+
+def _listens(target: str) -> bool:
+    """Returns whether HOST:PORT takes connections at any address of the host."""
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def access_of(server: ServerFlags) -> Access:
+    """Returns what the client trusts and sends, read from the files that the options name.
+
+    Raises:
+        typer.BadParameter: A file cannot be read.
+    """
     roots = server.root_certificates
     return {
         "root_certificates": "default" if roots == "default" else _content(roots, "--root-certificates"),
@@ -98,17 +129,11 @@ def _token(file: Path | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _local(vectors: str | None) -> Iterator[str]:
+def _private_server(notice: str, **settings: object) -> Iterator[str]:
+    """Gives the target of a new server, after a line that says why it is started."""
     from unrolled_client.local import LocalServer  # noqa: PLC0415 - most commands ask a running server
 
-    settings: dict[str, object] = {} if vectors is None else {"vectors": vectors}
-    waiting = (
-        _PROGRESS.status("Starting a local server (--target asks a running one)")
-        if _PROGRESS.is_terminal
-        else contextlib.nullcontext()
-    )
-    timeout_s = _START_TIMEOUT_S if vectors is None else _CONVERSION_TIMEOUT_S
-    with waiting:
-        server = LocalServer(start_timeout_s=timeout_s, **settings)
-    with contextlib.closing(server):
+    report(notice)
+    timeout_s = _CONVERSION_TIMEOUT_S if "vectors" in settings else _START_TIMEOUT_S
+    with contextlib.closing(LocalServer(start_timeout_s=timeout_s, **settings)) as server:
         yield server.target

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 import typer
 from rich.console import Console
@@ -36,6 +37,7 @@ def as_dict(result: Result) -> dict[str, object]:
 def show_states(words: list[str], result: Result, network: NetworkFlags) -> None:
     """Prints what fits a screen, and says what was left out."""
     console = Console()
+    shown = partial(printable, encoding=console.encoding)
     hidden, rows = result.outputs.shape[-1], list(_rows(words, result, network))
     room = (console.width - _WORD_WIDTH - _LETTER_WIDTH) // _STATE_WIDTH
     unit_count = min(hidden, max(room, 1))
@@ -46,9 +48,10 @@ def show_states(words: list[str], result: Result, network: NetworkFlags) -> None
         *(Column(f"h{unit}", justify="right") for unit in range(unit_count)),
     )
     for word, symbol, states in rows[:_SHOWN_ROWS]:
-        table.add_row(Text(word), Text(symbol), *(f"{state:.4f}" for state in states[:unit_count]))
+        names = (Text(shown(name)) for name in (word, symbol))
+        table.add_row(*names, *(f"{state:.4f}" for state in states[:unit_count]))
     console.print(table)
-    typer.echo(_caption(result, network))
+    typer.echo(shown(_caption(result, network)))
     if len(rows) > _SHOWN_ROWS or hidden > unit_count:
         name = f"{whole}s" if network.is_pooled else f"{part}s"
         typer.echo(
@@ -58,7 +61,8 @@ def show_states(words: list[str], result: Result, network: NetworkFlags) -> None
 
 
 def show_info(info: ServerInfo) -> None:
-    """Prints one line for each thing that the server tells."""
+    """Prints a line for each property of the server."""
+    console = Console()
     content = asdict(info)
     limits, vectors = content.pop("limits"), content.pop("vectors", ())
     tables = {
@@ -67,8 +71,9 @@ def show_info(info: ServerInfo) -> None:
     }
     table = Table.grid(padding=(0, 2))
     for name, value in {**content, **limits, **tables}.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else value)
-    Console().print(table)
+        text = f"{value:,}" if isinstance(value, int) else value
+        table.add_row(*(Text(printable(cell, encoding=console.encoding)) for cell in (name, text)))
+    console.print(table)
 
 
 def _caption(result: Result, network: NetworkFlags) -> str:
@@ -79,15 +84,14 @@ def _caption(result: Result, network: NetworkFlags) -> str:
 
 def _alphabet(result: Result) -> str:
     rest = len(result.alphabet) - _SHOWN_SYMBOLS
-    return printable(result.alphabet[:_SHOWN_SYMBOLS]) + (f" and {rest:,} more" if rest > 0 else "")
+    return result.alphabet[:_SHOWN_SYMBOLS] + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _rows(words: list[str], result: Result, network: NetworkFlags) -> Iterator[tuple[str, str, list[float]]]:
     """Each symbol with its states; a word's name stands at its first symbol. Pooled: each word."""
     for word, states in zip(words, result.outputs, strict=True):
         if network.is_pooled:
-            yield printable(word), network.output, states.tolist()
+            yield word, network.output, states.tolist()
             continue
         for position, symbol in enumerate(symbols(word, network)):
-            name = "" if position else word
-            yield printable(name), printable(symbol), states[position].tolist()
+            yield "" if position else word, symbol, states[position].tolist()

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from unrolled_client.cli.picture import Picture, tick_step
+from unrolled_client._printable import has
+from unrolled_client.cli.picture import SPACE, Picture, spell_out, tick_step
 
 # From blue over white to red: ColorBrewer's RdBu (Cynthia Brewer, Penn State), which matplotlib has as
 # RdBu_r. A terminal's own 256 colours have only distant cousins of it, chosen by eye for an even run.
@@ -59,6 +60,7 @@ class _Grid:
 
 def draw(picture: Picture, console: Console) -> None:
     """Prints what fits the console, and says what was left out."""
+    picture = spell_out(picture, lambda symbol: symbol == SPACE or has(console.encoding, symbol))
     grid = _fit(picture, console)
     for line in _lines(picture, grid):
         console.print(line, overflow="ellipsis")

@@ -9,7 +9,7 @@ import grpc
 from unrolled.v1.wire import find_trailer
 
 from unrolled_client._channel import FORWARD, Access, Endpoint, open_channel
-from unrolled_client.errors import InvalidRequestError, error_from_call
+from unrolled_client.errors import InvalidRequestError
 from unrolled_client.load.echo import echo_server
 from unrolled_client.load.plan import ClosedLoop, Plan
 from unrolled_client.load.run import run
@@ -60,5 +60,5 @@ def _reply_to_first(plan: Plan) -> bytes:
             method = endpoint.method([channel.unary_unary(FORWARD)])
             reply: bytes = method(request, timeout=plan.timeout_s)
         except grpc.RpcError as error:
-            raise error_from_call(error, target=plan.target) from None
+            raise endpoint.error(error) from None
     return reply[: find_trailer(reply)[0]]

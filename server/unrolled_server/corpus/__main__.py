@@ -1,6 +1,6 @@
 """The command `unrolled-map`, also `python -m unrolled_server.corpus`."""
 
-from unrolled_server.corpus.command import main
+from unrolled.entry_points import run_map
 
 if __name__ == "__main__":
-    main()
+    run_map()

@@ -13,7 +13,7 @@ from typing import Protocol
 from unrolled_server.corpus.errors import CorpusError
 from unrolled_server.corpus.parameters import Parameters
 from unrolled_server.exit_codes import EXIT_VECTORS
-from unrolled_server.named_files import default_cache_directory, expanded
+from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded
 from unrolled_server.vectors import VectorTable, open_vectors
 
 _DROP = "drop the row"
@@ -102,7 +102,11 @@ def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTa
     if parameters.vectors is None:
         return None
     name, _, file = parameters.vectors.partition("=")
-    table = open_vectors(name, Path(expanded(file)), cache_directory=default_cache_directory())
+    try:
+        cache_directory = default_cache_directory()
+    except NoHomeError as error:
+        raise CorpusError(str(error)) from None
+    table = open_vectors(name, Path(expanded(file)), cache_directory=cache_directory)
     if digest not in {None, table.digest}:
         raise CorpusError(
             f"{file} has the digest {table.digest} on {socket.gethostname()}, and {digest} where the "

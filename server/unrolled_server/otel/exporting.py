@@ -25,6 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from unrolled_server import metrics
 from unrolled_server.metrics import Buckets, Kind, Labels, Reading, Value
+from unrolled_server.otel.collector import channel_options
 from unrolled_server.otel.ending import send_last
 from unrolled_server.otel.resource import SCOPE, own_resource
 
@@ -43,7 +44,9 @@ class MetricsExport:
         self.every_s = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", _DEFAULT_INTERVAL_MS)) / 1e3
         self._resource = own_resource()
         self._started_ns = time.time_ns()
-        self._exporter = OTLPMetricExporter()
+        self._exporter = OTLPMetricExporter(
+            channel_options=channel_options("METRICS"),  # type: ignore[arg-type]  # it takes any number of any
+        )
 
     def send(self, reading: Reading) -> None:
         """Sends; waits for it. What cannot be sent is logged by the exporter and lost."""

@@ -21,6 +21,7 @@ from opentelemetry.util.types import AttributeValue
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.observer import Ended
+from unrolled_server.otel.collector import channel_options
 from unrolled_server.otel.ending import send_last
 from unrolled_server.otel.resource import SCOPE, own_resource
 from unrolled_server.tally import OK
@@ -45,7 +46,9 @@ class Spans:
 
     def __init__(self) -> None:
         self._provider = TracerProvider(resource=own_resource())
-        self._exporter = OTLPSpanExporter()
+        self._exporter = OTLPSpanExporter(
+            channel_options=channel_options("TRACES"),  # type: ignore[arg-type]  # it takes any number of any
+        )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer(SCOPE, version("unrolled"))
 

@@ -1,8 +1,11 @@
 """The command in this process, against the suite's server; and pictures of random states."""
 
+import socket
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from unrolled_client import _target
 from unrolled_client.cli import app
 from unrolled_client.cli.picture import Panel, Picture
 
@@ -17,6 +20,22 @@ def run(server_address, monkeypatch):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
 
     return invoke
+
+
+@pytest.fixture
+def unnamed(run, monkeypatch):
+    """Runs the command without a target, where nothing listens on the default address."""
+    monkeypatch.delenv("UNROLLED_TARGET")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # without listening: connections are refused, and the port stays taken
+        monkeypatch.setattr(_target, "DEFAULT_TARGET", f"127.0.0.1:{unused.getsockname()[1]}")
+        yield run
+
+
+@pytest.fixture
+def no_start(monkeypatch):
+    """Private servers end at once, with an error about their settings."""
+    monkeypatch.setenv("UNROLLED_MAX_WORDS", "0")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """The command, in this process and once as a real one."""
 
 import json
+import os
+import pty
 import re
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -83,13 +86,59 @@ def test_npy_writes_the_array(run, lesson, tmp_path):
 
 @pytest.mark.parametrize("text", ["hello\neolll\nlleel\n", "\ufeffhello\r\neolll\r\nlleel"])
 def test_words_come_from_a_file_or_standard_input(run, lesson, tmp_path, text):
-    """One word a line, whatever the line ends and the byte-order mark."""
+    """One word a line, whatever the line ends and the byte-order mark; standard input without a word, too."""
     file = tmp_path / "words.txt"
     file.write_bytes(text.encode())
-    from_file = run("forward", "--file", file, "--hidden-size", 2, "--json")
-    from_input = run("forward", "--file", "-", "--hidden-size", 2, "--json", input=text.encode())
-    for done in (from_file, from_input):
+    piped = [run("forward", *words, "--json", input=text.encode()) for words in ([], ["-"], ["--file", "-"])]
+    for done in (run("forward", "--file", file, "--json"), *piped):
         assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), lesson.outputs)
+
+
+def test_a_file_may_be_named_as_standard_input_is(run, lesson, tmp_path, monkeypatch):
+    """./- is the file that is called so."""
+    (tmp_path / "-").write_text("\n".join(LESSON))
+    monkeypatch.chdir(tmp_path)
+    done = run("forward", "--file", "./-", "--json", input=b"other")
+    assert np.array_equal(np.float32(json.loads(done.output)["outputs"]), lesson.outputs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; give one word a line"),
+        (b"\xef\xbb\xbf", "is empty; give one word a line"),
+        (b"a\nb\nna\xefve\n", "line 3 is not UTF-8 (byte 0xef); convert it"),
+        ("naïve".encode("utf-16"), "line 1 is not UTF-8 (byte 0xff); convert it"),
+    ],
+)
+def test_a_source_of_words_that_cannot_be_read_is_named(run, tmp_path, content, message):
+    """The message names the source, the line and the remedy."""
+    (tmp_path / "words.txt").write_bytes(content)
+    for name, done in {
+        "standard input": run("forward", input=content),
+        f"{tmp_path}/words.txt": run("forward", "--file", tmp_path / "words.txt"),
+    }.items():
+        text = " ".join(done.stderr.split())
+        assert done.exit_code == 2
+        assert name in text
+        assert message in text
+
+
+def test_a_terminal_is_not_read_for_words():
+    """Who types the command alone is told what is missing, instead of waiting for lines."""
+    leader, terminal = pty.openpty()
+    command = [sys.executable, "-m", "unrolled_client", "forward"]
+    done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(leader)
+    os.close(terminal)
+    assert done.returncode == 2
+    assert "give words, --file FILE with one word a line, or words on standard input" in done.stderr
+
+
+def test_words_alone_are_enough(run):
+    """The hidden size is 2 if none is given."""
+    assert "(batch, seq, hidden) = (1, 5, 2)" in run("forward", "hello").stdout
+    assert "rnn, hidden_size 2, seed 0" in run("plot", "hello").stdout
 
 
 def test_options_reach_the_server(run, server_address):
@@ -166,13 +215,13 @@ def test_info_tells_what_answers(run, lesson):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["forward", "--hidden-size", 2], "give words, or --file FILE"),
-        (["forward", "a", "--file", "-", "--hidden-size", 2], "give words, or --file FILE"),
-        (["forward", "--file", "no/such/file", "--hidden-size", 2], "cannot read no/such/file"),
-        (["forward", "a"], "Missing option '--hidden-size'"),
+        (["forward", "a", "--file", "-"], "give words or --file FILE, not both"),
+        (["forward", "a", "-"], "- is standard input and stands alone"),
+        (["forward", "--file", "no/such/file"], "cannot read no/such/file: No such file or directory"),
+        (["forward", "--file", "."], "cannot read .: Is a directory"),
         (["forward", "a", "--hidden-size", "two"], "Invalid value for '--hidden-size'"),
         (["forward", "a", "--hidden-size", 2, "--layout", "sideways"], "Invalid value for '--layout'"),
-        (["plot", "--hidden-size", 2], "give words, or --file FILE"),
+        (["plot"], "standard input is empty; give one word a line"),
         (["plot", "a", "--hidden-size", 2, "--save", "a.jpg"], "must end in one of .png, .svg, .pdf"),
         (["plot", "a", "--hidden-size", 2, "--save", "png"], "must end in one of .png, .svg, .pdf"),
         (["froward"], "No such command"),
@@ -221,27 +270,24 @@ def test_help_fits_80_columns(run, arguments):
 
 @pytest.mark.long
 def test_the_command_runs_by_itself():
-    """As a process of its own, with a server of its own, the command prints its result and nothing else."""
-    command = [sys.executable, "-c", "from unrolled_client.cli import main; main()"]
-    arguments = ["forward", *LESSON, "--hidden-size", "2", "--json"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    """As a process of its own, with a private server, the command prints its result and one notice."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # without listening
+        default = f"127.0.0.1:{unused.getsockname()[1]}"
+        code = (
+            f"import runpy; from unrolled_client import _target; _target.DEFAULT_TARGET = {default!r}; "
+            "runpy.run_module('unrolled_client', run_name='__main__')"
+        )
+        command = [sys.executable, "-c", code, "forward", *LESSON, "--json"]
+        environment = {name: value for name, value in os.environ.items() if name != "UNROLLED_TARGET"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(done.stdout)["shape"] == [3, 5, 2]
-    assert done.stderr == ""
+    assert done.stderr == f"unrolled: nothing answers on {default}; starting a private server\n"
 
 
 def test_version_needs_no_server(run):
     """--version prints name and version."""
     assert run("--version").output.startswith("unrolled 0.")
-
-
-@pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_a_missing_cli_extra_is_one_sentence(missing):
-    """Without typer or rich the command says what to install, without a traceback."""
-    code = f"import sys; sys.modules[{missing!r}] = None; import unrolled_client.cli"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "pip install 'unrolled[cli]'" in done.stderr
 
 
 @pytest.fixture
@@ -297,7 +343,10 @@ def test_a_plot_of_sentences_has_a_row_for_each_word(run_on_sentences):
 
 def test_a_missing_plot_extra_is_one_sentence(server_address, tmp_path):
     """Without matplotlib --save says what to install, before a server is asked; the terminal needs none."""
-    code = "import sys; sys.modules['matplotlib'] = None; from unrolled_client.cli import main; main()"
+    code = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; "
+        "runpy.run_module('unrolled_client', run_name='__main__')"
+    )
     command = [sys.executable, "-c", code, "plot", "a", "--hidden-size", "2", "--target"]
     saving = [*command, "127.0.0.1:1", "--save", tmp_path / "a.png"]
     done = subprocess.run(saving, capture_output=True, text=True, check=False)

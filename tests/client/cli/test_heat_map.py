@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from unrolled_client.cli import heat_map
 from unrolled_client.cli.heat_map import save
+from unrolled_client.cli.picture import spell_out
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOTH = ("forward", "backward")
@@ -149,9 +150,9 @@ def test_letters_that_the_font_lacks_are_spelled_out(picture_of, tmp_path):
     save(picture, tmp_path / "states.svg")
     assert {"你", "好", "你好"} <= set(texts_in(tmp_path / "states.svg"))
     save(picture, tmp_path / "states.png")
-    [panel] = heat_map._spell_out(picture).panels
+    [panel] = spell_out(picture, heat_map._has_glyph).panels
     assert panel.labels == ["\\u4f60", "\\u597d"]
-    assert heat_map._spelled("naïve привет שלום ␣") == "naïve привет שלום ␣"
+    assert all(map(heat_map._has_glyph, "naïve привет שלום ␣"))
 
 
 def test_what_no_page_has_room_for_is_left_out_and_told(picture_of, tmp_path):

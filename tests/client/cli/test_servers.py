@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from unrolled_client import _target
 from unrolled_server.config import Settings
 from unrolled_server.lifecycle import running_server
 
@@ -73,13 +74,6 @@ def test_every_command_spreads_over_the_addresses_of_a_target(run, server_addres
             assert spread in done.output
 
 
-def test_there_is_nothing_to_spread_over_without_a_target(run, monkeypatch):
-    monkeypatch.delenv("UNROLLED_TARGET")
-    done = run("info", "--spread", "network")
-    assert done.exit_code == 2
-    assert "--spread: for a running server" in done.output
-
-
 @pytest.mark.load
 def test_calibration_echoes_an_answer_of_a_closed_server(run, flags, token_file):
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--calibrate")
@@ -115,17 +109,71 @@ def test_an_empty_token_file_is_named(run, server_address, tmp_path):
     assert "is empty" in " ".join(done.output.split())
 
 
-def test_a_local_server_needs_none_of_it(run, token_file, monkeypatch):
+def test_without_a_target_the_default_address_is_asked(run, server_address, monkeypatch):
+    """A server that answers on it is used, silently; what opens a server goes with the call."""
     monkeypatch.delenv("UNROLLED_TARGET")
-    done = run("info", "--token-file", token_file)
+    monkeypatch.setattr(_target, "DEFAULT_TARGET", server_address)
+    for flags in ([], ["--spread", "network"]):
+        done = run("info", *flags)
+        assert "fingerprint" in done.stdout
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["info"], ["forward", "hello"], ["plot", "hello"]])
+@pytest.mark.usefixtures("no_start")
+def test_where_nothing_answers_and_none_is_named_a_private_server_starts(unnamed, command):
+    """The command says so before the server is ready, or, as here, fails to start."""
+    done = unnamed(*command)
+    notice, error, *_ = done.stderr.splitlines()
+    assert notice == f"unrolled: nothing answers on {_target.DEFAULT_TARGET}; starting a private server"
+    assert error.startswith("unrolled: the local server ended with exit code 2")
+    assert (done.exit_code, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("named", ["--target", "UNROLLED_TARGET"])
+def test_where_nothing_answers_on_a_named_target_the_call_fails(unnamed, monkeypatch, named):
+    """No private server takes its place."""
+    flags = ["--target", _target.DEFAULT_TARGET] if named == "--target" else []
+    monkeypatch.setenv("UNROLLED_TARGET", _target.DEFAULT_TARGET if named == "UNROLLED_TARGET" else "")
+    done = unnamed("info", *flags)
+    assert done.exit_code == 1
+    assert f"{_target.DEFAULT_TARGET} is unavailable" in done.stderr
+    assert "private" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--spread", "--root-certificates", "--certificate", "--key", "--token-file"]
+)
+def test_what_opens_a_running_server_starts_no_private_one(unnamed, mine, token_file, option):
+    """Without a target these options are about the default address; a private server would ignore them."""
+    files = {"--token-file": token_file, "--spread": "network"}
+    done = unnamed("info", option, files.get(option, mine.certificate))
+    assert done.exit_code == 1
+    assert "private server" not in done.stderr
+
+
+@pytest.mark.usefixtures("no_start")
+def test_a_file_of_vectors_starts_a_private_server_whatever_answers(run, server_address, monkeypatch):
+    """A running server can't load the file, so the one on the default address is not asked."""
+    monkeypatch.delenv("UNROLLED_TARGET")
+    monkeypatch.setattr(_target, "DEFAULT_TARGET", server_address)
+    done = run("forward", "the cat", "--vectors", "tiny=tiny.txt")
+    assert done.stderr.startswith("unrolled: starting a private server with --vectors tiny=tiny.txt\n")
+    assert done.exit_code == 1
+
+
+def test_a_file_of_vectors_and_a_running_server_contradict_each_other(run, token_file):
+    done = run("forward", "the cat", "--vectors", "tiny=tiny.txt", "--token-file", token_file)
+    message = " ".join(done.stderr.split())
     assert done.exit_code == 2
-    assert "--token-file: for a running server" in " ".join(done.output.split())
+    assert "give --vectors tiny, and start that server with --vectors tiny=tiny.txt" in message
+    assert f"--token-file {token_file}" in message
 
 
 def test_a_refusal_is_one_line(closed_address, other_authority):
     """GRPC's core writes nothing beside it."""
     flags = ["--target", closed_address, "--root-certificates", str(other_authority.file)]
-    command = [sys.executable, "-c", "from unrolled_client.cli import main; main()", "info", *flags]
+    command = [sys.executable, "-m", "unrolled_client", "info", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

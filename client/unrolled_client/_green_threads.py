@@ -1,0 +1,50 @@
+"""gRPC in processes whose threads gevent or eventlet has replaced by greenlets.
+
+gRPC's own threads then never run, so streams and long calls would wait for ever.
+"""
+
+import sys
+from functools import cache
+
+from unrolled_client.errors import InvalidRequestError
+
+
+def adapt_grpc() -> None:
+    """Initialises gRPC for gevent if gevent has patched threading.
+
+    Raises:
+        InvalidRequestError: eventlet has; gRPC does not support it.
+    """
+    if _is_gevent():
+        _initialise_for_gevent()
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        raise InvalidRequestError(
+            "eventlet has patched this process's threads, with which gRPC's calls never end: use gevent, or "
+            "eventlet.monkey_patch(thread=False)"
+        )
+
+
+def refuse_aio() -> None:
+    """Refuses grpc.aio where gevent or eventlet has patched threading; its calls would never end.
+
+    Raises:
+        InvalidRequestError: One of them has.
+    """
+    if _is_gevent():
+        raise InvalidRequestError(
+            "gevent has patched this process's threads, with which AsyncClient's calls never end: use Client"
+        )
+    adapt_grpc()
+
+
+def _is_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+@cache  # a second time would leave gRPC's greenlets in two groups
+def _initialise_for_gevent() -> None:
+    from grpc.experimental.gevent import init_gevent  # noqa: PLC0415 - it imports gevent
+
+    init_gevent()
