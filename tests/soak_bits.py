@@ -63,7 +63,7 @@ def make_cases(count: int, *, seed: int) -> list[Case]:
     """Requests over several networks, each computed alone by an engine that starts anew."""
     chance = random.Random(seed)
     # Few syllables, so that words share their beginnings as words of a language do.
-    words = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 5))) for _ in range(5_000)]
+    words = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 3))) for _ in range(5_000)]
     return [_make_case(chance, words) for _ in range(count)]
 
 

@@ -17,7 +17,7 @@ STREAMS = 4
 
 @pytest.fixture(scope="module")
 def cases():
-    return make_cases(80, seed=3)
+    return make_cases(40, seed=3)
 
 
 def request_of(case, place):
@@ -43,7 +43,7 @@ async def ask(address, cases):
         ]
 
 
-@pytest.mark.parametrize("state_memory_mb", [1, 1024])
+@pytest.mark.parametrize("state_memory_mb", [1, pytest.param(1024, marks=pytest.mark.long)])
 def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cases, state_memory_mb):
     settings = Settings(
         address="127.0.0.1:0", device="cpu", state_memory_mb=state_memory_mb, max_queue_s=3_600
