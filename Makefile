@@ -80,8 +80,7 @@ test-faults: $(LONG) ## Inject faults and overload at length, and report measure
 		$(BIN)/python -m pytest -m faults --timeout 3600 $(TEST_FLAGS)
 
 test-ray: $(LONG) ## Test Ray Serve on two nodes of this machine, and ask it all that a server is asked.
-	$(BIN)/python -m pytest -m ray $(TEST_FLAGS)
-	$(BIN)/python -m pytest --target ray $(TEST_FLAGS)
+	$(BIN)/python -m pytest --target ray -m "ray or not (faults or corpus or load or long)" --timeout 3600 $(TEST_FLAGS)
 
 test-corpus: $(LONG) ## Test the corpus job on Ray Data.
 	$(BIN)/python -m pytest -m corpus $(TEST_FLAGS)
@@ -89,8 +88,9 @@ test-corpus: $(LONG) ## Test the corpus job on Ray Data.
 test-load: $(LONG) ## Test the load tester with real load.
 	$(BIN)/python -m pytest -m load $(TEST_FLAGS)
 
+# hypothesis marks its tests by its own name.
 test-long: $(LONG) ## Run slow tests, and properties with many cases.
-	$(BIN)/python -m pytest -m long --hypothesis-profile=long $(TEST_FLAGS)
+	$(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=long --timeout 3600 $(TEST_FLAGS)
 
 test-all: test test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
 
