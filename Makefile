@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# pip leaves it to the first import to compile a module. Where this is set, each process would compile them all again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
 	audit proto proto-check bench load bench-corpus bench-spread scaling soak-bits soak-memory image
 
@@ -90,7 +92,7 @@ test-load: $(LONG) ## Test the load tester with real load.
 
 # hypothesis marks its tests by its own name.
 test-long: $(LONG) ## Run slow tests, and properties with many cases.
-	$(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=long --timeout 3600 $(TEST_FLAGS)
+	CHECK_SHAPES=1 $(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=long --timeout 3600 $(TEST_FLAGS)
 
 test-all: test test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
 

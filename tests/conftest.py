@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,8 +16,14 @@ import trustme
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-# Shapes in the engine's annotations are checked in every test; so the hook comes before the first import.
-with install_import_hook("unrolled_server.engine", "beartype.beartype"):
+# The long suites check the shapes in the engine's annotations, at three times its cost. The hook has to come
+# before the first import.
+CHECKING = (
+    install_import_hook("unrolled_server.engine", "beartype.beartype")
+    if os.environ.get("CHECK_SHAPES")
+    else nullcontext()
+)
+with CHECKING:
     from unrolled_server import credential_files
     from unrolled_server.config import Settings
     from unrolled_server.engine import proof

@@ -84,7 +84,7 @@ class BlockingAsyncClient:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-@pytest.fixture(params=["sync", "async", "async, unmerged"])
+@pytest.fixture(params=["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)])
 def make_client(request):
     """Makes a client as `Client` does: each test that uses it runs over both, and without merging too."""
 

@@ -61,7 +61,10 @@ def test_each_way_to_name_files(folder, monkeypatch, given, files):
         ),
         (
             "x=~nobody-here/a",
-            "a file ~nobody-here/a begins with a home directory that is not known; write the whole path",
+            (
+                "a file ~nobody-here/a begins with a home directory that is not known; "
+                "write the whole path, or set HOME"
+            ),
         ),
         ("x=pipe", "pipe is no regular file"),
         ('{"x": 1}', 'as JSON it is {"NAME": "FILE"}'),

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import grpc.aio
+import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.config import Settings
@@ -43,6 +44,7 @@ def test_who_does_not_read_is_sent_away_after_the_timeout_and_others_are_served(
     assert record.getMessage().startswith("closed the connection of ipv4:127.0.0.1:")
 
 
+@pytest.mark.long
 def test_many_who_do_not_read_are_sent_away_until_they_fit():
     """Long before the timeout: each has a few MiB, and a quarter of 16 MiB may be theirs."""
 

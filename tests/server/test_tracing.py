@@ -155,6 +155,7 @@ def test_the_metrics_are_those_that_prometheus_would_scrape(collected):
     assert collected.metrics["unrolled_ready_workers"].HasField("gauge")
 
 
+@pytest.mark.long
 def test_the_process_has_our_name(collected):
     for resource in collected.resources:
         assert resource["service.name"] == "unrolled-server"

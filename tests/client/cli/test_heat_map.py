@@ -107,6 +107,7 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
         (["ab"], {"title": "a_name 1, " * 30}),
     ],
 )
+@pytest.mark.long
 def test_no_text_meets_another_or_leaves_the_page(picture_of, words, options):
     """From one word of one unit to a dozen of 256, every text can be read."""
     figure = figure_of(picture_of(words, **options))
