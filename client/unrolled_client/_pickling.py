@@ -16,7 +16,7 @@ class CopiedByArguments:
     """
 
     _endpoint: "Endpoint"
-    _timeout_s: float | None
+    _timeout_s: float
     _local_server: "LocalServer | None"
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
