@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
@@ -269,12 +268,13 @@ class AsyncClient(CopiedByArguments):
             InvalidRequestError: No alphabet, what needs the whole text, or a state of another shape.
         """
         return AsyncSession(
-            partial(self.forward, timeout_s=timeout_s),
+            self.forward,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
             state=state,
             layout=layout,
+            timeout_s=timeout_s,
             options=network,
             call=AsyncClient.session,
         )

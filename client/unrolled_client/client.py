@@ -350,12 +350,13 @@ class Client(CopiedByArguments):
         from unrolled_client.session import Session  # noqa: PLC0415 - see above
 
         return Session(
-            partial(self.forward, timeout_s=timeout_s),
+            self.forward,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
             state=state,
             layout=layout,
+            timeout_s=timeout_s,
             options=network,
             call=Client.session,
         )
