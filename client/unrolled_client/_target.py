@@ -132,7 +132,8 @@ def _fault(target: str) -> str | None:
 def _host_fault(host_port: str) -> str | None:
     match = _HOST_PORT.fullmatch(host_port)
     if match is None:
-        return "without a host" if host_port.startswith(":") else "which is not HOST:PORT"
+        is_bare_port = host_port.startswith(":") and host_port.count(":") == 1
+        return "without a host" if is_bare_port else "which is not HOST:PORT"
     host, port = match["host"], match["port"]
     if host.startswith("[") and not _is_ip(host, "ipv6"):
         return "whose host is not an IPv6 address"
