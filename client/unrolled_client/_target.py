@@ -37,15 +37,19 @@ NOT_GIVEN: Final = _NotGiven.NOT_GIVEN
 Target: TypeAlias = str | Literal[_NotGiven.NOT_GIVEN]
 
 
-def resolve_target(given: str | None) -> str:
+def resolve_target(given: str | None, *, name: str = "target") -> str:
     """Returns the given target, else that of `UNROLLED_TARGET`, else localhost:50051.
+
+    Args:
+        given: The caller's; None if there is none.
+        name: What the caller calls it, for errors.
 
     Raises:
         TypeError: It is not text.
         InvalidRequestError: It is malformed; the message contains the right form.
     """
     if given is not None:
-        check_target(given, name="target")
+        check_target(given, name=name)
         return given
     from_environment = os.environ.get(TARGET_VARIABLE)
     if not from_environment:

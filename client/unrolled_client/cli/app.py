@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -149,7 +148,7 @@ def _read(words: WordFlags) -> list[str]:
     if given and given != ["-"]:
         return given
     if file is not None and file != "-":
-        return _lines(file, Path(file).read_bytes)
+        return _lines(file, path_of("--file", file).read_bytes)
     if sys.stdin is None or (not given and file is None and sys.stdin.isatty()):
         raise typer.BadParameter("give words, --file FILE with one word a line, or words on standard input")
     return _lines("standard input", sys.stdin.buffer.read)

@@ -77,6 +77,14 @@ def test_json_is_one_exact_line(run, lesson):
     assert content["timing"].keys() == {"queue_s", "compute_s"}
 
 
+def test_a_malformed_target_is_named_by_where_it_was_given(run, monkeypatch):
+    """As an option, or in the environment."""
+    assert "unrolled: --target is 'one', without a port" in run("info", "--target", "one").stderr
+    monkeypatch.setenv("UNROLLED_TARGET", "two")
+    assert "unrolled: --target is 'one', without a port" in run("info", "--target", "one").stderr
+    assert "unrolled: UNROLLED_TARGET is 'two', without a port" in run("info").stderr
+
+
 @pytest.mark.parametrize("command", [["forward", "--npy"], ["plot", "--save"]], ids=" ".join)
 def test_a_call_that_fails_leaves_the_file_as_it_was(run, tmp_path, command):
     """A refused request does not replace what was there."""
@@ -237,6 +245,8 @@ def test_info_tells_what_answers(run, lesson):
         (["froward"], "No such command"),
         (["forward", "a", "--npy", "no/such/dir/x.npy"], "there is no folder no/such/dir"),
         (["forward", "a", "--npy", "s3://bucket/x.npy"], "--npy is 's3://bucket/x.npy', a URL"),
+        (["forward", "--file", "https://x/words"], "--file is 'https://x/words', a URL"),
+        (["forward", "--file", ""], "--file is ''; give the path of a file"),
         (["forward", "a", "--npy", "-"], "--npy is '-'; give the path of a file"),
         (["plot", "a", "--save", "no/such/dir/x.png"], "there is no folder no/such/dir"),
         (["plot", "a", "--save", "s3://bucket/x.png"], "--save is 's3://bucket/x.png', a URL"),
