@@ -1,15 +1,10 @@
-"""Channels to a server: every option of the transport, and every deadline, is decided here.
+"""Channels to a server, their options and deadlines, for both clients."""
 
-It is a file of its own because the synchronous and the asynchronous client open the same channels, each with
-its own half of grpc.
-"""
-
-import math
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import cycle
@@ -52,6 +47,8 @@ FORWARD = "/unrolled.v1.ForwardService/Forward"
 GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
 
 DEFAULT_TIMEOUT_S = 30.0
+# gRPC counts nanoseconds in 64 bits, 292 years; a deadline beyond that would be over at once.
+_MAX_DEADLINE_S = 3e9
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
 RootCertificates: TypeAlias = bytes | Literal["default"]
@@ -169,7 +166,7 @@ class Endpoint:
         """
         return cls(
             target=resolve_target(None) if target is NOT_GIVEN else target,
-            options=() if options is None else tuple(map(_as_option, options)),
+            options=_as_options(() if options is None else options),
             channels=1 if channels is None else as_integer("channels", channels, low=1),
             is_traced=tracing is not None and as_bool("tracing", tracing),
             **others,
@@ -247,10 +244,15 @@ class Endpoint:
         return method if self.metadata is None else partial(method, metadata=self.metadata)
 
 
-def _as_option(option: object) -> tuple[str, Any]:
-    if isinstance(option, tuple | list) and len(option) == _PAIR and isinstance(option[0], str):
-        return option[0], option[1]
-    raise wrong_type("an item of options", option, "pass pairs of name and value: [('grpc.NAME', 1)]")
+def _as_options(options: object) -> tuple[tuple[str, Any], ...]:
+    remedy = "pass pairs of name and value: [('grpc.NAME', 1)]"
+    if not isinstance(options, Iterable) or isinstance(options, str | bytes | Mapping):
+        raise wrong_type("options", options, remedy)
+    pairs = list(options)
+    for at, pair in enumerate(pairs):
+        if not (isinstance(pair, tuple | list) and len(pair) == _PAIR and isinstance(pair[0], str)):
+            raise wrong_type(f"options[{at}]", pair, remedy)
+    return tuple((name, value) for name, value in pairs)
 
 
 def _check_token(token: str) -> None:
@@ -268,7 +270,7 @@ def _refuse_paths(endpoint: Endpoint) -> None:
         given = getattr(endpoint, name)
         if isinstance(given, bytes) or given is None or (name == "root_certificates" and given == "default"):
             continue
-        raise InvalidRequestError(
+        raise TypeError(  # which does not quote a key
             f"{name} is a {type(given).__name__}; give the PEM as bytes, such as Path(...).read_bytes()"
         )
 
@@ -372,19 +374,19 @@ def seconds_left(limit_s: float | None, *, since_s: float) -> float | None:
     return None if limit_s is None else max(limit_s - (time.monotonic() - since_s), 0.0)
 
 
-def resolve_timeout_s(timeout_s: float | None, *, default_s: float | None) -> float | None:
+def resolve_timeout_s(timeout_s: float | None, *, default_s: float) -> float | None:
     """Returns the seconds that a call may take; None for no end.
 
     Args:
-        timeout_s: As given; None for the default, infinity for no end.
-        default_s: None or infinity for no end.
+        timeout_s: As given; None for the default. Infinity, and what gRPC cannot count, is no end.
+        default_s: In the same terms.
 
     Raises:
         TypeError: It is no number.
         InvalidRequestError: It is not above 0.
     """
     limit_s = default_s if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
-    return None if limit_s == math.inf else limit_s
+    return None if limit_s > _MAX_DEADLINE_S else limit_s
 
 
 def as_timeout_s(name: str, timeout_s: float) -> float:

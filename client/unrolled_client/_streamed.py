@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 from unrolled_client._arguments import as_bool, as_choice, as_integer, as_seed, invalid
@@ -72,9 +72,15 @@ def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
         options=options,
         call=call,
     )
+    indices = count()
+
+    def assembled(words: Iterable[str]) -> Assembly:
+        listed = as_words(words, name=f"batches[{next(indices)}]")
+        return assemble(request.with_words(listed), limits=limits())
+
     return Exchange(
         as_batches(batches),
-        assemble=lambda words: assemble(request.with_words(as_words(words)), limits=limits()),
+        assemble=assembled,
         network_key=lambda: request.network_key,
         is_ordered=as_bool("ordered", is_ordered, default=True),
         max_in_flight=_as_max_in_flight(max_in_flight),

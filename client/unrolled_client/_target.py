@@ -37,15 +37,19 @@ NOT_GIVEN: Final = _NotGiven.NOT_GIVEN
 Target: TypeAlias = str | Literal[_NotGiven.NOT_GIVEN]
 
 
-def resolve_target(given: str | None) -> str:
+def resolve_target(given: str | None, *, name: str = "target") -> str:
     """Returns the given target, else that of `UNROLLED_TARGET`, else localhost:50051.
+
+    Args:
+        given: The caller's; None if there is none.
+        name: What the caller calls it, for errors.
 
     Raises:
         TypeError: It is not text.
         InvalidRequestError: It is malformed; the message contains the right form.
     """
     if given is not None:
-        check_target(given, name="target")
+        check_target(given, name=name)
         return given
     from_environment = os.environ.get(TARGET_VARIABLE)
     if not from_environment:
@@ -132,7 +136,8 @@ def _fault(target: str) -> str | None:
 def _host_fault(host_port: str) -> str | None:
     match = _HOST_PORT.fullmatch(host_port)
     if match is None:
-        return "without a host" if host_port.startswith(":") else "which is not HOST:PORT"
+        is_bare_port = host_port.startswith(":") and host_port.count(":") == 1
+        return "without a host" if is_bare_port else "which is not HOST:PORT"
     host, port = match["host"], match["port"]
     if host.startswith("[") and not _is_ip(host, "ipv6"):
         return "whose host is not an IPv6 address"

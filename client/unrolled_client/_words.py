@@ -12,6 +12,7 @@ import numpy as np
 
 from unrolled_client._arguments import wrong_type
 
+_TYPES_OF_ITEMS = {"words": str, "ints": int}
 _MISSING_TYPES = {"NAType", "NaTType", "MaskedConstant"}  # of pandas and numpy, by name
 
 
@@ -32,16 +33,16 @@ def alphabet_of(words: list[str]) -> str:
     return "".join(dict.fromkeys("".join(words)))
 
 
-def as_words(words: Iterable[str]) -> list[str]:
-    """Returns words given as a list, column, array or other iterable of str.
+def as_words(words: Iterable[str], *, name: str = "words") -> list[str]:
+    """Returns words given as a list, column, array or other iterable of str; `name` says where.
 
     Raises:
         TypeError: They are one str, bytes, a table, a mapping or a set; or one of them is missing or no str.
     """
-    listed = list(words) if type(words) in {list, tuple} else as_list("words", words, items="words")
+    listed = list(words) if type(words) in {list, tuple} else as_list(name, words, items="words")
     for word in listed:
         if not isinstance(word, str):
-            raise _not_a_word(listed)
+            raise _not_a_word(name, listed)
     return listed
 
 
@@ -71,8 +72,10 @@ def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
 def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
     """Refuses what is no list of anything; see `as_list`, whose errors it raises."""
     remedy = f"pass a list of {items}"
-    if isinstance(values, str | bytes | bytearray | int):
-        raise TypeError(f"{name} is one {type(values).__name__}; {remedy}, such as [{values!r:.40}]")
+    if isinstance(values, str | bytes | bytearray | memoryview | int):
+        is_item = isinstance(values, _TYPES_OF_ITEMS.get(items, ()))
+        example = f", such as [{values!r:.40}]" if is_item else ""
+        raise TypeError(f"{name} is one {type(values).__name__}; {remedy}{example}")
     kind = f"{name} is of type {type(values).__name__}"
     if isinstance(values, Mapping):
         raise TypeError(f"{kind}; {remedy}, such as list({name}.values())")
@@ -90,10 +93,10 @@ def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
         raise wrong_type(name, values, remedy) from None
 
 
-def _not_a_word(words: list[Any]) -> TypeError:
+def _not_a_word(name: str, words: list[Any]) -> TypeError:
     """Returns the error for the first of the words that is no str."""
     at, word = next((at, word) for at, word in enumerate(words) if not isinstance(word, str))
-    name = f"words[{at}]"
+    name = f"{name}[{at}]"
     if _is_missing(word):
         return TypeError(
             f"{name} is missing ({word!r}); drop missing words, for example with dropna(), or put a word in "

@@ -4,9 +4,8 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
+from typing import Any, Literal, Self, Unpack, cast
 
 import grpc
 import grpc.aio
@@ -19,9 +18,7 @@ from unrolled_client._channel import (
     FORWARD,
     GET_SERVER_INFO,
     ChannelOptions,
-    Endpoint,
     RootCertificates,
-    as_timeout_s,
     resolve_timeout_s,
 )
 from unrolled_client._codec import (
@@ -45,14 +42,10 @@ from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, m
 from unrolled_client.coalesce import is_mergeable
 from unrolled_client.errors import (
     CallCancelledError,
-    ClosedError,
     UnavailableError,
 )
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
-
-if TYPE_CHECKING:
-    from unrolled_client.local import LocalServer
 
 
 class AsyncClient(CopiedByArguments):
@@ -90,10 +83,10 @@ class AsyncClient(CopiedByArguments):
         Raises:
             TypeError, InvalidRequestError: As for `Client`.
         """
-        self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
         self._merge = merge is None or as_bool("merge", merge)
-        self._endpoint = Endpoint.of_arguments(
-            target=target,
+        super().__init__(
+            target,
+            timeout_s=timeout_s,
             options=options,
             root_certificates=root_certificates,
             private_key=private_key,
@@ -105,10 +98,7 @@ class AsyncClient(CopiedByArguments):
         )
         self._endpoint.tracing()  # says now what is missing
         self._wires: dict[asyncio.AbstractEventLoop, Wire] = {}
-        self._limits: Limits | None = None
-        self._is_closed = False
         self._is_stranded = False
-        self._local_server: LocalServer | None = None
         forget_in_children(self)
 
     @classmethod
@@ -122,12 +112,13 @@ class AsyncClient(CopiedByArguments):
         **server_settings: object,
     ) -> Self:
         """A client with a server of its own, as `Client.local`; it blocks until the server is ready."""
-        from unrolled_client.local import LocalServer  # noqa: PLC0415 - see Client
-
-        server = LocalServer(start_timeout_s=start_timeout_s, **server_settings)
-        client = cls(server.target, timeout_s=timeout_s, options=options, merge=merge)
-        client._local_server = server
-        return client
+        return cls._with_local_server(
+            start_timeout_s=start_timeout_s,
+            settings=server_settings,
+            timeout_s=timeout_s,
+            options=options,
+            merge=merge,
+        )
 
     async def forward(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -269,12 +260,13 @@ class AsyncClient(CopiedByArguments):
             InvalidRequestError: No alphabet, what needs the whole text, or a state of another shape.
         """
         return AsyncSession(
-            partial(self.forward, timeout_s=timeout_s),
+            self.forward,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
             state=state,
             layout=layout,
+            timeout_s=timeout_s,
             options=network,
             call=AsyncClient.session,
         )
@@ -310,9 +302,6 @@ class AsyncClient(CopiedByArguments):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def drop_unused(self) -> bool:
         """Closes the channels of ended loops, with which gRPC ends its thread; not for users."""
@@ -399,6 +388,3 @@ class AsyncClient(CopiedByArguments):
         exchange = exchange_for_parts(request, limits=limits)
         (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
         return outcome.result
-
-    def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

@@ -15,9 +15,7 @@ from unrolled_client._channel import (
     GET_SERVER_INFO,
     ChannelOptions,
     Connection,
-    Endpoint,
     RootCertificates,
-    as_timeout_s,
     resolve_timeout_s,
 )
 from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
@@ -27,13 +25,12 @@ from unrolled_client._pickling import CopiedByArguments
 from unrolled_client._spread import AboutNetwork, Spread
 from unrolled_client._target import NOT_GIVEN, Target
 from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client.errors import ClosedError, UnrolledError
+from unrolled_client.errors import UnrolledError
 from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
 if TYPE_CHECKING:
     from unrolled_client._exchange import Exchange
-    from unrolled_client.local import LocalServer
     from unrolled_client.session import Session
 
 
@@ -44,9 +41,9 @@ class Client(CopiedByArguments):
     no server are tried for about 1.5 s before they fail, and those that an overloaded server puts off are
     made again when it says, five times at most.
 
-    Arguments have the types that are named: a bool may also be numpy's, 0 or 1, an int any integer of numpy,
-    and None is the default of every argument that has one, except `target`. What else comes is a TypeError
-    that names it.
+    Arguments have the types that their annotations name. numpy's bools, 0 and 1 are bools too, and numpy's
+    integers are ints. None is the default of every argument that has one, except `target`. Anything else
+    raises a TypeError that names the argument.
 
     Copies and pickles are made of its arguments and open connections of their own. A pickle holds the token
     and the private key in clear text. A client of `local` can be neither copied nor pickled.
@@ -101,9 +98,9 @@ class Client(CopiedByArguments):
             InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the others do not go
                 together.
         """
-        self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
-        self._endpoint = Endpoint.of_arguments(
-            target=target,
+        super().__init__(
+            target,
+            timeout_s=timeout_s,
             options=options,
             root_certificates=root_certificates,
             private_key=private_key,
@@ -114,9 +111,6 @@ class Client(CopiedByArguments):
             tracing=tracing,
         )
         self._connection = Connection(self._endpoint)
-        self._limits: Limits | None = None
-        self._is_closed = False
-        self._local_server: LocalServer | None = None
 
     @classmethod
     def local(
@@ -140,13 +134,9 @@ class Client(CopiedByArguments):
             ServerExtraMissingError: The server's packages are not installed.
             LocalServerError: The server did not start; the message says what it wrote.
         """
-        # What a child process takes is a sixth of this package's import time.
-        from unrolled_client.local import LocalServer  # noqa: PLC0415
-
-        server = LocalServer(start_timeout_s=start_timeout_s, **server_settings)
-        client = cls(server.target, timeout_s=timeout_s, options=options)
-        client._local_server = server
-        return client
+        return cls._with_local_server(
+            start_timeout_s=start_timeout_s, settings=server_settings, timeout_s=timeout_s, options=options
+        )
 
     def forward(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -350,12 +340,13 @@ class Client(CopiedByArguments):
         from unrolled_client.session import Session  # noqa: PLC0415 - see above
 
         return Session(
-            partial(self.forward, timeout_s=timeout_s),
+            self.forward,
             hidden_size=hidden_size,
             seed=seed,
             alphabet=alphabet,
             state=state,
             layout=layout,
+            timeout_s=timeout_s,
             options=network,
             call=Client.session,
         )
@@ -386,9 +377,6 @@ class Client(CopiedByArguments):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"Client({self._endpoint.target!r}{', closed' if self._is_closed else ''})"
 
     def _call(self, path: str, data: bytes, *, limit_s: float | None, **more: Any) -> bytes:
         try:
@@ -434,6 +422,3 @@ class Client(CopiedByArguments):
 
     def _stream_error(self, error: grpc.RpcError) -> UnrolledError:
         return self._closed() if self._is_closed else self._endpoint.error(error)
-
-    def _closed(self) -> ClosedError:
-        return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

@@ -163,6 +163,8 @@ _RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTE
 
 # How gRPC begins where a connection was never made; which words follow, and what to do.
 _NO_CONNECTION = ("failed to connect", "errors resolving")
+# The same of all replicas, where calls are spread; there may have been connections before.
+_NO_REPLICA = ("connections to all backends failing", "ring hash cannot find a connected endpoint")
 _START_A_SERVER = (
     "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "
     "another by the argument target or the environment variable UNROLLED_TARGET"
@@ -248,7 +250,7 @@ def was_never_connected(message: str) -> bool:
 
 def _with_remedy(message: str, *, proxy: str | None) -> str:
     """Returns gRPC's message, behind what to do if no connection was made for a known reason."""
-    if not was_never_connected(message):
+    if not message.startswith((*_NO_CONNECTION, *_NO_REPLICA)):
         return message
     if proxy is not None:
         return (

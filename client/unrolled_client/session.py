@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled_client._arguments import invalid
+from unrolled_client._channel import as_timeout_s
 from unrolled_client._codec import check_question
 from unrolled_client._initial_state import check_shapes, first_not_finite, parts_of
 from unrolled_client._network import Network, NetworkOptions
@@ -35,18 +36,20 @@ class _Texts(Generic[_Forward]):
         alphabet: str | None,
         state: StateLike | None,
         layout: Layout | None,
+        timeout_s: float | None,
         options: NetworkOptions,
         call: Callable[..., Any],
     ) -> None:
         """See `Client.session`, which calls this.
 
         Args:
-            forward: The client's, with the session's timeout.
+            forward: The client's.
             hidden_size: As for `forward`, and so are `seed` and `alphabet`.
             seed: See above.
             alphabet: See above.
             state: Where the texts start; None for zeros.
             layout: Refused unless it is "batch_first".
+            timeout_s: Of each piece; None for the client's.
             options: The network's.
             call: The method that was called, for errors.
         """
@@ -64,6 +67,7 @@ class _Texts(Generic[_Forward]):
         self._network = asked.network
         self._hidden_size = asked.hidden_size
         self._arguments = {
+            "timeout_s": None if timeout_s is None else as_timeout_s("timeout_s", timeout_s),
             "hidden_size": hidden_size,
             "seed": seed,
             "alphabet": alphabet,

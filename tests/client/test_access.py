@@ -105,7 +105,7 @@ def test_a_token_opens_calls_and_streams_and_a_wrong_one_is_said(make_client, wr
 
 @pytest.mark.parametrize("name", ["root_certificates", "private_key", "certificate_chain"])
 def test_a_path_in_place_of_its_content_is_refused(name):
-    with pytest.raises(InvalidRequestError, match=f"{name} is a str; give the PEM as bytes"):
+    with pytest.raises(TypeError, match=f"{name} is a str; give the PEM as bytes"):
         Client("localhost:1", **{name: "some/file.pem"})
 
 

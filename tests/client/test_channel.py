@@ -63,10 +63,11 @@ def test_retries_end(serve):
 
 
 @pytest.mark.parametrize(
-    ("timeout_s", "resolved"), [(None, 30.0), (math.inf, None), (0.5, 0.5), (2, 2), (np.float32(2), 2)]
+    ("timeout_s", "resolved"),
+    [(None, 30.0), (math.inf, None), (0.5, 0.5), (2, 2), (np.float32(2), 2), (1e9, 1e9), (1e10, None)],
 )
 def test_a_call_has_its_own_deadline_or_the_clients(timeout_s, resolved):
-    """None, which is the default, means the client's; infinity means no end."""
+    """None, which is the default, means the client's; infinity means no end, and so do centuries."""
     assert resolve_timeout_s(timeout_s, default_s=30.0) == resolved
 
 

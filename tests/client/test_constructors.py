@@ -34,9 +34,10 @@ def test_bools_and_ints_of_numpy_are_taken(client_class):
         (
             "options",
             {"grpc.NAME": 1},
-            r"options is 'grpc.NAME' \(str\); pass pairs of name",
+            r"options is \{'grpc.NAME': 1\} \(dict\); pass pairs of name",
         ),
-        ("options", [("grpc.NAME",)], "an item of options is .*; pass pairs of name and value"),
+        ("options", 3, r"options is 3 \(int\); pass pairs of name"),
+        ("options", [("grpc.NAME",)], r"options\[0\] is .*; pass pairs of name and value"),
         ("timeout_s", "5", "timeout_s is '5'"),
     ],
 )

@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from unrolled_client import Client, InvalidRequestError, LocalServerError, ServerExtraMissingError
+from unrolled_client import (
+    AsyncClient,
+    Client,
+    InvalidRequestError,
+    LocalServerError,
+    ServerExtraMissingError,
+)
 from unrolled_client.local import LocalServer, _command
 
 TIMEOUT_S = 120
@@ -199,6 +205,15 @@ def test_what_a_service_is_told_by_its_environment_is_not_for_a_private_server(m
         monkeypatch.setenv(f"UNROLLED_{name}", "/no/such/file")
     with Client.local() as client:
         assert client.server_info().version
+
+
+@pytest.mark.parametrize("client_class", [Client, AsyncClient])
+def test_the_clients_arguments_are_judged_before_a_server_starts(monkeypatch, client_class):
+    """It takes seconds to start, and would be left behind."""
+    monkeypatch.setattr("unrolled_client.local._start", lambda *_, **__: pytest.fail("a server was started"))
+    for wrong in ({"timeout_s": "5"}, {"options": 3}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} is "):
+            client_class.local(**wrong)
 
 
 def test_its_address_is_no_setting():

@@ -215,6 +215,13 @@ def test_a_piece_has_the_sessions_timeout(serve):
     assert isinstance(session, Session)
 
 
+@pytest.mark.parametrize(("timeout_s", "kind"), [("5", TypeError), (0, InvalidRequestError)])
+def test_a_sessions_timeout_is_judged_when_it_is_made(make_client, timeout_s, kind):
+    """Not with the first piece."""
+    with make_client("127.0.0.1:1") as client, pytest.raises(kind, match="timeout_s is"):
+        client.session(timeout_s=timeout_s, **ASKED)
+
+
 def test_words_that_are_one_str_are_named(make_client):
     """The classic slip is found before anything is sent."""
     with make_client("127.0.0.1:1") as client, pytest.raises(TypeError, match="pass a list of words"):

@@ -264,8 +264,9 @@ def test_absolute_paths_and_those_below_the_home_directory_are_found(
 
 
 @pytest.mark.usefixtures("folder")
-def test_where_no_server_listens_the_error_says_how_to_start_one(make_client):
-    with make_client("unix:nothing") as client, pytest.raises(UnavailableError) as caught:
+@pytest.mark.parametrize("spread", [None, "round_robin", "network"])
+def test_where_no_server_listens_the_error_says_how_to_start_one(make_client, spread):
+    with make_client("unix:nothing", spread=spread) as client, pytest.raises(UnavailableError) as caught:
         client.server_info()
     message = caught.value.message
     assert message.startswith(

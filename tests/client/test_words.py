@@ -103,9 +103,10 @@ def test_lists_columns_and_arrays_are_taken(words):
     ("words", "says"),
     [
         ("hello", r"words is one str; pass a list of words, such as \['hello'\]"),
-        (b"hello", r"words is one bytes; pass a list of words"),
+        (b"hello", r"words is one bytes; pass a list of words$"),
         (bytearray(b"hello"), r"words is one bytearray; pass a list of words"),
-        (3, r"words is one int; pass a list of words"),
+        (memoryview(b"hello"), r"words is one memoryview; pass a list of words$"),
+        (3, r"words is one int; pass a list of words$"),
         (None, r"words is None; pass a list of words"),
         (0.5, r"words is 0\.5 \(float\); pass a list of words"),
         ({"hello": 1}, r"words is of type dict; pass a list of words, such as list\(words\.values\(\)\)"),
@@ -197,18 +198,19 @@ def test_every_call_takes_the_same_words(make_client, server_address, call):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (Table(), "words is of type Table and of shape"),
-        (set(WORDS), "words is of type set"),
-        ({"a": 1}, "words is of type dict"),
-        (b"hello", "words is one bytes"),
-        (["a", None], r"words\[1\] is missing"),
+        (Table(), " is of type Table and of shape"),
+        (set(WORDS), " is of type set"),
+        ({"a": 1}, " is of type dict"),
+        (b"hello", " is one bytes"),
+        (["a", None], r"\[1\] is missing"),
     ],
     ids=str,
 )
 def test_every_call_refuses_the_same(make_client, serve_stream, call, words, says):
     """Before anything is sent."""
     target = serve_stream(lambda _requests, _context: pytest.fail("a request was sent"))
-    with make_client(target) as client, pytest.raises(TypeError, match=says):
+    name = r"^batches\[0\]" if call == "map" else "^words"
+    with make_client(target) as client, pytest.raises(TypeError, match=name + says):
         CALLS[call](client, words)
 
 
@@ -240,8 +242,19 @@ def test_batches_are_lists_of_words(make_client, batches, says):
 
 def test_words_in_place_of_batches_are_named(make_client, server_address):
     """A list of words is no list of batches; each would be one str."""
-    with make_client(server_address) as client, pytest.raises(TypeError, match="words is one str"):
+    says = r"^batches\[0\] is one str; pass a list of words, such as \['hello'\]$"
+    with make_client(server_address) as client, pytest.raises(TypeError, match=says):
         list(client.map(WORDS, hidden_size=2, alphabet="helowrdagin"))
+
+
+def test_a_word_of_a_batch_is_named_by_both_places(make_client, server_address):
+    """The batch that it is in, and its place there."""
+    batches = [["a"], ["b", None], "ab"]
+    with make_client(server_address) as client:
+        outcomes = list(client.map(batches, hidden_size=2, alphabet="ab", on_error="return"))
+    assert outcomes[0].error is None
+    assert str(outcomes[1].error).startswith("batches[1][1] is missing (None); ")
+    assert str(outcomes[2].error).startswith("batches[2] is one str; ")
 
 
 def test_lists_of_ints_are_judged_alike():

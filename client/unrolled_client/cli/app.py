@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -25,6 +24,7 @@ from unrolled_client.cli.options import (
     as_output,
     with_groups,
 )
+from unrolled_client.cli.outputs import OutputFile, path_of
 from unrolled_client.cli.picture import Picture, make_picture
 from unrolled_client.cli.servers import access_of, report, reporting, target_of
 from unrolled_client.cli.show import as_dict, show_info, show_states
@@ -68,7 +68,7 @@ def forward(
     network: NetworkFlags,
     as_json: AsJson = False,
     npy: Annotated[
-        Path | None, as_output(metavar="FILE", help="Write the array to FILE for numpy.load.")
+        str | None, as_output(metavar="FILE", help="Write the array to FILE for numpy.load.")
     ] = None,
     server: ServerFlags,
 ) -> None:
@@ -77,13 +77,15 @@ def forward(
     Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
     """
     batch = _read(words)
-    with reporting():
+    array_file = None if npy is None else OutputFile("--npy", path_of("--npy", npy))
+    with array_file or contextlib.nullcontext(), reporting():
         result = _ask(batch, network, server)
-        if npy is not None:
-            _write(npy, result)
+        if array_file is not None:
+            np.save(array_file.begin(), result.outputs)
+            array_file.finish()
         if as_json:
             typer.echo(json.dumps(as_dict(result)))
-        elif npy is None:
+        elif array_file is None:
             show_states(batch, result, network)
 
 
@@ -94,7 +96,7 @@ def plot(
     words: WordFlags,
     network: NetworkFlags,
     save: Annotated[
-        Path | None,
+        str | None,
         as_output(metavar="FILE", help="Draw to FILE.png, .svg or .pdf.  [default: to the terminal]"),
     ] = None,
     server: ServerFlags,
@@ -104,8 +106,7 @@ def plot(
     Example: unrolled plot hello world --hidden-size 16 --save states.png
     """
     batch = _read(words)
-    draw_to_file = None if save is None else _saver(save)
-    with reporting():
+    with _saver(save) as draw_to_file, reporting():
         picture = make_picture(batch, _ask(batch, network, server), network)
         if draw_to_file is None:
             draw(picture, Console())
@@ -147,7 +148,7 @@ def _read(words: WordFlags) -> list[str]:
     if given and given != ["-"]:
         return given
     if file is not None and file != "-":
-        return _lines(file, Path(file).read_bytes)
+        return _lines(file, path_of("--file", file).read_bytes)
     if sys.stdin is None or (not given and file is None and sys.stdin.isatty()):
         raise typer.BadParameter("give words, --file FILE with one word a line, or words on standard input")
     return _lines("standard input", sys.stdin.buffer.read)
@@ -194,18 +195,18 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
         yield client
 
 
-def _write(path: Path, result: Result) -> None:
-    with path.open("wb") as file:  # a path would get .npy appended
-        np.save(file, result.outputs)
-
-
-def _saver(path: Path) -> Callable[[Picture], str]:
-    """What draws to a file, before a server is asked: the packages it needs take a second to load.
+@contextlib.contextmanager
+def _saver(text: str | None) -> Iterator[Callable[[Picture], str] | None]:
+    """Gives what draws to the file of --save, if it is given; all it needs is there before a server is asked.
 
     Raises:
-        typer.BadParameter: There is no picture with such an ending.
+        typer.BadParameter: There is no picture with such an ending, or the file cannot be written.
         typer.Exit: matplotlib is not installed.
     """
+    if text is None:
+        yield None
+        return
+    path = path_of("--save", text)
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")
     if missing := describe_missing("plot"):
@@ -213,4 +214,5 @@ def _saver(path: Path) -> Callable[[Picture], str]:
         raise typer.Exit(2)
     from unrolled_client.cli.heat_map import save  # noqa: PLC0415 - loaded when asked for
 
-    return partial(save, path=path)
+    with OutputFile("--save", path) as file:
+        yield partial(save, kind=path.suffix[1:].lower(), write=file.write)

@@ -3,9 +3,9 @@
 import functools
 import warnings
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.style
@@ -45,20 +45,24 @@ _SHOWN_PANELS = 24
 _SHOWN_POOLED = 1000
 
 
-def save(picture: Picture, path: Path) -> str:
-    """Draws to a file of the kind that its ending names; tells what was left out, if anything was.
+def save(picture: Picture, *, kind: str, write: Callable[[bytes], object]) -> str:
+    """Draws a picture as the content of a file; returns what was left out, if anything was.
+
+    Args:
+        picture: What to draw.
+        kind: "png", "svg" or "pdf".
+        write: Takes the content.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The content cannot be written.
     """
-    kind = path.suffix[1:].lower()
     shown = _cut(picture)
     content = BytesIO()
     with mpl.style.context(["default", _LOOK]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # left for an SVG's viewer
         figure = _draw(shown if kind == "svg" else spell_out(shown, _has_glyph))
         figure.savefig(content, format=kind, dpi=_DPI, metadata=_METADATA[kind])
-    path.write_bytes(content.getvalue())
+    write(content.getvalue())
     if picture.is_pooled and shown.row_count < picture.row_count:
         return f"drawn: {shown.row_count:,} of {picture.row_count:,} words"
     if len(shown.panels) < len(picture.panels):

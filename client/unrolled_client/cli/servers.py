@@ -12,7 +12,7 @@ import typer
 
 from unrolled_client import UnrolledError
 from unrolled_client._channel import Access
-from unrolled_client._target import resolve_target
+from unrolled_client._target import TARGET_VARIABLE, resolve_target
 from unrolled_client.cli.options import NetworkFlags, ServerFlags
 
 _START_TIMEOUT_S = 60.0
@@ -53,7 +53,8 @@ def target_of(server: ServerFlags, network: NetworkFlags | None = None) -> Itera
     vectors = network.vectors if network is not None and network.has_vector_file else None
     if vectors is not None and named:
         raise _vectors_error(vectors, named)
-    target = resolve_target(server.target)
+    is_from_environment = server.target == os.environ.get(TARGET_VARIABLE)
+    target = resolve_target(server.target, name=TARGET_VARIABLE if is_from_environment else "--target")
     chosen: AbstractContextManager[str] = contextlib.nullcontext(target)
     if vectors is not None:
         chosen = _private_server(f"starting a private server with --vectors {vectors}", vectors=vectors)

@@ -77,6 +77,24 @@ def test_json_is_one_exact_line(run, lesson):
     assert content["timing"].keys() == {"queue_s", "compute_s"}
 
 
+def test_a_malformed_target_is_named_by_where_it_was_given(run, monkeypatch):
+    """As an option, or in the environment."""
+    assert "unrolled: --target is 'one', without a port" in run("info", "--target", "one").stderr
+    monkeypatch.setenv("UNROLLED_TARGET", "two")
+    assert "unrolled: --target is 'one', without a port" in run("info", "--target", "one").stderr
+    assert "unrolled: UNROLLED_TARGET is 'two', without a port" in run("info").stderr
+
+
+@pytest.mark.parametrize("command", [["forward", "--npy"], ["plot", "--save"]], ids=" ".join)
+def test_a_call_that_fails_leaves_the_file_as_it_was(run, tmp_path, command):
+    """A refused request does not replace what was there."""
+    file = tmp_path / "states.png"
+    file.write_text("kept")
+    assert run(*command, file, "a", "--hidden-size", 5000).exit_code == 1
+    assert file.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_npy_writes_the_array(run, lesson, tmp_path):
     """--npy writes to exactly the name given, for numpy.load, and prints nothing."""
     done = run("forward", *LESSON, "--hidden-size", 2, "--npy", tmp_path / "states")
@@ -225,6 +243,13 @@ def test_info_tells_what_answers(run, lesson):
         (["plot", "a", "--hidden-size", 2, "--save", "a.jpg"], "must end in one of .png, .svg, .pdf"),
         (["plot", "a", "--hidden-size", 2, "--save", "png"], "must end in one of .png, .svg, .pdf"),
         (["froward"], "No such command"),
+        (["forward", "a", "--npy", "no/such/dir/x.npy"], "there is no folder no/such/dir"),
+        (["forward", "a", "--npy", "s3://bucket/x.npy"], "--npy is 's3://bucket/x.npy', a URL"),
+        (["forward", "--file", "https://x/words"], "--file is 'https://x/words', a URL"),
+        (["forward", "--file", ""], "--file is ''; give the path of a file"),
+        (["forward", "a", "--npy", "-"], "--npy is '-'; give the path of a file"),
+        (["plot", "a", "--save", "no/such/dir/x.png"], "there is no folder no/such/dir"),
+        (["plot", "a", "--save", "s3://bucket/x.png"], "--save is 's3://bucket/x.png', a URL"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
@@ -240,10 +265,8 @@ def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
     [
         (["forward", "a", "", "--hidden-size", 2], "words[1] is empty"),
         (["forward", "a", "--hidden-size", 2**40], "hidden_size is 1099511627776"),
-        (["forward", "a", "--hidden-size", 2, "--npy", "no/such/dir/x.npy"], "no/such/dir/x.npy"),
         (["forward", "a", "--hidden-size", 2, "--timeout-s", 0], "timeout_s is 0"),
         (["plot", "a", "", "--hidden-size", 2], "words[1] is empty"),
-        (["plot", "a", "--hidden-size", 2, "--save", "no/such/dir/x.png"], "no/such/dir/x.png"),
         (["info", "--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable"),
     ],
 )

@@ -11,12 +11,15 @@ from matplotlib import colormaps, style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from unrolled_client.cli import heat_map
-from unrolled_client.cli.heat_map import save
 from unrolled_client.cli.picture import spell_out
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOTH = ("forward", "backward")
 SENTENCE = " ".join(f"{'untrained' * (n % 3)}word{n}" for n in range(45))
+
+
+def save(picture, path):
+    return heat_map.save(picture, kind=path.suffix[1:].lower(), write=path.write_bytes)
 
 
 def colors_of(states, limit):
