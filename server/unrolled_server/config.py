@@ -57,8 +57,6 @@ def _refuse_empty(path: object) -> object:
 
 
 def _checked_metrics_address(given: str) -> str:
-    if given.startswith(UNIX):
-        raise ValueError(f"metrics are on HOST:PORT alone, such as '127.0.0.1:{DEFAULT_METRICS_PORT}'")
     return given and checked_host_port(given, default_port=DEFAULT_METRICS_PORT)
 
 

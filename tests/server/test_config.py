@@ -162,7 +162,7 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, value):
         ("address", ":50051", "'[::]:50051' for every interface"),
         ("metrics_address", ":9464", "'[::]:9464' for every interface"),
         ("metrics_address", "localhost", "'localhost:9464'"),
-        ("metrics_address", "unix:/run/s", "metrics are on HOST:PORT alone, such as '127.0.0.1:9464'"),
+        ("metrics_address", "unix:/run/s", "this is not HOST:PORT; write one, such as '127.0.0.1:9464'"),
     ],
 )
 def test_both_addresses_are_judged_by_the_same_rule(monkeypatch, setting, value, right):
