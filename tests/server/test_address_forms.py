@@ -131,7 +131,7 @@ def test_a_metrics_address_is_refused_with_its_own_port():
 
 @pytest.mark.parametrize("address", ["unix:/run/s", "unix-abstract:s", "/run/s", "~/s"])
 def test_a_path_is_refused_where_only_a_port_will_do(address):
-    with pytest.raises(ValueError, match="not HOST:PORT; write one, such as '127.0.0.1:9464'"):
+    with pytest.raises(ValueError, match=r"not HOST:PORT; write one, such as '127\.0\.0\.1:9464'"):
         checked_host_port(address, default_port=9464)
 
 
