@@ -188,21 +188,21 @@ MALFORMED = {
     "fewer lines than the header": (
         b"3 2\na 1 2\nb 3 4\n",
         3,
-        "the file ends after 2 of the 3 vectors that its header tells of; it was cut off: fetch it again",
+        "the file ends after 2 of the 3 vectors that its header says; it was cut off: fetch it again",
     ),
     "the header alone": (b"3 2\n", 1, "the file ends after 0 of the 3 vectors"),
     "more lines than the header": (
         b"1 2\na 1 2\nb 3 4\n",
         3,
-        "one vector more than the 1 that the header tells of",
+        "one vector more than the 1 that the header says",
     ),
     "another size than the header": (
         b"1 3\na 1 2\n",
         2,
         "has 2 values after its word; each vector of this file has 3",
     ),
-    "a header without vectors": (b"0 300\n", 1, "the header tells of 0 vectors of 300 values"),
-    "a header without values": (b"7 0\n", 1, "the header tells of 7 vectors of 0 values"),
+    "a header without vectors": (b"0 300\n", 1, "the header says 0 vectors of 300 values"),
+    "a header without values": (b"7 0\n", 1, "the header says 7 vectors of 0 values"),
     "word2vec's binary format": (
         b"2 3\nthe "
         + np.float32([0.5, -1.25, 0.03]).tobytes()
