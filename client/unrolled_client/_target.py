@@ -186,7 +186,7 @@ def _path_fault(rest: str) -> str | None:
 
 def _socket_path(rest: str) -> str:
     """Returns the path of a Unix socket: what follows "unix:", with "~" expanded."""
-    path = rest.removeprefix("//") if rest.startswith("///") else rest
+    path = re.sub("^//+", "/", rest)  # gRPC reads "//" as the beginning of a host
     if not path.startswith("~"):
         return path
     try:

@@ -33,7 +33,7 @@ from pydantic_settings import (
 )
 
 from unrolled_server.address_forms import UNIX, checked_address, checked_host_port
-from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded, named_files
+from unrolled_server.named_files import NoHomeError, default_cache_directory, expanded, is_url, named_files
 
 MAX_INT32 = 2**31 - 1
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
@@ -49,23 +49,25 @@ DEFAULT_METRICS_PORT = 9_464
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
 
-def _refuse_empty(path: object) -> object:
-    """Refuses "", which a script gives where a variable is not set, and which is the working directory."""
+def _refuse_what_is_no_path(path: object) -> object:
+    """Refuses URLs, and "", which a script gives where a variable is not set and is the working directory."""
     if path == "":
         raise ValueError("it is empty; give a path, or leave the flag out")
+    if isinstance(path, str) and is_url(path):
+        raise ValueError("this is a URL; give a path")
     return path
 
 
 def _checked_metrics_address(given: str) -> str:
-    if given.startswith(UNIX):
-        raise ValueError(f"metrics are on HOST:PORT alone, such as '127.0.0.1:{DEFAULT_METRICS_PORT}'")
     return given and checked_host_port(given, default_port=DEFAULT_METRICS_PORT)
 
 
 Address = Annotated[str, AfterValidator(partial(checked_address, default_port=DEFAULT_PORT))]
 MetricsAddress = Annotated[str, AfterValidator(_checked_metrics_address)]
 File = Annotated[
-    Path | None, BeforeValidator(_refuse_empty), AfterValidator(lambda path: path and expanded(path))
+    Path | None,
+    BeforeValidator(_refuse_what_is_no_path),
+    AfterValidator(lambda path: path and expanded(path)),
 ]
 
 

@@ -38,9 +38,14 @@ def local_path(given: str) -> Path:
     """
     if not given.strip():
         raise ValueError("is empty; name a path")
-    if _URL.match(given):
+    if is_url(given):
         raise ValueError(f"is {given!r}, a URL; give a path of a file system that all nodes mount")
     return expanded(given)
+
+
+def is_url(given: str) -> bool:
+    """Returns whether a text is a URL, which as a path would name a folder such as `s3:`."""
+    return bool(_URL.match(given))
 
 
 def expanded(path: str | Path) -> Path:

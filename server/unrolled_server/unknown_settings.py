@@ -9,7 +9,6 @@ from unrolled_server.worker_readings import DIRECTORY_VARIABLE
 
 _PREFIX = "UNROLLED_"
 _SETTINGS = [name.upper() for name in Settings.model_fields]
-_FLAGS = [name.replace("_", "-") for name in Settings.model_fields]
 # What the client reads and what a service is often told, where the server has a setting for the same purpose.
 _SERVERS_NAME = {
     "TOKEN": "TOKENS",
@@ -45,9 +44,9 @@ def explained(refusal: str) -> str:
     reason = refusal.removeprefix("error parsing CLI: ")
     unknown = re.findall(r"(?<!\S)--(no-)?([\w-]+)", reason.partition("unrecognized arguments:")[2])
     hints = [
-        f"--{no}{flag}: did you mean --{no}{near[0]}?"
+        f"--{no}{flag}: did you mean --{no}{near.lower().replace('_', '-')}?"
         for no, flag in unknown
-        if (near := get_close_matches(flag, _FLAGS, n=1))
+        if (near := _nearest(flag.upper().replace("-", "_")))
     ]
     if "ignored explicit argument" in reason or re.search(r"\b(true|false)\b", reason, re.IGNORECASE):
         hints.append("a switch takes no value: write --NAME or --no-NAME")
@@ -61,7 +60,11 @@ def _is_expected(setting: str, value: str) -> bool:
 
 
 def _hint(setting: str) -> str:
-    near = (
-        [_SERVERS_NAME[setting]] if setting in _SERVERS_NAME else get_close_matches(setting, _SETTINGS, n=1)
-    )
-    return f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+    near = _nearest(setting)
+    return f"; did you mean {_PREFIX}{near}?" if near else ""
+
+
+def _nearest(setting: str) -> str | None:
+    """Returns the setting that was probably meant, in capitals."""
+    near = get_close_matches(setting, _SETTINGS, n=1)
+    return _SERVERS_NAME.get(setting) or next(iter(near), None)

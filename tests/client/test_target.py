@@ -253,7 +253,7 @@ def test_the_socket_with_the_name_that_was_typed_is_asked(make_client, listen, f
         assert client.server_info(timeout_s=20).version == "right"
 
 
-@pytest.mark.parametrize("form", ["unix:{}", "unix://{}", "UNIX:{}", "unix:~/sock"])
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}", "unix:///{}", "UNIX:{}", "unix:~/sock"])
 def test_absolute_paths_and_those_below_the_home_directory_are_found(
     make_client, listen, folder, monkeypatch, form
 ):

@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
-from unrolled.entry_points import EXTRAS
+from unrolled.entry_points import EXTRAS, describe_missing
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 MODULES = {
@@ -62,6 +62,17 @@ def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
             f"{command} needs packages that are not installed ({', '.join(without)}): "
             f"pip install 'unrolled[{extra}]'\n"
         )
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_closed_output_is_no_failure(command):
+    """As under a service manager that closes it."""
+    if describe_missing({"unrolled": "cli", "unrolled-server": "server", "unrolled-map": "ray"}[command]):
+        pytest.skip("its extra is not installed")
+    closed = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, MODULES[command]]
+    done = subprocess.run(closed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr  # argparse writes its help there then
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

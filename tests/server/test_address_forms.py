@@ -23,6 +23,7 @@ check = partial(checked_address, default_port=50051)
     [
         (":50051", "'[::]:50051' for every interface or '127.0.0.1:50051' for this machine"),
         ("50051", "'[::]:50051' for every interface or '127.0.0.1:50051' for this machine"),
+        ("*", "'[::]:50051' for every interface or '127.0.0.1:50051' for this machine"),
         ("*:50051", "'[::]:50051' for every interface or '127.0.0.1:50051' for this machine"),
         ("::1:50051", "'[::1]:50051'"),
         ("::1", "'[::1]:50051'"),
@@ -37,18 +38,24 @@ check = partial(checked_address, default_port=50051)
         (" ", "'127.0.0.1:50051'"),
         ("http://0.0.0.0:7", "'0.0.0.0:7'"),
         ("https://example.com/path", "'example.com:50051'"),
+        ("http://name:password@example.com:7/", "'example.com:7'"),
         ("tcp://:7", "'[::]:7'"),
         ("dns:///example.com:7", "'example.com:7'"),
         ("/run/s", "'unix:/run/s'"),
         ("~/s", "'unix:~/s'"),
         ("unix://run/s", "'unix:/run/s', or 'unix:run/s' in the working directory"),
         ("unix-abstract:s", "'unix:PATH'"),
+        ("[::1]7", "one with its port, such as '[::1]:50051'"),
+        ("[127.0.0.1]:7", "one with its port, such as '[::1]:50051'"),
     ],
 )
 def test_what_has_another_form_is_refused_with_the_right_one(address, right):
     with pytest.raises(ValueError, match="write") as caught:
         check(address)
-    assert str(caught.value).partition("write ")[2].startswith(right)
+    remedy = str(caught.value).partition("write ")[2]
+    assert remedy.startswith(right)
+    for form in re.findall("'([^']+)'", remedy):
+        check(form)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +67,8 @@ def test_what_has_another_form_is_refused_with_the_right_one(address, right):
         ("localhost:\uff15", "is not a number"),
         ("127.0.0.1: 7", "port ' 7' is not a number"),
         ("127.0.0.1 :7", "has ' ' in it"),
-        ("[127.0.0.1]:7", "not an IPv6 address in brackets"),
-        ("[::1]7:7", "in it; write one HOST:PORT"),
+        ("[::1]7:7", "'[::1]7' is not an IPv6 address in brackets"),
+        ("run/s", "the host 'run/s' has '/' in it"),
         ("ipv4:0.0.0.0:7", "has ':' in it"),
         ("a:1,b:2", "write one HOST:PORT"),
         ("user@host:7", "has '@' in it"),
@@ -89,6 +96,8 @@ def test_what_nothing_can_listen_on_is_refused_with_the_reason(address, reason):
         ("unix:/run/a%20b ?#c", "unix:/run/a%20b ?#c"),
         ("unix:relative", "unix:relative"),
         ("unix:///run/s", "unix:/run/s"),
+        ("unix:////run//s", "unix:/run/s"),
+        ("UNIX:/run/s", "unix:/run/s"),
         ("unix:~/s", "unix:/home/me/s"),
     ],
 )
@@ -118,6 +127,12 @@ def test_a_socket_path_is_as_long_as_the_system_allows_and_counts_in_bytes():
 def test_a_metrics_address_is_refused_with_its_own_port():
     with pytest.raises(ValueError, match="write 'localhost:9464'"):
         checked_host_port("localhost", default_port=9464)
+
+
+@pytest.mark.parametrize("address", ["unix:/run/s", "unix-abstract:s", "/run/s", "~/s"])
+def test_a_path_is_refused_where_only_a_port_will_do(address):
+    with pytest.raises(ValueError, match=r"not HOST:PORT; write one, such as '127\.0\.0\.1:9464'"):
+        checked_host_port(address, default_port=9464)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,15 @@ def test_an_empty_flag_that_names_a_file_is_refused(name):
         from_flags(f"--{name.replace('_', '-')}", "")
 
 
+@pytest.mark.parametrize("name", ["tokens", "tls_certificate", "vectors_cache"])
+def test_a_url_that_should_name_a_file_is_refused(name, monkeypatch):
+    """As a path, s3://bucket is a folder s3: in the working directory."""
+    monkeypatch.setenv(f"UNROLLED_{name.upper()}", "s3://bucket/file")
+    with pytest.raises(ValidationError) as caught:
+        from_flags()
+    assert described(caught.value) == f"{name} is 's3://bucket/file': this is a URL; give a path"
+
+
 @pytest.mark.parametrize("given", ["64.0", "1e3", "1_000", "0x10", "many", 64.0, True, None])
 def test_what_is_no_whole_number_is_not_turned_into_one(given):
     with pytest.raises(ValidationError) as caught:
@@ -162,7 +171,7 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, value):
         ("address", ":50051", "'[::]:50051' for every interface"),
         ("metrics_address", ":9464", "'[::]:9464' for every interface"),
         ("metrics_address", "localhost", "'localhost:9464'"),
-        ("metrics_address", "unix:/run/s", "metrics are on HOST:PORT alone, such as '127.0.0.1:9464'"),
+        ("metrics_address", "unix:/run/s", "this is not HOST:PORT; write one, such as '127.0.0.1:9464'"),
     ],
 )
 def test_both_addresses_are_judged_by_the_same_rule(monkeypatch, setting, value, right):

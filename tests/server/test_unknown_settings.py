@@ -61,6 +61,8 @@ def test_what_kubernetes_sets_for_services_is_not_named(service):
         (["--tokn", "x"], "--tokn: did you mean --tokens?"),
         (["--max-word=3"], "--max-word: did you mean --max-words?"),
         (["--no-reflexion"], "--no-reflexion: did you mean --no-reflection?"),
+        (["--port", "7"], "--port: did you mean --address?"),
+        (["--token-file=f"], "--token-file: did you mean --tokens?"),
         (["--reflection=2"], "a switch takes no value: write --NAME or --no-NAME"),
         (["--allow-plaintext", "false"], "a switch takes no value: write --NAME or --no-NAME"),
         (["stray"], "unrecognized arguments: stray"),

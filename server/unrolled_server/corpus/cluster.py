@@ -98,7 +98,7 @@ def _own_folder() -> Iterator[Path]:
 
 def _made_in(*parents: str) -> Path:
     reason = ""
-    for parent in parents:
+    for parent in map(os.path.abspath, parents):  # Ray's processes have other working directories
         if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
             reason = reason or f"{parent} is longer than {_MAX_PARENT_BYTES} bytes"
             continue

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, Never, cast
+from typing import Annotated, Any, Never
 
 import typer
 
@@ -38,9 +38,6 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal may not have the letters of an alphabet or a path.
-        cast("Any", stream).reconfigure(errors="backslashreplace")
     app(prog_name="unrolled-map")
 
 

@@ -37,6 +37,8 @@ def find_files(path: Path) -> Found:
     """
     if path.is_file():
         return Found(files=(path,))
+    if not path.exists():
+        raise CorpusError(f"there is no file or folder {path}; name a Parquet file or a folder of them")
     found = sorted(_walk(path, frozenset())) if path.is_dir() else []
     files = tuple(filter(_is_parquet, found))
     others = tuple(str(file.relative_to(path)) for file in sorted(set(found) - set(files)))

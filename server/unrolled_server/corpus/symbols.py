@@ -105,7 +105,7 @@ def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTa
     try:
         cache_directory = default_cache_directory()
     except NoHomeError as error:
-        raise CorpusError(str(error)) from None
+        raise CorpusError(str(error), exit_code=EXIT_VECTORS) from None
     table = open_vectors(name, Path(expanded(file)), cache_directory=cache_directory)
     if digest not in {None, table.digest}:
         raise CorpusError(

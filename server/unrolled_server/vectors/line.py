@@ -15,7 +15,7 @@ _SEPARATORS = " \t"
 _ENDING = _SEPARATORS + "\r\n"
 _BLANKS = re.compile(f"[{_SEPARATORS}]+")
 _FIELD = re.compile("[^ ]+")
-_NO_WORD = "has no word; a line is a word and its values, with blanks or tabs between them"
+_NO_WORD = "has no word at its start; a line is a word and its values, with blanks or tabs between them"
 
 
 class LineError(ValueError):
@@ -52,7 +52,8 @@ class LineFormat:
             fields = list(_FIELD.finditer(plain))[-self.size :]
             word, values = line[: max(0, fields[0].start() - 1)], [field[0] for field in fields]
         word = word.rstrip(_SEPARATORS) or word
-        if not word or len(values) < self.size:
+        begins_blank = line[:1] in tuple(_SEPARATORS) and word.strip(_SEPARATORS)
+        if not word or begins_blank or len(values) < self.size:
             raise LineError(self._too_few(plain))
         if not self.has_header:
             self._refuse_numbers_in(word)

@@ -19,6 +19,7 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
 _BZIP2_BLOCK = b"1AY&SY"  # follows the level; a word of a text may begin with BZh
 _REFUSED = {
     b"PK\x03\x04": "is a zip archive; unpack it and name one of its files",
+    b"\x28\xb5\x2f\xfd": "is a zstd file; unpack it by zstd -d",
     b"\xff\xfe": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
 }

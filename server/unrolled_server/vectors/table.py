@@ -60,11 +60,6 @@ def open_vectors(
         origin = Origin.of(source)
     except OSError as error:
         raise VectorsError(f"{source} cannot be read: {error.strerror}") from None
-    if cache_directory.parts[:1] == ("~",):  # as it stays where there is no home
-        raise VectorsError(
-            f"{source} has no place for its converted form, because this user has no home directory; set "
-            "HOME or XDG_CACHE_HOME, or name a directory by --vectors-cache"
-        )
     target = cache_directory / _file_name(source)
     converted = open_converted(target, origin=origin)
     if converted is None:

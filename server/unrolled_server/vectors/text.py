@@ -63,7 +63,7 @@ class TextVectors:
         self._chunks = itertools.chain([b"" if header else first], iter(self._read, b""))
         size = int(header[2]) if header else self._size_of(first)
         if self._told_count == 0 or size == 0:
-            raise self._error(1, f"the header tells of {self._told_count} vectors of {size} values")
+            raise self._error(1, f"the header says {self._told_count} vectors of {size} values; correct it")
         self._format = LineFormat(size=size, has_header=header is not None)
 
     @property
@@ -149,13 +149,11 @@ class TextVectors:
             return
         count = last_line - 1
         if count > self._told_count:
-            reason = (
-                f"one vector more than the {self._told_count} that the header tells of; correct the header"
-            )
+            reason = f"one vector more than the {self._told_count} that the header says; correct the header"
             raise self._error(self._told_count + 2, reason)
         if is_last and count < self._told_count:
             reason = (
-                f"the file ends after {count} of the {self._told_count} vectors that its header tells of; "
+                f"the file ends after {count} of the {self._told_count} vectors that its header says; "
                 "it was cut off: fetch it again"
             )
             raise self._error(last_line, reason)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from unrolled_server.corpus import cluster
@@ -77,7 +78,7 @@ def test_a_user_without_a_home_directory_learns_where_vectors_can_be_converted(t
     arguments = (corpus, tmp_path / "out", *NETWORK, "--vectors", f"v={tmp_path / 'v.txt'}")
     done = run(*UNKNOWN_USER, *COMMAND, *arguments, env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
     assert done.returncode == 6
-    assert "no home directory; set HOME or XDG_CACHE_HOME" in done.stderr
+    assert "this user has none; set XDG_CACHE_HOME or HOME" in done.stderr
 
 
 def test_rays_folder_is_short_and_removed_at_the_end(tmp_path, monkeypatch):
@@ -87,6 +88,13 @@ def test_rays_folder_is_short_and_removed_at_the_end(tmp_path, monkeypatch):
         assert len(str(folder.parent)) <= cluster._MAX_PARENT_BYTES
         (folder / "session").mkdir()
     assert not folder.exists()
+
+
+def test_a_folder_below_the_working_directory_is_given_as_a_whole_path(monkeypatch):
+    monkeypatch.chdir("/tmp")
+    monkeypatch.setenv("RAY_TMPDIR", ".")
+    with cluster._own_folder() as folder:
+        assert folder.parent == Path("/tmp")
 
 
 def test_where_no_folder_can_be_had_the_error_names_tmpdir():

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from unrolled_server.vectors import VectorsError, convert, open_vectors
@@ -113,15 +112,6 @@ def test_a_place_that_cannot_be_written_is_told_with_the_setting(tmp_path, sourc
     reason = f"{source} cannot be converted into {tmp_path}/taken: File exists; name a directory that can be "
     with pytest.raises(VectorsError, match=f"^{re.escape(reason)}"):
         open_vectors("test", source, cache_directory=tmp_path / "taken")
-
-
-def test_a_cache_below_a_home_that_is_not_there_is_refused(source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        VectorsError, match="no home directory; set HOME or XDG_CACHE_HOME, or name a directory"
-    ):
-        open_vectors("test", source, cache_directory=Path("~/.cache/unrolled"))
-    assert not Path("~").exists()
 
 
 def test_a_disk_without_room_is_told_with_the_setting(tmp_path, source):

@@ -102,6 +102,7 @@ def test_plain_words_are_not_counted_as_those_that_no_sentence_has(table_of, cap
         (bz2.compress(b"a 1 2\n" * 99)[:12] + bytes(60), "cannot be unpacked: Invalid data stream"),
         (lzma.compress(b"a 1 2\n" * 99)[:-40] + bytes(40), "cannot be unpacked"),
         (gzip.compress(b"a 1 2\nb 3\n"), "line 2: has 1 values"),
+        (b"\x28\xb5\x2f\xfdrest", "is a zstd file; unpack it by zstd -d"),
         (b"PK\x03\x04rest", "is a zip archive; unpack it and name one of its files"),
         ("a 1 2\n".encode("utf-16"), "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8"),
     ],
@@ -152,6 +153,9 @@ MALFORMED = {
     ),
     "too few values, two spaces": (b"a 1 2 3\nb 4  5\n", 2, "has 2 values after its word"),
     "spaces alone": (b"a 1 2\n   \n", 2, "has no word"),
+    "a blank before the word": (b"a 1 2\n b 3 4\n", 2, "has no word at its start"),
+    "blanks before all words": (b" a 1 2\n b 3 4\n", 1, "has no word at its start"),
+    "a tab before the word, with a header": (b"1 2\n\tnew york 3 4\n", 2, "has no word at its start"),
     "a tab for a word": (b"a 1 2\n\t3\t4\n", 2, "has no word"),
     "a no-break space between values": (b"a 1 2\nb\t1\xc2\xa02\t3\n", 2, "value 1 is '1\\xa02'"),
     "decimal commas": (b"a 1 2\nb 0,5 0,6\n", 2, "value 1 is '0,5', which is no finite float32 number"),
@@ -184,21 +188,21 @@ MALFORMED = {
     "fewer lines than the header": (
         b"3 2\na 1 2\nb 3 4\n",
         3,
-        "the file ends after 2 of the 3 vectors that its header tells of; it was cut off: fetch it again",
+        "the file ends after 2 of the 3 vectors that its header says; it was cut off: fetch it again",
     ),
     "the header alone": (b"3 2\n", 1, "the file ends after 0 of the 3 vectors"),
     "more lines than the header": (
         b"1 2\na 1 2\nb 3 4\n",
         3,
-        "one vector more than the 1 that the header tells of",
+        "one vector more than the 1 that the header says",
     ),
     "another size than the header": (
         b"1 3\na 1 2\n",
         2,
         "has 2 values after its word; each vector of this file has 3",
     ),
-    "a header without vectors": (b"0 300\n", 1, "the header tells of 0 vectors of 300 values"),
-    "a header without values": (b"7 0\n", 1, "the header tells of 7 vectors of 0 values"),
+    "a header without vectors": (b"0 300\n", 1, "the header says 0 vectors of 300 values"),
+    "a header without values": (b"7 0\n", 1, "the header says 7 vectors of 0 values"),
     "word2vec's binary format": (
         b"2 3\nthe "
         + np.float32([0.5, -1.25, 0.03]).tobytes()
