@@ -87,7 +87,7 @@ test-ray: $(LONG) ## Test Ray Serve on two nodes of this machine, and ask it all
 test-corpus: $(LONG) ## Test the corpus job on Ray Data.
 	$(BIN)/python -m pytest -m corpus $(TEST_FLAGS)
 
-test-load: $(LONG) ## Test the load tester with real load.
+test-load: $(TEST) ## Test the load tester with real load.
 	$(BIN)/python -m pytest -m load $(TEST_FLAGS)
 
 # hypothesis marks its tests by its own name.

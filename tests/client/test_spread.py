@@ -20,6 +20,7 @@ from unrolled_server.lifecycle import running_server
 
 from tests.client.conftest import BlockingAsyncClient
 from tests.client.names import name
+from tests.processes import TIMEOUT_S
 from tests.server.scrapes import scrape, value
 
 PAGE = (Path(__file__).parents[2] / "docs/spreading.md").read_text()
@@ -104,11 +105,11 @@ def ask_all(client, seeds=SEEDS):
 
 def ask_until(client, replica):
     """Asks until a replica is asked, which gRPC connects to when its backoff is over."""
-    for _ in range(600):
+    until_s = time.monotonic() + TIMEOUT_S
+    while not replica.asked:
+        assert time.monotonic() < until_s
         ask_all(client)
-        if replica.asked:
-            return
-        time.sleep(0.02)
+        time.sleep(0.02)  # so that the replicas, and not this loop, get the processor
 
 
 def homes(replicas):

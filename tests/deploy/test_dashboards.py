@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("promql_parser")
+pytest.importorskip("yaml")
 
 import grpc
 import promql_parser

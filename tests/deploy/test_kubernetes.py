@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("kubernetes_validate")
 pytest.importorskip("promql_parser")
+pytest.importorskip("yaml")
 
 import kubernetes_validate
 import promql_parser

@@ -49,6 +49,18 @@ def test_a_missing_python_is_named_with_the_remedy(set_up, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_an_environment_without_a_python_that_runs_is_named_with_the_remedy(set_up, tmp_path):
+    """As when the Python that it links to was removed."""
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(tmp_path / "gone")
+
+    done = set_up("nothing")
+
+    assert done.returncode == 1
+    assert done.stderr == ".venv has no Python that runs: rm -r .venv; make PYTHON=python3.12 demo\n"
+    assert (tmp_path / ".venv").exists()
+
+
 @pytest.mark.long
 def test_an_environment_that_could_not_be_completed_is_removed(set_up, tmp_path):
     done = set_up("--no-index", "./no-such-package")

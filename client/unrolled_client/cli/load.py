@@ -154,8 +154,8 @@ def load(  # noqa: PLR0913 - a group for each section of its help
     _require_packages()
     from unrolled_client.load.interrupts import Interrupts  # noqa: PLC0415 - loaded when asked for
 
-    with Interrupts() as interrupts, Reports(reports) as outputs, reporting(), _refusing():
-        try:
+    try:
+        with Interrupts() as interrupts, Reports(reports) as outputs, reporting(), _refusing():
             task = _task(words, network, load, generator=generator, server=server)
             if task.goal is not None and outputs.raw_log is not None:
                 raise typer.BadParameter(
@@ -165,8 +165,8 @@ def load(  # noqa: PLR0913 - a group for each section of its help
                 measure = partial(_measure, task, target, interrupts=interrupts, raw_log=outputs.raw_log)
                 record = measure(is_calibrated=generator.calibrate, is_live=reports.live)
                 outputs.write(record)
-        except KeyboardInterrupt:  # before there was anything to report, or for the second time
-            raise typer.Exit(_INTERRUPTED) from None
+    except KeyboardInterrupt:  # before there was anything to report, or for the second time
+        raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(_exit_code(record, are_reports_complete=outputs.are_complete))
 
 

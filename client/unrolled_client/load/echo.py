@@ -1,7 +1,7 @@
 """The least that a gRPC server in Python can do: `python -m unrolled_client.load.echo`, for calibration.
 
-A file of its own because it is a program: it takes a reply on its standard input, prints its address, answers
-every request with that reply, and ends when its input does.
+It takes a reply on its standard input, prints its address, answers every request with that reply, and ends
+when its input does.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def _tell_nothing(_request: bytes, _context: object) -> bytes:
 
 @contextmanager
 def echo_server(reply: bytes) -> Iterator[str]:
-    """A process that answers everything with these bytes, and ends with the block; gives its address."""
+    """Yields the address of a process that answers everything with these bytes, and ends with the block."""
     command = [sys.executable, "-P", "-m", "unrolled_client.load.echo"]
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -63,6 +63,7 @@ def echo_server(reply: bytes) -> Iterator[str]:
             yield pipe(process.stdout).readline().decode().strip()
         finally:
             pipe(process.stdin).close()
+            process.wait()  # Popen would close its output first, and after Ctrl-C it would not wait
 
 
 if __name__ == "__main__":

@@ -194,9 +194,9 @@ def check_range(name: str, value: float, low: float, high: float, *, is_above: b
         InvalidRequestError: It is not; the message has the name, the value and the range.
     """
     if not low <= value <= high or (is_above and value == low):
-        at_least = f"above {low:,}" if is_above else f"from {low:,}"
+        lowest = f"above {low:,} and at most" if is_above else f"from {low:,} to"
         shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
-        raise InvalidRequestError(f"{name} is {shown}; it must be {at_least} to {high:,.15g}")
+        raise InvalidRequestError(f"{name} is {shown}; it must be {lowest} {high:,.15g}")
 
 
 def parse_rate(text: str, *, duration_s: float) -> tuple[Piece, ...]:

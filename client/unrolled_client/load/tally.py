@@ -180,10 +180,12 @@ class Tally:
             yield replace(known, sent_count=sent_count, offered_count=offered_count)
 
     def intervals(self, *, ended_s: float) -> list[Interval]:
-        """Returns all intervals until then, when everything is known.
+        """Returns all intervals until then, when everything is known; none if the load never began.
 
         What came in the moments after a run that was cut short is in its last interval.
         """
+        if ended_s <= -self._plan.warmup_s:
+            return []
         size = max(1, math.ceil((self._last + 1) / MAX_INTERVALS))
         last = min(self._last, math.ceil(ended_s) - 1)
         starts = [*range(self._first, min(0, last + 1), size), *range(0, last + 1, size)]

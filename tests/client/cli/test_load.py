@@ -260,6 +260,15 @@ def test_a_signal_is_exit_code_130_with_what_was_measured(server_address, tmp_pa
     assert 0 < told["duration_s"] < 60
 
 
+def test_a_signal_while_files_are_opened_is_exit_code_130(run, monkeypatch):
+    def interrupt(*_arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("unrolled_client.cli.reports.path_of", interrupt)
+    done = run("load", "--html", "x")
+    assert (done.exit_code, done.output) == (130, "")
+
+
 def test_a_missing_load_extra_is_one_sentence():
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"

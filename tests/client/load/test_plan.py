@@ -51,9 +51,9 @@ def test_a_load_tells_what_it_is(rate, told):
         ({"process_count": 10**6}, "--processes is 1,000,000; it must be from 1 to 1,024"),
         ({"connection_count": 0}, "--connections is 0; it must be from 1 to 65,536"),
         ({"stream_count": 0}, "--streams is 0; it must be from 1 to 65,536"),
-        ({"duration_s": 0}, "--duration-s is 0; it must be above 0 to 2,592,000"),
+        ({"duration_s": 0}, "--duration-s is 0; it must be above 0 and at most 2,592,000"),
         ({"warmup_s": -1}, "--warmup-s is -1; it must be from 0 to 2,592,000"),
-        ({"timeout_s": 0}, "--timeout-s is 0; it must be above 0 to 2,592,000"),
+        ({"timeout_s": 0}, "--timeout-s is 0; it must be above 0 and at most 2,592,000"),
         ({"seed": 2**64}, "--run-seed is 18,446,744,073,709,551,616; it must be from -9,223"),
         ({"seed": -(2**63) - 1}, "--run-seed is -9,223,372,036,854,775,809; it must be"),
         ({"process_count": 3, "max_in_flight": 2}, "there is work for 2"),
@@ -100,7 +100,7 @@ def test_a_pool_has_requests(count):
 
 @pytest.mark.parametrize("text", ["1000001", "1..1000001", "9" * 400])
 def test_a_rate_that_nothing_could_offer_is_refused(text):
-    with pytest.raises(InvalidRequestError, match=r"--rate is .*; it must be above 0 to 1,000,000"):
+    with pytest.raises(InvalidRequestError, match=r"--rate is .*; it must be above 0 and at most 1,000,000"):
         parse_rate(text, duration_s=10)
 
 

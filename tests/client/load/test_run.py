@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from unrolled_client import UnavailableError
+from unrolled_client.load.interrupts import Interrupts
 from unrolled_client.load.latencies import Latencies
 from unrolled_client.load.raw_log import RawLog
 from unrolled_client.load.run import run
@@ -285,6 +286,22 @@ def test_a_signal_to_all_processes_ends_a_run_at_once_with_what_was_measured(ech
     assert at_s + 1 <= float(duration_s) < at_s + 10
     assert int(offered_count) == pytest.approx(100 * float(duration_s), abs=5)
     assert int(interval_count) >= at_s + 2
+
+
+class InterruptedAtOnce(Interrupts):
+    """A first signal comes as soon as it has something to end, in general before the first request is due."""
+
+    def during_load(self, act):
+        super().during_load(act)
+        act()
+
+
+@pytest.mark.parametrize("warmup_s", [0.0, 1.0])
+def test_a_signal_before_the_first_request_leaves_a_record(echo, warmup_s):
+    with InterruptedAtOnce() as interrupts:
+        record = run(open_plan(echo, duration_s=60.0, warmup_s=warmup_s), interrupts=interrupts)
+    assert adds_up(record)
+    assert record.ending == "interrupted"
 
 
 def test_a_process_that_ends_early_is_told_with_what_it_wrote(echo, tmp_path):

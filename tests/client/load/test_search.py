@@ -192,9 +192,9 @@ def test_a_target_is_read_as_it_is_written(text, goal):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("p99<0ms", "--find-max's latency in seconds is 0; it must be above 0 to 3,600"),
+        ("p99<0ms", "--find-max's latency in seconds is 0; it must be above 0 and at most 3,600"),
         ("p99<2h", "write one such as"),
-        ("p99<3601s", "is 3601; it must be above 0 to 3,600"),
+        ("p99<3601s", "is 3601; it must be above 0 and at most 3,600"),
         (f"p99<{'9' * 400}s", "is inf; it must be above 0"),
         ("p99<1s,errors<101%", "--find-max's errors in % is 101; it must be from 0 to 100"),
     ],

@@ -116,6 +116,13 @@ def test_a_run_that_was_cut_short_has_the_intervals_until_then():
     assert [(i.since_s, i.length_s) for i in during_warmup] == [(-1, 0.75)]
 
 
+@pytest.mark.parametrize("warmup_s", [0.0, 0.3, 1.0])
+def test_a_run_that_ended_before_its_load_began_has_no_intervals(warmup_s):
+    """As when a signal comes while the processes that send wait for the start."""
+    plan = open_plan(duration_s=3.0, warmup_s=warmup_s)
+    assert tally_of(plan=plan).intervals(ended_s=-warmup_s) == []
+
+
 def test_a_long_run_has_longer_intervals():
     plan = open_plan(duration_s=MAX_INTERVALS * 2.5, rate="1", warmup_s=2)
     tally = tally_of(*(event(at + 0.5) for at in range(-2, 1_500)), plan=plan)

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.vectors import VectorsError, open_vectors, text
 
@@ -268,7 +268,6 @@ WORDS = st.one_of(PARTS, st.tuples(PARTS, st.just(" . ")).map("".join).map(lambd
 LAYOUTS = st.tuples(st.booleans(), st.sampled_from([" ", "\t", "  ", " \t"]))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.lists(WORDS, min_size=1, max_size=12, unique=True), st.integers(1, 5), LAYOUTS)
 def test_any_words_and_numbers_come_back_bit_for_bit(tmp_path_factory, data, words, size, layout):
     has_header, separator = layout
