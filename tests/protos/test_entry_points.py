@@ -51,7 +51,7 @@ def test_each_command_prints_its_version_without_its_extra(command):
         ("unrolled-server", ("pydantic_settings", "torch"), "server"),
         ("unrolled-server", ("torch",), "server"),
         ("unrolled-map", ("pyarrow", "ray", "typer", "torch"), "ray"),
-        ("unrolled-map", ("ray",), "ray"),
+        pytest.param("unrolled-map", ("ray",), "ray", marks=pytest.mark.long),  # pyarrow is installed there
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
@@ -75,7 +75,9 @@ def test_closed_output_is_no_failure(command):
     assert "Traceback" not in done.stderr  # argparse writes its help there then
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize(
+    "extra", [pytest.param(name, marks=pytest.mark.long) if name == "ray" else name for name in EXTRAS]
+)
 def test_the_modules_of_an_extra_are_those_that_it_installs(extra):
     """Each requirement of the extra has a module in the table, and each module a requirement."""
     installers = packages_distributions()
