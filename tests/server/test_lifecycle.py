@@ -126,8 +126,8 @@ def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
         with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
             stub = ForwardServiceStub(channel)
             never = threading.Event()
-            # Networks of their own, so that each is computed and none answered from a kept reply. Small replies,
-            # because a stream that holds --max-stream-bytes of unread ones accepts no further request.
+            # Networks of their own, so that each is computed and none answered from a kept reply. The replies
+            # are small, because a stream that holds --max-stream-bytes of unread ones accepts no request.
             common = {"words": ["ab" * 50] * 16, "hidden_size": 512, "output": pb.OUTPUT_LAST}
             requests = [pb.ForwardRequest(**common, seed=at, id=str(at)) for at in range(9)]
             ends = stub.ForwardStream(iter(requests[:8]))
