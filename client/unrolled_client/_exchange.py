@@ -257,7 +257,7 @@ class Exchange(Generic[_Batch]):
         return self._current
 
     def _take(self) -> _Item | None:
-        """Returns the next batch; None if there is none, none yet, or it is over at once."""
+        """Returns the next batch; None at the end, while none is ready, or if it ends at once."""
         try:
             batch = next(self.batches)
         except StopIteration:

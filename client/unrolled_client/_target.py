@@ -41,7 +41,7 @@ def resolve_target(given: str | None, *, name: str = "target") -> str:
     """Returns the given target, else that of `UNROLLED_TARGET`, else localhost:50051.
 
     Args:
-        given: The caller's; None if there is none.
+        given: The target that the caller gave, or None.
         name: What the caller calls it, for errors.
 
     Raises:

@@ -163,7 +163,7 @@ _RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTE
 
 # How gRPC begins where a connection was never made; which words follow, and what to do.
 _NO_CONNECTION = ("failed to connect", "errors resolving")
-# The same of all replicas, where calls are spread; there may have been connections before.
+# gRPC's words where calls are spread and no replica answers, also after earlier connections.
 _NO_REPLICA = ("connections to all backends failing", "ring hash cannot find a connected endpoint")
 _START_A_SERVER = (
     "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "

@@ -138,7 +138,7 @@ def _read(words: WordFlags) -> list[str]:
     """Returns the words that the command line, a file or standard input gives.
 
     Raises:
-        typer.BadParameter: There are none, they have two sources, or one that cannot be read.
+        typer.BadParameter: No words were given, two sources were, or the source cannot be read.
     """
     given, file = words.words or [], words.file
     if given and file is not None:

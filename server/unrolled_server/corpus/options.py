@@ -59,7 +59,7 @@ class CorpusFlags:
         """INPUT as a path.
 
         Raises:
-            CorpusError: It is none.
+            CorpusError: It is empty, a URL, or in an unknown home directory.
         """
         return _path("INPUT", self.source)
 
@@ -68,7 +68,7 @@ class CorpusFlags:
         """OUTPUT as a whole path.
 
         Raises:
-            CorpusError: It is none.
+            CorpusError: It is empty, a URL, or in an unknown home directory.
         """
         return _path("OUTPUT", self.output_folder).absolute()
 

@@ -85,7 +85,7 @@ class Parts:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the output: the kept columns, then one for each seed. Reads the input's.
+        """Returns the output's schema: the kept columns, as in the input, then one for each seed.
 
         Where rows are left out, the first column has each row's number in the input.
         """
