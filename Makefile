@@ -143,10 +143,10 @@ scaling: $(BENCH) ## Measure, simulate, write docs/scaling.md and its plots (min
 	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
 
 soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
-	@$(BIN)/python tests/soak_bits.py
+	@$(BIN)/python tests/soak/soak_bits.py
 
 soak-memory: $(TEST) ## Ask for 5,000 networks and watch the server's resident size against its budget.
-	@$(BIN)/python tests/soak_memory.py
+	@$(BIN)/python tests/soak/soak_memory.py
 
 # Of an environment of its own: what it needs is nothing that the package runs or is tested with.
 $(AUDIT_READY): Makefile

@@ -158,7 +158,7 @@ def pss_bytes(process: psutil.Process) -> int:
 def job_command(arguments: Sequence[str], output: Path) -> list[str]:
     """The command as it is typed."""
     source, *flags = arguments
-    return [sys.executable, "-m", "unrolled_server.corpus", source, str(output), *flags]
+    return [sys.executable, "-m", "unrolled_corpus", source, str(output), *flags]
 
 
 def finish(arguments: Sequence[str], output: Path) -> str:

@@ -15,12 +15,12 @@ from echo import SERVICE, one_reply, open_channel, request_of
 from rich.table import Table
 from servers import server_process
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client.load.amounts import parse_amount
-from unrolled_client.load.echo import echo_server
-from unrolled_client.load.plan import ClosedLoop, Plan, Questions
-from unrolled_client.load.record import Transport
-from unrolled_client.load.run import run
-from unrolled_client.load.workload import make_workload
+from unrolled_loadtest.echo_server import echo_server
+from unrolled_loadtest.results.record import Transport
+from unrolled_loadtest.run import run
+from unrolled_loadtest.workload.distributions import parse_amount
+from unrolled_loadtest.workload.plan import ClosedLoop, Plan, Questions
+from unrolled_loadtest.workload.requests import make_workload
 from workloads import Workload
 
 CONCURRENCY = 32

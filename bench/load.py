@@ -16,13 +16,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
-from unrolled_client.load import page, view
-from unrolled_client.load.amounts import parse_amount
-from unrolled_client.load.calibrate import ceiling_of
-from unrolled_client.load.plan import OpenLoop, Plan, Questions, parse_rate
-from unrolled_client.load.record import Record, Trial
-from unrolled_client.load.run import run
-from unrolled_client.load.search import find_max, parse_goal
+from unrolled_loadtest.calibration import ceiling_of
+from unrolled_loadtest.max_rate import find_max, parse_goal
+from unrolled_loadtest.report import html, terminal
+from unrolled_loadtest.results.record import Record, Trial
+from unrolled_loadtest.run import run
+from unrolled_loadtest.workload.distributions import parse_amount
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
 
 GOAL = "p99<50ms,errors<0.1%"
 SHARES = (0.3, 0.6, 0.9)
@@ -48,7 +48,7 @@ def main() -> int:
     _tell(records, console)
     if options.html is not None:
         for name, record in records.items():
-            (options.html / f"{name}.html").write_text(page.page(record), encoding="utf-8")
+            (options.html / f"{name}.html").write_text(html.page(record), encoding="utf-8")
     return 2 if any(record.verification.differing_count for record in records.values()) else 0
 
 
@@ -102,7 +102,7 @@ def _tell_trial(trial: Trial, *, console: Console) -> None:
 def _tell(records: Mapping[str, Record], console: Console) -> None:
     """The search's tables, and one with a row for each share."""
     console.print()
-    view.show(records["find-max"], console=console)
+    terminal.show(records["find-max"], console=console)
     shares = {name: record for name, record in records.items() if record.search is None}
     console.print("\nAt shares of that rate, latency in ms from intended times:\n")
     percentiles = (f"p{percent:g}" for percent in PERCENTS)

@@ -20,11 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
-from unrolled_client._spread import Spread
-from unrolled_client.load.amounts import Amount, parse_amount
-from unrolled_client.load.plan import OpenLoop, Plan, Questions, parse_rate
-from unrolled_client.load.record import Record
-from unrolled_client.load.run import run
+from unrolled_client._transport.load_balancing import Spread
+from unrolled_loadtest.results.record import Record
+from unrolled_loadtest.run import run
+from unrolled_loadtest.workload.distributions import Amount, parse_amount
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
 
 WAYS: tuple[Spread, ...] = ("round_robin", "network")
 REPLICAS, NETWORKS = 4, 400

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from rich.table import Table
 from servers import server_process
-from unrolled_server.vectors import VectorTable, open_vectors
+from unrolled_server.word_vectors import VectorTable, open_vectors
 from workloads import Workload, dictionary
 
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ MIN_STARTS = 3
 READ_ALL = """
 import sys
 from pathlib import Path
-from unrolled_server.vectors import open_vectors
+from unrolled_server.word_vectors import open_vectors
 table = open_vectors("glove", Path(sys.argv[1]), cache_directory=Path(sys.argv[2]))
 print(table.rows.sum(), flush=True)
 sys.stdin.readline()

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import torch
 from unrolled_client import Client
-from unrolled_server.config import Settings
-from unrolled_server.lifecycle import running_server
+from unrolled_server.process.serve import running_server
+from unrolled_server.settings.model import Settings
 
 WORDS = ["hello", "eolll", "lleel"]
 TOLERANCE = 1e-6

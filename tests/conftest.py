@@ -16,6 +16,8 @@ import trustme
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+pytest_plugins = ["tests.support.cli_fixtures", "tests.support.client_fixtures"]
+
 # The long suites check the shapes in the engine's annotations, at three times its cost. The hook has to come
 # before the first import.
 CHECKING = (
@@ -24,10 +26,10 @@ CHECKING = (
     else nullcontext()
 )
 with CHECKING:
-    from unrolled_server import credential_files
-    from unrolled_server.config import Settings
     from unrolled_server.engine import proof
-    from unrolled_server.lifecycle import running_server
+    from unrolled_server.process.serve import running_server
+    from unrolled_server.security import credential_files
+    from unrolled_server.settings.model import Settings
 
 # A busy machine makes any example slow, which is no property of the code.
 settings.register_profile(

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from unrolled_client.load.machine import describe_machine
+from unrolled_loadtest.results.environment import describe_machine
 
 from bench.scaling import hit_rates, page, plots, tables
 from bench.scaling.corpus import Corpus, english

@@ -12,8 +12,7 @@ loads grpc, numpy and the contract, and never torch.
 
 from typing import TYPE_CHECKING
 
-from unrolled_client._network import Network, NetworkOptions
-from unrolled_client._words import derive_alphabet
+from unrolled_client._messages.words import derive_alphabet
 from unrolled_client.client import Client
 from unrolled_client.errors import (
     AuthenticationError,
@@ -31,10 +30,11 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, State, Timing, Vectors
+from unrolled_client.network import Network, NetworkOptions
+from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, State, Timing, Vectors
 
 if TYPE_CHECKING:
-    from unrolled_client.aio import AsyncClient
+    from unrolled_client.async_client import AsyncClient
     from unrolled_client.session import AsyncSession, Session
 
     __version__: str
@@ -73,7 +73,7 @@ __all__ = [
 
 
 _MODULES_OF_LATE_NAMES = {
-    "AsyncClient": "unrolled_client.aio",
+    "AsyncClient": "unrolled_client.async_client",
     "AsyncSession": "unrolled_client.session",
     "Session": "unrolled_client.session",
     "__version__": "unrolled",

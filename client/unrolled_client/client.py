@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import grpc
 
-from unrolled_client._arguments import as_bool
-from unrolled_client._channel import (
+from unrolled_client._messages.arguments import as_bool
+from unrolled_client._messages.decoding import decode_reply, decode_server_info
+from unrolled_client._messages.encoding import SERVER_INFO_REQUEST, Request, check_request
+from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
+from unrolled_client._transport.endpoint import (
     DEFAULT_TIMEOUT_S,
     FORWARD,
     GET_SERVER_INFO,
@@ -18,19 +21,16 @@ from unrolled_client._channel import (
     RootCertificates,
     resolve_timeout_s,
 )
-from unrolled_client._codec import SERVER_INFO_REQUEST, Request, check_request
-from unrolled_client._decode import decode_reply, decode_server_info
-from unrolled_client._network import NetworkOptions
-from unrolled_client._pickling import CopiedByArguments
-from unrolled_client._spread import AboutNetwork, Spread
-from unrolled_client._target import NOT_GIVEN, Target
-from unrolled_client.bulk import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
+from unrolled_client._transport.load_balancing import AboutNetwork, Spread
+from unrolled_client._transport.pickling import CopiedByArguments
+from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import UnrolledError
-from unrolled_client.result import Layout, Limits, Outcome, Result, ServerInfo, StateLike
+from unrolled_client.network import NetworkOptions
+from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 
 # What streams take is a sixth of this package's import time, so it is imported by the calls that need it.
 if TYPE_CHECKING:
-    from unrolled_client._exchange import Exchange
+    from unrolled_client._streaming.exchange import Exchange
     from unrolled_client.session import Session
 
 
@@ -234,8 +234,8 @@ class Client(CopiedByArguments):
             InvalidRequestError: No alphabet, a `max_in_flight` below 1, or a timeout that is not above 0.
             UnrolledError: See the class; of a single batch only with on_error="raise".
         """
-        from unrolled_client._stream import checked  # noqa: PLC0415 - see above
-        from unrolled_client._streamed import exchange_for_map, is_raising  # noqa: PLC0415
+        from unrolled_client._streaming.calls import exchange_for_map, is_raising  # noqa: PLC0415
+        from unrolled_client._streaming.driver import checked  # noqa: PLC0415 - see above
 
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_map(
@@ -253,7 +253,7 @@ class Client(CopiedByArguments):
         outcomes = checked(self._drive(exchange, timeout_s=limit_s), is_raising=is_raising(on_error))
         if not as_bool("progress", progress, default=False):
             return outcomes
-        from unrolled_client._progress import with_progress  # noqa: PLC0415 - see above
+        from unrolled_client._streaming.progress import with_progress  # noqa: PLC0415 - see above
 
         return with_progress(outcomes, batches=batches)
 
@@ -293,8 +293,8 @@ class Client(CopiedByArguments):
             InvalidRequestError: No network, or a value that cannot be sent.
             UnrolledError: See the class.
         """
-        from unrolled_client._stream import results  # noqa: PLC0415 - see above
-        from unrolled_client._streamed import exchange_for_sweep  # noqa: PLC0415
+        from unrolled_client._streaming.calls import exchange_for_sweep  # noqa: PLC0415
+        from unrolled_client._streaming.driver import results  # noqa: PLC0415 - see above
 
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
         exchange = exchange_for_sweep(
@@ -398,19 +398,19 @@ class Client(CopiedByArguments):
         return self._limits
 
     def _forward_in_parts(self, request: Request, *, limits: Limits, limit_s: float | None) -> Result:
-        from unrolled_client._streamed import exchange_for_parts  # noqa: PLC0415 - see above
+        from unrolled_client._streaming.calls import exchange_for_parts  # noqa: PLC0415 - see above
 
         (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
         return outcome.result
 
     def _drive(self, exchange: "Exchange[Any]", *, timeout_s: float | None) -> Generator[Outcome, None, None]:
-        from unrolled_client._stream import drive  # noqa: PLC0415 - see above
+        from unrolled_client._streaming.driver import drive  # noqa: PLC0415 - see above
 
         open_stream = partial(self._open_stream, exchange)
         return drive(exchange, open_stream, timeout_s=timeout_s, as_error=self._stream_error)
 
     def _open_stream(self, asked: AboutNetwork, requests: Iterator[bytes], timeout_s: float | None) -> Any:
-        from unrolled_client._stream import FORWARD_STREAM  # noqa: PLC0415 - see above
+        from unrolled_client._streaming.driver import FORWARD_STREAM  # noqa: PLC0415 - see above
 
         try:
             more = self._endpoint.arguments_about(asked)

@@ -12,14 +12,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_client._arguments import invalid
-from unrolled_client._channel import as_timeout_s
-from unrolled_client._codec import check_question
-from unrolled_client._initial_state import check_shapes, first_not_finite, parts_of
-from unrolled_client._network import Network, NetworkOptions
-from unrolled_client._words import as_words
+from unrolled_client._messages.arguments import invalid
+from unrolled_client._messages.encoding import check_question
+from unrolled_client._messages.initial_state import check_shapes, first_not_finite, parts_of
+from unrolled_client._messages.words import as_words
+from unrolled_client._transport.endpoint import as_timeout_s
 from unrolled_client.errors import InvalidRequestError, ProtocolError
-from unrolled_client.result import Layout, Result, State, StateLike
+from unrolled_client.network import Network, NetworkOptions
+from unrolled_client.results import Layout, Result, State, StateLike
 
 _Forward = TypeVar("_Forward", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""The entry points of the commands `unrolled`, `unrolled-server` and `unrolled-map`.
+"""The entry points of the commands `unrolled`, `unrolled-load`, `unrolled-map` and `unrolled-server`.
 
 They load the packages above this one by name, after a check that an extra's own dependencies are installed.
 """
@@ -45,14 +45,19 @@ def run_client() -> NoReturn:
     _run("unrolled", module="unrolled_client.cli", extra="cli")
 
 
+def run_load() -> NoReturn:
+    """Runs `unrolled-load`, also `python -m unrolled_loadtest`."""
+    _run("unrolled-load", module="unrolled_loadtest.cli", extra="load")
+
+
 def run_server() -> NoReturn:
     """Runs `unrolled-server`, also `python -m unrolled_server`."""
     _run("unrolled-server", module="unrolled_server.__main__", extra="server")
 
 
 def run_map() -> NoReturn:
-    """Runs `unrolled-map`, also `python -m unrolled_server.corpus`."""
-    _run("unrolled-map", module="unrolled_server.corpus.command", extra="ray")
+    """Runs `unrolled-map`, also `python -m unrolled_corpus`."""
+    _run("unrolled-map", module="unrolled_corpus.cli", extra="ray")
 
 
 def describe_missing(extra: str) -> str:

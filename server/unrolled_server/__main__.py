@@ -20,13 +20,13 @@ if __name__ == "__main__":  # before the imports below, which fail where the ext
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from unrolled_server import logs
-from unrolled_server.config import Settings, described
 from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_INTERRUPTED, EXIT_SETTINGS
-from unrolled_server.port import AddressError
-from unrolled_server.stopping import draining_signals, end_at_once
-from unrolled_server.supervisor import WorkersError, supervise
-from unrolled_server.unknown_settings import explained, unknown_variables
+from unrolled_server.observability import logging_setup
+from unrolled_server.process.shutdown_signals import draining_signals, end_at_once
+from unrolled_server.process.supervisor import WorkersError, supervise
+from unrolled_server.settings.environment import explained, unknown_variables
+from unrolled_server.settings.model import Settings, described
+from unrolled_server.transport.address import AddressError
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ def main() -> int:
     except SettingsError as error:
         return _fail(EXIT_SETTINGS, explained(str(error)))
     names_process = settings.workers > 1
-    logs.configure(level=settings.log_level, log_format=settings.log_format, names_process=names_process)
+    logging_setup.configure(
+        level=settings.log_level, log_format=settings.log_format, names_process=names_process
+    )
     for warning in unknown_variables(os.environ):
         LOG.warning(warning)
     # A container's first process has no default for signals but SIGINT, which Python handles.
@@ -64,7 +66,7 @@ def _open_standard_streams() -> None:
 
 def _serve(settings: Settings) -> int:
     # Here, because importing torch takes seconds that --help, a wrong flag and a supervisor should not.
-    from unrolled_server.lifecycle import START_ERRORS, serve  # noqa: PLC0415
+    from unrolled_server.process.serve import START_ERRORS, serve  # noqa: PLC0415
 
     try:
         asyncio.run(serve(settings))
@@ -84,5 +86,5 @@ def _supervise(settings: Settings) -> int:
 
 
 def _fail(code: int, message: str) -> int:
-    logs.say_last(message)
+    logging_setup.say_last(message)
     return code

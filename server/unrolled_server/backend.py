@@ -14,22 +14,22 @@ from typing import Any
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.admission import Admission
-from unrolled_server.batcher import Batcher
-from unrolled_server.config import Settings
-from unrolled_server.cost import CostModel
 from unrolled_server.engine import Engine, WordVectors
-from unrolled_server.intake import Intake
-from unrolled_server.lag import Lag
-from unrolled_server.observer import Listener, Observer
-from unrolled_server.outbound import Outbound
-from unrolled_server.readings import Sources
-from unrolled_server.replies import Replies
-from unrolled_server.service import ForwardService
-from unrolled_server.slow_readers import SlowReaders
-from unrolled_server.tally import Tally
-from unrolled_server.turns import Turns
-from unrolled_server.vectors import VectorTable, open_vectors
+from unrolled_server.observability.counters import Tally
+from unrolled_server.observability.readings import Sources
+from unrolled_server.observability.request_observer import Listener, Observer
+from unrolled_server.rpc.outbound import Outbound
+from unrolled_server.rpc.pipeline import Intake
+from unrolled_server.rpc.reply_cache import Replies
+from unrolled_server.rpc.reply_writer import Turns
+from unrolled_server.rpc.service import ForwardService
+from unrolled_server.scheduling.admission import Admission
+from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.cost_model import CostModel
+from unrolled_server.scheduling.loop_lag import Lag
+from unrolled_server.scheduling.slow_consumers import SlowReaders
+from unrolled_server.settings.model import Settings
+from unrolled_server.word_vectors import VectorTable, open_vectors
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20

@@ -29,8 +29,8 @@ from h2.exceptions import ProtocolError
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from unrolled_server.address_forms import UNIX, split_host_port
-from unrolled_server.config import DEFAULT_ADDRESS, Address, File, described
+from unrolled_server.settings.address_forms import UNIX, split_host_port
+from unrolled_server.settings.model import DEFAULT_ADDRESS, Address, File, described
 
 TIMEOUT_S = 5.0
 RECEIVE_BYTES = 2**16

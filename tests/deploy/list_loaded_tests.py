@@ -7,8 +7,8 @@ import sys
 
 from unrolled_client import Client
 from unrolled_server import probe
-from unrolled_server.config import Settings
-from unrolled_server.lifecycle import running_server
+from unrolled_server.process.serve import running_server
+from unrolled_server.settings.model import Settings
 
 NETWORKS = [
     {"cell": "rnn", "hidden_size": 2, "num_layers": 2},

@@ -16,10 +16,10 @@ import promql_parser
 import yaml
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.config import Settings
-from unrolled_server.lifecycle import running_server
+from unrolled_server.process.serve import running_server
+from unrolled_server.settings.model import Settings
 
-from tests.server.scrapes import scrape
+from tests.support.scrapes import scrape
 
 pytestmark = pytest.mark.long
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from unrolled_server.config import Settings
 from unrolled_server.probe import ProbeSettings
+from unrolled_server.settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "Dockerfile", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]

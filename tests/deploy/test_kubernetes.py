@@ -16,8 +16,8 @@ import kubernetes_validate
 import promql_parser
 import yaml
 from kubernetes_validate.utils import all_versions
-from unrolled_server.config import Settings
-from unrolled_server.metrics import BY_NAME
+from unrolled_server.observability.metrics import BY_NAME
+from unrolled_server.settings.model import Settings
 
 pytestmark = pytest.mark.long
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.server.test_service import *  # noqa: F403 - the same tests
-from tests.test_end_to_end import *  # noqa: F403 - the same tests
+from tests.integration.server.test_service import *  # noqa: F403 - the same tests
+from tests.integration.test_end_to_end import *  # noqa: F403 - the same tests
 
 pytestmark = pytest.mark.ray

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 from unrolled_client import Client
-from unrolled_server.config import Settings
-from unrolled_server.lifecycle import running_server
+from unrolled_server.process.serve import running_server
+from unrolled_server.settings.model import Settings
 
-from tests.faults.test_kills import Count, call_until, make_case, map_until
+from tests.fault_injection.test_kills import Count, call_until, make_case, map_until
 
 pytestmark = pytest.mark.ray
 

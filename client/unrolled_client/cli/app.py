@@ -15,7 +15,7 @@ from rich.console import Console
 from unrolled.entry_points import describe_missing
 
 from unrolled_client import Client, Result
-from unrolled_client.cli.load import load
+from unrolled_client.cli.connect import access_of, report, reporting, target_of
 from unrolled_client.cli.options import (
     GroupedCommand,
     NetworkFlags,
@@ -24,11 +24,10 @@ from unrolled_client.cli.options import (
     as_output,
     with_groups,
 )
+from unrolled_client.cli.output import as_dict, show_info, show_states
 from unrolled_client.cli.outputs import OutputFile, path_of
-from unrolled_client.cli.picture import Picture, make_picture
-from unrolled_client.cli.servers import access_of, report, reporting, target_of
-from unrolled_client.cli.show import as_dict, show_info, show_states
-from unrolled_client.cli.terminal import draw
+from unrolled_client.cli.plot_data import Picture, make_picture
+from unrolled_client.cli.plot_terminal import draw
 
 _ENDINGS = (".png", ".svg", ".pdf")
 
@@ -126,7 +125,11 @@ def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
             show_info(content)
 
 
-app.command(cls=GroupedCommand)(with_groups(load))
+@app.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def load(_arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Names the command that replaced this one."""
+    report("load is a command of its own: use unrolled-load")
+    raise typer.Exit(2)
 
 
 def main() -> None:
@@ -212,7 +215,7 @@ def _saver(text: str | None) -> Iterator[Callable[[Picture], str] | None]:
     if missing := describe_missing("plot"):
         report(f"--save {missing}")
         raise typer.Exit(2)
-    from unrolled_client.cli.heat_map import save  # noqa: PLC0415 - loaded when asked for
+    from unrolled_client.cli.plot_file import save  # noqa: PLC0415 - loaded when asked for
 
     with OutputFile("--save", path) as file:
         yield partial(save, kind=path.suffix[1:].lower(), write=file.write)

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand
 
 from unrolled_client import Layout, NetworkOptions
-from unrolled_client._network import Cell, Nonlinearity, Output
-from unrolled_client._spread import Spread
+from unrolled_client._transport.load_balancing import Spread
+from unrolled_client.network import Cell, Nonlinearity, Output
 
 _words = functools.partial(typer.Option, rich_help_panel="Words")
 _network = functools.partial(typer.Option, rich_help_panel="Network")

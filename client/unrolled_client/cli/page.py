@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
-from unrolled_client.cli.picture import Picture
+from unrolled_client.cli.plot_data import Picture
 
 CELL = 0.28
 """The side of a cell where there is room."""

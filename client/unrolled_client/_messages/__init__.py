@@ -1,0 +1,1 @@
+"""Messages of the contract: arguments to request bytes, reply bytes to arrays."""

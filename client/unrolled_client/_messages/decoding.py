@@ -1,0 +1,213 @@
+"""A reply's bytes to a result; nothing here waits or knows a connection.
+
+A file of its own because what a reply must fit is another matter than what a request may say (`_codec`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import SplitReply, split_reply
+
+from unrolled_client._messages.encoding import EncodedRequest, Request
+from unrolled_client.errors import ProtocolError
+from unrolled_client.results import Limits, Result, ServerInfo, State, Timing, Vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """The states of a reply that fits its request, still in the message's memory.
+
+    Attributes:
+        rows: float32 (rows, hidden). Dense form: (batch * seq, hidden), or (batch, hidden) if pooled.
+        index: int32 (batch, seq), the row at each position; None in the dense form.
+        shape: (batch, seq, hidden), or (batch, hidden) if pooled.
+    """
+
+    rows: NDArray[np.float32]
+    index: NDArray[np.int32] | None
+    shape: tuple[int, ...]
+
+    def array(self) -> NDArray[np.float32]:
+        """The dense array of `shape`, in memory of its own: the one copy."""
+        outputs = np.empty(self.shape, np.float32)
+        if self.index is None:
+            np.copyto(outputs, self.rows.reshape(self.shape))
+        else:
+            self.rows.take(self.index, axis=0, out=outputs, mode="clip")  # "raise" would gather twice
+        return outputs
+
+    def of(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The dense array of some of the words, by their indices, a copy: as `shape`, but for the batch."""
+        if self.index is None:
+            return self.rows.reshape(self.shape).take(words, axis=0, mode="clip")
+        return self.rows.take(self.index.take(words, axis=0, mode="clip"), axis=0, mode="clip")
+
+
+def split(data: bytes) -> SplitReply:
+    """The parts of a ForwardReply.
+
+    Raises:
+        ProtocolError: The bytes are no reply.
+    """
+    try:
+        return split_reply(data)
+    except DecodeError as error:
+        raise ProtocolError(f"the {len(data)} bytes received are not a ForwardReply: {error}") from None
+
+
+def decode_reply(data: bytes, request: EncodedRequest) -> Result:
+    """The result in a ForwardReply.
+
+    Raises:
+        ProtocolError: The bytes are no reply, or no answer to `request`.
+    """
+    return decode_split(split(data), request)
+
+
+def decode_split(reply: SplitReply, request: EncodedRequest) -> Result:
+    """The result in a reply.
+
+    Raises:
+        ProtocolError: It is no answer to `request`.
+    """
+    outputs, asked = states_in(reply, request).array(), request.request
+    return result_of(
+        asked,
+        outputs=outputs,
+        timing=timing_in(reply),
+        fingerprint=reply.rest.fingerprint,
+        state=state_in(reply, request) if asked.network.return_final_state else None,
+    )
+
+
+def result_of(
+    request: Request,
+    *,
+    outputs: NDArray[np.float32],
+    timing: Timing,
+    fingerprint: str,
+    state: State | None = None,
+) -> Result:
+    """What answers a request, with what the request itself says of it."""
+    return Result(
+        outputs=outputs,
+        lengths=np.array(request.lengths, np.int64),
+        hidden_size=request.hidden_size,
+        seed=request.seed,
+        alphabet=request.alphabet,
+        layout=request.layout,
+        timing=timing,
+        fingerprint=fingerprint,
+        network=request.network,
+        state=state,
+    )
+
+
+def timing_in(reply: SplitReply) -> Timing:
+    """Where the time went."""
+    timing = reply.rest.timing
+    return Timing(queue_s=timing.queue_s, compute_s=timing.compute_s)
+
+
+def state_in(reply: SplitReply, request: EncodedRequest) -> State:
+    """Every layer's last states.
+
+    Raises:
+        ProtocolError: There are none, or not those of the request.
+    """
+    state, asked = reply.rest.final_state, request.request
+    h_shape = asked.network.h_shape(asked.hidden_size, batch=asked.batch)
+    c_shape = asked.network.c_shape(asked.hidden_size, batch=asked.batch)
+    h, c = np.array(state.h, np.float32), np.array(state.c, np.float32)
+    fits = (
+        tuple(state.h_shape) == h_shape
+        and tuple(state.c_shape) == (c_shape or ())
+        and h.size == math.prod(h_shape)
+        and c.size == (math.prod(c_shape) if c_shape else 0)
+    )
+    if not fits:
+        raise ProtocolError(
+            f"the reply has final states of shapes {tuple(state.h_shape)} and {tuple(state.c_shape)}, with "
+            f"{h.size} and {c.size} values; {h_shape} and {c_shape or ()} were expected"
+        )
+    return State(
+        h=h.reshape(h_shape), c=c.reshape(c_shape) if c_shape else None, network_digest=state.network_digest
+    )
+
+
+def states_in(reply: SplitReply, request: EncodedRequest) -> States:
+    """The states of a reply, if all that it says agrees with itself and with the request.
+
+    Raises:
+        ProtocolError: It does not.
+    """
+    lengths, hidden = request.request.lengths, request.request.hidden
+    batch, seq = len(lengths), max(lengths, default=0)
+    shape = (batch, hidden) if request.request.network.is_pooled else (batch, seq, hidden)
+    fits = (
+        tuple(reply.rest.shape) == shape
+        and list(reply.rest.lengths) == lengths
+        and hidden > 0
+        and 0 not in lengths  # an empty word has no last state
+        and (_has_distinct(reply, shape) if request.is_distinct else _has_dense(reply, shape))
+    )
+    if not fits:
+        raise ProtocolError(
+            f"the reply does not fit the request: it has shape {tuple(reply.rest.shape)}, "
+            f"{reply.values.size} values and an index of {reply.index.size} where shape {shape} was "
+            "expected; does the server speak this contract?"
+        )
+    return States(
+        rows=reply.values.reshape(-1, hidden),
+        index=reply.index.reshape(batch, seq) if request.is_distinct else None,
+        shape=shape,
+    )
+
+
+def _has_dense(reply: SplitReply, shape: tuple[int, ...]) -> bool:
+    return reply.values.size == math.prod(shape) and not reply.index.size
+
+
+def _has_distinct(reply: SplitReply, shape: tuple[int, ...]) -> bool:
+    """Whether every position has a row."""
+    *positions, hidden = shape
+    row_count, rest = divmod(reply.values.size, hidden)
+    index = reply.index
+    return (
+        not rest and index.size == math.prod(positions) and bool(0 <= index.min() <= index.max() < row_count)
+    )
+
+
+def decode_server_info(data: bytes) -> ServerInfo:
+    """The content of a GetServerInfoReply.
+
+    Raises:
+        ProtocolError: The bytes are no such reply.
+    """
+    try:
+        reply = pb.GetServerInfoReply.FromString(data)
+    except DecodeError as error:
+        raise ProtocolError(f"the {len(data)} bytes received are not a GetServerInfoReply: {error}") from None
+    limits = reply.limits
+    return ServerInfo(
+        version=reply.version,
+        torch_version=reply.torch_version,
+        device=reply.device,
+        fingerprint=reply.fingerprint,
+        limits=Limits(
+            max_words=limits.max_words,
+            max_word_length=limits.max_word_length,
+            max_hidden_size=limits.max_hidden_size,
+            max_alphabet_size=limits.max_alphabet_size,
+            max_request_bytes=limits.max_request_bytes,
+            max_reply_bytes=limits.max_reply_bytes,
+        ),
+        vectors=tuple(
+            Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in reply.vectors
+        ),
+    )

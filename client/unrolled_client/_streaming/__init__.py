@@ -1,0 +1,1 @@
+"""Requests over streams: large calls in parts, `map` and `sweep`."""

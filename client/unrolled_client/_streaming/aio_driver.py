@@ -1,0 +1,208 @@
+"""Drives an exchange over ForwardStream for the asynchronous client; `_exchange` decides, this waits."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Self, TypeAlias, cast
+
+import grpc
+import grpc.aio
+
+from unrolled_client._streaming.driver import refuse_vain_pause, seconds_until
+from unrolled_client._streaming.exchange import NOT_YET, Exchange
+from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
+from unrolled_client.results import Outcome
+
+OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
+"""Starts the call, given requests and seconds, and gives grpc.aio's call."""
+Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Inside it, what grpc.aio raises becomes an UnrolledError."""
+FAILED_WRITE = "Internal error from Core"
+
+
+class Source(Iterator[Any]):
+    """The batches of an asynchronous iterable, for an exchange: an iterator that never waits."""
+
+    def __init__(self, batches: AsyncIterable[Any]) -> None:
+        self._batches = aiter(batches)
+        self._pending: asyncio.Future[Any] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        """Returns a batch, or `NOT_YET` after having asked for it."""
+        if not self.pending.done():
+            return NOT_YET
+        done, self._pending = self.pending, None
+        try:
+            return done.result()
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    @property
+    def pending(self) -> asyncio.Future[Any]:
+        """The batch that comes next."""
+        if self._pending is None:
+            self._pending = _started(anext(self._batches))
+        return self._pending
+
+    def close(self) -> None:
+        """Cancels what makes the next batch."""
+        if self._pending is not None:
+            self._pending.cancel()
+
+
+async def drive(
+    exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
+) -> AsyncGenerator[Outcome, None]:
+    """Yields the outcomes of an exchange; closing the iterator cancels the stream.
+
+    Args:
+        exchange: What to send.
+        open_stream: Starts ForwardStream on some channel.
+        timeout_s: Seconds for all of it; None for no end.
+        translating: Makes our errors of grpc.aio's.
+
+    Raises:
+        UnrolledError: The stream failed and would fail again.
+    """
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    stream = _Stream(open_stream, deadline_s=deadline_s)
+    try:
+        while True:
+            while (data := exchange.next_message(now_s=time.monotonic())) is not None:
+                stream.send(data)
+            if (outcome := exchange.next_outcome()) is not None:
+                yield outcome
+            elif exchange.is_done:
+                if not exchange.is_waiting:  # else what still comes is of no use to anybody
+                    await stream.finish()
+                return
+            elif exchange.is_starved and not await _has_message(stream, exchange, deadline_s=deadline_s):
+                continue
+            elif not exchange.is_waiting:
+                await _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
+            elif (error := await _read(stream, exchange, translating)) is not None:
+                stream.close()
+                delay_s = exchange.broken(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
+                await _pause(delay_s, deadline_s=deadline_s)
+                stream = _Stream(open_stream, deadline_s=deadline_s)
+    finally:
+        stream.close()
+        if isinstance(exchange.batches, Source):
+            exchange.batches.close()
+
+
+async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Translating) -> UnrolledError | None:
+    """Waits for one message; gives why the stream broke, if it did."""
+    try:
+        with translating():
+            data = await stream.receive()
+    except UnrolledError as error:
+        return error
+    if data is None:
+        return UnavailableError("the server ended the stream before it had answered everything")
+    exchange.receive(data, now_s=time.monotonic())
+    return None
+
+
+async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s: float | None) -> bool:
+    """Waits for a batch, a message or the time to send a request again; returns whether there is a message.
+
+    The exchange is starved, so its batches are a `Source`.
+
+    Raises:
+        DeadlineError: Nothing comes, and the deadline is over. While a message is due, gRPC says so.
+    """
+    now_s = time.monotonic()
+    awaited, limits_s = {cast("Source", exchange.batches).pending}, []
+    if exchange.is_waiting:
+        awaited.add(stream.reading)
+    elif deadline_s is not None:
+        limits_s.append(max(0.0, deadline_s - now_s))
+    if exchange.is_delaying:
+        limits_s.append(exchange.delay_s(now_s=now_s))
+    done, _ = await asyncio.wait(
+        awaited, timeout=min(limits_s, default=None), return_when=asyncio.FIRST_COMPLETED
+    )
+    if not done and not exchange.is_waiting and deadline_s is not None and time.monotonic() >= deadline_s:
+        raise DeadlineError(
+            "no batch came within timeout_s; raise it", code=grpc.StatusCode.DEADLINE_EXCEEDED
+        )
+    return exchange.is_waiting and stream.reading in done
+
+
+def _started(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+    """Returns a task whose error may stay unread, because what waited for it may have been closed."""
+    task = asyncio.ensure_future(awaitable)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
+async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
+    refuse_vain_pause(delay_s, deadline_s=deadline_s)
+    await asyncio.sleep(delay_s)
+
+
+class _Stream:
+    """One ForwardStream call, opened when something is sent; gRPC takes requests in a task of its own.
+
+    So a server that reads nothing more until its replies are read does not hold up their reader.
+    """
+
+    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
+        self._open = open_stream
+        self._deadline_s = deadline_s
+        self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._call: Any = None
+        self._reading: asyncio.Future[Any] | None = None
+
+    @property
+    def reading(self) -> asyncio.Future[Any]:
+        """The message that comes next, as `receive` then takes it."""
+        if self._reading is None:
+            self._reading = _started(self._call.read())
+        return self._reading
+
+    def send(self, data: bytes) -> None:
+        """Hands a message to gRPC."""
+        self._requests.put_nowait(data)
+        if self._call is None:
+            self._call = self._open(self._outgoing(), seconds_until(self._deadline_s))
+
+    async def receive(self) -> bytes | None:
+        """The next message; None at the stream's end.
+
+        Raises:
+            UnavailableError: The connection went while a message was written; grpc.aio then gives a status
+                of its own instead of the call's.
+            grpc.aio.AioRpcError: The call failed.
+        """
+        try:
+            reading, self._reading = self._reading or self._call.read(), None
+            data = await reading
+        except grpc.aio.AioRpcError as error:
+            if error.details() == FAILED_WRITE:
+                message = "the connection was lost while a request was on its way"
+                raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE) from None
+            raise
+        return None if data is grpc.aio.EOF else data
+
+    async def finish(self) -> None:
+        """Says that nothing more comes and waits for the server's good-bye."""
+        self._requests.put_nowait(None)
+        if self._call is not None:
+            await self._call.code()
+
+    def close(self) -> None:
+        """Ends the call, wherever it is; again does nothing."""
+        self._requests.put_nowait(None)
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _outgoing(self) -> AsyncIterator[bytes]:
+        while (data := await self._requests.get()) is not None:
+            yield data

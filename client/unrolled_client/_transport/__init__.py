@@ -1,0 +1,1 @@
+"""Connections: targets, channels, retries, load balancing, tracing and fork safety."""

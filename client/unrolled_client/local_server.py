@@ -1,0 +1,178 @@
+"""A server of one's own: a child process on a private Unix socket, which ends with its owner.
+
+The client knows the server by its command only. The check for missing packages is made here, in the parent,
+so that the message is one sentence instead of a child's traceback.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from unrolled.entry_points import describe_missing
+
+from unrolled_client._transport.endpoint import as_timeout_s
+from unrolled_client._transport.target import check_target
+from unrolled_client.errors import InvalidRequestError, LocalServerError, ServerExtraMissingError
+
+_READY = "unrolled-server ready"
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+_SHOWN_STDERR_LINES = 12
+# What a service that others reach is told by its environment is not for a private server beside it.
+_NOT_INHERITED = frozenset(
+    {
+        "NOTIFY_SOCKET",  # systemd would take its word for its owner's
+        "UNROLLED_METRICS_ADDRESS",
+        "UNROLLED_TLS_CERTIFICATE",
+        "UNROLLED_TLS_CLIENT_CA",
+        "UNROLLED_TLS_KEY",
+        "UNROLLED_TOKENS",
+        "UNROLLED_WORKERS",
+    }
+)
+_PREFIX = "unrolled-"
+_SOCKET = "server.sock"
+
+
+class LocalServer:
+    """A server in a child process of the process that uses it.
+
+    It ends with `close`, when this object is collected, when this process exits, and also when this process
+    is killed: its standard input is a pipe from here, and it stops when that ends.
+    """
+
+    def __init__(self, *, start_timeout_s: float | None, **settings: object) -> None:
+        """Starts the server and waits until it is ready.
+
+        Args:
+            start_timeout_s: Seconds that it may take; None for 60.
+            **settings: The server's settings by the names of its flags, such as `max_words=100`; what may
+                be given several times as a list, or as a dict for NAME=VALUE; None for the default.
+
+        Raises:
+            TypeError: `start_timeout_s` is no number, or the address is among the settings.
+            InvalidRequestError: `start_timeout_s` is not above 0.
+            ServerExtraMissingError: The packages that a server needs are not installed.
+            LocalServerError: It ended early or was not ready in time. A retry does not help, unless the
+                machine was busy.
+        """
+        limit_s = (
+            _START_TIMEOUT_S if start_timeout_s is None else as_timeout_s("start_timeout_s", start_timeout_s)
+        )
+        if "address" in settings:
+            raise TypeError(
+                "local() makes the server's address itself; start unrolled-server for another one"
+            )
+        _check_server_extra()
+        with contextlib.ExitStack() as stack:
+            directory = _make_private_directory()
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            self.target = f"unix:{directory / _SOCKET}"
+            stderr = directory / "stderr.txt"
+            process = _start(_command(self.target, settings), stderr=stderr)
+            stack.callback(_stop, process)
+            self.pid = process.pid
+            _wait_until_ready(process, limit_s=limit_s, stderr=stderr)
+            self._end = weakref.finalize(self, _end_in, os.getpid(), stack.pop_all())
+
+    def close(self) -> None:
+        """Ends the server and removes its socket; a second call does nothing."""
+        self._end()
+
+
+def _check_server_extra() -> None:
+    if missing := describe_missing("server"):
+        raise ServerExtraMissingError(f"a local server {missing}")
+
+
+def _make_private_directory() -> Path:
+    """Returns a new directory that only this user enters, where a socket's path is not too long."""
+    parent = tempfile.gettempdir()
+    try:
+        check_target(f"unix:{parent}/{_PREFIX}12345678/{_SOCKET}", name="TMPDIR")
+    except InvalidRequestError:
+        parent = "/tmp"  # noqa: S108 - mkdtemp makes it private
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+
+
+def _command(target: str, settings: dict[str, object]) -> list[str]:
+    """The server's command line; -P keeps what lies in the working directory out of its imports."""
+    command = [sys.executable, "-P", "-m", "unrolled_server", "--address", target, "--exit-with-stdin"]
+    for name, value in settings.items():
+        command += _flags(f"--{name.replace('_', '-')}", value)
+    return command
+
+
+def _flags(flag: str, value: object) -> list[str]:
+    """Returns a setting as flags: several values repeat theirs, a mapping's items become NAME=VALUE."""
+    if value is None:
+        return []
+    if isinstance(value, bool | np.bool_):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, Mapping):
+        value = [f"{key}={item}" for key, item in value.items()]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"{flag}={item}" for item in values]
+
+
+def _start(command: list[str], *, stderr: Path) -> subprocess.Popen[str]:
+    with stderr.open("w") as file:
+        return subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
+            command,
+            env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            start_new_session=True,  # Ctrl-C at a prompt is meant for the call, not for the server
+        )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with process:  # closes its pipes and collects it
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[str], *, limit_s: float, stderr: Path) -> None:
+    is_late = threading.Event()
+
+    def give_up() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), give_up)
+    timer.start()
+    try:
+        is_ready = any(line.startswith(_READY) for line in process.stdout or ())  # ends when the process does
+    finally:
+        timer.cancel()
+    if not is_ready:
+        why = (
+            f"was not ready within {limit_s:g} s"
+            if is_late.is_set()
+            else f"ended with exit code {process.wait()}"
+        )
+        raise LocalServerError(f"the local server {why}; it wrote: {_last_lines(stderr)}")
+
+
+def _last_lines(stderr: Path) -> str:
+    lines = stderr.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_SHOWN_STDERR_LINES:]) or "nothing"
+
+
+def _end_in(pid: int, stack: contextlib.ExitStack) -> None:
+    """Ends the server, but not when a forked child of its owner exits."""
+    if os.getpid() == pid:
+        stack.close()

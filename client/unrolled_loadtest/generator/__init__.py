@@ -1,0 +1,1 @@
+"""Worker processes that send requests and record what comes back."""

@@ -1,0 +1,1 @@
+"""Results of a run: histograms, records and their aggregation."""

@@ -1,0 +1,1 @@
+"""Counters, metrics, the request observer, traces and logging."""

@@ -1,0 +1,1 @@
+"""Server processes: the supervisor, its workers, signals and the ready line."""

@@ -1,0 +1,1 @@
+"""The three RPC methods: the request pipeline, streams, the reply cache and the reply writer."""

@@ -1,0 +1,1 @@
+"""Admission, the fair queue, the batcher, compute threads and the cost model."""

@@ -1,0 +1,1 @@
+"""TLS files, bearer tokens and the reloading of both."""

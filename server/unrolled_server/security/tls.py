@@ -1,0 +1,127 @@
+"""The server's certificate and key, and whose clients it takes: what TLS is made of.
+
+gRPC asks for them before each handshake, so that new files serve new connections without a restart. They are
+judged here, because gRPC tells a wrong file to the log of its core at best, and an expired one to nobody.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from unrolled_server.security.credential_files import CredentialsError, WatchedFiles, read_file, read_secret
+
+LOG = logging.getLogger(__name__)
+
+_WARN_BEFORE = timedelta(days=14)
+
+
+def tls_credentials(certificate: Path, key: Path, *, client_ca: Path | None = None) -> grpc.ServerCredentials:
+    """What a port needs to speak TLS, by files that may change while it is open.
+
+    Args:
+        certificate: PEM of the server's certificate, then of those that lead to its authority.
+        key: PEM of the key that belongs to it.
+        client_ca: PEM of those who may vouch for clients; with it a client without a certificate is refused.
+
+    Raises:
+        CredentialsError: A file cannot be read, is not what it should be, has expired, or does not fit.
+    """
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        chain_pem = read_file(certificate, setting="tls_certificate")
+        key_pem = read_secret(key, setting="tls_key")
+        roots_pem = None if client_ca is None else read_file(client_ca, setting="tls_client_ca")
+        now = datetime.now(UTC)
+        check_pair(chain_pem, key_pem, certificate=certificate, key=key, now=now)
+        if roots_pem is not None:
+            check_authorities(roots_pem, f"tls_client_ca {client_ca}", now=now)
+        return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots_pem)
+
+    paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
+    files = WatchedFiles(paths, read)
+    given = files.content()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """What is new; else None, so that gRPC goes on with what it has parsed before."""
+        nonlocal given
+        before, given = given, files.content()
+        return None if given is before else given
+
+    return grpc.dynamic_ssl_server_credentials(
+        given,
+        fetch,  # type: ignore[arg-type]  # the stubs leave None out
+        require_client_authentication=client_ca is not None,
+    )
+
+
+def check_pair(chain_pem: bytes, key_pem: bytes, *, certificate: Path, key: Path, now: datetime) -> None:
+    """Refuses a certificate that no client would accept.
+
+    Raises:
+        CredentialsError: See `tls_credentials`.
+    """
+    leaf = _certificates(chain_pem, f"tls_certificate {certificate}")[0]
+    _check_dates(leaf, f"tls_certificate {certificate}", now=now)
+    public_key = _private_key(key_pem, f"tls_key {key}").public_key()
+    if public_key != leaf.public_key():
+        raise CredentialsError(
+            f"tls_key {key} does not belong to the first certificate in {certificate}; give a pair"
+        )
+
+
+def check_authorities(pem: bytes, name: str, *, now: datetime) -> None:
+    """Refuses a list of authorities of which none can vouch for anybody.
+
+    Raises:
+        CredentialsError: It holds no certificate, or only such as are not valid now.
+    """
+    authorities = _certificates(pem, name)
+    if not any(_is_valid(authority, now=now) for authority in authorities):
+        _check_dates(authorities[0], name, now=now)
+
+
+def _certificates(pem: bytes, name: str) -> Sequence[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise CredentialsError(
+            f"{name} holds no certificate that can be read; it must be PEM, -----BEGIN CERTIFICATE-----"
+        ) from None
+
+
+def _private_key(pem: bytes, name: str) -> PrivateKeyTypes:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise CredentialsError(f"{name} is encrypted; give a key without a passphrase") from None
+    except Exception:  # noqa: BLE001 - whatever it is, its message might quote the key
+        raise CredentialsError(
+            f"{name} holds no private key that can be read; it must be PEM, -----BEGIN PRIVATE KEY-----"
+        ) from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise CredentialsError(f"{name} is of a kind that gRPC does not take; make an RSA or ECDSA key")
+    return key
+
+
+def _check_dates(certificate: x509.Certificate, name: str, *, now: datetime) -> None:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now > end:
+        raise CredentialsError(f"{name} has expired: it was valid until {end:%Y-%m-%d %H:%M} UTC; renew it")
+    if now < begin:
+        raise CredentialsError(
+            f"{name} is not valid yet: it begins {begin:%Y-%m-%d %H:%M} UTC, and this clock says "
+            f"{now:%Y-%m-%d %H:%M} UTC"
+        )
+    if end - now < _WARN_BEFORE:
+        LOG.warning("%s expires %s UTC; renew it", name, f"{end:%Y-%m-%d %H:%M}")
+
+
+def _is_valid(certificate: x509.Certificate, *, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc

@@ -1,0 +1,130 @@
+"""The forms of an address to listen on: HOST:PORT or unix:PATH, checked when settings are read.
+
+Errors have the form that is right. The probe and the supervisor use it, too, so it imports no gRPC.
+"""
+
+import ipaddress
+import os
+import re
+import sys
+
+from unrolled_server.paths import expanded
+
+UNIX = "unix:"
+"""What the address of a Unix socket begins with; its path follows, as typed."""
+MAX_PORT = 65_535
+# What sockaddr_un holds, without the zero byte at its end.
+MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+_SOCKET = re.compile(r"unix(-abstract)?:", re.IGNORECASE)  # as clients of gRPC read it
+_PATHS = ("/", "./", "../", "~")
+_NOT_IN_A_HOST = re.compile(r"[\s:/,@?#%\[\]]")
+
+
+def checked_address(given: str, *, default_port: int) -> str:
+    """Returns HOST:PORT without blanks around it, or unix:PATH with a leading `~` as the home directory.
+
+    Args:
+        given: As a flag or a variable has it.
+        default_port: What an error proposes where the port is missing.
+
+    Raises:
+        ValueError: It has another form; the message has the right one.
+    """
+    address = given.lstrip()
+    if _SOCKET.match(address):
+        return _checked_socket(address)
+    if address.startswith(_PATHS):
+        raise ValueError(f"this is a path; write 'unix:{address}' for a Unix socket")
+    return checked_host_port(given, default_port=default_port)
+
+
+def checked_host_port(given: str, *, default_port: int) -> str:
+    """Returns HOST:PORT without blanks around it; see `checked_address`."""
+    address = given.strip()
+    if _SOCKET.match(address) or address.startswith(_PATHS):
+        raise ValueError(f"this is not HOST:PORT; write one, such as '127.0.0.1:{default_port}'")
+    if "://" in address:
+        raise ValueError(f"this is a URL; write {_host_port_of_url(address, default_port)!r}")
+    host, colon, port = address.rpartition(":")
+    if re.fullmatch(r"[0-9]+", address) or address == "*":
+        host, port = "", address.replace("*", str(default_port))
+    if host in ("", "*") and re.fullmatch(r"[0-9]+", port):
+        raise ValueError(
+            f"it has no host; write '[::]:{port}' for every interface or '127.0.0.1:{port}' for this machine"
+        )
+    _refuse_ipv6_without_brackets(address, default_port)
+    if not colon or not port or address.endswith("]"):
+        name = address.removesuffix(":")
+        _check_host(name, default_port)
+        raise ValueError(f"it has no port; write '{name or '127.0.0.1'}:{default_port}'")
+    _check_host(host, default_port)
+    if not re.fullmatch(r"[0-9]+", port) or int(port) > MAX_PORT:
+        raise ValueError(f"port {port!r} is not a number from 0 to {MAX_PORT}")
+    return address
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """Returns the host, without an IPv6 address's brackets, and the port of a checked HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _checked_socket(address: str) -> str:
+    scheme, _, path = address.partition(":")
+    if f"{scheme.lower()}:" != UNIX:
+        raise ValueError("abstract sockets have no permissions, so anyone may connect; write 'unix:PATH'")
+    if re.match("//[^/]", path):
+        raise ValueError(f"write 'unix:/{path[2:]}', or 'unix:{path[2:]}' in the working directory")
+    path = re.sub("^//+", "/", path)  # gRPC reads "//" as the beginning of a host
+    if not path or path != path.strip():
+        raise ValueError(
+            f"the path is {path!r}; write one without blanks around it, such as 'unix:/run/unrolled.sock'"
+        )
+    if re.search("[,\0]", path):
+        raise ValueError("the path has a comma or a zero byte, which no gRPC client can connect to")
+    path = str(expanded(path))
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"the path has {size} bytes, and the system allows a Unix socket {MAX_SOCKET_PATH_BYTES}; "
+            "take a shorter one"
+        )
+    return f"{UNIX}{path}"
+
+
+def _host_port_of_url(url: str, default_port: int) -> str:
+    place = url.partition("://")[2].lstrip("/").partition("/")[0].rpartition("@")[2]
+    host, _, port = place.rpartition(":") if re.search(r":[0-9]+$", place) else (place, "", default_port)
+    return f"{host.strip('*') or '[::]'}:{port}"
+
+
+def _refuse_ipv6_without_brackets(address: str, default_port: int) -> None:
+    host, _, port = address.rpartition(":")
+    if _is_ipv6(host) and re.fullmatch(r"[0-9]+", port):
+        right = f"[{host}]:{port}"
+    elif _is_ipv6(address):
+        right = f"[{address}]:{default_port}"
+    else:
+        return
+    raise ValueError(f"an IPv6 address goes in brackets; write {right!r}")
+
+
+def _check_host(host: str, default_port: int) -> None:
+    if host.startswith("["):
+        if not (host.endswith("]") and _is_ipv6(host[1:-1])):
+            raise ValueError(
+                f"{host!r} is not an IPv6 address in brackets; write one with its port, such as "
+                f"'[::1]:{default_port}'"
+            )
+        return
+    wrong = _NOT_IN_A_HOST.search(host)
+    if wrong:
+        raise ValueError(f"the host {host!r} has {wrong[0]!r} in it; write one HOST:PORT")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Explains flags and UNROLLED_ variables that are not settings, each with the nearest setting."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
+from unrolled_server.settings.model import Settings
+
+_PREFIX = "UNROLLED_"
+_SETTINGS = [name.upper() for name in Settings.model_fields]
+# What the client reads and what a service is often told, where the server has a setting for the same purpose.
+_SERVERS_NAME = {
+    "TOKEN": "TOKENS",
+    "TOKEN_FILE": "TOKENS",
+    "CERTIFICATE": "TLS_CERTIFICATE",
+    "KEY": "TLS_KEY",
+    "ROOT_CERTIFICATES": "TLS_CLIENT_CA",
+    "HOST": "ADDRESS",
+    "PORT": "ADDRESS",
+}
+# The client's that have no counterpart here, and what a supervisor gives to its workers.
+_OTHERS = {"TARGET", "SPREAD", DIRECTORY_VARIABLE.removeprefix(_PREFIX)}
+# What Kubernetes and Docker set for a service or container named unrolled, unrolled-2, unrolled-pods, ...
+_OF_A_SERVICE = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_URL_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Returns a sentence for each UNROLLED_ variable that the server does not read.
+
+    Values are left out, because a misplaced one may be a secret.
+    """
+    given = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environment)}
+    return [
+        f"{name} is not a setting of the server and has no effect{_hint(setting)}"
+        for name, setting in given.items()
+        if setting != name.upper() and not _is_expected(setting, environment[name])
+    ]
+
+
+def explained(refusal: str) -> str:
+    """Returns what argparse says of wrong flags, with the nearest flag for each that does not exist."""
+    reason = refusal.removeprefix("error parsing CLI: ")
+    unknown = re.findall(r"(?<!\S)--(no-)?([\w-]+)", reason.partition("unrecognized arguments:")[2])
+    hints = [
+        f"--{no}{flag}: did you mean --{no}{near.lower().replace('_', '-')}?"
+        for no, flag in unknown
+        if (near := _nearest(flag.upper().replace("-", "_")))
+    ]
+    if "ignored explicit argument" in reason or re.search(r"\b(true|false)\b", reason, re.IGNORECASE):
+        hints.append("a switch takes no value: write --NAME or --no-NAME")
+    return "; ".join([reason, *hints, "see unrolled-server --help"])
+
+
+def _is_expected(setting: str, value: str) -> bool:
+    if setting in _SETTINGS or setting in _OTHERS or _OF_A_SERVICE.fullmatch(setting):
+        return True
+    return f"_{setting}".endswith("_PORT") and bool(_URL_OF_A_SERVICE.match(value))
+
+
+def _hint(setting: str) -> str:
+    near = _nearest(setting)
+    return f"; did you mean {_PREFIX}{near}?" if near else ""
+
+
+def _nearest(setting: str) -> str | None:
+    """Returns the setting that was probably meant, in capitals."""
+    near = get_close_matches(setting, _SETTINGS, n=1)
+    return _SERVERS_NAME.get(setting) or next(iter(near), None)

@@ -1,0 +1,1 @@
+"""The gRPC server: addresses, channel arguments, health and unregistered methods."""

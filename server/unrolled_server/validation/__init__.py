@@ -1,0 +1,1 @@
+"""Request bytes to jobs: parsing and every rule of the contract."""

@@ -1,0 +1,93 @@
+"""Deadlines shorter than the queue: what nobody waits for any more is not computed."""
+
+import asyncio
+import math
+import random
+from collections import Counter
+
+import grpc
+import grpc.aio
+import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled_server.process.serve import running_server
+from unrolled_server.scheduling.batcher import MAX_BATCH_MULTIPLICATIONS
+from unrolled_server.settings.model import Settings
+
+from tests.fault_injection.extent import IS_LONG
+from tests.fault_injection.loads import LETTERS
+from tests.support.scrapes import scrape, value
+
+pytestmark = pytest.mark.faults
+
+FORWARD = "/unrolled.v1.ForwardService/Forward"
+ONE_TRY = [("grpc.enable_retries", 0)]
+HIDDEN_SIZE = 512
+LETTERS_ASKED = 1_000
+# So many requests fill a batch, at most.
+BATCH = math.ceil(MAX_BATCH_MULTIPLICATIONS / (LETTERS_ASKED * HIDDEN_SIZE**2))
+WAVE = 150
+DEADLINE_S = 0.3
+
+
+def a_request(chance, *, seed=0):
+    """Some milliseconds of work, if its words are new to the network."""
+    words = ["".join(chance.choices(LETTERS, k=10)) for _ in range(LETTERS_ASKED // 10)]
+    return pb.ForwardRequest(
+        words=words, alphabet=LETTERS, hidden_size=HIDDEN_SIZE, seed=seed, output=pb.OUTPUT_LAST
+    ).SerializeToString()
+
+
+async def ask(address, requests, *, timeout_s):
+    """All at once; gives how many ended with each code."""
+
+    async def end_of(call):
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+        return "OK"
+
+    async with grpc.aio.insecure_channel(address, options=ONE_TRY) as channel:
+        call = channel.unary_unary(FORWARD)
+        return Counter(await asyncio.gather(*(end_of(call(each, timeout=timeout_s)) for each in requests)))
+
+
+async def ask_in_turn(address, requests):
+    """One after the other, with time for each."""
+    async with grpc.aio.insecure_channel(address, options=ONE_TRY) as channel:
+        for request in requests:
+            await channel.unary_unary(FORWARD)(request, timeout=60)
+
+
+def test_no_compute_is_spent_on_work_whose_deadline_has_passed(report):
+    """The server is made to guess wrong: a network whose states were known is asked for new ones.
+
+    So it lets in what can't be done in time, and has to drop it when its deadline passes in the queue.
+    """
+    chance, waves = random.Random(0), 20 if IS_LONG else 1
+    with running_server(Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0")) as server:
+        ends = Counter()
+        for seed in range(waves):
+            known = a_request(chance, seed=seed)
+            asyncio.run(ask_in_turn(server.address, [known] * 60))
+            wave = [a_request(chance, seed=seed) for _ in range(WAVE)]
+            ends += asyncio.run(ask(server.address, wave, timeout_s=DEADLINE_S))
+            asyncio.run(ask_in_turn(server.address, [known]))  # answered after all that came before
+        counted = scrape(server.metrics_address)
+    computed = value(counted, "unrolled_batch_jobs_sum") - 61 * waves
+    dropped = {
+        reason: int(value(counted, "unrolled_dropped_total", reason=reason))
+        for reason in ("expired", "cancelled")
+    }
+    report(
+        requests=WAVE * waves,
+        **ends,
+        computed=int(computed),
+        dropped_uncomputed=sum(dropped.values()),
+        batches_under_way=waves,
+    )
+    assert ends["OK"]
+    if IS_LONG:  # else a machine may be quick enough for all, or its event loop late
+        assert sum(dropped.values()) > computed / 4
+        # What was under way when the deadline passed is one batch; it began in time.
+        assert computed - ends["OK"] <= BATCH * waves

@@ -1,0 +1,193 @@
+"""A machine in trouble: full disks, used up files, wrong settings, clocks that step back.
+
+Each is a clear error with its exit code, or no effect.
+"""
+
+import ast
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import unrolled
+import unrolled_client
+import unrolled_server
+
+from tests.fault_injection import extent
+from tests.fault_injection.server_process import TIMEOUT_S, GoodClient, ServerProcess
+
+COMMAND = (sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0", "--device", "cpu")
+FULL = "/dev/full"
+MAX_FILES = 64
+MAX_FILE_BYTES = 8_192
+# A processor's share that a server may take while it waits for files.
+MAX_IDLE_SHARE = 0.1
+WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
+# When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
+TELLS_MOMENTS = {"certificates.py", "load/run.py", "backend.py", "otel/spans.py", "otel/exporting.py"}
+
+
+def ended(*flags, **options):
+    """The exit code and standard error of a server that does not come to serve."""
+    done = subprocess.run(
+        [*COMMAND, *flags], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options
+    )
+    return done.returncode, done.stderr
+
+
+def limited(kind, most):
+    """What a child process does first: it allows itself no more."""
+    return partial(resource.setrlimit, kind, (most, most))
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
+def test_a_log_that_cannot_be_written_has_no_effect():
+    """Calls are answered, and the drain ends well."""
+    with Path(FULL).open("w") as full, ServerProcess("--log-level", "debug", stderr=full) as server:
+        client = GoodClient(server)
+        client.ask()
+        client.close()
+        server.popen.send_signal(signal.SIGTERM)
+        assert server.popen.wait(TIMEOUT_S) == 0
+
+
+@contextmanager
+def serving_unheard(stdout, **options):
+    """A server whose ready line nobody gets, once its log tells of it."""
+    command = [*COMMAND, "--log-level", "info"]
+    with subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, **options) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
+def test_a_ready_line_that_cannot_be_written_is_told_in_the_log_and_nothing_else():
+    with Path(FULL).open("w") as full, serving_unheard(full) as server:
+        told = next(line for line in server.stderr if "ready line" in line)
+        assert "standard output does not take the ready line: No space left on device" in told
+        server.send_signal(signal.SIGTERM)
+        _, rest = server.communicate(timeout=TIMEOUT_S)
+        assert "Traceback" not in rest
+        assert server.returncode == 0
+
+
+@pytest.mark.faults
+def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_file(tmp_path):
+    glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
+    glove.write_text("".join(f"word{at} {at}.5 1 2\n" for at in range(2_000)))
+    code, errors = ended(
+        "--vectors",
+        f"glove={glove}",
+        "--vectors-cache",
+        str(cache),
+        preexec_fn=limited(resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
+    )
+    assert code == 6
+    assert f"{glove} cannot be converted into {cache}: File too large" in errors
+    assert "--vectors-cache takes a directory that can be written and has room" in errors
+    assert "Traceback" not in errors
+    assert [file.suffix for file in cache.iterdir()] == [".lock"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_WORDS", "many"),
+        ("MAX_WORDS", ""),
+        ("MAX_REPLY_BYTES", "1e99"),
+        ("DRAIN_TIMEOUT_S", "-1"),
+        ("ADDRESS", "nowhere"),
+        ("ADDRESS", "\udcff:1"),
+        ("LOG_LEVEL", "loud"),
+        ("REFLECTION", "maybe"),
+        ("VECTORS", "{"),
+        ("VECTORS", "glove=/"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_exits_2_in_one_line_that_names_it(name, value):
+    environment = os.environ | {f"UNROLLED_{name}": value}
+    command = COMMAND[:3]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"unrolled-server: {name.lower()} is ")
+
+
+@pytest.mark.faults
+def test_used_up_files_keep_new_callers_waiting_and_nobody_else(report):
+    """Old connections are served, no loop spins, and the next caller is served once files are free."""
+    limit = limited(resource.RLIMIT_NOFILE, MAX_FILES)
+    with ServerProcess("--log-level", "warning", preexec_fn=limit) as server, ExitStack() as held:
+        old = GoodClient(server)
+        for _ in range(2 * MAX_FILES):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S))
+        while server.footprint().file_count < MAX_FILES:
+            old.ask()
+        cpu_s, began_s = server.cpu_s(), time.monotonic()
+        waited_s = _wait(extent.seconds(0.2, at_most=10.0))
+        cpu_share = (server.cpu_s() - cpu_s) / waited_s
+        old.ask()
+        held.close()
+        new = GoodClient(server)
+        new.ask()
+        report(
+            files=MAX_FILES,
+            cpu_share=cpu_share,
+            seconds=time.monotonic() - began_s,
+            alive=str(server.is_alive),
+        )
+        for client in (old, new):
+            client.close()
+        assert "Traceback" not in server.logged()
+        if extent.IS_LONG:
+            assert cpu_share < MAX_IDLE_SHARE
+
+
+def _wait(seconds):
+    """Lets time pass, as it is measured; gives how much did."""
+    began_s = time.monotonic()
+    with socket.socket() as never:
+        never.bind(("127.0.0.1", 0))
+        never.listen()
+        never.settimeout(seconds)
+        with pytest.raises(TimeoutError):
+            never.accept()
+    return time.monotonic() - began_s
+
+
+@pytest.mark.parametrize("package", [unrolled, unrolled_client, unrolled_server])
+def test_a_clock_that_steps_back_has_no_effect_as_only_moments_are_read_from_it(package):
+    """Durations and deadlines are of the monotonic clock; a file that tells moments is named here."""
+    root = Path(package.__file__).parent
+    found = {
+        str(file.relative_to(root)) for file in root.rglob("*.py") if _reads_the_wall_clock(file.read_text())
+    }
+    assert found <= TELLS_MOMENTS
+
+
+def _reads_the_wall_clock(source):
+    tree = list(ast.walk(ast.parse(source)))
+    called = {ast.unparse(node.func) for node in tree if isinstance(node, ast.Call)}
+    imported = {
+        alias.name
+        for node in tree
+        if isinstance(node, ast.ImportFrom) and node.module == "time"
+        for alias in node.names
+    }
+    return any(name in WALL_CLOCKS or name.endswith(".now") for name in called) or bool(
+        imported & WALL_CLOCKS
+    )

@@ -1,0 +1,56 @@
+"""What `import unrolled_client` gives, and what it must not cost."""
+
+import doctest
+import importlib
+import subprocess
+import sys
+
+import pytest
+import unrolled_client
+
+HEAVY = (
+    "torch",
+    "typer",
+    "rich",
+    "pydantic",
+    "opentelemetry",
+    "unrolled_server",
+    "google.rpc",
+    "importlib.metadata",
+)
+LATE = ("aio", "session", "_streamed", "_exchange", "_parts", "_sharing", "_initial_state", "local")
+
+
+@pytest.mark.parametrize("name", unrolled_client.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    """Each name of __all__ can be imported and has a docstring of its own."""
+    exported = getattr(unrolled_client, name)
+    assert name == "Layout" or (callable(exported) and exported.__doc__)
+
+
+def test_what_is_public_says_so():
+    """The package has no public name beside __all__ and its modules."""
+    names = {name for name, value in vars(unrolled_client).items() if isinstance(value, type)}
+    assert names <= set(unrolled_client.__all__)
+    assert list(unrolled_client.__all__) == sorted(unrolled_client.__all__)
+
+
+def test_import_loads_nothing_heavy():
+    """A fresh process that imports the SDK has neither torch nor a command-line library nor the server."""
+    code = "import sys, unrolled_client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    late = {f"unrolled_client.{name}" for name in LATE}
+    assert (set(HEAVY) | late).isdisjoint(done.stdout.split())
+
+
+def test_names_that_are_loaded_late_are_the_modules_own():
+    """A name that few processes use comes when it is asked for; others are an AttributeError."""
+    assert unrolled_client.Session is importlib.import_module("unrolled_client.session").Session
+    with pytest.raises(AttributeError, match="no attribute 'Sessions'"):
+        _ = unrolled_client.Sessions
+
+
+@pytest.mark.parametrize("module", [unrolled_client, unrolled_client._messages.words])
+def test_examples_in_docstrings_run(module):
+    """The examples in docstrings do what they show."""
+    assert doctest.testmod(module, raise_on_error=True).attempted

@@ -1,0 +1,101 @@
+"""The three commands as programs: their versions, and what they say where an extra is not installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+from unrolled.entry_points import EXTRAS, describe_missing
+
+PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+MODULES = {
+    "unrolled": "unrolled_client",
+    "unrolled-server": "unrolled_server",
+    "unrolled-map": "unrolled_corpus",
+}
+
+
+def run(code, *arguments, without):
+    """Runs Python code where packages are not installed."""
+    hide = f"import sys; sys.modules |= dict.fromkeys({without!r}); "
+    command = [sys.executable, "-c", hide + code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def run_both_ways(command, *arguments, without):
+    """Runs a command by its entry point, and by `python -m`."""
+    module, function = PROJECT["scripts"][command].split(":")
+    for code in (
+        f"from {module} import {function}; {function}()",
+        f"import runpy; runpy.run_module({MODULES[command]!r}, run_name='__main__', alter_sys=True)",
+    ):
+        yield run(code, *arguments, without=without)
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_each_command_prints_its_version_without_its_extra(command):
+    """As a script and by python -m."""
+    for done in run_both_ways(command, "--version", without=("typer", "torch", "ray")):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{command} {version('unrolled')}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "without", "extra"),
+    [
+        ("unrolled", ("rich", "typer"), "cli"),
+        ("unrolled", ("rich",), "cli"),
+        ("unrolled-server", ("pydantic_settings", "torch"), "server"),
+        ("unrolled-server", ("torch",), "server"),
+        ("unrolled-map", ("pyarrow", "ray", "typer", "torch"), "ray"),
+        pytest.param("unrolled-map", ("ray",), "ray", marks=pytest.mark.long),  # pyarrow is installed there
+    ],
+)
+def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
+    """As a script and by python -m, whichever of the packages is missing."""
+    for done in run_both_ways(command, "--help", without=without):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"{command} needs packages that are not installed ({', '.join(without)}): "
+            f"pip install 'unrolled[{extra}]'\n"
+        )
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_closed_output_is_no_failure(command):
+    """As under a service manager that closes it."""
+    if describe_missing({"unrolled": "cli", "unrolled-server": "server", "unrolled-map": "ray"}[command]):
+        pytest.skip("its extra is not installed")
+    closed = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, MODULES[command]]
+    done = subprocess.run(closed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr  # argparse writes its help there then
+
+
+@pytest.mark.parametrize(
+    "extra", [pytest.param(name, marks=pytest.mark.long) if name == "ray" else name for name in EXTRAS]
+)
+def test_the_modules_of_an_extra_are_those_that_it_installs(extra):
+    """Each requirement of the extra has a module in the table, and each module a requirement."""
+    installers = packages_distributions()
+    modules = {name for module in EXTRAS[extra] for name in installers[module]}
+    assert {_normal(name) for name in modules} == _requirements(extra)
+
+
+def _requirements(extra):
+    """The names of the distributions that an extra adds to the base, those of nested extras too."""
+    names = set()
+    for requirement in PROJECT["optional-dependencies"][extra]:
+        name, nested = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", requirement).groups()
+        if name == "unrolled":
+            names |= set().union(*map(_requirements, nested.split(",")))
+        else:
+            names.add(_normal(name))
+    return names - {_normal(re.match(r"[\w-]+", base)[0]) for base in PROJECT["dependencies"]}
+
+
+def _normal(name):
+    return re.sub("[-_.]+", "-", name).lower()

@@ -1,0 +1,353 @@
+"""What is counted is what happened, and is told under the documented names, by one process and by several."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.observability import metrics
+from unrolled_server.observability.counters import Histogram
+from unrolled_server.observability.metrics import METRICS, Buckets, Kind, merged
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerReadings, write_reading
+from unrolled_server.observability.prometheus import serve_metrics
+from unrolled_server.process.serve import running_server
+from unrolled_server.process.supervisor import Supervisor
+from unrolled_server.scheduling.admission import Terms
+from unrolled_server.settings.model import Settings
+from unrolled_server.transport.address import AddressError
+
+from tests.support.processes import needs_ipv6
+from tests.support.scrapes import TIMEOUT_S, scrape, scraped_until, value
+
+ROOT = Path(__file__).parents[3]
+LESSON = {"words": ["hello", "eolll", "lleel"], "hidden_size": 2, "alphabet": "helo"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_server(
+        Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0", max_inflight_gmul=1)
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def stub(server):
+    with grpc.insecure_channel(server.address) as channel:
+        yield ForwardServiceStub(channel)
+
+
+@pytest.fixture
+def grown(server):
+    """How much a sample has grown since the test began."""
+    before = scrape(server.metrics_address)
+
+    def growth(samples, name, **labels):
+        return value(samples, name, **labels) - value(before, name, **labels)
+
+    return growth
+
+
+def test_the_documents_table_is_the_codes_table():
+    text = (ROOT / "docs/metrics.md").read_text()
+    rows = re.findall(r"^\| `(unrolled_\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
+    documented = [(name, *(cell.strip() for cell in cells.split("|"))) for name, cells in rows]
+    assert documented == [
+        (
+            metric.name,
+            metric.kind.value,
+            metric.unit,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.merge.value,
+            metric.help,
+        )
+        for metric in METRICS
+    ]
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_names_follow_prometheus_conventions(metric):
+    unit = {"seconds": "seconds", "bytes": "bytes", "multiplications": "multiplications"}.get(metric.unit, "")
+    assert metric.name.startswith("unrolled_")
+    assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
+    assert metric.name.removesuffix("_total").endswith(unit)
+    assert bool(metric.bounds) == (metric.kind is Kind.HISTOGRAM)
+
+
+def test_a_running_server_exports_the_table_and_nothing_else(server, stub):
+    stub.Forward(pb.ForwardRequest(**LESSON))
+    names = {name for name, _ in scrape(server.metrics_address)}
+    exported = {re.sub("_(bucket|sum|count)$", "", name) for name in names}
+    # Nothing has streamed yet, perhaps; and resident memory is told on Linux alone.
+    assert exported - {"unrolled_streams"} <= {metric.name for metric in METRICS}
+    assert {m.name for m in METRICS if "streams" not in m.name and "resident" not in m.name} <= exported
+
+
+def test_requests_are_counted_by_method_and_code_and_each_message_of_a_stream_counts(server, stub, grown):
+    good, bad = pb.ForwardRequest(**LESSON), pb.ForwardRequest(words=["a"])
+    stub.Forward(good)
+    with pytest.raises(grpc.RpcError):
+        stub.Forward(bad)
+    stub.GetServerInfo(pb.GetServerInfoRequest())
+    assert len(list(stub.ForwardStream(iter([good, bad, good])))) == 3
+    requests = partial(grown, name="unrolled_requests_total")
+    samples = scraped_until(
+        server.metrics_address, lambda samples: grown(samples, "unrolled_streams_total", code="OK") == 1
+    )
+    assert requests(samples, method="Forward", code="OK") == 1
+    assert requests(samples, method="Forward", code="INVALID_ARGUMENT") == 1
+    assert requests(samples, method="GetServerInfo", code="OK") == 1
+    assert requests(samples, method="ForwardStream", code="OK") == 2
+    assert requests(samples, method="ForwardStream", code="INVALID_ARGUMENT") == 1
+    assert grown(samples, "unrolled_request_seconds_count", method="ForwardStream") == 3
+
+
+def test_hits_are_the_states_asked_for_that_were_not_computed(server, stub, grown):
+    request = {"hidden_size": 3, "seed": 77, "alphabet": "helo"}
+    stub.Forward(pb.ForwardRequest(words=["hel"], **request))
+    stub.Forward(pb.ForwardRequest(words=["hello", "hell"], **request))
+    samples = scrape(server.metrics_address)
+    assert grown(samples, "unrolled_prefixes_asked_total") == 3 + 5 + 4
+    assert grown(samples, "unrolled_prefixes_computed_total") == 5
+    assert grown(samples, "unrolled_words_total") == 3
+    assert grown(samples, "unrolled_symbols_total") == 12
+    assert value(samples, "unrolled_networks") >= 1
+
+
+def test_a_symbol_of_a_deep_bidirectional_network_asks_for_four_states(server, stub, grown):
+    network = pb.Network(cell=pb.CELL_GRU, num_layers=2, bidirectional=True)
+    stub.Forward(pb.ForwardRequest(words=["he"], hidden_size=3, seed=78, alphabet="he", network=network))
+    samples = scrape(server.metrics_address)
+    assert grown(samples, "unrolled_prefixes_asked_total") == 8
+    assert grown(samples, "unrolled_prefixes_computed_total") == 8
+
+
+def test_a_kept_reply_is_counted_and_costs_no_states(server, stub, grown):
+    request = pb.ForwardRequest(words=["kept"], hidden_size=2, seed=79)
+    asked = 1
+    while stub.Forward(request).HasField("timing"):  # kept once it is answered while nothing else is computed
+        asked += 1
+        assert asked < 1_000
+    samples = scrape(server.metrics_address)
+    assert grown(samples, "unrolled_kept_replies_total") == 1
+    assert grown(samples, "unrolled_requests_total", method="Forward", code="OK") == asked
+    assert grown(samples, "unrolled_queue_seconds_count") == asked - 1
+    assert grown(samples, "unrolled_prefixes_computed_total") == 4
+
+
+def test_batches_tell_their_jobs_and_rows(server, stub, grown):
+    stub.Forward(pb.ForwardRequest(words=["abc"], hidden_size=2, seed=80))
+    samples = scraped_until(
+        server.metrics_address, lambda samples: grown(samples, "unrolled_batch_jobs_count") == 1
+    )
+    assert grown(samples, "unrolled_batch_jobs_sum") == 1
+    assert grown(samples, "unrolled_batch_rows_sum") == 3
+    assert grown(samples, "unrolled_compute_busy_seconds_total") > 0
+
+
+def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
+    waiting = server.admission.admit(Terms(client="another"), byte_count=1, multiplications=2 * 10**9)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Forward(pb.ForwardRequest(words=["refused"], hidden_size=2))
+    waiting.release()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    samples = scrape(server.metrics_address)
+    assert grown(samples, "unrolled_refusals_total", reason="work") == 1
+    assert grown(samples, "unrolled_refusals_total", reason="bytes") == 0
+
+
+def test_gauges_tell_limits_and_what_runs(server, stub):
+    info = stub.GetServerInfo(pb.GetServerInfoRequest())
+    stub.Forward(pb.ForwardRequest(words=["gauge"], hidden_size=2))
+    samples = scrape(server.metrics_address)
+    labels = {name: getattr(info, name) for name in ("version", "torch_version", "device", "fingerprint")}
+    assert value(samples, "unrolled_build_info", **labels) == 1
+    assert value(samples, "unrolled_state_memory_budget_bytes") == 2**30
+    assert value(samples, "unrolled_inflight_limit_bytes") == 2**28
+    assert value(samples, "unrolled_waiting_limit_multiplications") == 1e9
+    assert value(samples, "unrolled_proved_shapes") >= 4
+    assert value(samples, "unrolled_ready_workers") == value(samples, "unrolled_workers") == 1
+    assert 0 < value(samples, "unrolled_state_memory_bytes") < 2**30
+    assert value(samples, "unrolled_process_cpu_seconds_total") > 0
+
+
+def test_openmetrics_is_given_to_those_who_ask(server):
+    import urllib.request  # noqa: PLC0415
+
+    headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    request = urllib.request.Request(f"http://{server.metrics_address}/metrics", headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        text = answer.read().decode()
+    assert "openmetrics-text" in answer.headers["Content-Type"]
+    assert text.endswith("# EOF\n")
+
+
+def test_a_bucket_has_its_bound():
+    histogram = Histogram(metrics.BATCH_JOBS)
+    for jobs in (1, 2, 3, 4, 5_000):
+        histogram.note(jobs)
+    assert histogram.buckets == Buckets((1, 1, 2, *[0] * 7, 1), 5_010.0)
+
+
+def test_workers_numbers_add_up_but_for_those_that_are_of_the_whole():
+    one = {
+        metrics.REQUESTS: {("Forward", "OK"): 2.0},
+        metrics.START_TIME: {(): 5.0},
+        metrics.QUEUE_SECONDS: {(): Buckets([1, 0, 2], 0.5)},
+    }
+    other = {
+        metrics.REQUESTS: {("Forward", "OK"): 3.0, ("Forward", "INTERNAL"): 1.0},
+        metrics.START_TIME: {(): 4.0},
+        metrics.QUEUE_SECONDS: {(): Buckets([0, 1, 1], 0.25)},
+    }
+    assert merged([one, other]) == {
+        metrics.REQUESTS: {("Forward", "OK"): 5.0, ("Forward", "INTERNAL"): 1.0},
+        metrics.START_TIME: {(): 5.0},
+        metrics.QUEUE_SECONDS: {(): Buckets([1, 1, 3], 0.75)},
+    }
+
+
+def a_worker(directory, code):
+    """Runs a process that writes a reading and ends."""
+    script = f"""
+from pathlib import Path
+from unrolled_server.observability import metrics
+from unrolled_server.observability.multiprocess import write_reading
+write_reading(Path({str(directory)!r}), {{{code}}})
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=TIMEOUT_S)
+
+
+def test_counters_of_the_dead_stay_and_their_gauges_and_files_go(tmp_path):
+    write_reading(tmp_path, {metrics.WORDS: {(): 1}, metrics.NETWORKS: {(): 2}})
+    workers = WorkerReadings(tmp_path)
+    for words in (10, 100):
+        reading = f"metrics.WORDS: {{(): {words}}}, metrics.NETWORKS: {{(): 5}}"
+        a_worker(tmp_path, f"{reading}, metrics.QUEUE_SECONDS: {{(): metrics.Buckets([1], 1.0)}}")
+        workers.read()
+    for _ in range(2):
+        assert workers.read() == {
+            metrics.WORDS: {(): 111.0},
+            metrics.NETWORKS: {(): 2.0},
+            metrics.QUEUE_SECONDS: {(): Buckets([2], 2.0)},
+        }
+    assert [file.stem for file in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+def test_a_metric_of_another_version_is_left_out(tmp_path):
+    (tmp_path / f"{os.getpid()}.json").write_text(json.dumps({"unrolled_new_total": [[[], 1]]}))
+    assert WorkerReadings(tmp_path).read() == {}
+
+
+def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
+    write_reading(tmp_path, {metrics.READY_WORKERS: {(): 1}})
+    own = {metrics.WORKERS: {(): 2}, metrics.READY_WORKERS: {(): 0}, metrics.WORKER_RESTARTS: {(): 7}}
+    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=lambda: own)) as endpoint:
+        samples = scrape(endpoint.address)
+    assert samples == {
+        ("unrolled_workers", ()): 2.0,
+        ("unrolled_ready_workers", ()): 1.0,
+        ("unrolled_worker_restarts_total", ()): 7.0,
+    }
+
+
+def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_path):
+    reading = Supervisor(Settings(workers=2)).reading
+    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=reading)) as endpoint:
+        samples = scrape(endpoint.address)
+    assert value(samples, "unrolled_workers") == 2
+    assert value(samples, "unrolled_ready_workers") == 0
+
+
+@pytest.mark.long
+def test_a_killed_workers_requests_stay_counted(tmp_path):
+    """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
+    command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
+    with (
+        closing(serve_metrics("127.0.0.1:0", tmp_path)) as endpoint,
+        subprocess.Popen(
+            [*command, "--metrics-address", endpoint.address],
+            env={**os.environ, DIRECTORY_VARIABLE: str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as worker,
+    ):
+        try:
+            address = worker.stdout.readline().removeprefix("unrolled-server ready on ").split(" | ")[0]
+            with grpc.insecure_channel(address) as channel:
+                ForwardServiceStub(channel).Forward(pb.ForwardRequest(**LESSON))
+            served = partial(value, name="unrolled_requests_total", method="Forward", code="OK")
+            samples = scraped_until(endpoint.address, served)
+            assert value(samples, "unrolled_ready_workers") == 1
+        finally:
+            worker.send_signal(signal.SIGKILL)
+        worker.wait(TIMEOUT_S)
+        samples = scrape(endpoint.address)
+        assert served(samples) == 1
+        assert ("unrolled_ready_workers", ()) not in samples
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("127.0.0.1:70000", ".*0-65535"), ("192.0.2.1:1", "Cannot assign"), ("no-such-host.invalid:1", "")],
+)
+def test_an_address_that_cannot_be_had_is_told(address, why):
+    reason = rf"cannot listen on {address}: {why}.*; choose another --metrics-address"
+    with pytest.raises(AddressError, match=reason):
+        serve_metrics(address)
+
+
+def test_every_interface_is_asked_by_ipv4_too():
+    with closing(serve_metrics("[::]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
+        port = endpoint.address.rpartition(":")[2]
+        assert value(scrape(f"127.0.0.1:{port}"), "unrolled_workers") == 1
+
+
+@needs_ipv6
+def test_ipv6_addresses_keep_their_brackets():
+    with closing(serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
+        assert re.fullmatch(r"\[::1\]:[1-9]\d*", endpoint.address)
+        assert value(scrape(endpoint.address), "unrolled_workers") == 1
+
+
+def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
+    with caplog.at_level(logging.INFO), closing(serve_metrics("127.0.0.1:0")) as endpoint:
+        assert f"metrics on http://{endpoint.address}/metrics" in caplog.messages
+        assert not endpoint.address.endswith(":0")
+
+
+@pytest.mark.long
+def test_a_taken_metrics_address_exits_3_before_anything_is_proved(server):
+    command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
+    flags = ("--metrics-address", server.metrics_address)
+    run = subprocess.run([*command, *flags], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert run.returncode == 3
+    reason = "Address already in use; choose another --metrics-address"
+    assert f"cannot listen on {server.metrics_address}: {reason}" in run.stderr
+
+
+def test_a_supervisor_needs_neither_torch_nor_grpc():
+    code = (
+        "import sys, unrolled_server.observability.prometheus\n"
+        "print({'torch', 'grpc', 'numpy'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TIMEOUT_S
+    )
+    assert run.stdout == "set()\n"
+
+
+@pytest.mark.own_server
+def test_without_an_address_nothing_listens(server_address):
+    with running_server(Settings(address="127.0.0.1:0")) as server:
+        assert server.metrics_address == ""

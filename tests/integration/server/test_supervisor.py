@@ -1,0 +1,219 @@
+"""What a supervisor does with workers of all kinds: scripts that stand in for servers."""
+
+import asyncio
+import errno
+import os
+import re
+import signal
+import sys
+
+import psutil
+import pytest
+from unrolled_server.process import restarts, supervisor, worker_process
+from unrolled_server.process.supervision_policy import Muster
+from unrolled_server.process.supervisor import Supervisor, WorkersError
+from unrolled_server.process.worker_process import WorkerProcess
+from unrolled_server.settings.model import Settings
+
+# A worker's part in the conversation.
+SCRIPT = """
+import json, os, sys
+def tell(kind, **fields):
+    print(json.dumps(dict(kind=kind, **fields)), flush=True)
+settings = json.loads(sys.stdin.readline())
+"""
+PROVE = "tell('Proved', fingerprint='f', ready_line='ready on ' + settings['address'])\n"
+SERVE = "assert sys.stdin.readline() == 'go\\n'\ntell('Serving')\n"
+AT_SIGTERM = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit({exit_code}))\n"
+WAIT = "sys.stdin.read()\n"
+
+
+async def run_supervisor(settings, environment):
+    supervisor = Supervisor(settings)
+    supervisor.environment.update(environment)
+    await supervisor.run()
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a supervisor of two workers that behave as a script says."""
+    monkeypatch.setattr(restarts, "FIRST_DELAY_S", 0.0)
+
+    def run_script(script, *, environment=None):
+        monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", SCRIPT + script))
+        settings = Settings(workers=2, address="127.0.0.1:1", drain_timeout_s=0)
+        asyncio.run(run_supervisor(settings, environment or {}))
+
+    return run_script
+
+
+@pytest.fixture
+def when_ready(monkeypatch):
+    """Has something done as soon as the supervisor is ready."""
+
+    def arrange(action):
+        serve = Muster.serve
+
+        def serve_and_act(muster, pid):
+            is_ready = serve(muster, pid)
+            if is_ready:
+                action()
+            return is_ready
+
+        monkeypatch.setattr(Muster, "serve", serve_and_act)
+
+    return arrange
+
+
+@pytest.fixture
+def told_when_ready(when_ready):
+    """The supervisor is told to stop as soon as it is ready."""
+    when_ready(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+OTHERS = set()
+
+
+@pytest.fixture(autouse=True)
+def _others():
+    """This process may have other children, such as a cluster that lasts for the whole run."""
+    OTHERS.clear()
+    OTHERS.update(psutil.Process().children())
+
+
+def workers():
+    return [child for child in psutil.Process().children() if child not in OTHERS]
+
+
+def kill_workers(count=None):
+    for worker in workers()[:count]:
+        worker.kill()
+
+
+def refusal(run, *args, **kwargs):
+    with pytest.raises(WorkersError) as caught:
+        run(*args, **kwargs)
+    return caught.value.exit_code, str(caught.value)
+
+
+def test_different_bits_exit_5_and_nobody_serves(run, tmp_path):
+    served = tmp_path / "served"
+    prove = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n"
+    script = prove + SERVE + f"open({str(served)!r}, 'w').close()"
+    code, message = refusal(run, script)
+    assert code == 5
+    assert message.startswith("workers compute different bits: fingerprint")
+    assert not served.exists()
+
+
+def test_a_replacement_with_other_bits_exits_8_because_a_new_start_helps(run, when_ready, tmp_path):
+    """A package that was upgraded below a running server, say."""
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
+    fingerprint = f"'new' if os.path.exists({str(tmp_path / 'ready')!r}) else 'old'"
+    prove = f"tell('Proved', fingerprint={fingerprint}, ready_line='')\n"
+    code, message = refusal(run, prove + SERVE + WAIT)
+    assert code == 8
+    assert message.startswith("workers compute different bits: fingerprint new beside old")
+
+
+def test_a_failing_first_start_is_passed_on(run):
+    script = "tell('Failed', exit_code=6, message='bad.txt, line 2')"
+    assert refusal(run, script) == (6, "bad.txt, line 2")
+
+
+def test_workers_that_die_before_they_serve_exit_8(run, caplog):
+    code, message = refusal(run, "os.kill(os.getpid(), 9)")
+    assert (code, message) == (
+        8,
+        "5 workers died one after another before they served; the log above says how",
+    )
+    assert 5 <= caplog.text.count("was ended by SIGKILL") <= 6
+
+
+def test_a_replacement_that_fails_is_tried_again_and_then_exits_8(run, when_ready, capfd, caplog, tmp_path):
+    """The server stays while there is hope: what others have accepted is still answered."""
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers()))
+    fail = "sys.exit(tell('Failed', exit_code=6, message='gone'))"
+    later = f"if os.path.exists({str(tmp_path / 'ready')!r}): {fail}\n"
+    code, _ = refusal(run, later + PROVE + SERVE + WAIT)
+    assert code == 8
+    assert capfd.readouterr().out == "ready on 127.0.0.1:1 | 2 workers\n"
+    assert "cannot serve: gone" in caplog.text
+    assert "was ended by SIGKILL" in caplog.text
+
+
+def test_a_worker_that_cannot_be_replaced_leaves_the_others_serving(
+    run, when_ready, monkeypatch, caplog, tmp_path
+):
+    """Its tenth replacement has the server stop, which is a good end: the other one served all the while."""
+    monkeypatch.setattr(restarts, "MAX_DELAY_S", 0.0)
+    when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
+    later = f"""
+if os.path.exists({str(tmp_path / "ready")!r}):
+    with open({str(tmp_path / "tries")!r}, "a") as tries:
+        tries.write(".")
+        if tries.tell() == 10:
+            os.kill(os.getppid(), 15)
+    sys.exit(tell("Failed", exit_code=6, message="gone"))
+"""
+    run(later + PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    assert re.search(r"ERROR .*the others serve on: worker \d+ cannot serve: gone", caplog.text)
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_a_process_that_cannot_be_started_is_tried_again(run, monkeypatch, caplog):
+    start = WorkerProcess.start
+    errors = [OSError(errno.EAGAIN, "too many processes"), OSError(errno.ENOMEM, "no memory")]
+
+    async def start_at_last(*args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return await start(*args, **kwargs)
+
+    monkeypatch.setattr(WorkerProcess, "start", start_at_last)
+    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    assert "no process can be started: too many processes" in caplog.text
+    assert "no process can be started: no memory" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "1", "no JSON", '{"kind": "Serving", "of": 2}', "-" * 70_000])
+def test_a_worker_that_reports_nonsense_is_ended_as_if_it_had_died(run, caplog, line):
+    code, _ = refusal(run, f"print({line!r}, flush=True)\n" + WAIT)
+    assert code == 8
+    assert "reports what is no report" in caplog.text
+    assert "was ended by SIGKILL" in caplog.text
+
+
+def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, monkeypatch):
+    async def report(_worker):
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(WorkerProcess, "report", report)
+    with pytest.raises(RuntimeError, match="unexpected"):
+        run(WAIT)
+    assert workers() == []
+
+
+def test_workers_find_what_the_supervisor_puts_into_their_environment(run):
+    script = "tell('Failed', exit_code=6, message=os.environ['OF_THE_RUN'])"
+    assert refusal(run, script, environment={"OF_THE_RUN": "here"}) == (6, "here")
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_end_well_are_a_good_end(run):
+    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_die_while_they_drain_exit_1(run):
+    code, message = refusal(run, PROVE + AT_SIGTERM.format(exit_code=3) + SERVE + WAIT)
+    assert code == 1
+    assert message.startswith("2 workers died while they drained")
+
+
+@pytest.mark.usefixtures("told_when_ready")
+def test_workers_that_do_not_end_are_killed_after_the_timeout(run, monkeypatch):
+    monkeypatch.setattr(supervisor, "END_MARGIN_S", 0.1)
+    ignoring = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code, _ = refusal(run, PROVE + ignoring + SERVE + "while True: sys.stdin.read()")
+    assert code == 1

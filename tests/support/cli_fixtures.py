@@ -1,0 +1,68 @@
+"""The command in this process, against the suite's server; and pictures of random states."""
+
+import socket
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+from unrolled_client._transport import target
+from unrolled_client.cli import app
+from unrolled_client.cli.plot_data import Panel, Picture
+
+
+@pytest.fixture
+def run(server_address, monkeypatch):
+    """Runs the command with arguments against the suite's server."""
+    monkeypatch.setenv("UNROLLED_TARGET", server_address)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def invoke(*arguments, **kwargs):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
+
+    return invoke
+
+
+@pytest.fixture
+def unnamed(run, monkeypatch):
+    """Runs the command without a target, where nothing listens on the default address."""
+    monkeypatch.delenv("UNROLLED_TARGET")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # without listening: connections are refused, and the port stays taken
+        monkeypatch.setattr(target, "DEFAULT_TARGET", f"127.0.0.1:{unused.getsockname()[1]}")
+        yield run
+
+
+@pytest.fixture
+def no_start(monkeypatch):
+    """Private servers end at once, with an error about their settings."""
+    monkeypatch.setenv("UNROLLED_MAX_WORDS", "0")
+
+
+@pytest.fixture(scope="session")
+def picture_of():
+    """A function that makes a picture of random states of `words`: with spaces they are sentences."""
+
+    def make(
+        words, *, units=2, directions=("",), is_pooled=False, scale=1, title="rnn, hidden_size 2, seed 0"
+    ):
+        rng = np.random.default_rng(0)
+
+        def states(*shape):
+            return (scale * np.tanh(rng.normal(size=shape))).astype("f4")
+
+        hidden = units * len(directions)
+        parts = [word.split() if " " in word else list(word) for word in words]
+        names = [("mean of each word", words)] if is_pooled else list(zip(words, parts, strict=True))
+        panels = [
+            Panel(title=name, labels=labels, states=states(len(labels), hidden)) for name, labels in names
+        ]
+        return Picture(
+            title=title,
+            panels=panels,
+            label_name="letter",
+            limit=float(max(np.abs(panel.states).max() for panel in panels)),
+            directions=directions,
+            is_pooled=is_pooled,
+        )
+
+    return make

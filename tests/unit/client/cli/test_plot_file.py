@@ -1,0 +1,179 @@
+"""Drawings in files: the colours at known cells, names that do not meet, equal bytes for equal states."""
+
+import base64
+import io
+import itertools
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib import colormaps, style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+from unrolled_client.cli import plot_file
+from unrolled_client.cli.plot_data import spell_out
+
+SVG = "{http://www.w3.org/2000/svg}"
+BOTH = ("forward", "backward")
+SENTENCE = " ".join(f"{'untrained' * (n % 3)}word{n}" for n in range(45))
+
+
+def save(picture, path):
+    return plot_file.save(picture, kind=path.suffix[1:].lower(), write=path.write_bytes)
+
+
+def colors_of(states, limit):
+    """The red, green and blue that each state should have, 0 to 255."""
+    return colormaps["RdBu_r"]((states / limit + 1) / 2, bytes=True)[..., :3].astype(int)
+
+
+def images_in(path):
+    """The arrays of an SVG's images, in their order: one for each panel, then the scale."""
+    links = [image.get("{http://www.w3.org/1999/xlink}href") for image in ET.parse(path).iter(f"{SVG}image")]
+    return [imread(io.BytesIO(base64.b64decode(link.partition(",")[2]))) for link in links]
+
+
+def texts_in(path):
+    return [element.text for element in ET.parse(path).iter(f"{SVG}text")]
+
+
+def figure_of(picture):
+    """The drawing, measured as it is in a file."""
+    with style.context(["default", plot_file._LOOK]):
+        figure = plot_file._draw(picture)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+@pytest.mark.parametrize("directions", [("",), BOTH])
+def test_an_svg_has_a_cell_for_each_state(picture_of, tmp_path, directions):
+    """A panel a word, a column a letter, a row a unit, in the colours of the one scale."""
+    picture = picture_of(["hello", "ab"], units=6, directions=directions)
+    assert save(picture, tmp_path / "states.svg") == ""
+    *panels, _scale = images_in(tmp_path / "states.svg")
+    for image, panel in zip(panels, picture.panels, strict=True):
+        expected = colors_of(panel.states.T, picture.limit)
+        assert np.abs(np.rint(image[..., :3] * 255) - expected).max() <= 1
+
+
+def test_an_svg_names_what_is_drawn(picture_of, tmp_path):
+    """Title, words, letters, units, directions and the ends of the scale are text."""
+    picture = picture_of(["he$l$o", "a_b"], units=3, directions=BOTH)
+    save(picture, tmp_path / "states.svg")
+    texts = texts_in(tmp_path / "states.svg")
+    assert {picture.title, "he$l$o", "a_b", *"he$lo", *"a_b", *"012", *BOTH} <= set(texts)
+    assert {f"{picture.limit:.3g}", "0", f"{-picture.limit:.3g}"} <= set(texts)
+    assert [text for text in texts if text in set("he$l$oa_b")] == list("he$l$oa_b")
+
+
+def test_a_png_has_the_colors_at_the_cells(picture_of, tmp_path):
+    """The pixel in the middle of each cell has its state's colour."""
+    picture = picture_of(["hello", "ab"], units=6)
+    save(picture, tmp_path / "states.PNG")
+    pixels = np.rint(imread(tmp_path / "states.PNG", format="png")[..., :3] * 255).astype(int)
+    for axes, panel in zip(figure_of(picture).axes, picture.panels, strict=False):
+        letters, units = panel.states.shape
+        box = axes.get_position()
+        x = (box.x0 + box.width * (np.arange(letters) + 0.5) / letters) * pixels.shape[1]
+        y = (1 - box.y1 + box.height * (np.arange(units) + 0.5) / units) * pixels.shape[0]
+        seen = pixels[np.ix_(y.astype(int), x.astype(int))]
+        assert np.abs(seen - colors_of(panel.states.T, picture.limit)).max() <= 1
+
+
+def test_pooled_words_are_rows(picture_of, tmp_path):
+    """Where each word has one vector there is one panel, a row a word."""
+    picture = picture_of(["hello", "world", "x"], units=4, is_pooled=True)
+    save(picture, tmp_path / "states.svg")
+    image, _scale = images_in(tmp_path / "states.svg")
+    expected = colors_of(picture.panels[0].states, picture.limit)
+    assert np.abs(np.rint(image[..., :3] * 255) - expected).max() <= 1
+    assert {"hello", "world", "x", "unit"} <= set(texts_in(tmp_path / "states.svg"))
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["a"], {"units": 1}),
+        (["ab"], {"units": 1, "directions": BOTH}),
+        (["hello", "eolll", "lleel"], {}),
+        pytest.param(["internationalization"] * 12, {"units": 256}, marks=pytest.mark.long),
+        ([f"w{n}" for n in range(12)], {"units": 256, "directions": BOTH}),
+        ([SENTENCE], {"units": 256}),
+        ([SENTENCE, "a b", "c"], {"units": 5, "directions": BOTH}),
+        (["m" * 1000], {"units": 7}),
+        (["hello", "w" * 90], {"units": 4000, "is_pooled": True, "directions": BOTH}),
+        pytest.param(
+            [f"word{n}" for n in range(700)], {"units": 40, "is_pooled": True}, marks=pytest.mark.long
+        ),
+        (["hello"], {"is_pooled": True, "scale": 123_456}),
+        (["hello"], {"scale": 0.000_012_3}),
+        (["ab"], {"title": "a_name 1, " * 30}),
+    ],
+)
+@pytest.mark.long
+def test_no_text_meets_another_or_leaves_the_page(picture_of, words, options):
+    """From one word of one unit to a dozen of 256, every text can be read."""
+    figure = figure_of(picture_of(words, **options))
+    texts = [
+        *figure.texts,
+        *(axes.get_title(loc="left") and axes._left_title for axes in figure.axes),
+        *(
+            label
+            for axes in figure.axes
+            for axis in (axes.xaxis, axes.yaxis)
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+            for label in (tick.label1, tick.label2)
+        ),
+    ]
+    boxes = [text.get_window_extent() for text in texts if text and text.get_visible() and text.get_text()]
+    assert len(boxes) >= 6
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert min(box.x0, box.y0) >= 0
+        assert (box.x1, box.y1) <= tuple(figure.bbox.size)
+    for axes in figure.axes:
+        assert not any(box.overlaps(axes.get_window_extent()) for box in boxes)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_equal_states_make_equal_files(picture_of, tmp_path, ending):
+    """A file has no dates and no random names in it."""
+    files = [tmp_path / f"{name}.{ending}" for name in ("one", "other")]
+    for file in files:
+        save(picture_of(["hello"], units=3), file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert files[0].read_bytes().startswith(magic[ending])
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_font_lacks_are_spelled_out(picture_of, tmp_path):
+    """In a PNG they are code points; an SVG leaves them to the fonts of those who look."""
+    picture = picture_of(["你好"], units=3)
+    save(picture, tmp_path / "states.svg")
+    assert {"你", "好", "你好"} <= set(texts_in(tmp_path / "states.svg"))
+    save(picture, tmp_path / "states.png")
+    [panel] = spell_out(picture, plot_file._has_glyph).panels
+    assert panel.labels == ["\\u4f60", "\\u597d"]
+    assert all(map(plot_file._has_glyph, "naïve привет שלום ␣"))
+
+
+def test_what_no_page_has_room_for_is_left_out_and_told(picture_of, tmp_path):
+    """Files hold 24 words, or 1,000 where each is a row, and say so."""
+    note = save(picture_of(["ab"] * 30), tmp_path / "words.svg")
+    assert note == "drawn: 24 of 30 words"
+    assert len(images_in(tmp_path / "words.svg")) == 24 + 1
+    assert (
+        save(picture_of(["ab"] * 1200, is_pooled=True), tmp_path / "rows.svg")
+        == "drawn: 1,000 of 1,200 words"
+    )
+
+
+def test_what_is_no_number_is_grey(picture_of, tmp_path):
+    """Overflows have the ends' colours, and what is no number none of the scale."""
+    picture = picture_of(["abc"], units=1)
+    picture.panels[0].states[:] = np.float32([[np.nan], [np.inf], [-np.inf]])
+    save(picture, tmp_path / "states.svg")
+    image, _scale = images_in(tmp_path / "states.svg")
+    assert np.rint(image[0, :, :3] * 255).tolist() == [[153] * 3, [103, 0, 31], [5, 48, 97]]

@@ -1,0 +1,123 @@
+"""Requests are handed out when they are due, and say whether they had to wait for room."""
+
+import asyncio
+import math
+import time
+
+import numpy as np
+import pytest
+from unrolled_loadtest.generator.events import IS_HELD
+from unrolled_loadtest.generator.pacer import ClosedSource, Item, OpenSource, Pacer
+
+
+def source_of(*times):
+    """A source of requests that are due at these times, in blocks of two."""
+    blocks = [times[at : at + 2] for at in range(0, len(times), 2)]
+    return OpenSource(
+        (np.arange(2 * at, 2 * at + len(block)), np.array(block)) for at, block in enumerate(blocks)
+    )
+
+
+def run(check, *, source, max_lanes=0, began_s=0.0):
+    """Runs a check with a pacer whose clock stands at `began_s`; returns the items that lanes began with."""
+    started = []
+
+    async def main():
+        pacer = Pacer(
+            source, origin=time.monotonic() - began_s, start_lane=started.append, max_lanes=max_lanes
+        )
+        set_clock(pacer, began_s)
+        await check(pacer)
+
+    asyncio.run(main())
+    return started
+
+
+def set_clock(pacer, now_s):
+    """Sets the pacer's clock, so that what is due does not depend on the speed of the machine."""
+    pacer.now_s = lambda: now_s
+
+
+async def start(pacer):
+    """Starts the pacer and lets timers that are due run."""
+    pacer.start()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_an_open_source_gives_what_is_due_and_says_what_comes():
+    source = source_of(0.5, 1.0, 1.5)
+    assert source.next_s == 0.5
+    assert source.take(0.4) is None
+    assert [source.take(1.0), source.take(1.0), source.take(1.0)] == [Item(0, 0.5), Item(1, 1.0), None]
+    assert source.take(9) == Item(2, 1.5)
+    assert source.next_s == math.inf
+
+
+def test_a_closed_source_is_always_due_and_processes_take_turns():
+    sources = [ClosedSource(begin_s=-1, process=process, process_count=2) for process in (0, 1)]
+    assert sources[0].take(-2) is None
+    taken = [source.take(now_s) for source in sources for now_s in (0.0, 0.1)]
+    assert taken == [Item(0, 0.0), Item(2, 0.1), Item(1, 0.0), Item(3, 0.1)]
+
+
+def test_lanes_are_started_while_there_may_be_more():
+    source = source_of(1, 2, 3, 4)
+    assert run(start, source=source, max_lanes=3, began_s=9) == [Item(0, 1), Item(1, 2), Item(2, 3)]
+
+
+def test_a_parked_lane_gets_what_is_due_next_and_no_lane_is_started():
+    async def check(pacer):
+        first, second = pacer.park(), pacer.park()
+        set_clock(pacer, 0.01)
+        pacer.start()
+        assert await first == Item(0, 0.01)
+        assert not second.done()
+        set_clock(pacer, 0.02)
+        assert await second == Item(1, 0.02)
+
+    assert run(check, source=source_of(0.01, 0.02), max_lanes=5) == []
+
+
+def test_what_waits_for_room_is_marked_and_what_does_not_is_not():
+    async def check(pacer):
+        await start(pacer)
+        assert pacer.take() == Item(1, 1, IS_HELD)
+        assert pacer.take() is None
+        set_clock(pacer, 9.05)
+        assert await pacer.park() == Item(2, 9.05)
+
+    assert run(check, source=source_of(0, 1, 9.05), max_lanes=1, began_s=9) == [Item(0, 0)]
+
+
+def test_a_lane_that_left_is_passed_over():
+    async def check(pacer):
+        gone, there = pacer.park(), pacer.park()
+        gone.cancel()
+        set_clock(pacer, 0.01)
+        pacer.start()
+        assert await there == Item(0, 0.01)
+
+    run(check, source=source_of(0.01))
+
+
+def test_the_end_sends_lanes_home_and_tells_what_was_never_sent():
+    async def check(pacer):
+        await start(pacer)
+        sleeper = pacer.park()
+        sleeper.cancel()
+        waiting = pacer.park()
+        assert list(pacer.end()) == [Item(0, -2), Item(1, -1)]
+        assert await waiting is None
+        assert await pacer.park() is None
+        assert pacer.take() is None
+
+    run(check, source=source_of(-2, -1, 5))
+
+
+@pytest.mark.parametrize("source", [ClosedSource(begin_s=0, process=0, process_count=1)])
+def test_a_closed_loop_leaves_nothing_unsent(source):
+    async def check(pacer):
+        assert list(pacer.end()) == []
+
+    run(check, source=source)

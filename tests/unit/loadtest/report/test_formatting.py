@@ -1,0 +1,29 @@
+"""Numbers as people read them; their examples are in the functions' own words."""
+
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unrolled_client.cli import printable
+from unrolled_loadtest.report import axis, formatting, markup, terminal
+from unrolled_loadtest.results import histogram
+
+
+@pytest.mark.parametrize("module", [printable, axis, histogram, markup, formatting, terminal])
+def test_the_examples_are_true(module):
+    assert doctest.testmod(module, raise_on_error=True).attempted
+
+
+@given(st.floats(1e-6, 3_600))
+def test_milliseconds_have_three_digits_and_no_more_than_a_microsecond(seconds):
+    told = float(formatting.milliseconds(seconds).replace(",", ""))
+    assert told == pytest.approx(seconds * 1e3, rel=0.005, abs=0.0005)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6))
+def test_a_part_is_told_as_none_or_all_only_if_it_is(part, whole):
+    part = min(part, whole)
+    told = formatting.percentage(part, whole)
+    assert (told == "0 %") == (part == 0)
+    assert (told == "100 %") == (part == whole)

@@ -1,0 +1,203 @@
+"""The page: whole, by itself, with the record's numbers, and with nothing of the record but text."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from unrolled_loadtest.report import html
+from unrolled_loadtest.report.formatting import duration, rate
+from unrolled_loadtest.report.html import page
+from unrolled_loadtest.report.summary import conditions, facts, latency_rows, remarks, trial_row
+
+from tests.support.loadtest.records import RECORDS, any_records, record_of
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+CSS = Path(html.__file__).with_suffix(".css").read_text()
+
+
+class Read(HTMLParser):
+    """A page's tags, attributes and texts; refuses tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.extend((tag, *attribute) for attribute in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    def values(self, name):
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+@cache
+def page_of(name):
+    """The page of a record, rendered once."""
+    return page(record_of(name))
+
+
+@pytest.fixture(scope="session")
+def read_page():
+    """A function that returns the page of a record, parsed once."""
+    return cache(lambda name: Read(page_of(name)))
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_it_is_one_file_that_asks_for_nothing_else(read_page, name):
+    """No scripts, no links, nothing that is loaded; what it refers to is in it."""
+    read = read_page(name)
+    assert not {"script", "link", "img", "iframe", "object", "a", "base"} & set(read.tags)
+    assert read.values("src") == []
+    ids = read.values("id")
+    assert len(ids) == len(set(ids))
+    references = read.values("href") + re.findall(r"url\(([^)]*)\)", page_of(name))
+    assert {reference.strip("\"'") for reference in references} <= {f"#{identifier}" for identifier in ids}
+    assert not re.search(r"https?:|@import", page_of(name))
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_it_has_the_numbers_of_the_record(read_page, name):
+    record, texts = record_of(name), read_page(name).texts
+    for row, cells in latency_rows(record).items():
+        start = texts.index(row, texts.index("Latency in milliseconds"))
+        assert texts[start : start + len(cells) + 1] == [row, *cells]
+    for line in [*facts(record).values(), *conditions(record).values(), record.command]:
+        assert line in texts
+    for remark in remarks(record):
+        assert remark.text in texts
+    assert {rate(record.achieved_per_s), duration(record.latency.percentile(99))} <= set(texts)
+
+
+def test_it_has_the_trials_of_a_search(read_page):
+    texts = read_page("found").texts
+    start = texts.index("target") + 1
+    expected = [cell for trial in record_of("found").search.trials for cell in trial_row(trial)]
+    assert texts[start : start + len(expected)] == expected
+
+
+def test_the_numbers_of_the_charts_are_in_a_table(read_page):
+    """Those who do not see charts lose nothing."""
+    texts = read_page("short").texts
+    start = texts.index("generator") + 1
+    latency = record_of("short").latency
+    expected = ["0:00", "240.0/s", "240.0/s", "0", "1", "0", "1.09", "1.81", "2.37", "31 % of a core"]
+    assert texts[start : start + 10] == expected
+    assert duration(latency.percentile(50)) == "1.09 ms"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_drawing_says_what_it_shows(read_page, name):
+    read = read_page(name)
+    drawings, says = (
+        [value for tag, key, value in read.attributes if (tag, key) == ("svg", name)]
+        for name in ("role", "aria-label")
+    )
+    assert drawings == ["img"] * len(says)
+    assert all(len(text) > 20 for text in says)
+
+
+def test_pointing_at_a_second_tells_its_values(read_page):
+    record, interval = record_of("paused"), record_of("paused").intervals[12]
+    told = f"maximum {duration(interval.latency.max_s)}, p99 {duration(interval.latency.percentile(99))}"
+    assert any(text.startswith(f"0:10: {told}") for text in read_page("paused").texts)
+    assert record.intervals[12].since_s == 10
+
+
+def test_what_a_record_says_is_nothing_but_text(read_page):
+    """A command, a request, a target can hold what looks like a page."""
+    read = read_page("failing")
+    assert "unrolled load '<script>alert(1)</script>'" in read.texts
+    assert any('["<b>hello</b>", "a&b"]' in text for text in read.texts)
+    assert not {"script", "b"} & set(read.tags)
+
+
+@pytest.mark.long
+@given(any_records())
+def test_every_record_has_a_page(record):
+    """It can be written, its tags match, and the tags are the page's own."""
+    text = page(record)
+    text.encode()
+    assert set(Read(text).tags) <= TAGS
+
+
+PLAIN = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "header",
+    "main",
+    "section",
+    "h1",
+    "h2",
+    "p",
+    "strong",
+}
+LISTS = {"div", "dl", "dt", "dd", "ul", "li", "details", "summary", "pre", "code"}
+TABLES = {"table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption"}
+DRAWINGS = {"svg", "g", "path", "text", "rect", "use", "defs", "clippath"}
+TAGS = PLAIN | LISTS | TABLES | DRAWINGS
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_page_is_small(name):
+    assert len(page_of(name).encode()) < 200_000
+
+
+def test_the_same_record_makes_the_same_page():
+    assert page(record_of("paused")) == page(record_of("paused"))
+
+
+def test_a_command_that_is_not_unicode_has_a_page_in_utf_8():
+    """Python reads bytes of the command line that are not UTF-8 as lone surrogates."""
+    record = replace(record_of("short"), command="unrolled load --file \udcff", target="\udcff:1")
+    assert rb"--file \udcff" in page(record).encode()
+
+
+def colors():
+    """The page's colours in light and in dark, by name."""
+    light, dark = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
+    found = [dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in (light, dark)]
+    return [pytest.param(each, id=name) for name, each in zip(("light", "dark"), found, strict=True)]
+
+
+def contrast(one, other):
+    """Of two colours, from 1 to 21, as WCAG 2 computes it."""
+
+    def luminance(color):
+        channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("named", colors())
+def test_texts_and_lines_stand_out(named):
+    for text, papers in {
+        "ink": ("paper", "panel", "bad-paper", "care-paper"),
+        "soft": ("paper", "panel"),
+    }.items():
+        assert all(contrast(named[text], named[paper]) >= 4.5 for paper in papers)
+    for line in ("blue", "orange", "violet", "green", "red"):
+        assert contrast(named[line], named["paper"]) >= 3
+        assert contrast(named[line], named["shade"]) >= 3

@@ -1,0 +1,105 @@
+"""Reports of a load: each is written, whatever becomes of the others."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from unrolled_loadtest.report.json_report import to_json
+from unrolled_loadtest.report.outputs import ReportFlags, Reports
+
+from tests.support.loadtest.records import record_of
+
+RECORD = record_of("failing")
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_report_is_written(tmp_path, capsys):
+    flags = ReportFlags(as_json=True, html=f"{tmp_path}/x.html", hdr_log=f"{tmp_path}/x.hgrm")
+    with Reports(flags) as reports:
+        reports.write(RECORD)
+    assert reports.are_complete
+    assert (tmp_path / "x.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "Percentile" in (tmp_path / "x.hgrm").read_text()
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(to_json(RECORD)))
+    assert names_in(tmp_path) == ["x.hgrm", "x.html"]
+
+
+@pytest.mark.parametrize("option", ["html", "hdr_log", "raw_log"])
+def test_a_report_that_cannot_be_written_does_not_take_the_others_along(tmp_path, capsys, option):
+    if not Path("/dev/full").exists():
+        pytest.skip("Linux has it")
+    files = {name: f"{tmp_path}/{name}" for name in ("html", "hdr_log", "raw_log")} | {option: "/dev/full"}
+    with Reports(ReportFlags(as_json=True, **files)) as reports:
+        reports.raw_log.begin()
+        reports.write(RECORD)
+    captured = capsys.readouterr()
+    assert not reports.are_complete
+    name = option.replace("_", "-")
+    assert captured.err == f"unrolled: --{name} /dev/full could not be written: No space left on device\n"
+    assert json.loads(captured.out)
+    assert len(names_in(tmp_path)) == 2
+    assert all(file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys, monkeypatch):
+    def fail(_record):
+        raise ZeroDivisionError("no width")
+
+    monkeypatch.setattr("unrolled_loadtest.report.html.page", fail)
+    with Reports(ReportFlags(html=f"{tmp_path}/x", hdr_log=f"{tmp_path}/y")) as reports:
+        reports.write(RECORD)
+    captured = capsys.readouterr()
+    assert "--html" in captured.err
+    assert "ZeroDivisionError: no width" in captured.err
+    assert "p99.9" in captured.out
+    assert names_in(tmp_path) == ["y"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_of_any_encoding_gets_the_report(monkeypatch, as_json, encoding):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    with Reports(ReportFlags(as_json=as_json)) as reports:
+        reports.write(RECORD)
+    assert reports.are_complete
+    assert "81.64 %" in out.buffer.getvalue().decode(encoding) or as_json
+
+
+def test_standard_output_may_be_closed(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", None)
+    with Reports(ReportFlags(html=f"{tmp_path}/x")) as reports:
+        reports.write(RECORD)
+    assert reports.are_complete
+    assert (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, tmp_path, as_json):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with Reports(ReportFlags(html=f"{tmp_path}/x", as_json=as_json)) as reports:
+            reports.write(RECORD)
+    assert reports.are_complete
+    assert (tmp_path / "x").exists()
+
+
+def test_two_options_name_two_files(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    with pytest.raises(typer.BadParameter, match="--html and --raw-log name the same file"):
+        Reports(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/link"))
+
+
+def test_a_second_file_that_cannot_be_leaves_no_trace_of_the_first(tmp_path):
+    with pytest.raises(typer.BadParameter, match=r"--raw-log .* there is no folder"):
+        Reports(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/missing/y"))
+    assert names_in(tmp_path) == []

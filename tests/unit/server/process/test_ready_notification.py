@@ -1,0 +1,56 @@
+"""A server that is ready says so on standard output, and to systemd where it waits."""
+
+import logging
+import socket
+
+import pytest
+from unrolled_server.process.ready_notification import announce
+
+READY = "unrolled-server ready on 127.0.0.1:50051"
+
+
+@pytest.fixture
+def notified(monkeypatch):
+    """What systemd would receive on a socket of this address."""
+
+    def listen(address, *, name):
+        systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        systemd.bind(address)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        return systemd
+
+    return listen
+
+
+def test_without_systemd_it_prints_the_line_alone(monkeypatch, capfd):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    announce(READY)
+    assert capfd.readouterr().out == f"{READY}\n"
+
+
+def test_a_path_of_any_bytes_is_printed_as_it_is(monkeypatch, capfdbinary):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    announce("ready on unix:/run/\udcff\u00e9")
+    assert capfdbinary.readouterr().out == b"ready on unix:/run/\xff\xc3\xa9\n"
+
+
+def test_systemd_learns_that_it_is_ready_and_the_line(notified, tmp_path):
+    with notified(f"{tmp_path}/notify", name=f"{tmp_path}/notify") as systemd:
+        announce(READY)
+        assert systemd.recv(4096).decode() == f"READY=1\nSTATUS={READY}\n"
+
+
+def test_an_abstract_name_is_written_with_an_at_sign(notified, tmp_path):
+    with notified(f"\0{tmp_path}", name=f"@{tmp_path}") as systemd:
+        announce(READY)
+        assert systemd.recv(4096).startswith(b"READY=1\n")
+
+
+def test_a_systemd_that_is_gone_is_no_reason_not_to_serve(monkeypatch, tmp_path, caplog, capfd):
+    monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/none")
+    with caplog.at_level(logging.WARNING):
+        announce(READY)
+    assert capfd.readouterr().out == f"{READY}\n"
+    assert caplog.messages == [
+        f"cannot tell systemd through NOTIFY_SOCKET={tmp_path}/none: No such file or directory"
+    ]

@@ -1,0 +1,470 @@
+"""Streams and overload, as a plain gRPC caller meets them; the server runs in the test's own loop."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from unrolled.v1 import forward_pb2 as pb
+from unrolled_server.engine import NetworkSpec
+from unrolled_server.observability.counters import Tally
+from unrolled_server.observability.request_observer import Observer
+from unrolled_server.rpc import service
+from unrolled_server.rpc.outbound import Outbound
+from unrolled_server.rpc.pipeline import Intake
+from unrolled_server.rpc.reply_cache import Replies
+from unrolled_server.rpc.reply_writer import Turns
+from unrolled_server.rpc.service import SERVICE_NAME, ForwardService
+from unrolled_server.scheduling.admission import Admission
+from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.cost_model import CostModel
+from unrolled_server.scheduling.loop_lag import Lag
+from unrolled_server.scheduling.slow_consumers import SlowReaders
+from unrolled_server.settings.model import Settings
+
+from tests.support.gated_engine import BROKEN_SEED, GatedEngine
+
+FORWARD = f"/{SERVICE_NAME}/Forward"
+FORWARD_STREAM = f"/{SERVICE_NAME}/ForwardStream"
+MIB = 2**20
+MULTIPLICATIONS_PER_S = 1e10
+
+
+class WatchedAdmission(Admission):
+    """Remembers the most bytes that it ever held."""
+
+    peak_bytes = 0
+
+    def admit(self, terms, **sizes):
+        ticket = super().admit(terms, **sizes)
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
+        return ticket
+
+
+class House:
+    """A service on a loopback port, its parts, and a channel to it."""
+
+    def __init__(self, *, max_stream_bytes=16 * MIB, max_bytes=256 * MIB, max_multiplications=10**12):
+        self.engine, self.other_engine = GatedEngine(), GatedEngine()
+        self.other_engine.open.set()
+        cost = CostModel(multiplications_per_s=MULTIPLICATIONS_PER_S)
+        self.batcher = Batcher([self.engine, self.other_engine], cost)
+        self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
+        intake = Intake(
+            batcher=self.batcher,
+            limits=Settings().limits(),
+            admission=self.admission,
+            replies=Replies(max_bytes=MIB),
+            lag=Lag(),
+            tables={},
+            fingerprint="f",
+        )
+        self.tally = Tally()
+        self.service = ForwardService(
+            intake,
+            Observer(self.tally),
+            outbound=Outbound(Turns(), SlowReaders(self.admission, send_timeout_s=60)),
+            max_stream_bytes=max_stream_bytes,
+            info=pb.GetServerInfoReply(),
+        )
+
+    def gated_seeds(self, count):
+        """Seeds whose networks wait at the gate."""
+        return [seed for seed in range(1_000) if self._lane(seed) == 0][:count]
+
+    def free_seed(self):
+        """A seed whose network does not."""
+        return next(seed for seed in range(1_000) if self._lane(seed) == 1)
+
+    def _lane(self, seed):
+        return hash(NetworkSpec(symbol_count=1, hidden_size=1, seed=seed)) % 2
+
+    def forward(self, request):
+        return self.channel.unary_unary(FORWARD, response_deserializer=pb.ForwardReply.FromString)(request)
+
+    def info(self):
+        return self.channel.unary_unary(f"/{SERVICE_NAME}/GetServerInfo")(b"")
+
+    def stream(self):
+        return self.channel.stream_stream(FORWARD_STREAM, response_deserializer=pb.ForwardReply.FromString)()
+
+
+@asynccontextmanager
+async def opened(house):
+    server = grpc.aio.server()
+    house.service.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    options = [("grpc.max_receive_message_length", -1)]
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as house.channel:
+            yield house
+    finally:
+        house.engine.open.set()
+        await server.stop(None)
+        await house.batcher.close()
+
+
+def within_loop(scenario, **options):
+    """Runs `scenario(house)`; in the end nothing may be held, whatever happened."""
+
+    async def main():
+        house = House(**options)
+        async with opened(house):
+            result = await asyncio.wait_for(scenario(house), 120)
+        admission = house.admission
+        held = (admission.held_bytes, admission.held_multiplications, admission.ticket_count)
+        assert (*held, admission.kept_bytes) == (0, 0, 0, 0)
+        return result
+
+    return asyncio.run(main())
+
+
+async def until(is_so):
+    while not is_so():  # noqa: ASYNC110 - counters tell nobody when they change
+        await asyncio.sleep(0)
+
+
+def a_request(seed=0, name="", **changes):
+    fields = {"words": ["a"], "hidden_size": 1, "seed": seed, "id": name, **changes}
+    return pb.ForwardRequest(**fields).SerializeToString()
+
+
+async def send_all(stream, requests):
+    for request in requests:
+        await stream.write(request)
+    await stream.done_writing()
+
+
+BAD_REQUESTS = {
+    "a wrong value": a_request(hidden_size=-1, name="n"),
+    "two wrong values": a_request(hidden_size=0, words=[], name="n"),
+    "an option that is not done": a_request(output=99, name="n"),
+    "an unknown field": b"\xf8\x06\x01\x5a\x01n",
+    "a word that is not UTF-8": b"\x0a\x01\xff\x5a\x01n",
+    "no message": b"\x0a\x05a",
+    "nothing": b"",
+    "an id that is too long": a_request(name="n" * 200),
+    "a failing engine": a_request(BROKEN_SEED, name="n"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_REQUESTS)
+def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_lives_on(kind):
+    request = BAD_REQUESTS[kind]
+
+    async def scenario(house):
+        house.engine.open.set()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await house.forward(request)
+        stream = house.stream()
+        await stream.write(request)
+        bad = await stream.read()
+        await send_all(stream, [a_request(name="good")])
+        return caught.value, bad, await stream.read(), await stream.read()
+
+    unary, bad, good, end = within_loop(scenario)
+    details = dict(unary.trailing_metadata())["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(details)
+    assert bad.error.code == unary.code().value[0] == status.code
+    assert bad.error.message == unary.details() == status.message
+    assert list(bad.error.details) == list(status.details)
+    assert not bad.shape
+    assert bad.id == {"no message": "", "nothing": "", "an id that is too long": "n" * 200}.get(kind, "n")
+    assert (good.id, good.shape, good.HasField("error")) == ("good", [1, 1, 1], False)
+    assert end is grpc.aio.EOF
+
+
+def test_replies_come_in_completion_order_with_their_ids():
+    async def scenario(house):
+        (slow,) = house.gated_seeds(1)
+        stream = house.stream()
+        sent = [a_request(slow, "slow"), a_request(house.free_seed(), "quick"), a_request(0, "bad", words=[])]
+        await send_all(stream, sent)
+        first = {(await stream.read()).id, (await stream.read()).id}
+        house.engine.open.set()
+        return first, (await stream.read()).id, await stream.read()
+
+    assert within_loop(scenario) == ({"quick", "bad"}, "slow", grpc.aio.EOF)
+
+
+def test_a_half_closed_stream_gets_every_reply_and_ends_well():
+    async def scenario(house):
+        house.engine.open.set()
+        stream = house.stream()
+        sending = asyncio.ensure_future(
+            send_all(stream, [a_request(at % 5, str(at), words=["a"] * (at % 7 + 1)) for at in range(300)])
+        )
+        replies = [reply async for reply in stream]
+        await sending
+        return replies, await stream.code()
+
+    replies, code = within_loop(scenario)
+    assert code is grpc.StatusCode.OK
+    assert sorted(int(reply.id) for reply in replies) == list(range(300))
+    assert all(reply.shape[0] == int(reply.id) % 7 + 1 for reply in replies)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
+    async def scenario(house):
+        seeds = house.gated_seeds(3)
+        calls = [house.stream()] if is_stream else []
+        for count, seed in enumerate(seeds, 1):
+            if is_stream:
+                await calls[0].write(a_request(seed))
+            else:
+                calls.append(asyncio.ensure_future(house.forward(a_request(seed))))
+            await until(lambda count=count: house.admission.ticket_count == count)
+            await asyncio.to_thread(house.engine.entered.wait)  # the first alone is on its way
+        for call in calls:
+            call.cancel()
+        await until(lambda: house.admission.ticket_count == 0)
+        house.engine.open.set()
+        await house.batcher.close()
+        return house.engine.seeds
+
+    assert within_loop(scenario) == []
+
+
+def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
+    async def scenario(house):
+        house.engine.open.set()
+        stream = house.stream()
+        megabyte = {"words": ["a" * 32] * 32, "hidden_size": 256}
+        sending = asyncio.ensure_future(
+            send_all(stream, [a_request(at % 2, str(at), **megabyte) for at in range(100)])
+        )
+        await until(lambda: house.admission.held_bytes > 3 * MIB)  # full: one more does not fit
+        ids = [reply.id async for reply in stream]
+        await sending
+        return ids, house.admission.peak_bytes
+
+    ids, peak_bytes = within_loop(scenario, max_stream_bytes=4 * MIB)
+    assert peak_bytes <= 4 * MIB
+    assert sorted(map(int, ids)) == list(range(100))
+
+
+@pytest.mark.long
+def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
+    async def scenario(house):
+        house.engine.open.set()
+        stream = house.stream()
+        request = a_request(words=["a" * 20], hidden_size=48)
+        for _ in range(3):  # computed, then known, then kept
+            await house.forward(request)
+        sending = asyncio.ensure_future(send_all(stream, [request] * 6_000))
+        await until(lambda: house.admission.held_bytes > MIB // 2 - 5_000)
+        peak_bytes = 0
+        values = set()
+        async for reply in stream:
+            peak_bytes = max(peak_bytes, house.admission.held_bytes)
+            values.add(tuple(reply.values))
+        await sending
+        return len(values), peak_bytes
+
+    value_count, peak_bytes = within_loop(scenario, max_stream_bytes=MIB // 2)
+    assert value_count == 1
+    assert peak_bytes <= MIB // 2
+
+
+def test_refusals_that_nobody_reads_are_bounded_too():
+    async def scenario(house):
+        stream = house.stream()
+        long_id = "n" * 100_000
+        sending = asyncio.ensure_future(send_all(stream, [a_request(name=long_id)] * 400))
+        await until(lambda: house.admission.held_bytes > MIB - 200_000)
+        count = 0
+        async for _ in stream:
+            assert house.admission.held_bytes <= MIB
+            count += 1
+        await sending
+        return count
+
+    assert within_loop(scenario, max_stream_bytes=MIB) == 400
+
+
+def test_overload_is_refused_at_once_with_the_time_to_come_back():
+    async def scenario(house):
+        first, second, _ = house.gated_seeds(3)
+        held = asyncio.ensure_future(house.forward(a_request(first)))
+        await until(lambda: house.admission.ticket_count == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await house.forward(a_request(second))
+        stream = house.stream()
+        await stream.write(a_request(second, "s"))
+        in_band = await stream.read()
+        house.engine.open.set()
+        await held
+        await until(lambda: house.admission.held_multiplications == 0)
+        await send_all(stream, [a_request(second, "again")])
+        return caught.value, in_band, await stream.read()
+
+    unary, in_band, again = within_loop(scenario, max_multiplications=1)
+    metadata = dict(unary.trailing_metadata())
+    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    retry = error_details_pb2.RetryInfo()
+    assert unary.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == int(metadata["grpc-retry-pushback-ms"]) > 0
+    assert (in_band.id, in_band.error.code) == ("s", grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+    assert in_band.error.details[0].Unpack(error_details_pb2.RetryInfo())
+    assert (again.id, again.HasField("error")) == ("again", False)
+
+
+def values_of(reply):
+    assert not reply.HasField("error"), reply.error
+    return reply.id, list(reply.shape), list(reply.values)
+
+
+def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
+    async def scenario(house):
+        house.engine.open.set()
+        stream, seed = house.stream(), house.free_seed()
+        same = {"words": (), "same_words": True, "hidden_size": 3}
+        requests = [
+            a_request(0, "0", words=["ab", "b"]),
+            a_request(seed, "1", **same),
+            a_request(0, "2", words=["ba"], alphabet="cab"),
+            a_request(seed, "3", **same),
+        ]
+        await send_all(stream, requests)
+        shared = {reply.id: values_of(reply) for reply in [await stream.read() for _ in requests]}
+        whole = [
+            values_of(await house.forward(a_request(seed, "1", words=["ab", "b"], hidden_size=3))),
+            values_of(await house.forward(a_request(seed, "3", words=["ba"], alphabet="cab", hidden_size=3))),
+        ]
+        return [shared["1"], shared["3"]], whole
+
+    shared, whole = within_loop(scenario)
+    assert shared == whole
+
+
+def test_shared_words_are_never_taken_for_those_of_another_stream_or_time():
+    """Equal bytes then ask different things, so their replies are not kept."""
+
+    async def scenario(house):
+        house.engine.open.set()
+        shapes = []
+        for words in (["ab"], ["abc", "a"], ["ab"]):
+            stream = house.stream()
+            await stream.write(a_request(words=words))
+            await stream.read()
+            for _ in range(2):
+                await stream.write(a_request(words=(), same_words=True))
+                shapes.append(list((await stream.read()).shape))
+            await stream.done_writing()
+        return shapes
+
+    assert within_loop(scenario) == [[1, 2, 1]] * 2 + [[2, 3, 1]] * 2 + [[1, 2, 1]] * 2
+
+
+def test_words_that_are_not_there_are_asked_for():
+    """On a unary call, first on a stream, beside words of one's own, and where memory for them is short."""
+
+    async def scenario(house):
+        house.engine.open.set()
+        same = a_request(words=(), same_words=True)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await house.forward(same)
+        stream = house.stream()
+        requests = [same, a_request(words=["ab" * 20]), same, a_request(words=["b"], same_words=True)]
+        replies = []
+        for request in requests:
+            await stream.write(request)
+            replies.append(await stream.read())
+        await stream.done_writing()
+        return caught.value.details(), [reply.error.message for reply in replies]
+
+    unary, (first, answered, too_large, both) = within_loop(scenario, max_bytes=100)
+    assert "this is no stream" in unary
+    assert "no earlier request of the stream had any" in first
+    assert not answered
+    assert "memory is short; send the words with this request" in too_large
+    assert "leave them out" in both
+
+
+@pytest.mark.parametrize("limit", ["max_stream_bytes", "max_bytes", "max_multiplications"])
+def test_a_request_that_alone_passes_a_limit_of_load_is_answered(limit):
+    async def scenario(house):
+        house.engine.open.set()
+        stream = house.stream()
+        await send_all(stream, [a_request(name="alone")])
+        return (await stream.read()).HasField("error"), (await house.forward(a_request())).shape
+
+    assert within_loop(scenario, **{limit: 1}) == (False, [1, 1, 1])
+
+
+def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
+    async def scenario(house):
+        first, second = house.gated_seeds(2)
+        stream = house.stream()
+        await stream.write(a_request(first, "taken"))
+        await until(lambda: house.admission.ticket_count == 1)
+        house.service.drain(within_s=60)
+        await stream.write(a_request(second, "still in time"))
+        await until(lambda: house.admission.ticket_count == 2)
+        house.engine.open.set()
+        replies = [await stream.read(), await stream.read()]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        return [reply.id for reply in replies], caught.value.code()
+
+    assert within_loop(scenario) == (["taken", "still in time"], grpc.StatusCode.UNAVAILABLE)
+
+
+def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end(monkeypatch):
+    monkeypatch.setattr(service, "MAX_HOLD_S", 60)
+
+    async def scenario(house):
+        (seed,) = house.gated_seeds(1)
+        taken = asyncio.ensure_future(house.forward(a_request(seed)))
+        await until(lambda: house.admission.ticket_count == 1)
+        house.service.drain(within_s=60)
+        late = asyncio.ensure_future(house.forward(a_request(house.free_seed())))
+        await house.info()  # sent later, so the call before it has arrived
+        house.engine.open.set()
+        reply = await taken
+        held = not late.done()
+        house.service.send_away()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await late
+        return reply.shape, held, caught.value.code()
+
+    assert within_loop(scenario) == ([1, 1, 1], True, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_a_stream_that_opens_while_the_server_drains_is_sent_away():
+    async def scenario(house):
+        house.service.drain(within_s=0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await house.stream().read()
+        return caught.value.code()
+
+    assert within_loop(scenario) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
+    async def scenario(house):
+        busy, unary, streamed = house.gated_seeds(3)
+        first = house.forward(a_request(busy))
+        await asyncio.to_thread(house.engine.entered.wait)
+        call, stream = house.forward(a_request(unary)), house.stream()
+        await stream.write(a_request(streamed))
+        await until(lambda: house.admission.ticket_count == 3)
+        call.cancel()
+        stream.cancel()
+        await until(lambda: house.tally.requests.get(("Forward", "CANCELLED")) == 1)
+        await until(lambda: house.tally.requests.get(("ForwardStream", "CANCELLED")) == 1)
+        await until(lambda: house.tally.streams["CANCELLED"] == 1)
+        house.engine.open.set()
+        await first
+        await until(
+            lambda: sum(tally.cancelled for tally in house.batcher.tallies) == 2
+        )  # when the thread comes to them
+        return house.engine.seeds, dict(house.tally.requests)
+
+    seeds, requests = within_loop(scenario)
+    assert (len(seeds), requests["Forward", "OK"]) == (1, 1)

@@ -1,0 +1,192 @@
+"""What waits is computed, whatever happens to its neighbours."""
+
+import asyncio
+import math
+import time
+
+import numpy as np
+import pytest
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
+from unrolled_server.errors import ComputeError, ExpiredError
+from unrolled_server.scheduling.admission import NO_WAIT, Terms
+from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.cost_model import CostModel
+
+from tests.support.gated_engine import BROKEN_SEED, GatedEngine
+
+WORDS = Alphabet.of("ab").encode(["ab", "b"])
+
+
+def a_job(seed=0, hidden_size=3):
+    return Job(network=NetworkSpec(symbol_count=2, hidden_size=hidden_size, seed=seed), words=WORDS)
+
+
+def encode(computed):
+    assert computed.queue_s >= 0
+    assert computed.compute_s >= 0
+    return computed.answer.values.tobytes()
+
+
+async def submit(batcher, job, *, client="a", left_s=math.inf):
+    """As a unary call does."""
+    terms = Terms(client=client, deadline_s=time.monotonic() + left_s)
+    reply = batcher.start(job, encode, terms)
+    return reply if isinstance(reply, bytes) else await reply
+
+
+def within_loop(scenario):
+    """Runs `scenario(batcher, engine)` on a fresh loop and closes the batcher."""
+
+    async def main():
+        engine = GatedEngine()
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
+        try:
+            return await asyncio.wait_for(scenario(batcher, engine), 120)
+        finally:
+            engine.open.set()
+            await batcher.close()
+
+    return asyncio.run(main())
+
+
+def alone(job):
+    return next(Engine(device="cpu").run([job])).values.tobytes()
+
+
+def test_the_reply_is_what_encode_makes_of_the_answer():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        return await submit(batcher, a_job())
+
+    assert within_loop(scenario) == alone(a_job())
+
+
+def test_what_waits_while_the_thread_is_busy_is_taken_together():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        others = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in (2, 3, 4)]
+        await asyncio.sleep(0)
+        engine.open.set()
+        replies = await asyncio.gather(first, *others)
+        return replies, engine.runs
+
+    replies, runs = within_loop(scenario)
+    assert replies == [alone(a_job(seed)) for seed in (1, 2, 3, 4)]
+    assert runs == [("compute-0", [1]), ("compute-0", [2, 3, 4])]
+
+
+def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        jobs = [submit(batcher, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    good, bad, also_good = within_loop(scenario)
+    assert (good, also_good) == (alone(a_job(1)), alone(a_job(2)))
+    assert isinstance(bad, ComputeError)
+    assert "broken" not in str(bad)
+
+
+def test_a_job_whose_caller_left_is_not_computed():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        left = asyncio.ensure_future(submit(batcher, a_job(2)))
+        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.sleep(0)
+        engine.open.set()
+        await asyncio.gather(first, stays)
+        return engine.runs, batcher.tallies[0]
+
+    runs, tally = within_loop(scenario)
+    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert (tally.cancelled, tally.expired) == (1, 0)
+
+
+def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
+    async def scenario(batcher, engine):
+        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        late = asyncio.ensure_future(submit(batcher, a_job(2), left_s=0))
+        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
+        await asyncio.sleep(0)
+        engine.open.set()
+        await asyncio.gather(first, stays)
+        with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
+            await late
+        return engine.runs, batcher.tallies[0]
+
+    runs, tally = within_loop(scenario)
+    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert (tally.cancelled, tally.expired) == (0, 1)
+
+
+def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        with pytest.raises(ExpiredError):
+            await submit(batcher, a_job(1), left_s=0)
+        return await submit(batcher, a_job(2))
+
+    assert within_loop(scenario) == alone(a_job(2))
+
+
+def test_the_forecast_is_no_wait_while_idle_and_then_what_comes_before():
+    large = a_job(hidden_size=1_000)
+
+    async def scenario(batcher, engine):
+        terms = Terms(client="a")
+        idle = batcher.forecast(large, terms)
+        jobs = [asyncio.ensure_future(submit(batcher, large))]
+        await asyncio.to_thread(engine.entered.wait)
+        jobs += [asyncio.ensure_future(submit(batcher, large)) for _ in range(4)]
+        await asyncio.sleep(0)
+        own, others = batcher.forecast(large, terms), batcher.forecast(large, Terms(client="b"))
+        least = batcher.least_wait("b")
+        engine.open.set()
+        await asyncio.gather(*jobs)
+        return idle, own, others, least
+
+    idle, own, others, least = within_loop(scenario)
+    cost_s = CostModel(multiplications_per_s=1e10).guess_s(large)
+    assert idle == NO_WAIT
+    assert own.cost_s == others.cost_s == cost_s
+    assert own.wait_s >= 3 * cost_s
+    assert others.wait_s <= 2 * cost_s
+    assert least.wait_s <= cost_s
+
+
+def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
+    async def scenario(batcher, engine):
+        engine.open.set()
+        await submit(batcher, a_job(1))
+        while not batcher._lanes[0].is_idle:  # noqa: ASYNC110 - the thread tells nobody that it is free
+            await asyncio.sleep(0)
+        await submit(batcher, a_job(1))
+        await submit(batcher, a_job(2))
+        return [name for name, _ in engine.runs]
+
+    assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
+
+
+def test_closing_finishes_what_was_accepted():
+    async def main():
+        engine = GatedEngine()
+        engine.open.set()
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
+        waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(main()) == [alone(a_job(seed)) for seed in range(5)]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_an_answer_is_an_array_of_the_engine(count):
+    values = [answer.values for answer in Engine(device="cpu").run([a_job()] * count)]
+    assert isinstance(next(Engine(device="cpu").run([a_job()])), Answer)
+    assert all(np.array_equal(value, values[0]) for value in values)

@@ -1,0 +1,112 @@
+"""A guess that learns how much of a network's work is known."""
+
+import math
+
+import pytest
+from unrolled_server.engine import Alphabet, Engine, Job, plain_network
+from unrolled_server.scheduling.cost_model import JOB_S, MAX_NETWORKS, CostModel
+
+WORDS = Alphabet.of("abcd").encode(["abcd" * 50] * 20)
+
+
+def a_job(seed=0, hidden_size=256):
+    return Job(network=plain_network(4, hidden_size, seed), words=WORDS)
+
+
+def test_what_was_never_seen_is_taken_for_new_work_at_the_measured_speed():
+    model = CostModel(multiplications_per_s=1e9)
+    job = a_job()
+    assert job.multiplications / 1e9 < model.guess_s(job) < 1.1 * job.multiplications / 1e9 + JOB_S
+
+
+@pytest.mark.parametrize("factor", [0.05, 3.0])
+def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    model.observe(a_job(), taken_s=thought_s)
+    for _ in range(50):
+        model.observe(a_job(), taken_s=factor * thought_s)
+    assert model.guess_s(a_job()) == pytest.approx(factor * thought_s, rel=0.05)
+    assert model.guess_s(a_job(seed=1)) == pytest.approx(thought_s, rel=0.05)
+
+
+def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_jobs():
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    for seed in range(50):
+        model.observe(a_job(seed), taken_s=2 * thought_s)
+    assert model.guess_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
+
+
+def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_it_yet():
+    model = CostModel(multiplications_per_s=2e10)  # 13 ms a job
+    thought_s = model.uncorrected_s(a_job())
+    for factor, asked in ((1.0, range(100)), (1.5, range(50)), (1.0, range(50))):
+        for seed in asked:
+            model.observe(a_job(seed), taken_s=factor * thought_s)
+        not_asked = model.guess_s(a_job(seed=80))
+        assert not_asked == pytest.approx(factor * thought_s, rel=0.2)
+
+
+@pytest.mark.parametrize("asked_count", [2, 3, 10])
+def test_networks_whose_states_become_known_do_not_make_new_ones_look_quick(asked_count):
+    model = CostModel(multiplications_per_s=2e10)
+    thought_s = model.uncorrected_s(a_job())
+    for seed in range(50):
+        model.observe(a_job(seed), taken_s=thought_s)
+        for _ in range(asked_count - 1):
+            model.observe(a_job(seed), taken_s=0.1 * thought_s)
+    assert model.guess_s(a_job(seed=99)) >= 0.99 * thought_s
+
+
+def test_a_network_that_always_takes_many_times_its_guess_slows_no_other():
+    """Letters and reply bytes cost more than was thought; of networks of one unit that is all there is."""
+    model = CostModel(multiplications_per_s=2e10)
+    thought_s, large = model.uncorrected_s(a_job(hidden_size=1)), a_job(seed=1)
+    for _ in range(5):
+        model.observe(large, taken_s=model.uncorrected_s(large))
+    for _ in range(5_000):
+        model.observe(a_job(hidden_size=1), taken_s=13 * thought_s)
+    assert model.guess_s(large) == pytest.approx(model.uncorrected_s(large), rel=0.15)
+
+
+def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pace_may_reach():
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    model.observe(a_job(seed=1), taken_s=thought_s)
+    model.observe(a_job(seed=0), taken_s=1e3)
+    assert model.guess_s(a_job(seed=1)) <= 2.01 * thought_s
+
+
+def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
+    """They drew a network, and proved its shape."""
+    model = CostModel(multiplications_per_s=1e9)
+    for seed in range(100):
+        model.observe(a_job(seed, hidden_size=1), taken_s=0.1)
+    new, known = a_job(seed=-1), a_job(seed=0)
+    assert model.guess_s(new) == model.uncorrected_s(new)
+    model.observe(a_job(seed=0, hidden_size=256), taken_s=1e3)
+    assert model.guess_s(known) <= 4 * model.uncorrected_s(known)
+
+
+def test_what_was_seen_long_ago_counts_less():
+    model = CostModel(multiplications_per_s=1e9)
+    thought_s = model.uncorrected_s(a_job())
+    for factor in (10.0, 1.0):
+        for _ in range(50):
+            model.observe(a_job(), taken_s=factor * thought_s)
+    assert model.guess_s(a_job()) == pytest.approx(thought_s, rel=0.01)
+
+
+def test_networks_seen_longest_ago_are_forgotten():
+    model = CostModel(multiplications_per_s=1e9)
+    for seed in range(MAX_NETWORKS + 1):
+        model.observe(a_job(seed, hidden_size=1), taken_s=1e-9)
+    remembered, forgotten, never = (a_job(seed, hidden_size=1) for seed in (1, 0, -1))
+    assert model.guess_s(forgotten) == model.guess_s(never)
+    assert len(model._seen) == MAX_NETWORKS
+    assert remembered.network in model._seen
+
+
+def test_an_engine_measures_its_speed():
+    assert 0 < Engine(device="cpu").multiplications_per_s() < math.inf

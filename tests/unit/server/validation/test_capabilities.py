@@ -1,0 +1,74 @@
+"""A server refuses what it does not do, and never answers another question than the one asked."""
+
+import pytest
+from unrolled.v1 import forward_pb2 as pb
+from unrolled_server.errors import UnsupportedError
+from unrolled_server.validation.capabilities import refuse_unsupported
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"embedding": pb.Embedding(unknown_word=9)}, "unknown_word is 9"),
+        (
+            {"output": pb.OUTPUT_MAX, "reply_form": pb.REPLY_FORM_DISTINCT},
+            'output="max" and reply_form is REPLY_FORM_DISTINCT',
+        ),
+        ({"output": 99}, "output is 99"),
+        ({"layout": 99}, "layout is 99"),
+        ({"reply_form": 99}, "reply_form is 99"),
+        ({"network": pb.Network(cell=77)}, "cell is 77"),
+        ({"network": pb.Network(nonlinearity=7)}, "nonlinearity is 7"),
+    ],
+)
+def test_an_option_that_is_not_done_is_refused_by_name(options, names):
+    with pytest.raises(UnsupportedError, match=names.replace(".", r"\.")):
+        refuse_unsupported(pb.ForwardRequest(words=["a"], hidden_size=1, **options))
+
+
+def test_no_field_of_the_contract_is_passed_over():
+    """A new field has to be thought of here: it is refused, or it is read somewhere."""
+    assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 13
+    assert len(pb.Network.DESCRIPTOR.fields) == 7
+    assert len(pb.Embedding.DESCRIPTOR.fields) == 3
+    assert len(pb.State.DESCRIPTOR.fields) == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"layout": pb.LAYOUT_SEQ_FIRST, "output": pb.OUTPUT_ALL, "reply_form": pb.REPLY_FORM_DENSE},
+        {"reply_form": pb.REPLY_FORM_DISTINCT},
+        {"network": pb.Network()},
+        {"network": pb.Network(cell=pb.CELL_RNN, nonlinearity=pb.NONLINEARITY_TANH, num_layers=1, bias=True)},
+        {"network": pb.Network(cell=pb.CELL_LSTM, num_layers=3, bias=False, proj_size=1)},
+        {"embedding": pb.Embedding(random_size=3), "output": pb.OUTPUT_MEAN, "return_final_state": True},
+        {"embedding": pb.Embedding(vectors="glove", unknown_word=pb.UNKNOWN_WORD_MEAN)},
+        {"network": pb.Network(bidirectional=True, spectral_radius=0.9)},
+        {"initial_state": pb.State(h=[0.0], h_shape=[1, 1, 1])},
+        {"same_words": True},
+    ],
+)
+def test_defaults_may_be_spelled_out(options):
+    refuse_unsupported(pb.ForwardRequest(words=["a"], hidden_size=1, **options))
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (b"\xf8\x06\x01", "the request has field 111"),
+        (b"\x2a\x03\xf8\x06\x01", "network"),
+        (b"\x32\x03\xf8\x06\x01", "embedding"),
+        (b"\x3a\x03\xf8\x06\x01", "initial_state"),
+    ],
+)
+def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):
+    with pytest.raises(UnsupportedError, match=path):
+        refuse_unsupported(pb.ForwardRequest.FromString(data))
+
+
+def test_many_unknown_fields_are_named_in_part():
+    fields = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4, 0]) for number in range(20, 60))
+    with pytest.raises(UnsupportedError, match="field 20, 21, 22, 23, 24, 25, 26, 27 and 32 more, unknown"):
+        refuse_unsupported(pb.ForwardRequest.FromString(fields * 2))

@@ -1,0 +1,104 @@
+"""With word vectors a text is a sentence, its symbols are its words, and the network reads their vectors."""
+
+import numpy as np
+import pytest
+import torch
+from unrolled.v1 import forward_pb2 as pb
+from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.errors import InvalidRequestError
+from unrolled_server.settings.model import Settings
+from unrolled_server.validation.request import accept
+from unrolled_server.word_vectors import open_vectors
+
+LIMITS = Settings(max_words=3, max_word_length=4).limits()
+VECTORS = {"the": [0.5, -1.0, 2.0], "cat": [0.25, 0.0, -0.75], "sat": [1.5, 0.125, 0.0]}
+ZERO, MEAN = pb.UNKNOWN_WORD_ZERO, pb.UNKNOWN_WORD_MEAN
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("vectors")
+    source = directory / "small.txt"
+    source.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in VECTORS.items()))
+    return {"small": open_vectors("small", source, cache_directory=directory)}
+
+
+def accepted(tables, *words, unknown_word=0, name="small", **changes):
+    embedding = pb.Embedding(vectors=name, unknown_word=unknown_word)
+    request = pb.ForwardRequest(words=words, hidden_size=2, embedding=embedding, **changes)
+    return accept(request.SerializeToString(), LIMITS, tables=tables)
+
+
+def symbols_of(tables, *words, **changes):
+    encoded = accepted(tables, *words, **changes).job.words
+    return [encoded.code_lists(), encoded.lengths.tolist()]
+
+
+def test_words_stand_between_any_white_space_and_are_taken_as_they_are(tables):
+    assert symbols_of(tables, "the cat", " sat\tthe\u2003cat\n") == [[[0, 1], [2, 0, 1]], [2, 3]]
+    with pytest.raises(InvalidRequestError, match="'Cat'"):
+        accepted(tables, "the Cat")
+
+
+def test_unknown_words_are_the_zero_vector_the_mean_or_an_error_that_names_them(tables):
+    assert symbols_of(tables, "a cat", unknown_word=ZERO)[0] == [[3, 1]]
+    assert symbols_of(tables, "a cat", unknown_word=MEAN)[0] == [[4, 1]]
+    with pytest.raises(InvalidRequestError) as failure:
+        accepted(tables, "the cat", "the dog")
+    (violation,) = failure.value.violations
+    assert violation.field == "words[1]"
+    assert "'dog' at position 1, which the vectors 'small' don't have" in violation.description
+    assert 'unknown_word="zero" or "mean"' in violation.description
+
+
+def test_the_network_is_keyed_by_what_the_table_holds_and_not_by_its_name(tables):
+    renamed = {"other": tables["small"]}
+    digest = accepted(tables, "cat").job.network.digest
+    assert accepted(renamed, "cat", name="other").job.network.digest == digest
+    assert accepted(tables, "cat", unknown_word=MEAN).job.network.digest == digest
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "field", "says"),
+    [
+        (["cat"], {"name": "large"}, "embedding.vectors", "'large'; this server has 'small'"),
+        (["cat"], {"alphabet": "cat"}, "alphabet", "symbols are words; leave it out"),
+        (["cat", " \t"], {}, "words[1]", "words[1] is empty; with vectors a text has at least"),
+        (["cat " * 5], {}, "words[0]", "words[0] has 5 symbols; this server allows 4"),
+        (["cat"] * 4, {}, "words", "4 entries; this server allows 3"),
+        (["cat", "the cat"], {"layout": pb.LAYOUT_SEQ_FIRST}, "layout", "1 to 2 symbols"),
+    ],
+)
+def test_a_broken_rule_is_named_with_value_limit_and_remedy(tables, words, changes, field, says):
+    with pytest.raises(InvalidRequestError) as failure:
+        accepted(tables, *words, **changes)
+    (violation,) = failure.value.violations
+    assert violation.field == field
+    assert says in violation.description
+
+
+def test_a_server_without_vectors_says_how_to_get_some():
+    with pytest.raises(InvalidRequestError, match="'small'; this server has none; it was started without"):
+        accepted({}, "cat")
+
+
+def test_states_are_those_of_torch_over_the_vectors(tables):
+    """Known words, the zero vector and the mean, in both layouts."""
+    table = tables["small"]
+    engine = Engine(device="cpu", vectors=[WordVectors(table.digest, table.rows, table.mean)])
+    torch.manual_seed(5)
+    network = torch.nn.LSTM(3, 2, bidirectional=True, batch_first=True)
+    inputs = np.array(
+        [[VECTORS["the"], VECTORS["cat"]], [np.mean(list(VECTORS.values()), 0), VECTORS["sat"]]]
+    )
+    options = {
+        "unknown_word": MEAN,
+        "seed": 5,
+        "network": pb.Network(cell=pb.CELL_LSTM, bidirectional=True),
+    }
+    for layout, order in ((pb.LAYOUT_BATCH_FIRST, (0, 1, 2)), (pb.LAYOUT_SEQ_FIRST, (1, 0, 2))):
+        job = accepted(tables, "the cat", "a sat", layout=layout, **options).job
+        (answer,) = engine.run([job])
+        with torch.no_grad():
+            expected = network(torch.tensor(inputs, dtype=torch.float32).permute(order))[0].permute(order)
+        np.testing.assert_allclose(answer.values, expected.numpy(), atol=2e-6)
