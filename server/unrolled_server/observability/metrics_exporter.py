@@ -1,4 +1,4 @@
-"""Where a server's metrics go: to an endpoint of its own or to its supervisor, to OpenTelemetry, or nowhere.
+"""Where a server's metrics go: to an endpoint of its own or to its supervisor, or nowhere.
 
 A file of its own because a server does not care, and is the same alone and as one of several workers.
 """
@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 from pathlib import Path
-from typing import Protocol
 
 from unrolled_server.observability import metrics
 from unrolled_server.observability.metrics import Reading
@@ -19,33 +18,15 @@ from unrolled_server.observability.readings import Sources, of_a_lone_process, r
 LOG = logging.getLogger(__name__)
 
 
-class Export(Protocol):
-    """Something that wants a reading now and then; see `otel.MetricsExport`.
-
-    Attributes:
-        every_s: Seconds between readings.
-    """
-
-    every_s: float
-
-    def send(self, reading: Reading) -> None:
-        """Sends a reading; waits for it."""
-
-    def close(self, reading: Reading) -> None:
-        """Sends for the last time, and ends."""
-
-
 class Outlet:
     """Hands out the metrics of one server.
 
     Args:
         address: Of the endpoint; empty for none. In a worker its supervisor's concern.
-        export: Also gets them.
     """
 
-    def __init__(self, address: str, export: Export | None = None) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._export = export
         self._directory = os.environ.get(DIRECTORY_VARIABLE)
         self._endpoint: MetricsEndpoint | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,8 +52,6 @@ class Outlet:
         self._sources, self._is_ready = sources, True
         if self._directory:
             self._tasks += [asyncio.create_task(self._write_again_and_again(Path(self._directory)))]
-        if self._export:
-            self._tasks += [asyncio.create_task(self._send_again_and_again(self._export))]
 
     def drain(self) -> None:
         """Says that the server takes nothing new."""
@@ -89,13 +68,8 @@ class Outlet:
         if self._tasks and self._directory:
             with contextlib.suppress(OSError):
                 write_reading(Path(self._directory), self._read())
-        if self._tasks and self._export:
-            self._export.close(self._read_here())
         if self._endpoint:
             self._endpoint.close()
-
-    def _read_here(self) -> Reading:
-        return self._read() if self._directory else self._read_alone()
 
     def _read_alone(self) -> Reading:
         return {**of_a_lone_process(), **self._read()}
@@ -116,8 +90,3 @@ class Outlet:
                     LOG.warning("cannot write metrics to %s: %s", directory, error.strerror)
                 is_told = True
             await asyncio.sleep(WRITE_EVERY_S)
-
-    async def _send_again_and_again(self, export: Export) -> None:
-        while True:
-            await asyncio.sleep(export.every_s)
-            await asyncio.to_thread(export.send, self._read_here())

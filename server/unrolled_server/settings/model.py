@@ -84,15 +84,15 @@ class Limits:
 
 
 def refuse_what_otel_cannot_use(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
-    """Refuses OpenTelemetry without its packages, or with an interval of its environment that is none."""
+    """Refuses OpenTelemetry without its packages, or with a variable that only the export of metrics had."""
     if not otel:
         return otel
     if not all(map(_is_installed, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.grpc"))):
         raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
-    interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "1")
-    if not re.fullmatch(r"0*[1-9]\d*", interval):
+    if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ:
         raise ValueError(
-            f"OTEL_METRIC_EXPORT_INTERVAL is {interval!r}; it must be a whole number of milliseconds above 0"
+            "OTEL_METRIC_EXPORT_INTERVAL is set, and the server does not send metrics by OTLP any more; "
+            "unset it, and have the collector scrape metrics_address"
         )
     return otel
 
@@ -276,8 +276,7 @@ class Settings(BaseSettings):
     otel: Annotated[CliImplicitFlag[bool], AfterValidator(refuse_what_otel_cannot_use)] = Field(
         default=False,
         description=(
-            "Send a span for each request, and the metrics, by OpenTelemetry, as OTEL_* says "
-            "(pip install 'unrolled[otel]')"
+            "Send a span for each request by OpenTelemetry, as OTEL_* says (pip install 'unrolled[otel]')"
         ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

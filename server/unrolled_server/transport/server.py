@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -26,7 +26,7 @@ from unrolled_server.transport.listen import listening
 from unrolled_server.transport.unregistered_methods import aio_server
 
 if TYPE_CHECKING:
-    from unrolled_server.observability.otel import MetricsExport, Spans
+    from unrolled_server.observability.otel import RequestTracer
 
 LOG = logging.getLogger(__name__)
 # How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
@@ -54,9 +54,9 @@ class Server:
         self._settings = settings
         self._shares_port = shares_port
         self._stack = contextlib.ExitStack()
-        self._otel = _open_telemetry() if settings.otel else None
-        self._backend = Backend(settings, _listeners(self._otel))
-        self.outlet = Outlet(settings.metrics_address, self._otel and self._otel.metrics)
+        self._tracer = _request_tracer() if settings.otel else None
+        self._backend = Backend(settings, _listeners(self._tracer))
+        self.outlet = Outlet(settings.metrics_address)
         self.address = settings.address
         self.admission = self._backend.admission
 
@@ -95,8 +95,8 @@ class Server:
         )
         self.outlet.open()
         self._stack.callback(self.outlet.close)
-        if self._otel:
-            self._stack.callback(self._otel.spans.close)
+        if self._tracer:
+            self._stack.callback(self._tracer.close)
 
     async def prepare(self) -> None:
         """Opens the word vectors and proves the engines, which takes most of a start.
@@ -162,24 +162,17 @@ class Server:
                 await asyncio.sleep(SEND_S)
 
 
-class _Telemetry(NamedTuple):
-    spans: "Spans"
-    metrics: "MetricsExport"
-
-
-def _open_telemetry() -> _Telemetry:
+def _request_tracer() -> "RequestTracer":
     # Here, because it is an extra.
-    from unrolled_server.observability.otel import MetricsExport, Spans  # noqa: PLC0415
+    from unrolled_server.observability.otel import RequestTracer  # noqa: PLC0415
 
-    return _Telemetry(Spans(), MetricsExport())
+    return RequestTracer()
 
 
-def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
-    """Who is told of each request that ends."""
-    listeners: list[Listener] = [log_request] if is_wanted() else []
-    if telemetry:
-        listeners.append(telemetry.spans.trace)
-    return listeners
+def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
+    """Returns what is called with each request that ends."""
+    logs: list[Listener] = [log_request] if is_wanted() else []
+    return [*logs, tracer.trace] if tracer else logs
 
 
 def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
