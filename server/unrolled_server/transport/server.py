@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,12 +13,13 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from unrolled_server.backend import Backend
-from unrolled_server.observability.access_log import is_wanted, log_request
-from unrolled_server.observability.metrics_exporter import Outlet
+from unrolled_server.observability import access_log
+from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
 from unrolled_server.security.bearer_tokens import TokenCheck, Tokens
 from unrolled_server.settings.model import Settings
+from unrolled_server.transport.address import listeners
 from unrolled_server.transport.channel_args import channel_arguments
 from unrolled_server.transport.disconnect import disconnect
 from unrolled_server.transport.exposure import refuse_clear_text
@@ -56,7 +58,7 @@ class Server:
         self._stack = contextlib.ExitStack()
         self._tracer = _request_tracer() if settings.otel else None
         self._backend = Backend(settings, _listeners(self._tracer))
-        self.outlet = Outlet(settings.metrics_address)
+        self.metrics = MetricsExporter()
         self.address = settings.address
         self.admission = self._backend.admission
 
@@ -93,8 +95,8 @@ class Server:
         self.address = self._stack.enter_context(
             listening(self._server, settings.address, credentials=credentials)
         )
-        self.outlet.open()
-        self._stack.callback(self.outlet.close)
+        self.metrics.open(settings.metrics_address, partial(listeners, flag="--metrics-address"))
+        self._stack.callback(self.metrics.close)
         if self._tracer:
             self._stack.callback(self._tracer.close)
 
@@ -118,12 +120,12 @@ class Server:
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
         self._backend.keep(self._send_slow_readers_away())
-        self.outlet.begin(self._backend.sources())
+        self.metrics.start(self._backend.collect)
 
     async def stop(self) -> None:
         """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
         began_s = time.monotonic()
-        self.outlet.drain()
+        self.metrics.drain()
         self._health.drain()
         await asyncio.sleep(min(ARRIVE_S, self._settings.drain_timeout_s))
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
@@ -134,7 +136,7 @@ class Server:
         self._service.send_away()
         await ending
         await self._backend.close()
-        await self.outlet.finish()
+        await self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
     async def _send_slow_readers_away(self) -> None:
@@ -171,7 +173,7 @@ def _request_tracer() -> "RequestTracer":
 
 def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
     """Returns what is called with each request that ends."""
-    logs: list[Listener] = [log_request] if is_wanted() else []
+    logs: list[Listener] = [access_log.log_request] if access_log.is_enabled() else []
     return [*logs, tracer.trace] if tracer else logs
 
 

@@ -14,7 +14,7 @@ from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.observability.counters import OK
 from unrolled_server.observability.otel.provider import Provider
-from unrolled_server.observability.request_observer import Ended
+from unrolled_server.observability.request_observer import FinishedRequest
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 # The status codes that OpenTelemetry's conventions call an error of the server.
@@ -33,19 +33,19 @@ class RequestTracer:
         """Sends what is left, for a limited time."""
         self._provider.close()
 
-    def trace(self, ended: Ended) -> None:
+    def trace(self, finished: FinishedRequest) -> None:
         """Makes the span of a request."""
         end_ns = time.time_ns()
         span = self._provider.tracer.start_span(
-            f"{SERVICE}/{ended.method}",
-            context=_callers_context(ended.context.invocation_metadata() or ()),
+            f"{SERVICE}/{finished.method}",
+            context=_callers_context(finished.context.invocation_metadata() or ()),
             kind=SpanKind.SERVER,
-            start_time=end_ns - int(ended.seconds * 1e9),
+            start_time=end_ns - int(finished.seconds * 1e9),
         )
         if span.is_recording():
-            span.set_attributes(_attributes(ended))
-            if ended.code in _SERVER_ERRORS:
-                span.set_status(StatusCode.ERROR, ended.code)
+            span.set_attributes(_attributes(finished))
+            if finished.code in _SERVER_ERRORS:
+                span.set_status(StatusCode.ERROR, finished.code)
         span.end(end_ns)
 
 
@@ -54,21 +54,21 @@ def _callers_context(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
     return propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
 
 
-def _attributes(ended: Ended) -> dict[str, AttributeValue]:
+def _attributes(finished: FinishedRequest) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "rpc.system.name": "grpc",
-        "rpc.method": f"{SERVICE}/{ended.method}",
-        "rpc.response.status_code": ended.code,
+        "rpc.method": f"{SERVICE}/{finished.method}",
+        "rpc.response.status_code": finished.code,
     }
-    if ended.code != OK:
-        attributes["error.type"] = ended.code
-    if ended.request.hidden_size:
+    if finished.code != OK:
+        attributes["error.type"] = finished.code
+    if finished.request.hidden_size:
         attributes |= {
-            "unrolled.words": ended.word_count,
-            "unrolled.hidden_size": ended.request.hidden_size,
-            "unrolled.cell": _cell_name(ended.request.network.cell),
-            "unrolled.queue_s": ended.timing.queue_s,
-            "unrolled.compute_s": ended.timing.compute_s,
+            "unrolled.words": finished.word_count,
+            "unrolled.hidden_size": finished.request.hidden_size,
+            "unrolled.cell": _cell_name(finished.request.network.cell),
+            "unrolled.queue_s": finished.timing.queue_s,
+            "unrolled.compute_s": finished.timing.compute_s,
         }
     return attributes
 
