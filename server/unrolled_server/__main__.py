@@ -86,5 +86,5 @@ def _supervise(settings: Settings) -> int:
 
 
 def _fail(code: int, message: str) -> int:
-    logging_setup.say_last(message)
+    logging_setup.fatal(message)
     return code

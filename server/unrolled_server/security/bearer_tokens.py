@@ -17,7 +17,7 @@ import grpc.aio
 from grpc_health.v1 import health
 
 from unrolled_server.call_context import TOKEN_NAME
-from unrolled_server.observability.log_throttle import Seldom
+from unrolled_server.observability.log_throttle import LogThrottle
 from unrolled_server.security.credential_files import CredentialsError, WatchedFiles, read_secret
 
 LOG = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: Tokens, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._told = Seldom()
+        self._told = LogThrottle()
         # A handler of streams begins before a message has come, and refuses calls of every kind.
         self._refuse_missing: _Handler = grpc.stream_stream_rpc_method_handler(
             self._refusing("this server wants a token: send 'authorization: Bearer TOKEN'")
@@ -102,7 +102,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
 
     def _tell(self, peer: str, reason: str) -> None:
         host = peer.rpartition(":")[0] or peer  # each connection has another port
-        more = self._told.due(f"{host} {reason}", now_s=self._clock())
+        more = self._told.allow(f"{host} {reason}", now_s=self._clock())
         if more is not None:
             LOG.warning("refused a call of %s: %s%s", peer, reason, more)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from unrolled_server.observability.log_throttle import Seldom
+from unrolled_server.observability.log_throttle import LogThrottle
 
 LOG = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ def _pass_on(reader: int, to: int) -> None:
 
 
 def _teller() -> Callable[[str], None]:
-    told = Seldom()
+    told = LogThrottle()
 
     def tell(reason: str) -> None:
-        more = told.due(reason, now_s=time.monotonic())
+        more = told.allow(reason, now_s=time.monotonic())
         if more is not None:
             LOG.warning("refused a connection, TLS failed: %s%s", reason, more)
 
