@@ -18,7 +18,6 @@ from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.observability.counters import RequestCounters
-from unrolled_server.observability.metrics import gauge
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
 from unrolled_server.rpc.outbound import Outbound
@@ -123,17 +122,17 @@ class Backend:
         for engine in self._engines:
             yield from _collect_engine(engine)
         budget_bytes = self._settings.state_memory_mb * MIB
-        yield gauge("unrolled_state_memory_budget_bytes", "What they may have.", budget_bytes)
+        yield GaugeMetricFamily("unrolled_state_memory_budget_bytes", "What they may have.", budget_bytes)
         yield _build_info(self.info)
         yield from collect_process(self._started_s)
 
 
 def _collect_engine(engine: Engine) -> Iterator[Metric]:
-    yield gauge("unrolled_networks", "Networks in memory.", engine.network_count)
-    yield gauge(
+    yield GaugeMetricFamily("unrolled_networks", "Networks in memory.", engine.network_count)
+    yield GaugeMetricFamily(
         "unrolled_state_memory_bytes", "Memory of networks and their known states.", engine.held_bytes
     )
-    yield gauge(
+    yield GaugeMetricFamily(
         "unrolled_proved_shapes", "Shapes of steps whose bits were proved equal.", engine.proved_count
     )
 

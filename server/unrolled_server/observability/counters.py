@@ -8,10 +8,8 @@ from time import monotonic
 from typing import Protocol
 
 from prometheus_client import Metric
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
-
-from unrolled_server.observability.metrics import counter, gauge, labelled_counter
 
 OK = "OK"
 CANCELLED = "CANCELLED"
@@ -79,39 +77,34 @@ class RequestCounters:
         self.symbols = 0
         self.kept_replies = 0
 
-    @property
-    def requests(self) -> dict[tuple[str, str], int]:
-        """Ended requests by method and code; may be read from any thread."""
-        counts = {(method.name, OK): method.answered for method in self.methods.values()}
-        for method in self.methods.values():
-            counts |= {(method.name, code): count for code, count in method.failed.copy().items()}
-        return counts
-
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; may be called from any thread."""
-        yield labelled_counter(
+        requests = CounterMetricFamily(
             "unrolled_requests_total",
             "Requests that ended; each of a stream counts.",
-            ("method", "code"),
-            self.requests.items(),
+            labels=["method", "code"],
         )
         seconds = HistogramMetricFamily(
             "unrolled_request_seconds",
             "From a request's arrival until its reply was ready to be sent.",
-            labels=("method",),
+            labels=["method"],
         )
         for method in self.methods.values():
+            for code, count in {OK: method.answered, **method.failed.copy()}.items():
+                requests.add_metric([method.name, code], count)
             method.seconds.add_to(seconds, method.name)
-        yield seconds
-        streams = [((code,), count) for code, count in self.streams.copy().items()]
-        yield labelled_counter("unrolled_streams_total", "Streams that ended.", ("code",), streams)
-        yield counter(
+        yield from (requests, seconds)
+        streams = CounterMetricFamily("unrolled_streams_total", "Streams that ended.", labels=["code"])
+        for code, count in self.streams.copy().items():
+            streams.add_metric([code], count)
+        yield streams
+        yield CounterMetricFamily(
             "unrolled_words_total",
             "Words of accepted requests; kept replies are sent without counting.",
             self.words,
         )
-        yield counter("unrolled_symbols_total", "Symbols of these words.", self.symbols)
-        yield counter(
+        yield CounterMetricFamily("unrolled_symbols_total", "Symbols of these words.", self.symbols)
+        yield CounterMetricFamily(
             "unrolled_kept_replies_total", "Requests answered with a reply that was kept.", self.kept_replies
         )
 
@@ -133,20 +126,6 @@ class LaneCounters:
         expired: Jobs that were dropped before computation because their deadline had passed.
         cancelled: Jobs that were dropped because their caller had left.
     """
-
-    __slots__ = (
-        "_asked_before",
-        "_batch_jobs",
-        "_batch_rows",
-        "_busy_s",
-        "_compute_s",
-        "_computed_before",
-        "_engine",
-        "_observed_rows",
-        "_queue_s",
-        "cancelled",
-        "expired",
-    )
 
     def __init__(self, engine: CountsRows) -> None:
         self._engine = engine
@@ -184,24 +163,26 @@ class LaneCounters:
         yield self._batch_jobs.family("unrolled_batch_jobs", "Requests computed together.")
         yield self._batch_rows.family("unrolled_batch_rows", "States that a batch had to compute.")
         asked_rows = self._engine.asked_rows - self._asked_before
-        yield counter(
+        yield CounterMetricFamily(
             "unrolled_prefixes_asked_total", "States that requests asked for, known or not.", asked_rows
         )
-        yield counter(
+        yield CounterMetricFamily(
             "unrolled_prefixes_computed_total", "States that were computed for them.", self._computed_rows
         )
-        yield counter(
+        yield CounterMetricFamily(
             "unrolled_compute_busy_seconds_total",
             "Time that compute threads spent on batches.",
             self._busy_s,
         )
-        yield gauge("unrolled_compute_threads", "Compute threads.", 1)
-        yield labelled_counter(
+        yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
+        dropped = CounterMetricFamily(
             "unrolled_dropped_total",
             "Accepted requests that nobody waited for any more; none was computed.",
-            ("reason",),
-            [(("expired",), self.expired), (("cancelled",), self.cancelled)],
+            labels=["reason"],
         )
+        dropped.add_metric(["expired"], self.expired)
+        dropped.add_metric(["cancelled"], self.cancelled)
+        yield dropped
 
     @property
     def _computed_rows(self) -> int:

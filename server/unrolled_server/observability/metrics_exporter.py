@@ -10,7 +10,6 @@ from socket import socket
 
 from prometheus_client import Metric
 
-from unrolled_server.observability.metrics import merge
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WRITE_INTERVAL_S, write_families
 from unrolled_server.observability.process_metrics import collect_workers, ready_workers
 from unrolled_server.observability.prometheus import MetricsEndpoint
@@ -49,12 +48,12 @@ class MetricsExporter:
         """Exports from now on that the server is not ready."""
         self._is_ready = False
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Writes a worker's file for the last time."""
         if self._writing and self._directory:
             self._writing.cancel()
             with contextlib.suppress(OSError):
-                self._write(self._directory)
+                write_families(self._directory, self._collect())
 
     def close(self) -> None:
         """Stops answering scrapes; may be called from any thread."""
@@ -67,14 +66,11 @@ class MetricsExporter:
         yield ready_workers(int(self._is_ready))
         yield from self._collect_server()
 
-    def _write(self, directory: Path) -> None:
-        write_families(directory, merge(self._collect()))
-
     async def _write_every_second(self, directory: Path) -> None:
         has_failed = False
         while True:
             try:
-                self._write(directory)
+                write_families(directory, self._collect())
                 has_failed = False
             except OSError as error:
                 if not has_failed:

@@ -24,7 +24,11 @@ def write_families(directory: Path, families: Iterable[Metric]) -> None:
     """
     path = directory / f"{os.getpid()}.json"
     unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps([_encoded(family) for family in families]))
+    entries = [
+        (family.name, family.documentation, family.type, [sample[:3] for sample in family.samples])
+        for family in families
+    ]
+    unfinished.write_text(json.dumps(entries))
     unfinished.replace(path)
 
 
@@ -47,7 +51,10 @@ class WorkerFiles:
     def _read(self, file: Path) -> list[Metric]:
         """Returns what a live worker wrote; adds up what a dead one wrote, and removes its file."""
         is_alive = _is_alive(int(file.stem))  # asked before reading: a worker may write again before it dies
-        families = [_decoded(*entry) for entry in json.loads(file.read_text())]
+        families = [
+            family_of(name, text, kind, (Sample(*sample) for sample in samples))
+            for name, text, kind, samples in json.loads(file.read_text())
+        ]
         if is_alive:
             return families
         lasting = [family for family in families if family.type != "gauge"]
@@ -59,17 +66,6 @@ class WorkerFiles:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # no such process, or another user's, to whom the number has passed
         return False
-    except PermissionError:
-        return True
     return True
-
-
-def _encoded(family: Metric) -> tuple[str, str, str, list[tuple[str, dict[str, str], float]]]:
-    samples = [(sample.name, sample.labels, sample.value) for sample in family.samples]
-    return family.name, family.documentation, family.type, samples
-
-
-def _decoded(name: str, text: str, kind: str, samples: Iterable[tuple[str, dict[str, str], float]]) -> Metric:
-    return family_of(name, text, kind, (Sample(*sample) for sample in samples))

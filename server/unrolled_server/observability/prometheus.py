@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 IDLE_S = 10.0
 
 
-class MetricsEndpoint:
+class MetricsEndpoint(Collector):
     """An endpoint that answers scrapes in threads of its own until it is closed.
 
     `prometheus_client.start_http_server` binds only one of a host's addresses, waits for DNS to name it, and
@@ -37,8 +37,9 @@ class MetricsEndpoint:
     def __init__(
         self, address: str, sockets: Sequence[socket], collectors: Sequence[Callable[[], Iterable[Metric]]]
     ) -> None:
+        self._collectors = collectors
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_MergingCollector(collectors))
+        registry.register(self)
         app = make_wsgi_app(registry)
         self.address = f"{address.rpartition(':')[0]}:{sockets[0].getsockname()[1]}"
         self._servers = [_Server(each) for each in sockets]
@@ -47,19 +48,15 @@ class MetricsEndpoint:
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         LOG.info("metrics on http://%s/metrics", self.address)
 
+    def collect(self) -> Iterable[Metric]:
+        """Returns what a scrape gets."""
+        return merge(family for collect in self._collectors for family in collect())
+
     def close(self) -> None:
         """Stops listening."""
         for server in self._servers:
             server.shutdown()
             server.server_close()
-
-
-class _MergingCollector(Collector):
-    def __init__(self, collectors: Sequence[Callable[[], Iterable[Metric]]]) -> None:
-        self._collectors = collectors
-
-    def collect(self) -> Iterable[Metric]:
-        return merge(family for collect in self._collectors for family in collect())
 
 
 class _Server(ThreadingWSGIServer):

@@ -13,12 +13,12 @@ from typing import NoReturn, TypeAlias
 import grpc
 import grpc.aio
 from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.call_context import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status_code, trailing_metadata
 from unrolled_server.observability.counters import CANCELLED, FORWARD, GET_SERVER_INFO, OK
-from unrolled_server.observability.metrics import gauge
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.outbound import Outbound
 from unrolled_server.rpc.pipeline import Intake, as_refusal
@@ -145,7 +145,7 @@ class ForwardService:
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; may be called from any thread."""
         yield from self.observer.counters.collect()
-        yield gauge("unrolled_open_streams", "Streams that are open.", len(self._streams))
+        yield GaugeMetricFamily("unrolled_open_streams", "Streams that are open.", len(self._streams))
 
     async def _run_stream(self, context: Context) -> None:
         stream = Stream(

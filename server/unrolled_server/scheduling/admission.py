@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from unrolled_server.errors import OverloadedError
-from unrolled_server.observability.metrics import gauge, labelled_counter
 
 BYTES_PER_S = 1e9
 # A client that holds something may hold so many times what is free, less a quarter: alone half of the whole.
@@ -176,29 +176,33 @@ class Admission:
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; may be called from any thread."""
-        refused = [((reason.value,), count) for reason, count in self.refused.items()]
-        yield labelled_counter(
-            "unrolled_refusals_total", "Requests that admission did not let in.", ("reason",), refused
+        refused = CounterMetricFamily(
+            "unrolled_refusals_total", "Requests that admission did not let in.", labels=["reason"]
         )
-        yield gauge("unrolled_inflight_bytes", "Requests and replies in flight.", self.held_bytes)
-        yield gauge("unrolled_inflight_limit_bytes", "Beyond this, requests are refused.", self.max_bytes)
-        yield gauge(
+        for reason, count in self.refused.items():
+            refused.add_metric([reason.value], count)
+        yield refused
+        yield GaugeMetricFamily("unrolled_inflight_bytes", "Requests and replies in flight.", self.held_bytes)
+        yield GaugeMetricFamily(
+            "unrolled_inflight_limit_bytes", "Beyond this, requests are refused.", self.max_bytes
+        )
+        yield GaugeMetricFamily(
             "unrolled_inflight_requests", "Requests in flight, their replies included.", self.ticket_count
         )
-        yield gauge(
+        yield GaugeMetricFamily(
             "unrolled_unread_bytes",
             "Replies that clients are slow to read, and what waits behind them.",
             self.slow_bytes,
         )
-        yield gauge(
+        yield GaugeMetricFamily(
             "unrolled_unread_limit_bytes", "Beyond this, the slowest are sent away.", self.max_slow_bytes
         )
-        yield gauge(
+        yield GaugeMetricFamily(
             "unrolled_waiting_multiplications",
             "Work that is accepted and not computed yet.",
             self.held_multiplications,
         )
-        yield gauge(
+        yield GaugeMetricFamily(
             "unrolled_waiting_limit_multiplications",
             "Beyond this, requests are refused.",
             self.max_multiplications,

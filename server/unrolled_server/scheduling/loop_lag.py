@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import Iterator
 
 from prometheus_client import Metric
-
-from unrolled_server.observability.metrics import gauge
+from prometheus_client.core import GaugeMetricFamily
 
 LOOK_S = 0.02
 # A look that finds less lag than the one before takes this part of the difference off.
@@ -36,4 +35,4 @@ class Lag:
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metric; may be called from any thread."""
-        yield gauge("unrolled_loop_lag_seconds", "How far the event loop is behind.", self.lag_s)
+        yield GaugeMetricFamily("unrolled_loop_lag_seconds", "How far the event loop is behind.", self.lag_s)

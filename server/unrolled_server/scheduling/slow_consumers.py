@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 
-from unrolled_server.observability.metrics import counter
 from unrolled_server.scheduling.admission import Admission
 
 # A reply that is not taken after this is slow. Large ones over poor lines are, and still get their time.
@@ -79,7 +79,7 @@ class SlowReaders:
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metric; may be called from any thread."""
-        yield counter(
+        yield CounterMetricFamily(
             "unrolled_clients_sent_away_total",
             "Connections closed because nobody read the replies.",
             self.sent_away_count,

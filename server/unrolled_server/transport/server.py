@@ -136,7 +136,7 @@ class Server:
         self._service.send_away()
         await ending
         await self._backend.close()
-        await self.metrics.finish()
+        self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
     async def _send_slow_readers_away(self) -> None:

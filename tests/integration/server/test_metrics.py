@@ -11,9 +11,10 @@ from functools import partial
 
 import grpc
 import pytest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.observability.metrics import MAXIMA, counter, gauge
+from unrolled_server.observability.metrics import MAXIMA
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerFiles, write_families
 from unrolled_server.observability.process_metrics import ready_workers
 from unrolled_server.observability.prometheus import MetricsEndpoint
@@ -194,20 +195,19 @@ def a_worker(directory, words):
     """Runs a process that writes its metrics and ends."""
     script = f"""
 from pathlib import Path
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled_server.observability.counters import Histogram
-from unrolled_server.observability.metrics import counter, gauge
 from unrolled_server.observability.multiprocess import write_families
 histogram = Histogram([1.0])
 histogram.observe(0.5)
-write_families(
-    Path({str(directory)!r}), [counter("words", "", {words}), gauge("nets", "", 5), histogram.family("s", "")]
-)
+words, nets = CounterMetricFamily("words", "", {words}), GaugeMetricFamily("nets", "", 5)
+write_families(Path({str(directory)!r}), [words, nets, histogram.family("s", "")])
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=TIMEOUT_S)
 
 
 def test_counters_of_the_dead_stay_and_their_gauges_and_files_go(tmp_path):
-    write_families(tmp_path, [counter("words", "", 1), gauge("nets", "", 2)])
+    write_families(tmp_path, [CounterMetricFamily("words", "", 1), GaugeMetricFamily("nets", "", 2)])
     workers = WorkerFiles(tmp_path)
     for words in (10, 100):
         a_worker(tmp_path, words)

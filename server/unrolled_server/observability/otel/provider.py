@@ -1,9 +1,10 @@
-"""The OpenTelemetry tracer: what its spans say of this process, how they are sent, how it ends."""
+"""The OpenTelemetry tracer: how it names this process, how it sends spans and how it ends."""
 
 import ipaddress
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -11,34 +12,32 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Tracer
 
 MAX_SHUTDOWN_S = 2.0
 _DEFAULT_ENDPOINT = "http://localhost:4317"  # OTLP's
 
 
-class Provider:
-    """Sends spans in batches from a thread of its own, as OTEL_* variables say.
+def open_tracer() -> tuple[Tracer, Callable[[], None]]:
+    """Returns a tracer whose spans a thread sends in batches, and what sends the last and ends it.
 
-    Attributes:
-        tracer: Starts spans.
+    The end takes `MAX_SHUTDOWN_S` at most, also while no collector answers.
     """
+    exporter = OTLPSpanExporter(
+        channel_options=_channel_options(),  # type: ignore[arg-type]  # it takes any number of any
+    )
+    provider = TracerProvider(resource=_resource())
+    provider.add_span_processor(BatchSpanProcessor(exporter))
 
-    def __init__(self) -> None:
-        self._exporter = OTLPSpanExporter(
-            channel_options=_channel_options(),  # type: ignore[arg-type]  # it takes any number of any
-        )
-        self._provider = TracerProvider(resource=_resource())
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self.tracer = self._provider.get_tracer("unrolled_server", version("unrolled"))
-
-    def close(self) -> None:
-        """Sends what is left, for `MAX_SHUTDOWN_S` at most: a collector may be away."""
-        timer = threading.Timer(MAX_SHUTDOWN_S, self._exporter.shutdown)
+    def close() -> None:
+        timer = threading.Timer(MAX_SHUTDOWN_S, exporter.shutdown)
         timer.start()
         try:
-            self._provider.shutdown()
+            provider.shutdown()
         finally:
             timer.cancel()
+
+    return provider.get_tracer("unrolled_server", version("unrolled")), close
 
 
 def _resource() -> Resource:

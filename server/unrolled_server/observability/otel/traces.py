@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.observability.counters import OK
-from unrolled_server.observability.otel.provider import Provider
+from unrolled_server.observability.otel.provider import open_tracer
 from unrolled_server.observability.request_observer import FinishedRequest
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
@@ -24,19 +24,15 @@ _SERVER_ERRORS = {
 
 
 class RequestTracer:
-    """Makes the span of each request when the request has ended, which costs requests less."""
+    """Makes each request's span after its end, when it delays the reply no more. `close` sends the last."""
 
     def __init__(self) -> None:
-        self._provider = Provider()
-
-    def close(self) -> None:
-        """Sends what is left, for a limited time."""
-        self._provider.close()
+        self._tracer, self.close = open_tracer()
 
     def trace(self, finished: FinishedRequest) -> None:
         """Makes the span of a request."""
         end_ns = time.time_ns()
-        span = self._provider.tracer.start_span(
+        span = self._tracer.start_span(
             f"{SERVICE}/{finished.method}",
             context=_callers_context(finished.context.invocation_metadata() or ()),
             kind=SpanKind.SERVER,

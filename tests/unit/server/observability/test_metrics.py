@@ -1,13 +1,16 @@
 """Numbers of threads and workers add up, but for those of which the largest counts."""
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled_server.observability.counters import JOBS, Histogram
-from unrolled_server.observability.metrics import gauge, labelled_counter
 
 from tests.support.scrapes import samples_of
 
 
 def requests(*counts):
-    return labelled_counter("unrolled_requests_total", "", ("method", "code"), counts)
+    family = CounterMetricFamily("unrolled_requests_total", "", labels=["method", "code"])
+    for labels, count in counts:
+        family.add_metric(labels, count)
+    return family
 
 
 def test_samples_with_the_same_labels_add_up():
@@ -20,7 +23,7 @@ def test_samples_with_the_same_labels_add_up():
 
 
 def test_the_largest_of_some_gauges_counts():
-    gauges = [gauge("unrolled_loop_lag_seconds", "", lag_s) for lag_s in (1, 3, 2)]
+    gauges = [GaugeMetricFamily("unrolled_loop_lag_seconds", "", lag_s) for lag_s in (1, 3, 2)]
     assert samples_of(gauges) == {("unrolled_loop_lag_seconds", ()): 3}
 
 

@@ -458,15 +458,15 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await until(lambda: house.admission.ticket_count == 3)
         call.cancel()
         stream.cancel()
-        await until(lambda: house.counters.requests.get(("Forward", "CANCELLED")) == 1)
-        await until(lambda: house.counters.requests.get(("ForwardStream", "CANCELLED")) == 1)
+        await until(lambda: house.counters.methods["Forward"].failed["CANCELLED"] == 1)
+        await until(lambda: house.counters.methods["ForwardStream"].failed["CANCELLED"] == 1)
         await until(lambda: house.counters.streams["CANCELLED"] == 1)
         house.engine.open.set()
         await first
         cancelled = partial(value, name="unrolled_dropped_total", reason="cancelled")
         # The thread counts them when it comes to them.
         await until(lambda: cancelled(samples_of(house.batcher.collect())) == 2)
-        return house.engine.seeds, dict(house.counters.requests)
+        return house.engine.seeds, house.counters.methods
 
-    seeds, requests = within_loop(scenario)
-    assert (len(seeds), requests["Forward", "OK"]) == (1, 1)
+    seeds, methods = within_loop(scenario)
+    assert (len(seeds), methods["Forward"].answered) == (1, 1)
