@@ -44,7 +44,9 @@ class Histogram:
     def add_to(self, family: HistogramMetricFamily, *labels: str) -> None:
         """Adds its samples to a family."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._total)
+        family.add_metric(
+            labels, list(zip(bounds, accumulate(tuple(self._counts)), strict=True)), self._total
+        )
 
     def family(self, name: str, text: str) -> Metric:
         """Returns its samples as a family without labels."""

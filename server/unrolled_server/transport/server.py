@@ -17,7 +17,7 @@ from unrolled_server.observability import access_log
 from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
-from unrolled_server.security.bearer_tokens import TokenCheck, Tokens
+from unrolled_server.security.bearer_tokens import TokenCheck, TokenFile
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport.address import listeners
 from unrolled_server.transport.channel_args import channel_arguments
@@ -189,4 +189,4 @@ def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 def _interceptors(settings: Settings) -> list[grpc.aio.ServerInterceptor]:
     """What calls pass before they are answered; nothing at all where they need no token, for speed."""
-    return [] if settings.tokens is None else [TokenCheck(Tokens(settings.tokens))]
+    return [] if settings.tokens is None else [TokenCheck(TokenFile(settings.tokens))]
