@@ -24,8 +24,8 @@ from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_INTERRUPTED, EXIT_SETT
 from unrolled_server.observability import logging_setup
 from unrolled_server.process.shutdown_signals import draining_signals, end_at_once
 from unrolled_server.process.supervisor import WorkersError, supervise
-from unrolled_server.settings.environment import explained, unknown_variables
-from unrolled_server.settings.model import Settings, described
+from unrolled_server.settings.environment import explain_flags, unknown_variables
+from unrolled_server.settings.model import Settings, describe_errors
 from unrolled_server.transport.address import AddressError
 
 LOG = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ def main() -> int:
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        return _fail(EXIT_SETTINGS, described(error))
+        return _fail(EXIT_SETTINGS, describe_errors(error))
     except SettingsError as error:
-        return _fail(EXIT_SETTINGS, explained(str(error)))
+        return _fail(EXIT_SETTINGS, explain_flags(str(error)))
     names_process = settings.workers > 1
     logging_setup.configure(
         level=settings.log_level, log_format=settings.log_format, names_process=names_process

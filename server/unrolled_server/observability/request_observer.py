@@ -74,10 +74,10 @@ class RequestObserver:
         """Returns what `answered`, `refused` or `cancelled` take at the request's end."""
         return PendingRequest(self._methods[method], data if self._listeners else b"", context)
 
-    def accepted(self, word_count: int, symbol_count: int) -> None:
+    def accepted(self, *, words: int, symbols: int) -> None:
         """Counts a request that is valid and admitted."""
-        self.counters.words += word_count
-        self.counters.symbols += symbol_count
+        self.counters.words += words
+        self.counters.symbols += symbols
 
     def answered(self, pending: PendingRequest, reply: bytes) -> None:
         """Counts a request whose reply is ready to be sent."""

@@ -119,7 +119,7 @@ class ForwardService:
         accepted = self._intake.accept(data)
         ticket = self._intake.admit(accepted, terms)
         reply = UnaryReply(ticket, context, self._outbound, peer=terms.peer)
-        self.observer.accepted(len(accepted.job.words), accepted.job.words.letter_count)
+        self.observer.accepted(words=len(accepted.job.words), symbols=accepted.job.words.letter_count)
         message = self._intake.start(accepted, terms)
         if not isinstance(message, bytes):
             message = await message

@@ -128,7 +128,7 @@ class Stream:
     def _answer(self, accepted: AcceptedRequest, pending: PendingRequest) -> None:
         """Answers at once, or has the reply computed."""
         ticket = self._intake.admit(accepted, self._terms)
-        self._observer.accepted(len(accepted.job.words), accepted.job.words.letter_count)
+        self._observer.accepted(words=len(accepted.job.words), symbols=accepted.job.words.letter_count)
         try:
             reply = self._intake.start(accepted, self._terms)
         except BaseException:
