@@ -6,7 +6,7 @@ SHELL := bash
 # pip leaves it to the first import to compile a module. Where this is set, each process would compile them all again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
-	audit proto proto-check bench load bench-corpus bench-spread scaling soak-bits soak-memory image
+	audit proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +28,6 @@ TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
 LOAD_FLAGS ?=
-SCALING_FLAGS ?=
 FAULT_SECONDS ?= 60
 FAULT_CASES ?= 1000000
 IMAGE ?= unrolled:latest
@@ -139,8 +138,8 @@ bench-corpus: $(BENCH) ## Map a million texts on two Ray nodes, kill it, resume 
 bench-spread: $(BENCH) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
 	@$(BIN)/python bench/spread.py $(BENCH_FLAGS)
 
-scaling: $(BENCH) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
-	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
+bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a minute; BENCH_FLAGS=...).
+	@$(BIN)/python bench/capacity.py $(BENCH_FLAGS)
 
 soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak/soak_bits.py
