@@ -2,7 +2,7 @@
 
 A file of its own because these names are an interface, as fields of a message are: dashboards and alerts hold
 on to them. It imports nothing, so that a process without torch and gRPC can tell what its workers count.
-docs/metrics.md is this table for people.
+docs/operate/metrics.md is this table for people.
 """
 
 from collections.abc import Mapping, Sequence
