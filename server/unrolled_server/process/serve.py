@@ -4,11 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 
 from unrolled_server.backend import MIB
 from unrolled_server.engine import DeviceUnavailableError, ProofError
@@ -21,7 +17,6 @@ from unrolled_server.exit_codes import (
 )
 from unrolled_server.process.ready_notification import announce
 from unrolled_server.process.shutdown_signals import told_to_stop
-from unrolled_server.scheduling.admission import Admission
 from unrolled_server.security.credential_files import CredentialsError
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport import failed_handshakes
@@ -68,7 +63,7 @@ async def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
-    settle()
+    freeze_startup_objects()
     told = asyncio.create_task(told_to_stop(watch_stdin=settings.exit_with_stdin))
     await asyncio.sleep(0)  # it listens before anybody reads that there is something to stop
     LOG.info("serving on %s: %s", server.address, protection(settings))
@@ -78,56 +73,7 @@ async def _serve(settings: Settings) -> None:
     await server.stop()
 
 
-def settle() -> None:
-    """Ends a start: what is there by now stays, and is not looked at again and again."""
+def freeze_startup_objects() -> None:
+    """Freezes startup objects so that the garbage collector skips them: torch's cost small calls 5 %."""
     gc.collect()
-    gc.freeze()  # torch's many objects cost small calls a twentieth
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningServer:
-    """A server inside this process: what a client takes, where its metrics are, and what it holds."""
-
-    address: str
-    metrics_address: str
-    admission: Admission
-
-
-@contextlib.contextmanager
-def running_server(settings: Settings) -> Iterator[RunningServer]:
-    """A server on a thread of its own, for demonstrations, tests and notebooks; drained and ended on exit.
-
-    Raises:
-        CredentialsError, AddressError, VectorsError: See `Server.start`.
-        DeviceUnavailableError, ProofError: See `Server.start`.
-    """
-    ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()
-    thread = threading.Thread(
-        target=asyncio.run, args=(_serve_until_released(settings, ready),), name="server"
-    )
-    thread.start()
-    running, release = ready.result()
-    try:
-        yield running
-    finally:
-        release()
-        thread.join()
-
-
-async def _serve_until_released(
-    settings: Settings, ready: Future[tuple[RunningServer, Callable[[], object]]]
-) -> None:
-    released = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    try:
-        server = Server(settings)
-        await server.start()
-    except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
-        ready.set_exception(error)
-        return
-    running = RunningServer(
-        address=server.address, metrics_address=server.outlet.address, admission=server.admission
-    )
-    ready.set_result((running, partial(loop.call_soon_threadsafe, released.set)))
-    await released.wait()
-    await server.stop()
+    gc.freeze()

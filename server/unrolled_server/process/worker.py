@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable
 
 from unrolled_server.observability import logging_setup
-from unrolled_server.process.serve import START_ERRORS, ready_line, settle
+from unrolled_server.process.serve import START_ERRORS, freeze_startup_objects, ready_line
 from unrolled_server.process.shutdown_signals import draining_signals
 from unrolled_server.process.worker_protocol import (
     GO,
@@ -59,7 +59,7 @@ def _tell(report: Report, reports: int) -> None:
 async def _work(settings: Settings, reports: int) -> None:
     server = Server(settings, shares_port=True)
     await server.prepare()
-    settle()
+    freeze_startup_objects()
     _tell(Proved(fingerprint=server.info.fingerprint, ready_line=ready_line(server)), reports)
     orders = await _read_stdin()
     if await orders.readline() != GO:

@@ -5,7 +5,7 @@ import socket
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport import address as address_module
 from unrolled_server.transport.address import AddressError, listeners, shared_port
