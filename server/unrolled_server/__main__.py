@@ -11,6 +11,8 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 if __name__ == "__main__":  # before the imports below, which fail where the extra is not installed
     from unrolled.entry_points import run_server
@@ -20,13 +22,12 @@ if __name__ == "__main__":  # before the imports below, which fail where the ext
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_INTERRUPTED, EXIT_SETTINGS
+from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_SETTINGS, StartupError
 from unrolled_server.observability import logging_setup
 from unrolled_server.process.shutdown_signals import draining_signals, end_at_once
-from unrolled_server.process.supervisor import WorkersError, supervise
+from unrolled_server.process.supervisor import supervise
 from unrolled_server.settings.environment import explained, unknown_variables
 from unrolled_server.settings.model import Settings, described
-from unrolled_server.transport.address import AddressError
 
 LOG = logging.getLogger(__name__)
 
@@ -50,9 +51,12 @@ def main() -> int:
     for number in set(draining_signals()) - {signal.SIGINT}:
         signal.signal(number, end_at_once)
     try:
-        return _serve(settings) if settings.workers == 1 else _supervise(settings)
+        asyncio.run(_serving(settings))
+    except StartupError as error:
+        return _fail(error.exit_code, str(error))
     except KeyboardInterrupt:
         return _fail(EXIT_INTERRUPTED, "interrupted")
+    return 0
 
 
 def _open_standard_streams() -> None:
@@ -64,25 +68,13 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
 
 
-def _serve(settings: Settings) -> int:
-    # Here, because importing torch takes seconds that --help, a wrong flag and a supervisor should not.
-    from unrolled_server.process.serve import START_ERRORS, serve  # noqa: PLC0415
+def _serving(settings: Settings) -> Coroutine[Any, Any, None]:
+    if settings.workers > 1:
+        return supervise(settings)
+    # Here, because importing torch takes seconds, which --help, a wrong flag and a supervisor do not need.
+    from unrolled_server.process.serve import serve  # noqa: PLC0415
 
-    try:
-        asyncio.run(serve(settings))
-    except (*START_ERRORS,) as error:
-        return _fail(START_ERRORS[type(error)], str(error))
-    return 0
-
-
-def _supervise(settings: Settings) -> int:
-    try:
-        asyncio.run(supervise(settings))
-    except AddressError as error:
-        return _fail(EXIT_ADDRESS, str(error))
-    except WorkersError as error:
-        return _fail(error.exit_code, str(error))
-    return 0
+    return serve(settings)
 
 
 def _fail(code: int, message: str) -> int:

@@ -4,37 +4,16 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Mapping
 
 from unrolled_server.backend import MIB
-from unrolled_server.engine import DeviceUnavailableError, ProofError
-from unrolled_server.exit_codes import (
-    EXIT_ADDRESS,
-    EXIT_CREDENTIALS,
-    EXIT_DEVICE,
-    EXIT_PROOF,
-    EXIT_VECTORS,
-)
 from unrolled_server.process.ready_notification import announce
 from unrolled_server.process.shutdown_signals import told_to_stop
-from unrolled_server.security.credential_files import CredentialsError
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport import failed_handshakes
-from unrolled_server.transport.address import AddressError
 from unrolled_server.transport.exposure import protection
 from unrolled_server.transport.server import Server
-from unrolled_server.word_vectors import VectorsError
 
 LOG = logging.getLogger(__name__)
-
-START_ERRORS: Mapping[type[Exception], int] = {
-    CredentialsError: EXIT_CREDENTIALS,
-    AddressError: EXIT_ADDRESS,
-    DeviceUnavailableError: EXIT_DEVICE,
-    ProofError: EXIT_PROOF,
-    VectorsError: EXIT_VECTORS,
-}
-"""What can be wrong with a start, and the command's exit code for it."""
 
 
 def ready_line(server: Server) -> str:
@@ -53,8 +32,7 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT, SIGHUP or, if so set, the end of standard input; then drains.
 
     Raises:
-        CredentialsError, AddressError, VectorsError: See `Server.start`.
-        DeviceUnavailableError, ProofError: See `Server.start`.
+        StartupError: The server cannot start; see `Server.start`.
     """
     with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
         await _serve(settings)

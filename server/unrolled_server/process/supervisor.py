@@ -11,7 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED, EXIT_WORKERS, exit_code_of_signal
+from unrolled_server.exit_codes import (
+    EXIT_PROOF,
+    EXIT_UNFINISHED,
+    EXIT_WORKERS,
+    StartupError,
+    exit_code_of_signal,
+)
 from unrolled_server.observability import metrics
 from unrolled_server.observability.metrics import Reading
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
@@ -32,12 +38,10 @@ LOG = logging.getLogger(__name__)
 END_MARGIN_S = 5.0
 
 
-class WorkersError(Exception):
-    """The workers can't go on, or did not end well; the message says why."""
+class WorkersError(StartupError):
+    """The workers cannot go on, or did not end well."""
 
-    def __init__(self, message: str, *, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = EXIT_WORKERS
 
 
 async def supervise(settings: Settings) -> None:

@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Awaitable
 
+from unrolled_server.exit_codes import StartupError
 from unrolled_server.observability import logging_setup
-from unrolled_server.process.serve import START_ERRORS, freeze_startup_objects, ready_line
+from unrolled_server.process.serve import freeze_startup_objects, ready_line
 from unrolled_server.process.shutdown_signals import draining_signals
 from unrolled_server.process.worker_protocol import (
     GO,
@@ -37,10 +38,9 @@ def main() -> int:
     try:
         with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
             asyncio.run(_work(settings, reports))
-    except (*START_ERRORS,) as error:
-        exit_code = START_ERRORS[type(error)]
-        _tell(Failed(exit_code=exit_code, message=str(error)), reports)
-        return exit_code
+    except StartupError as error:
+        _tell(Failed(exit_code=error.exit_code, message=str(error)), reports)
+        return error.exit_code
     return 0
 
 

@@ -39,7 +39,7 @@ class Replica:
         settings: What it answers.
 
     Raises:
-        VectorsError, DeviceUnavailableError, ProofError: See `Backend.prepare`.
+        StartupError: See `Backend.prepare`.
     """
 
     def __init__(self, settings: Settings) -> None:

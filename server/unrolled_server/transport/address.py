@@ -9,14 +9,11 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.address_forms import split_host_port
 
 # A machine without the address, or without all of IPv6.
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-
-
-class AddressError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
 
 
 class _Place(NamedTuple):

@@ -3,9 +3,9 @@
 import ipaddress
 import socket
 
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.address_forms import UNIX, split_host_port
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import AddressError
 
 
 def refuse_clear_text(settings: Settings) -> None:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import grpc
 import grpc.aio
 
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.transport.address import AddressError
 
 
 @contextlib.contextmanager

@@ -64,8 +64,7 @@ class Server:
         """Binds, prepares and serves.
 
         Raises:
-            CredentialsError, AddressError: See `bind`.
-            VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
+            StartupError: See `bind` and `prepare`.
         """
         try:
             self.bind()
@@ -102,7 +101,7 @@ class Server:
         """Opens the word vectors and proves the engines, which takes most of a start.
 
         Raises:
-            VectorsError, DeviceUnavailableError, ProofError: See `Backend.prepare`.
+            StartupError: See `Backend.prepare`.
         """
         await self._backend.prepare()
         self.info = self._backend.info

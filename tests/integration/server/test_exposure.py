@@ -5,9 +5,9 @@ import socket
 import pytest
 from pydantic import ValidationError
 from unrolled_server.embedded import running_server
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport.exposure import protection, refuse_clear_text
-from unrolled_server.transport.listen import AddressError
 
 
 @pytest.mark.parametrize(
