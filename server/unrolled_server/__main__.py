@@ -50,6 +50,8 @@ def main() -> int:
     # A container's first process has no default for signals but SIGINT, which Python handles.
     for number in set(draining_signals()) - {signal.SIGINT}:
         signal.signal(number, end_at_once)
+    # gRPC's core writes a line for each failed TLS handshake, so a client could fill the disk. Workers inherit it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         asyncio.run(_serving(settings))
     except StartupError as error:

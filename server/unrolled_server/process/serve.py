@@ -1,7 +1,6 @@
 """The life of a process that serves: ready, then until it is told to stop, then drained."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 
@@ -9,7 +8,6 @@ from unrolled_server.backend import MIB
 from unrolled_server.process.ready_notification import announce
 from unrolled_server.process.shutdown_signals import told_to_stop
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport import failed_handshakes
 from unrolled_server.transport.exposure import protection
 from unrolled_server.transport.server import Server
 
@@ -34,11 +32,6 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: The server cannot start; see `Server.start`.
     """
-    with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
-        await _serve(settings)
-
-
-async def _serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
     freeze_startup_objects()

@@ -24,7 +24,6 @@ from unrolled_server.process.worker_protocol import (
     encode,
 )
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport import failed_handshakes
 from unrolled_server.transport.server import Server
 
 
@@ -36,8 +35,7 @@ def main() -> int:
     reports = _take_stdout()
     logging_setup.configure(level=settings.log_level, log_format=settings.log_format, names_process=True)
     try:
-        with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
-            asyncio.run(_work(settings, reports))
+        asyncio.run(_work(settings, reports))
     except StartupError as error:
         _tell(Failed(exit_code=error.exit_code, message=str(error)), reports)
         return error.exit_code
