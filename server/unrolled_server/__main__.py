@@ -50,7 +50,7 @@ def main() -> int:
     # A container's first process has no default for signals but SIGINT, which Python handles.
     for number in set(draining_signals()) - {signal.SIGINT}:
         signal.signal(number, end_at_once)
-    # gRPC's core writes a line for each failed TLS handshake, so a client could fill the disk. Workers inherit it.
+    # gRPC's core writes a line for each failed TLS handshake, so a client could fill the disk.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         asyncio.run(_serving(settings))
