@@ -8,7 +8,7 @@ from unrolled_server.backend import MIB
 from unrolled_server.process.ready_notification import announce
 from unrolled_server.process.shutdown_signals import told_to_stop
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.exposure import protection
+from unrolled_server.transport.address import describe_protection
 from unrolled_server.transport.server import Server
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ async def serve(settings: Settings) -> None:
     freeze_startup_objects()
     told = asyncio.create_task(told_to_stop(watch_stdin=settings.exit_with_stdin))
     await asyncio.sleep(0)  # it listens before anybody reads that there is something to stop
-    LOG.info("serving on %s: %s", server.address, protection(settings))
+    LOG.info("serving on %s: %s", server.address, describe_protection(settings))
     announce(ready_line(server))
     await told
     LOG.info("draining for up to %s s", settings.drain_timeout_s)

@@ -29,8 +29,7 @@ from unrolled_server.process.supervision_policy import DifferentBitsError, Muste
 from unrolled_server.process.worker_process import WorkerProcess
 from unrolled_server.process.worker_protocol import Failed, Proved, Report, Serving
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import shared_port
-from unrolled_server.transport.exposure import protection, refuse_clear_text
+from unrolled_server.transport.address import describe_protection, require_tls_or_loopback, reserve_port
 
 LOG = logging.getLogger(__name__)
 
@@ -52,9 +51,9 @@ async def supervise(settings: Settings) -> None:
         WorkersError: They can't start, keep dying, or one of them died while it drained; or a signal came
             before they were ready.
     """
-    refuse_clear_text(settings)
+    require_tls_or_loopback(settings)
     with contextlib.ExitStack() as stack:
-        address = stack.enter_context(shared_port(settings.address))
+        address = stack.enter_context(reserve_port(settings.address))
         share = settings.share().model_copy(update={"address": address})
         supervisor = Supervisor(share)
         if settings.metrics_address:
@@ -153,7 +152,7 @@ class Supervisor:
                 LOG.info("worker %d serves", worker.pid)
                 if self._muster.serve(worker.pid):
                     settings = self._settings
-                    LOG.info("serving on %s: %s", settings.address, protection(settings))
+                    LOG.info("serving on %s: %s", settings.address, describe_protection(settings))
                     announce(ready_line)
                 return asyncio.get_running_loop().time()
         if isinstance(report, Failed):
