@@ -24,7 +24,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_SETTINGS, StartupError
 from unrolled_server.observability import logging_setup
-from unrolled_server.process.shutdown_signals import draining_signals, end_at_once
+from unrolled_server.process.shutdown_signals import draining_signals, exit_at_once
 from unrolled_server.process.supervisor import supervise
 from unrolled_server.settings.environment import explained, unknown_variables
 from unrolled_server.settings.model import Settings, described
@@ -49,7 +49,7 @@ def main() -> int:
         LOG.warning(warning)
     # A container's first process has no default for signals but SIGINT, which Python handles.
     for number in set(draining_signals()) - {signal.SIGINT}:
-        signal.signal(number, end_at_once)
+        signal.signal(number, exit_at_once)
     # gRPC's core writes a line for each failed TLS handshake, so a client could fill the disk.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:

@@ -1,29 +1,17 @@
-"""The life of a process that serves: ready, then until it is told to stop, then drained."""
+"""Serves in this process: starts, reports ready, and drains at shutdown."""
 
 import asyncio
 import gc
 import logging
 
 from unrolled_server.backend import MIB
-from unrolled_server.process.ready_notification import announce
-from unrolled_server.process.shutdown_signals import told_to_stop
+from unrolled_server.process.ready_notification import notify_ready
+from unrolled_server.process.shutdown_signals import wait_for_shutdown
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport.address import describe_protection
 from unrolled_server.transport.server import Server
 
 LOG = logging.getLogger(__name__)
-
-
-def ready_line(server: Server) -> str:
-    """The one line on standard output: address, device, limits, fingerprint."""
-    info = server.info
-    limits = info.limits
-    return (
-        f"unrolled-server ready on {server.address} | device {info.device} | "
-        f"up to {limits.max_words:,} words of {limits.max_word_length:,} symbols, "
-        f"hidden size {limits.max_hidden_size:,}, replies of {limits.max_reply_bytes // MIB} MiB | "
-        f"fingerprint {info.fingerprint}"
-    )
 
 
 async def serve(settings: Settings) -> None:
@@ -35,13 +23,25 @@ async def serve(settings: Settings) -> None:
     server = Server(settings)
     await server.start()
     freeze_startup_objects()
-    told = asyncio.create_task(told_to_stop(watch_stdin=settings.exit_with_stdin))
-    await asyncio.sleep(0)  # it listens before anybody reads that there is something to stop
+    shutdown = asyncio.create_task(wait_for_shutdown(watch_stdin=settings.exit_with_stdin))
+    await asyncio.sleep(0)  # so that a signal right after the ready line drains
     LOG.info("serving on %s: %s", server.address, describe_protection(settings))
-    announce(ready_line(server))
-    await told
+    notify_ready(ready_line(server))
+    await shutdown
     LOG.info("draining for up to %s s", settings.drain_timeout_s)
     await server.stop()
+
+
+def ready_line(server: Server) -> str:
+    """Returns the only line on standard output: address, device, limits, fingerprint."""
+    info = server.info
+    limits = info.limits
+    return (
+        f"unrolled-server ready on {server.address} | device {info.device} | "
+        f"up to {limits.max_words:,} words of {limits.max_word_length:,} symbols, "
+        f"hidden size {limits.max_hidden_size:,}, replies of {limits.max_reply_bytes // MIB} MiB | "
+        f"fingerprint {info.fingerprint}"
+    )
 
 
 def freeze_startup_objects() -> None:
