@@ -151,7 +151,7 @@ def test_a_server_without_a_health_service_is_told(probed):
     with health_server(has_health=False) as address:
         code, words = probed(address=address)
     assert code == 1
-    assert words.startswith(f"{address} does not serve: its health service gives gRPC status 12: ")
+    assert words.startswith(f"{address} does not serve: its health service answers gRPC status 12: ")
 
 
 @pytest.mark.parametrize(
