@@ -1,11 +1,4 @@
-"""The command `unrolled-server`, also `python -m unrolled_server`.
-
-Exit codes: 0 after a drain, 1 after a drain that a worker did not survive, 2 for wrong settings, 3 for an
-address that cannot be had (also that of the metrics), 4 for a device that is not there, 5 for one that does
-not keep the promise of equal bits, 6 for word vectors that cannot be loaded, 7 for a file of certificates,
-keys or tokens that cannot be used, 8 for workers that keep dying, 129, 130 or 143 for a SIGHUP, SIGINT or
-SIGTERM before it was ready, 130 or 143 for a second one while it drains.
-"""
+"""The command `unrolled-server`, also `python -m unrolled_server`. Its exit codes: `exit_codes`."""
 
 import asyncio
 import logging
@@ -33,7 +26,7 @@ LOG = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Reads the settings and serves until told to stop; returns the exit code."""
+    """Reads the settings and serves until shutdown; returns the exit code."""
     _open_standard_streams()
     try:
         settings = CliApp.run(Settings)
@@ -41,13 +34,12 @@ def main() -> int:
         return _fail(EXIT_SETTINGS, described(error))
     except SettingsError as error:
         return _fail(EXIT_SETTINGS, explained(str(error)))
-    names_process = settings.workers > 1
     logging_setup.configure(
-        level=settings.log_level, log_format=settings.log_format, names_process=names_process
+        level=settings.log_level, log_format=settings.log_format, names_process=settings.workers > 1
     )
     for warning in unknown_variables(os.environ):
         LOG.warning(warning)
-    # A container's first process has no default for signals but SIGINT, which Python handles.
+    # A container's first process has no default handlers; Python has one for SIGINT.
     for number in set(draining_signals()) - {signal.SIGINT}:
         signal.signal(number, exit_at_once)
     # gRPC's core writes a line for each failed TLS handshake, so a client could fill the disk.
@@ -62,7 +54,7 @@ def main() -> int:
 
 
 def _open_standard_streams() -> None:
-    """Opens the null device in place of closed standard streams, lest a connection gets the number of one."""
+    """Opens the null device for closed standard streams, so that no connection gets their numbers."""
     for number in range(3):
         try:
             os.fstat(number)
