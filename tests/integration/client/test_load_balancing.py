@@ -15,7 +15,7 @@ from unrolled_client import Client, InvalidRequestError, _coalescing
 from unrolled_client._messages.encoding import check_request
 from unrolled_client._transport.endpoint import Endpoint
 from unrolled_client._transport.load_balancing import NETWORK_HEADER
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 from tests.support.client_fixtures import BlockingAsyncClient

@@ -15,16 +15,16 @@ import grpc
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.embedded import running_server
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.observability import metrics
 from unrolled_server.observability.counters import Histogram
 from unrolled_server.observability.metrics import METRICS, Buckets, Kind, merged
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerReadings, write_reading
 from unrolled_server.observability.prometheus import serve_metrics
-from unrolled_server.process.serve import running_server
 from unrolled_server.process.supervisor import Supervisor
 from unrolled_server.scheduling.admission import Terms
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import AddressError
 
 from tests.support.processes import needs_ipv6
 from tests.support.scrapes import TIMEOUT_S, scrape, scraped_until, value
