@@ -25,7 +25,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class SourceIdentity(NamedTuple):
-    """What tells one state of a text file from another."""
+    """Size and modification time of a text file; if one of them changes, the file is converted again."""
 
     byte_count: int
     mtime_ns: int

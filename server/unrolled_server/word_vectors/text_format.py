@@ -61,7 +61,7 @@ class Block(NamedTuple):
 
 @contextlib.contextmanager
 def decompressed(file: BinaryIO, *, source: Path) -> Iterator[BinaryIO]:
-    """Opens the text in a file, which may be compressed by gzip, bzip2 or xz; its first bytes tell which.
+    """Opens the text in a file, which may be compressed by gzip, bzip2 or xz; its first bytes show which.
 
     Raises:
         VectorsError: The file is another kind of archive, or is damaged or cut off.
@@ -253,9 +253,9 @@ class LineFormat:
     def _too_few(self, line: str) -> str:
         if line[:1].strip() == "":
             return _NO_WORD
-        told = ", as the header says" if self.has_header else ""
+        source = ", as the header says" if self.has_header else ""
         count = len(_FIELD.findall(line)) - 1
-        return f"has {count} values after its word; each vector of this file has {self.size}{told}"
+        return f"has {count} values after its word; each vector of this file has {self.size}{source}"
 
     def _refuse_numbers_in(self, word: str) -> None:
         parts = _BLANKS.split(word)[1:]
