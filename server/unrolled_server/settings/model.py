@@ -32,7 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from unrolled_server.paths import NoHomeError, default_cache_directory, expanded, is_url, named_files
+from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home, is_url, parse_named_files
 from unrolled_server.settings.address_forms import UNIX, checked_address, checked_host_port
 
 MAX_INT32 = 2**31 - 1
@@ -67,7 +67,7 @@ MetricsAddress = Annotated[str, AfterValidator(_checked_metrics_address)]
 File = Annotated[
     Path | None,
     BeforeValidator(_refuse_what_is_no_path),
-    AfterValidator(lambda path: path and expanded(path)),
+    AfterValidator(lambda path: path and expand_home(path)),
 ]
 
 
@@ -241,7 +241,7 @@ class Settings(BaseSettings):
         description="Seconds of silence after which a client is pinged; without an answer in 20 s it is gone",
     )
     # Undecoded: flags and environment give the same text to the same parser.
-    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
+    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(parse_named_files)] = Field(
         default={},
         description=(
             "NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or fastText .vec. "
