@@ -116,9 +116,9 @@ def _identity(path: str | Path) -> object:
 
 
 def _write_html(file: OutputFile, record: Record) -> None:
-    from unrolled_loadtest.report.html import page  # noqa: PLC0415 - matplotlib takes a second to load
+    from unrolled_loadtest.report.html import render  # noqa: PLC0415 - matplotlib takes a second to load
 
-    file.write(page(record).encode())
+    file.write(render(record).encode())
 
 
 def _finish_raw_log(file: OutputFile, log: RawLog, _record: Record) -> None:

@@ -57,7 +57,7 @@ def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys,
     def fail(_record):
         raise ZeroDivisionError("no width")
 
-    monkeypatch.setattr("unrolled_loadtest.report.html.page", fail)
+    monkeypatch.setattr("unrolled_loadtest.report.html.render", fail)
     with opened(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/y")) as reports:
         reports.raw_log.begin()
         reports.write(RECORD)
