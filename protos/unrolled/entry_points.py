@@ -30,7 +30,7 @@ _SERVER = (
 )
 EXTRAS = {
     "cli": _CLI,
-    "load": ("hdrh", "matplotlib", *_CLI),
+    "load": ("hdrh", "jinja2", "matplotlib", *_CLI),
     "plot": ("matplotlib",),
     "server": _SERVER,
     "ray": ("pyarrow", "ray", *_CLI, *_SERVER),
