@@ -30,7 +30,7 @@ FIRST_PER_S = 1_000.0
 TRIAL_S, MEASURED_S = 3.0, 10.0
 PERCENTS = (50, 99, 99.9)
 WORDS, HIDDEN_SIZE = "1-8", "16"
-COMMAND = f"unrolled load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals poisson"
+COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals poisson"
 
 
 def main() -> int:

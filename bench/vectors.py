@@ -66,10 +66,10 @@ def conversion_table(source: Path, cache: Path, words: Sequence[str]) -> Table:
     """Converting once, opening again, finding words."""
     converting_s, table = timed(lambda: open_vectors("glove", source, cache_directory=cache))
     opening_s, _ = timed(lambda: open_vectors("glove", source, cache_directory=cache))
-    (converted,) = cache.glob("*.vectors")
+    (converted,) = cache.glob("*.table")
     rows = {
         "text": f"{source.stat().st_size / 1e6:,.0f} MB",
-        "converted": f"{converted.stat().st_size / 1e6:,.0f} MB",
+        "converted": f"{sum(file.stat().st_size for file in converted.iterdir()) / 1e6:,.0f} MB",
         "first opening, which converts": f"{converting_s:.1f} s",
         "opening after that": f"{opening_s * 1e3:.2f} ms",
         **finding_rows(table, words),
@@ -151,7 +151,7 @@ def piped(command: Sequence[str]) -> subprocess.Popen[str]:
 
 def mapped_bytes(smaps: str, counter: str) -> int:
     """One counter of the converted file's mapping."""
-    _, _, mapping = smaps.partition(".vectors\n")
+    _, _, mapping = smaps.partition("rows.npy\n")
     found = re.search(rf"^{counter}: +(\d+) kB$", mapping, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 

@@ -26,8 +26,8 @@ CHECKING = (
     else nullcontext()
 )
 with CHECKING:
+    from unrolled_server.embedded import running_server
     from unrolled_server.engine import proof
-    from unrolled_server.process.serve import running_server
     from unrolled_server.security import credential_files
     from unrolled_server.settings.model import Settings
 

@@ -16,7 +16,8 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import Engine, WordVectors
+from unrolled_server.engine import DeviceUnavailableError, Engine, ProofError, WordVectors
+from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_PROOF, StartupError
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
@@ -66,9 +67,8 @@ class Backend:
         """Opens the word vectors and proves the engines, which takes most of a start.
 
         Raises:
-            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
-            DeviceUnavailableError: The device is not on this machine.
-            ProofError: The device gives a row other bits at other places; no reply could be trusted.
+            StartupError: A file of word vectors is malformed, its converted form cannot be written, or the
+                device is not on this machine or gives a row other bits at other places.
         """
         self._tables = await _opened_vectors(self._settings)
         self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
@@ -163,12 +163,17 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
     """One engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
-    engines = [
-        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
-        for _ in range(settings.compute_threads)
-    ]
-    for engine in engines:
-        engine.prove()
+    try:
+        engines = [
+            Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
+            for _ in range(settings.compute_threads)
+        ]
+        for engine in engines:
+            engine.prove()
+    except DeviceUnavailableError as error:
+        raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
+    except ProofError as error:
+        raise StartupError(str(error), exit_code=EXIT_PROOF) from error
     return engines
 
 

@@ -124,7 +124,7 @@ def test_a_pod_has_longer_to_end_than_the_server_to_drain():
 
 
 def test_memory_is_enough_for_what_the_settings_allow():
-    """The rule of docs/operations.md, with the fifth on top that it asks for."""
+    """The rule of docs/operate/deploy.md, with the fifth on top that it asks for."""
     resources = CONTAINER["resources"]
     rule = (300 + 2.4 * int(setting("STATE_MEMORY_MB")) + 2 * int(setting("MAX_INFLIGHT_MB"))) * MIB
     assert bytes_of(resources["limits"]["memory"]) >= 1.2 * rule

@@ -11,7 +11,7 @@ from unrolled_server.observability.metrics import merge
 
 TIMEOUT_S = 120
 POLL_S = 0.02
-METRICS_PAGE = Path(__file__).parents[2] / "docs/metrics.md"
+METRICS_PAGE = Path(__file__).parents[2] / "docs/operate/metrics.md"
 
 
 def scraped_families(address):
@@ -49,7 +49,7 @@ def scraped_until(address, is_so):
 
 
 class DocumentedMetric(NamedTuple):
-    """A row of the table in docs/metrics.md."""
+    """A row of the table in docs/operate/metrics.md."""
 
     name: str
     kind: str
@@ -60,6 +60,6 @@ class DocumentedMetric(NamedTuple):
 
 
 def documented_metrics():
-    """The table in docs/metrics.md."""
+    """The table in docs/operate/metrics.md."""
     rows = re.findall(r"^\| `(unrolled_\w+)` \| (.*) \|$", METRICS_PAGE.read_text(), flags=re.MULTILINE)
     return [DocumentedMetric(name, *(cell.strip() for cell in cells.split("|"))) for name, cells in rows]

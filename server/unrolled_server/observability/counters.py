@@ -179,7 +179,7 @@ class LaneCounters:
         yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
         dropped = CounterMetricFamily(
             "unrolled_dropped_total",
-            "Accepted requests that nobody waited for any more; none was computed.",
+            "Accepted requests whose caller left or whose deadline passed before they were computed.",
             labels=["reason"],
         )
         dropped.add_metric(["expired"], self.expired)

@@ -81,7 +81,7 @@ class SlowReaders:
         """Yields the metric; may be called from any thread."""
         yield CounterMetricFamily(
             "unrolled_clients_sent_away_total",
-            "Connections closed because nobody read the replies.",
+            "Connections closed because the client did not read its replies.",
             self.sent_away_count,
         )
 

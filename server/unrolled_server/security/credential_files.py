@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from unrolled_server.exit_codes import EXIT_CREDENTIALS, StartupError
+
 LOG = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 1.0
@@ -16,8 +18,10 @@ _Content = TypeVar("_Content")
 _Version: TypeAlias = tuple[int, int, int] | None
 
 
-class CredentialsError(Exception):
+class CredentialsError(StartupError):
     """A file of credentials cannot be used; the message names setting, file and reason, never the content."""
+
+    exit_code = EXIT_CREDENTIALS
 
 
 def read_file(path: Path, *, setting: str, is_secret: bool = False) -> bytes:

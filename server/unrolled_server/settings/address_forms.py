@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from unrolled_server.paths import expanded
+from unrolled_server.paths import expand_home
 
 UNIX = "unix:"
 """Prefix of a Unix socket's address; the path follows."""
@@ -79,7 +79,7 @@ def _parse_socket(address: str) -> str:
         )
     if re.search("[,\0]", path):
         raise ValueError("the path has a comma or a zero byte, which no gRPC client can connect to")
-    path = str(expanded(path))
+    path = str(expand_home(path))
     size = len(os.fsencode(path))
     if size > MAX_SOCKET_PATH_BYTES:
         raise ValueError(

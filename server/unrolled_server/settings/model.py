@@ -29,7 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from unrolled_server.paths import NoHomeError, default_cache_directory, expanded, is_url, named_files
+from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home, is_url, parse_named_files
 from unrolled_server.settings.address_forms import UNIX, parse_address, parse_host_port
 
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
@@ -63,7 +63,7 @@ MetricsAddress = Annotated[str, AfterValidator(_parse_metrics_address)]
 File = Annotated[
     Path | None,
     BeforeValidator(_check_path),
-    AfterValidator(lambda path: path and expanded(path)),
+    AfterValidator(lambda path: path and expand_home(path)),
 ]
 
 
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         "it closes the connection",
     )
     # Undecoded: flags and environment give the same text to the same parser.
-    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
+    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(parse_named_files)] = Field(
         {},
         description="NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or "
         "fastText .vec. For several files repeat the flag, or separate them by commas or give JSON, as in "

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.call_context import caller_of
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.rpc import service
 from unrolled_server.security.bearer_tokens import TokenFile
 from unrolled_server.security.credential_files import CredentialsError

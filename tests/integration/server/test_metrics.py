@@ -14,15 +14,16 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.embedded import running_server
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.observability.metrics import MAXIMA
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerFiles, write_families
 from unrolled_server.observability.process_metrics import ready_workers
 from unrolled_server.observability.prometheus import MetricsEndpoint
-from unrolled_server.process.serve import running_server
 from unrolled_server.process.supervisor import Supervisor
 from unrolled_server.scheduling.admission import Terms
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import AddressError, listeners
+from unrolled_server.transport.address import listeners
 
 from tests.support.processes import needs_ipv6
 from tests.support.scrapes import (
