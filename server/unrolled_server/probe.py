@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.settings.model import DEFAULT_ADDRESS, Address, File, described
+from unrolled_server.settings.model import DEFAULT_ADDRESS, Address, File, describe_errors
 
 TIMEOUT_S = 5.0
 _RECEIVE_BYTES = 2**16
@@ -67,7 +67,7 @@ def main() -> int:
     try:
         settings = ProbeSettings()
     except ValidationError as error:
-        print(described(error), file=sys.stderr)  # noqa: T201 - a command's output
+        print(describe_errors(error), file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     try:
         check(settings)
