@@ -136,7 +136,7 @@ bench-corpus: $(BENCH) ## Map a million texts on two Ray nodes, kill it, resume 
 	@$(BIN)/python bench/corpus.py $(BENCH_FLAGS)
 
 bench-spread: $(BENCH) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
-	@$(BIN)/python bench/spread.py $(BENCH_FLAGS)
+	@$(BIN)/python bench/load_balancing.py $(BENCH_FLAGS)
 
 bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a minute; BENCH_FLAGS=...).
 	@$(BIN)/python bench/capacity.py $(BENCH_FLAGS)

@@ -34,7 +34,7 @@ COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals
 
 
 def main() -> int:
-    """Prints what it finds; gives the exit code."""
+    """Prints what it finds; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("unary", "stream"), default="unary")
     parser.add_argument("--processes", type=int, default=1)

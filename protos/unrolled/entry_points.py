@@ -18,6 +18,7 @@ from typing import NoReturn
 _CLI = ("rich", "typer")
 _SERVER = (
     "cryptography",
+    "filelock",
     "grpc_health",
     "grpc_reflection",
     "h2",

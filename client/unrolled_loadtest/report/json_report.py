@@ -1,4 +1,4 @@
-"""Converts a record to JSON and back; histograms are in HdrHistogram's V2 form, with percentiles beside them."""
+"""Converts a record to JSON and back; histograms are in HdrHistogram's V2 form, with percentiles."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from unrolled_loadtest.results.record import (
 
 FORMAT = "unrolled-load"
 VERSION = 2
-"""Increases when a reader of the old form would misunderstand the new one; added fields alone do not count."""
+"""Increases when a reader of the old form would misunderstand the new one; an added field does not count."""
 
 _PERCENTS = (50, 90, 99, 99.9, 99.99)
 _HISTOGRAM = "hdr_v2"

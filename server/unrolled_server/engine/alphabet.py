@@ -63,7 +63,7 @@ class Alphabet:
         return len(self.symbols)
 
     def encode(self, words: Sequence[str]) -> EncodedWords:
-        """Checks every letter of one or more nonempty words; raises UnknownSymbolError for the first bad."""
+        """Checks every letter of one or more nonempty words; raises UnknownSymbolError at an unknown one."""
         letters = "".join(words)
         if len(words) > _MAX_SMALL_WORDS:
             codes = self._code_all(letters, words)

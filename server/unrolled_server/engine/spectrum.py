@@ -38,7 +38,7 @@ def largest_eigenvalue(matrix: np.ndarray) -> float:
     """
     size = len(matrix)
     if size > _MAX_DENSE_SIZE:
-        # The import takes a fifth of a second, which most servers never need.
+        # Importing scipy takes a fifth of a second, too long for every server's start.
         from scipy.sparse.linalg import ArpackNoConvergence, eigs  # noqa: PLC0415
 
         start = np.random.default_rng(0).standard_normal(size)

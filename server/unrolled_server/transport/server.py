@@ -81,7 +81,7 @@ class Server:
                 clear text.
         """
         settings = self._settings
-        credentials = _opened_credentials(settings)
+        credentials = _load_credentials(settings)
         require_tls_or_loopback(settings)
         self._server = aio_server(
             options=channel_arguments(settings, shares_port=self._shares_port),
@@ -114,7 +114,7 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._backend.keep(self._send_slow_readers_away())
+        self._backend.keep(self._disconnect_slow_readers())
         self.metrics.start(self._backend.collect)
 
     async def stop(self) -> None:
@@ -134,7 +134,7 @@ class Server:
         self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
-    async def _send_slow_readers_away(self) -> None:
+    async def _disconnect_slow_readers(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             slow_readers = self._backend.slow_readers
@@ -172,11 +172,11 @@ def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
     return [*logs, tracer.trace] if tracer else logs
 
 
-def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+def _load_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """Returns the credentials for TLS; None for clear text."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
-    # Here, because most servers do not need `cryptography`.
+    # Here, because `cryptography` takes 8 MiB, which a server without TLS saves.
     from unrolled_server.security.tls import tls_credentials  # noqa: PLC0415
 
     return tls_credentials(settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca)

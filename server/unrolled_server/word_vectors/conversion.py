@@ -27,10 +27,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """Turns the text file `source`, if it still has `identity`, into the folder `target`.
-
-    Setting `stop` from another thread cancels it within a second or two.
-    """
+    """A conversion of the text file `source`, in the state `identity`, to the folder `target`."""
 
     source: Path
     target: Path
@@ -41,7 +38,7 @@ class Conversion:
         """Makes the target, or waits while another process makes it.
 
         The new folder is renamed into its place when it is whole and on the disk, so a conversion that is
-        killed leaves nothing that would be opened.
+        killed leaves nothing that would be opened. Setting `stop` cancels it within a second or two.
 
         Raises:
             VectorsError: The text is malformed or changed meanwhile, the target cannot be written, or `stop`
@@ -56,8 +53,7 @@ class Conversion:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 try:
                     self._write(unfinished)
-                    shutil.rmtree(self.target, ignore_errors=True)
-                    unfinished.rename(self.target)
+                    self._replace_target(unfinished)
                 finally:
                     shutil.rmtree(unfinished, ignore_errors=True)
         except OSError as error:
@@ -89,6 +85,15 @@ class Conversion:
         self._warn_of_oddities(written)
         elapsed_s = time.monotonic() - started_s
         LOG.info("converted %d words of %d values in %.1f s", len(written.words), vectors.size, elapsed_s)
+
+    def _replace_target(self, folder: Path) -> None:
+        """Puts the new folder in the place of the old one, if there is one."""
+        # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
+        old = self.target.with_suffix(f".{time.time_ns()}")
+        with contextlib.suppress(FileNotFoundError):
+            self.target.rename(old)
+        folder.rename(self.target)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _watched(self, vectors: TextVectors, source: BinaryIO) -> Iterator[Block]:
         """Yields all blocks, logs the progress, and stops when it is asked to."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled_server.word_vectors.conversion import Conversion
-from unrolled_server.word_vectors.mapped_file import Arrays, Meta, SourceIdentity, open_folder
+from unrolled_server.word_vectors.mapped_file import SourceIdentity, open_folder
 from unrolled_server.word_vectors.text_format import VectorsError
 from unrolled_server.word_vectors.vocabulary import Vocabulary
 
@@ -21,9 +21,7 @@ class VectorTable:
 
     Attributes:
         word_count: Distinct words; if several lines have the same word, the first counts.
-        size: Values of each vector.
-        digest: 16 hexadecimal digits over words and values: equal content has the same digest, wherever the
-            file lies and whatever its format.
+        digest: 16 hexadecimal digits over words and values, whatever the file's place and format.
         rows: (word_count, size), C order, in the order of the file; a numpy.memmap.
         mean: (size,), the mean of all rows, summed in float64 in their order.
     """
@@ -46,9 +44,8 @@ def open_vectors(
 ) -> VectorTable:
     """Opens the converted form of a text file in about a millisecond; converts the file first if needed.
 
-    The converted form lies in `cache_directory` under a name made of the source's path, and is current while
-    the source keeps its size and modification time. Setting `stop` from another thread cancels a conversion
-    within a second or two.
+    The converted form is current while the source keeps its size and modification time. Setting `stop` from
+    another thread cancels a conversion within a second or two.
 
     Raises:
         VectorsError: The source cannot be read or is malformed, the cache cannot be written, or `stop` was
@@ -66,17 +63,7 @@ def open_vectors(
         mapped = open_folder(folder, identity)
     if mapped is None:
         raise VectorsError(f"{folder} was removed or replaced when it had just been made; start again")
-    return _table(name, *mapped)
-
-
-def _folder_name(source: Path) -> str:
-    """Returns one name for each path: its last part, which people recognize, and a digest of the whole."""
-    path = source.resolve()
-    digest = hashlib.blake2b(bytes(path), digest_size=8).hexdigest()
-    return f"{path.name[:100]}-{digest}.table"
-
-
-def _table(name: str, meta: Meta, arrays: Arrays) -> VectorTable:
+    meta, arrays = mapped
     # Look-ups in a plain array cost less than in a numpy.memmap.
     index = {field: np.asarray(arrays[field]) for field in Vocabulary._fields}
     return VectorTable(
@@ -88,3 +75,10 @@ def _table(name: str, meta: Meta, arrays: Arrays) -> VectorTable:
         mean=np.asarray(arrays["mean"]),
         _vocabulary=Vocabulary(**index),
     )
+
+
+def _folder_name(source: Path) -> str:
+    """Returns one name for each path: its last part, which people recognize, and a digest of the whole."""
+    path = source.resolve()
+    digest = hashlib.blake2b(bytes(path), digest_size=8).hexdigest()
+    return f"{path.name[:100]}-{digest}.table"

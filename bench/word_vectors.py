@@ -52,7 +52,7 @@ def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table
 
 
 def write_glove(source: Path) -> list[str]:
-    """Writes the file; gives its words: a dictionary's, then numbered ones."""
+    """Writes the file; returns its words: a dictionary's, then numbered ones."""
     words = [*dictionary()[0], *(f"word{number}" for number in range(WORD_COUNT))][:WORD_COUNT]
     rng = np.random.default_rng(0)
     values = [f"{value:.5g}" for value in rng.normal(0.0, 0.4, 100_003)]
@@ -145,7 +145,7 @@ def memory_table(source: Path, cache: Path) -> Table:
 
 
 def piped(command: Sequence[str]) -> subprocess.Popen[str]:
-    """A process that can be told and heard."""
+    """A process with pipes to its standard input and output."""
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -1,4 +1,4 @@
-"""What the tests start and benchmarks start too, so that what is measured is what is tested."""
+"""Imports helpers of the tests, so that benchmarks start what tests start."""
 
 import importlib
 import sys
@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 
-def tested(name: str) -> ModuleType:
-    """The module of the tests with this name."""
+def import_test_module(name: str) -> ModuleType:
+    """Returns the module `tests.NAME`."""
     root = str(Path(__file__).parents[1])  # a benchmark that is run by its path has only its own folder
     if root not in sys.path:
         sys.path.append(root)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import grpc.aio
 from echo import REQUESTS as ECHO_CALLS
 from echo import ask_unary, one_reply, open_channel, request_of
-from pairs import Way, measure
+from paired_timing import Way, measure
 from rich.table import Table
 from servers import echo_process, server_process
 from unrolled_client import AsyncClient

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pairs import Timing, Way, measure
+from baselines import torch_call
+from paired_timing import Timing, Way, measure
 from rich.table import Table
-from rivals import torch_call
 from servers import server_process
 from unrolled_client import Client
 from workloads import Workload, workloads

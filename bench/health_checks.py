@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 
 import grpc.aio
 import numpy as np
+from client_calls import ask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
-from sdk import ask
 from servers import server_process
 from unrolled_client import Client
 from workloads import Workload, workloads

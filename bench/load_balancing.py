@@ -74,7 +74,7 @@ class Measured:
 
 
 def main() -> int:
-    """Prints a table; gives the exit code."""
+    """Prints a table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=150.0, help="requests per second")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind")
