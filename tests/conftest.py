@@ -202,4 +202,4 @@ def write_tokens(tmp_path):
 @pytest.fixture
 def always_looking(monkeypatch):
     """Files of credentials are looked at whenever they are used, not once a second."""
-    monkeypatch.setattr(credential_files, "LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(credential_files, "CHECK_INTERVAL_S", 0)

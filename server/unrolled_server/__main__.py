@@ -19,8 +19,8 @@ from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_SETTINGS, StartupE
 from unrolled_server.observability import logging_setup
 from unrolled_server.process.shutdown_signals import draining_signals, exit_at_once
 from unrolled_server.process.supervisor import supervise
-from unrolled_server.settings.environment import explained, unknown_variables
-from unrolled_server.settings.model import Settings, described
+from unrolled_server.settings.environment import explain_flags, unknown_variables
+from unrolled_server.settings.model import Settings, describe_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ def main() -> int:
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        return _fail(EXIT_SETTINGS, described(error))
+        return _fail(EXIT_SETTINGS, describe_errors(error))
     except SettingsError as error:
-        return _fail(EXIT_SETTINGS, explained(str(error)))
+        return _fail(EXIT_SETTINGS, explain_flags(str(error)))
     logging_setup.configure(
         level=settings.log_level, log_format=settings.log_format, names_process=settings.workers > 1
     )
@@ -72,5 +72,5 @@ def _serving(settings: Settings) -> Coroutine[Any, Any, None]:
 
 
 def _fail(code: int, message: str) -> int:
-    logging_setup.say_last(message)
+    logging_setup.fatal(message)
     return code

@@ -54,7 +54,7 @@ async def _serve_until_stopped(
         ready.set_exception(error)
         return
     running = RunningServer(
-        address=server.address, metrics_address=server.outlet.address, admission=server.admission
+        address=server.address, metrics_address=server.metrics.address, admission=server.admission
     )
     ready.set_result((running, partial(loop.call_soon_threadsafe, stopped.set)))
     await stopped.wait()

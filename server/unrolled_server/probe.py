@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.settings.model import DEFAULT_ADDRESS, Address, File, described
+from unrolled_server.settings.model import DEFAULT_ADDRESS, Address, File, describe_errors
 
 TIMEOUT_S = 5.0
 _RECEIVE_BYTES = 2**16
@@ -64,7 +64,7 @@ def main() -> int:
         settings = ProbeSettings()
         check(settings)
     except ValidationError as error:
-        print(described(error), file=sys.stderr)  # noqa: T201 - a command's output
+        print(describe_errors(error), file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     except (OSError, ProtocolError, ProbeError) as error:
         print(f"{settings.address} does not serve: {error}", file=sys.stderr)  # noqa: T201 - a command's output

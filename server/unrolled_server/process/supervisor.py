@@ -7,15 +7,16 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from prometheus_client import Metric
+
 from unrolled_server.exit_codes import EXIT_UNFINISHED, exit_code_of_signal
-from unrolled_server.observability import metrics
-from unrolled_server.observability.metrics import Reading
-from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
-from unrolled_server.observability.prometheus import serve_metrics
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerFiles
+from unrolled_server.observability.process_metrics import collect_workers
+from unrolled_server.observability.prometheus import MetricsEndpoint
 from unrolled_server.process.ready_notification import notify_ready
 from unrolled_server.process.shutdown_signals import exit_at_once, wait_for_shutdown
 from unrolled_server.process.supervision_policy import (
@@ -27,7 +28,12 @@ from unrolled_server.process.supervision_policy import (
 from unrolled_server.process.worker_process import WorkerProcess
 from unrolled_server.process.worker_protocol import Failed, Proved, Serving
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import describe_protection, require_tls_or_loopback, reserve_port
+from unrolled_server.transport.address import (
+    describe_protection,
+    listeners,
+    require_tls_or_loopback,
+    reserve_port,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -50,11 +56,10 @@ async def supervise(settings: Settings) -> None:
         if settings.metrics_address:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="unrolled-metrics-")))
             supervisor.environment[DIRECTORY_VARIABLE] = str(directory)
-            stack.enter_context(
-                contextlib.closing(
-                    serve_metrics(settings.metrics_address, directory, reading=supervisor.reading)
-                )
-            )
+            sockets = listeners(settings.metrics_address, flag="--metrics-address")
+            collectors = (supervisor.collect, WorkerFiles(directory).collect)
+            endpoint = MetricsEndpoint(settings.metrics_address, sockets, collectors)
+            stack.callback(endpoint.close)
         await supervisor.run()
 
 
@@ -78,13 +83,9 @@ class Supervisor:
         self._restart_count = 0
         self._unfinished_count = 0
 
-    def reading(self) -> Reading:
-        """What the workers' metrics can't say; may be called from any thread."""
-        return {
-            metrics.WORKERS: {(): self._settings.workers},
-            metrics.READY_WORKERS: {(): 0},  # and the living add themselves: 0 without them, not absent
-            metrics.WORKER_RESTARTS: {(): self._restart_count},
-        }
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics that its workers cannot know; may be called from any thread."""
+        yield from collect_workers(self._settings.workers, restart_count=self._restart_count)
 
     async def run(self) -> None:
         """Starts the workers, reports ready, replaces dead workers until shutdown, then drains.

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -12,13 +13,13 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from unrolled_server.backend import Backend
-from unrolled_server.observability.access_log import is_wanted, log_request
-from unrolled_server.observability.metrics_exporter import Outlet
+from unrolled_server.observability import access_log
+from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
-from unrolled_server.security.bearer_tokens import TokenCheck, Tokens
+from unrolled_server.security.bearer_tokens import TokenCheck, TokenFile
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import require_tls_or_loopback
+from unrolled_server.transport.address import listeners, require_tls_or_loopback
 from unrolled_server.transport.channel_args import channel_arguments
 from unrolled_server.transport.disconnect import disconnect
 from unrolled_server.transport.health import Health
@@ -26,7 +27,7 @@ from unrolled_server.transport.listen import listen
 from unrolled_server.transport.unregistered_methods import aio_server
 
 if TYPE_CHECKING:
-    from unrolled_server.observability.otel import MetricsExport, Spans
+    from unrolled_server.observability.otel import RequestTracer
 
 LOG = logging.getLogger(__name__)
 # For calls that clients sent before the drain, to arrive.
@@ -51,9 +52,9 @@ class Server:
         self._settings = settings
         self._shares_port = shares_port
         self._stack = contextlib.ExitStack()
-        self._otel = _open_telemetry() if settings.otel else None
-        self._backend = Backend(settings, _listeners(self._otel))
-        self.outlet = Outlet(settings.metrics_address, self._otel and self._otel.metrics)
+        self._tracer = _request_tracer() if settings.otel else None
+        self._backend = Backend(settings, _listeners(self._tracer))
+        self.metrics = MetricsExporter()
         self.address = settings.address
         self.admission = self._backend.admission
 
@@ -89,10 +90,10 @@ class Server:
         self.address = self._stack.enter_context(
             listen(self._server, settings.address, credentials=credentials)
         )
-        self.outlet.open()
-        self._stack.callback(self.outlet.close)
-        if self._otel:
-            self._stack.callback(self._otel.spans.close)
+        self.metrics.open(settings.metrics_address, partial(listeners, flag="--metrics-address"))
+        self._stack.callback(self.metrics.close)
+        if self._tracer:
+            self._stack.callback(self._tracer.close)
 
     async def prepare(self) -> None:
         """Opens the word vectors and proves the engines, which takes most of a start.
@@ -114,12 +115,12 @@ class Server:
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
         self._backend.keep(self._disconnect_slow_readers())
-        self.outlet.begin(self._backend.sources())
+        self.metrics.start(self._backend.collect)
 
     async def stop(self) -> None:
         """Accepts nothing new, finishes accepted calls within the drain timeout, releases everything."""
         started_s = time.monotonic()
-        self.outlet.drain()
+        self.metrics.drain()
         self._health.drain()
         await asyncio.sleep(min(ARRIVE_S, self._settings.drain_timeout_s))
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
@@ -130,7 +131,7 @@ class Server:
         self._service.send_away()
         await ending
         await self._backend.close()
-        await self.outlet.finish()
+        self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
     async def _disconnect_slow_readers(self) -> None:
@@ -158,24 +159,17 @@ class Server:
                 await asyncio.sleep(SEND_S)
 
 
-class _Telemetry(NamedTuple):
-    spans: "Spans"
-    metrics: "MetricsExport"
-
-
-def _open_telemetry() -> _Telemetry:
+def _request_tracer() -> "RequestTracer":
     # Here, because it is an extra.
-    from unrolled_server.observability.otel import MetricsExport, Spans  # noqa: PLC0415
+    from unrolled_server.observability.otel import RequestTracer  # noqa: PLC0415
 
-    return _Telemetry(Spans(), MetricsExport())
+    return RequestTracer()
 
 
-def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
+def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
     """Returns the listeners for finished requests."""
-    listeners: list[Listener] = [log_request] if is_wanted() else []
-    if telemetry:
-        listeners.append(telemetry.spans.trace)
-    return listeners
+    logs: list[Listener] = [access_log.log_request] if access_log.is_enabled() else []
+    return [*logs, tracer.trace] if tracer else logs
 
 
 def _load_credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -190,4 +184,4 @@ def _load_credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 def _interceptors(settings: Settings) -> list[grpc.aio.ServerInterceptor]:
     """Returns the check of tokens; nothing where calls need no token, because each interceptor costs time."""
-    return [] if settings.tokens is None else [TokenCheck(Tokens(settings.tokens))]
+    return [] if settings.tokens is None else [TokenCheck(TokenFile(settings.tokens))]
