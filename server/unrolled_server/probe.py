@@ -29,7 +29,7 @@ TIMEOUT_S = 5.0
 _RECEIVE_BYTES = 2**16
 # Where to connect for wildcards; literal addresses, because a machine may resolve no names.
 _WILDCARDS = {"::": ("::1", "127.0.0.1"), "0.0.0.0": ("127.0.0.1",)}  # noqa: S104 - read, not bound
-# Before a gRPC message: a byte for compression, four for its length. An empty HealthCheckRequest has no bytes.
+# Before a gRPC message: a byte for compression, four for its length. An empty request has no bytes.
 _MESSAGE_HEADER = bytes(5)
 _REQUEST_HEADERS = (
     (":method", "POST"),

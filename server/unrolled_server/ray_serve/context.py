@@ -28,20 +28,16 @@ class Call:
         self._done_callbacks: list[Callable[[Any], None]] = []
 
     def peer(self) -> str:
-        """Returns the client's address as the proxy's gRPC writes it."""
         return self._peer
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until the deadline; None without one."""
         return None if self._deadline_s is None else self._deadline_s - time.monotonic()
 
     def invocation_metadata(self) -> Metadata:
-        """Returns the client's metadata."""
         metadata: Metadata = self._context.invocation_metadata()
         return metadata
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Adds a function to call at the end of the call."""
         self._done_callbacks.append(callback)
 
     async def abort(
