@@ -35,10 +35,12 @@ _KINDS: dict[str, type[Report]] = {kind.__name__: kind for kind in (Proved, Serv
 
 
 def encode(report: Report) -> bytes:
+    """Returns a report as a line."""
     return json.dumps({"kind": type(report).__name__, **asdict(report)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Report:
+    """Returns the report in a line of `encode`."""
     fields = json.loads(line)
     return _KINDS[fields.pop("kind")](**fields)
 
