@@ -19,7 +19,6 @@ from unrolled.v1.wire import split_reply
 
 from unrolled_server.errors import RequestError, status_code
 from unrolled_server.observability.counters import GET_SERVER_INFO, OK, MethodTally, Tally
-from unrolled_server.validation.request import AcceptedRequest
 
 LOG = logging.getLogger(__name__)
 
@@ -83,11 +82,10 @@ class Observer:
         """A request that has just arrived; tell its end by one of the others."""
         return Asked(self._methods[method], data if self._listeners else b"", context)
 
-    def accepted(self, request: AcceptedRequest) -> None:
-        """It is valid and there is room for it."""
-        words = request.job.words
-        self.tally.words += len(words)
-        self.tally.symbols += words.letter_count
+    def accepted(self, *, words: int, symbols: int) -> None:
+        """Counts the words of a request that is valid and for which there is room, and their symbols."""
+        self.tally.words += words
+        self.tally.symbols += symbols
 
     def answered(self, asked: Asked, reply: bytes) -> None:
         """Its reply is ready to be sent."""

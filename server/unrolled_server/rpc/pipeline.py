@@ -14,10 +14,11 @@ from functools import partial
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import encode_id, join_reply, reply_trailer, state_field
 
+from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import NetworkSpec
 from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.rpc.reply_cache import Replies
-from unrolled_server.scheduling.admission import Admission, Forecast, Terms, Ticket
+from unrolled_server.scheduling.admission import Admission, Forecast, Ticket
 from unrolled_server.scheduling.batcher import Batcher, Computed
 from unrolled_server.scheduling.loop_lag import Lag
 from unrolled_server.settings.model import Limits
@@ -56,31 +57,31 @@ class Intake:
         """
         return accept(data, self.limits, tables=self.tables, shared=shared)
 
-    def look_ahead(self, terms: Terms) -> None:
+    def look_ahead(self, call: CallInfo) -> None:
         """Refuses a request unread if whatever it asks for would wait too long.
 
         Raises:
             OverloadedError: It would.
         """
-        forecast = self._behind(self.batcher.least_wait(terms.client))
+        forecast = self._behind(self.batcher.least_wait(call.client))
         if forecast.wait_s:
-            self.admission.look_ahead(forecast, left_s=terms.deadline_s - time.monotonic())
+            self.admission.look_ahead(forecast, left_s=call.deadline_s - time.monotonic())
 
-    def admit(self, accepted: AcceptedRequest, terms: Terms) -> Ticket:
+    def admit(self, accepted: AcceptedRequest, call: CallInfo) -> Ticket:
         """Room for the request and its reply; the caller releases it.
 
         Raises:
             OverloadedError: There is none, or it would not be done in time.
         """
         return self.admission.admit(
-            terms,
+            call,
             byte_count=accepted.byte_count,
             multiplications=accepted.job.multiplications,
-            forecast=self._behind(self.batcher.forecast(accepted.job, terms)),
+            forecast=self._behind(self.batcher.forecast(accepted.job, call)),
             now_s=time.monotonic(),
         )
 
-    def start(self, accepted: AcceptedRequest, terms: Terms) -> bytes | asyncio.Future[bytes]:
+    def start(self, accepted: AcceptedRequest, call: CallInfo) -> bytes | asyncio.Future[bytes]:
         """The reply's bytes, at once where the work is small and known.
 
         Cancelling the future drops the request if it still waits; the future fails with a RequestError only.
@@ -95,7 +96,7 @@ class Intake:
             fingerprint=self.fingerprint,
             network=accepted.job.network,
         )
-        reply = self.batcher.start(accepted.job, encode, terms)
+        reply = self.batcher.start(accepted.job, encode, call)
         if isinstance(reply, bytes) and accepted.is_whole:
             self.replies.keep(accepted.data, reply, id_field=id_field)
         return reply

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.call_context import Context, terms_of
+from unrolled_server.call_context import Context, call_info
 from unrolled_server.errors import DrainingError, RequestError, status_code, trailing_metadata
 from unrolled_server.observability.counters import FORWARD, GET_SERVER_INFO, OK
 from unrolled_server.observability.request_observer import CANCELLED, Observer
@@ -112,13 +112,14 @@ class ForwardService:
             return known
         if self._drain_s is not None:
             await self._hold()
-        terms = terms_of(context)
-        self._intake.look_ahead(terms)
+        call = call_info(context)
+        self._intake.look_ahead(call)
         accepted = self._intake.accept(data)
-        ticket = self._intake.admit(accepted, terms)
-        reply = UnaryReply(ticket, context, self._outbound, peer=terms.peer)
-        self.observer.accepted(accepted)
-        message = self._intake.start(accepted, terms)
+        ticket = self._intake.admit(accepted, call)
+        reply = UnaryReply(ticket, context, self._outbound, peer=call.peer)
+        words = accepted.job.words
+        self.observer.accepted(words=len(words), symbols=words.letter_count)
+        message = self._intake.start(accepted, call)
         if not isinstance(message, bytes):
             message = await message
         reply.end_work()

@@ -12,7 +12,7 @@ from typing import Any
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.call_context import Context, terms_of
+from unrolled_server.call_context import Context, call_info
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.observability.counters import FORWARD_STREAM
 from unrolled_server.observability.request_observer import Asked, Observer
@@ -47,8 +47,8 @@ class Stream:
         outbound: Outbound,
         max_bytes: int,
     ) -> None:
-        self._terms = terms_of(context)
-        self.peer = self._terms.peer
+        self._call = call_info(context)
+        self.peer = self._call.peer
         self._context = context
         self._intake = intake
         self._observer = observer
@@ -112,7 +112,7 @@ class Stream:
                 await self._send_at_once(known)
                 continue
             try:
-                self._intake.look_ahead(self._terms)
+                self._intake.look_ahead(self._call)
                 accepted = self._intake.accept(data, shared=self._shared)
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
@@ -127,10 +127,11 @@ class Stream:
 
     def _answer(self, accepted: AcceptedRequest, asked: Asked) -> None:
         """Answers at once, or has the reply computed."""
-        ticket = self._intake.admit(accepted, self._terms)
-        self._observer.accepted(accepted)
+        ticket = self._intake.admit(accepted, self._call)
+        words = accepted.job.words
+        self._observer.accepted(words=len(words), symbols=words.letter_count)
         try:
-            reply = self._intake.start(accepted, self._terms)
+            reply = self._intake.start(accepted, self._call)
         except BaseException:
             ticket.release()
             raise
@@ -165,7 +166,7 @@ class Stream:
         """Takes a reply that cost no work to the writer."""
         if self._is_full(len(reply)):
             await self._wait_for_room(len(reply))
-        ticket = self._intake.admission.hold(self._terms, len(reply))
+        ticket = self._intake.admission.reserve_always(self._call, len(reply))
         self._held_bytes += ticket.byte_count
         self._send(reply, ticket)
 

@@ -13,6 +13,7 @@ import enum
 import math
 from dataclasses import dataclass, field
 
+from unrolled_server.call_context import CallInfo
 from unrolled_server.errors import OverloadedError
 
 BYTES_PER_S = 1e9
@@ -27,21 +28,6 @@ SLOW_SHARE = 4
 SAFETY = 1.3
 MIN_RETRY_AFTER_S = 0.05
 MAX_RETRY_AFTER_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On what terms a request comes.
-
-    Attributes:
-        client: On whose account.
-        peer: The connection, as gRPC names it.
-        deadline_s: Until when its answer is of use, in the monotonic clock's seconds.
-    """
-
-    client: str
-    peer: str = ""
-    deadline_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +83,7 @@ class Admission:
 
     def admit(
         self,
-        terms: Terms,
+        call: CallInfo,
         *,
         byte_count: int,
         multiplications: int,
@@ -110,8 +96,8 @@ class Admission:
             OverloadedError: Too much is here already, or its deadline is too near. A retry helps, after the
                 time that it tells.
         """
-        left_s = terms.deadline_s - now_s
-        reason = self._limit_passed(terms.client, byte_count, multiplications)
+        left_s = call.deadline_s - now_s
+        reason = self._limit_passed(call.client, byte_count, multiplications)
         if reason is not None:
             raise self._refuse(
                 reason,
@@ -122,7 +108,7 @@ class Admission:
                 left_s=left_s - forecast.cost_s,
             )
         self.look_ahead(forecast, left_s=left_s)
-        return Ticket(self, terms.client, byte_count=byte_count, multiplications=multiplications)
+        return Ticket(self, call.client, byte_count=byte_count, multiplications=multiplications)
 
     def look_ahead(self, forecast: Forecast, *, left_s: float) -> None:
         """Refuses what would wait too long. What need not wait comes in: to come back would not help it.
@@ -150,20 +136,24 @@ class Admission:
                 left_s=left_s - forecast.wait_s - forecast.cost_s,
             )
 
-    def keep(self, byte_count: int) -> bool:
+    def reserve(self, byte_count: int) -> bool:
         """Whether there is room for bytes that a stream keeps between requests; if so they count.
 
-        They have a part of their own, so that streams that keep much hold up no requests. Who keeps them
-        takes them off `kept_bytes` again.
+        They have a part of their own, so that streams that keep much hold up no requests. `release` gives
+        them back.
         """
         if self.kept_bytes + byte_count > self.max_bytes // KEPT_SHARE:
             return False
         self.kept_bytes += byte_count
         return True
 
-    def hold(self, terms: Terms, byte_count: int) -> "Ticket":
+    def release(self, byte_count: int) -> None:
+        """Gives back bytes that `reserve` counted."""
+        self.kept_bytes -= byte_count
+
+    def reserve_always(self, call: CallInfo, byte_count: int) -> "Ticket":
         """Counts what can't be refused: a refusal on its way."""
-        return Ticket(self, terms.client, byte_count=byte_count, multiplications=0)
+        return Ticket(self, call.client, byte_count=byte_count, multiplications=0)
 
     @property
     def max_slow_bytes(self) -> int:

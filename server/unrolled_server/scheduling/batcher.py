@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job, NotWantedError
 from unrolled_server.errors import (
     ComputeError,
@@ -23,7 +24,7 @@ from unrolled_server.errors import (
     Violation,
 )
 from unrolled_server.observability.counters import LaneTally
-from unrolled_server.scheduling.admission import NO_WAIT, Forecast, Terms
+from unrolled_server.scheduling.admission import NO_WAIT, Forecast
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.fair_queue import FairQueue
 
@@ -59,15 +60,15 @@ class Batcher:
     def __init__(self, engines: Sequence[Engine], cost: CostModel) -> None:
         self._lanes = [_Lane(engine, cost, name=f"compute-{at}") for at, engine in enumerate(engines)]
 
-    def forecast(self, job: Job, terms: Terms) -> Forecast:
+    def forecast(self, job: Job, call: CallInfo) -> Forecast:
         """How long the job would wait, and take; no wait where its thread is idle."""
-        return self._lane(job).forecast(job, terms)
+        return self._lane(job).forecast(job, call)
 
     def least_wait(self, client: str) -> Forecast:
         """How long the client's smallest job would wait, whatever its network."""
         return min((lane.least_wait(client) for lane in self._lanes), key=lambda forecast: forecast.wait_s)
 
-    def start(self, job: Job, encode: Encode, terms: Terms) -> bytes | asyncio.Future[bytes]:
+    def start(self, job: Job, encode: Encode, call: CallInfo) -> bytes | asyncio.Future[bytes]:
         """The reply to `job`, as `encode` makes it: at once if the work is small and known.
 
         Cancelling the future drops the job if it still waits.
@@ -78,7 +79,7 @@ class Batcher:
             ExpiredError: Only the future: the deadline passed before anything was computed for the job.
         """
         lane = self._lane(job)
-        return lane.answer_at_once(job, encode) or lane.enqueue(job, encode, terms)
+        return lane.answer_at_once(job, encode) or lane.enqueue(job, encode, call)
 
     def _lane(self, job: Job) -> "_Lane":
         return self._lanes[hash(job.network) % len(self._lanes)]
@@ -147,24 +148,24 @@ class _Lane:
         self.tally.note_job(queue_s=0.0, started_s=started_s)
         return reply
 
-    def forecast(self, job: Job, terms: Terms) -> Forecast:
+    def forecast(self, job: Job, call: CallInfo) -> Forecast:
         """How long the job would wait, and take."""
         if self.is_idle:
             return NO_WAIT
         cost_s = self._cost.guess_s(job)
-        return Forecast(wait_s=self._wait_s(terms.client, cost_s), cost_s=cost_s)
+        return Forecast(wait_s=self._wait_s(call.client, cost_s), cost_s=cost_s)
 
     def least_wait(self, client: str) -> Forecast:
         """How long any job of the client would wait at least."""
         return NO_WAIT if self.is_idle else Forecast(wait_s=self._wait_s(client, 0.0))
 
-    def enqueue(self, job: Job, encode: Encode, terms: Terms) -> asyncio.Future[bytes]:
+    def enqueue(self, job: Job, encode: Encode, call: CallInfo) -> asyncio.Future[bytes]:
         """The reply to `job`, computed in the thread."""
         reply = self._loop.create_future()
         cost_s = self._cost.guess_s(job)
-        entry = _Waiting(job, encode, reply, time.monotonic(), terms.deadline_s, cost_s)
+        entry = _Waiting(job, encode, reply, time.monotonic(), call.deadline_s, cost_s)
         with self._changed:
-            self._queue.add(entry, client=terms.client, cost_s=cost_s, share=batch_share(job))
+            self._queue.add(entry, client=call.client, cost_s=cost_s, share=batch_share(job))
             self._changed.notify()
         return reply
 

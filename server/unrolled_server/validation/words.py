@@ -5,13 +5,13 @@ words over a table of vectors, and because requests of one stream may share thei
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import Alphabet, DuplicateSymbolError, EncodedWords, UnknownSymbolError
 from unrolled_server.errors import InvalidRequestError, Violation
-from unrolled_server.scheduling.admission import Admission
 from unrolled_server.settings.model import Limits
 from unrolled_server.validation.parsing import parse
 from unrolled_server.word_vectors import VectorTable
@@ -72,15 +72,25 @@ class Texts:
         return self._sentences
 
 
+class MemoryBudget(Protocol):
+    """A bound on the bytes that streams may keep between requests."""
+
+    def reserve(self, byte_count: int) -> bool:
+        """Counts the bytes if there is room for them; returns whether there is."""
+
+    def release(self, byte_count: int) -> None:
+        """Gives back bytes that `reserve` counted."""
+
+
 class SharedTexts:
     """The texts of a stream's latest request that had any. Used from one event loop.
 
     Args:
-        admission: Counts the memory that they take; where it has none left they aren't kept.
+        budget: Bounds the memory that they take; where it has none left they aren't kept.
     """
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self._data: bytes | None = None
         self._texts: Texts | None = None
         self._kept_bytes = 0
@@ -110,12 +120,12 @@ class SharedTexts:
 
     def clear(self) -> None:
         """Lets go of the texts."""
-        self._admission.kept_bytes -= self._kept_bytes
+        self._budget.release(self._kept_bytes)
         self._data = self._texts = None
         self._kept_bytes = 0
 
     def _keep(self, byte_count: int) -> bool:
-        if not self._admission.keep(byte_count):
+        if not self._budget.reserve(byte_count):
             return False
         self._kept_bytes += byte_count
         return True

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError, ExpiredError
-from unrolled_server.scheduling.admission import NO_WAIT, Terms
+from unrolled_server.scheduling.admission import NO_WAIT
 from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
 
@@ -29,8 +30,8 @@ def encode(computed):
 
 async def submit(batcher, job, *, client="a", left_s=math.inf):
     """As a unary call does."""
-    terms = Terms(client=client, deadline_s=time.monotonic() + left_s)
-    reply = batcher.start(job, encode, terms)
+    call = CallInfo(client=client, deadline_s=time.monotonic() + left_s)
+    reply = batcher.start(job, encode, call)
     return reply if isinstance(reply, bytes) else await reply
 
 
@@ -138,13 +139,13 @@ def test_the_forecast_is_no_wait_while_idle_and_then_what_comes_before():
     large = a_job(hidden_size=1_000)
 
     async def scenario(batcher, engine):
-        terms = Terms(client="a")
-        idle = batcher.forecast(large, terms)
+        call = CallInfo(client="a")
+        idle = batcher.forecast(large, call)
         jobs = [asyncio.ensure_future(submit(batcher, large))]
         await asyncio.to_thread(engine.entered.wait)
         jobs += [asyncio.ensure_future(submit(batcher, large)) for _ in range(4)]
         await asyncio.sleep(0)
-        own, others = batcher.forecast(large, terms), batcher.forecast(large, Terms(client="b"))
+        own, others = batcher.forecast(large, call), batcher.forecast(large, CallInfo(client="b"))
         least = batcher.least_wait("b")
         engine.open.set()
         await asyncio.gather(*jobs)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from unrolled_server.scheduling.admission import Admission, Terms, Ticket
+from unrolled_server.call_context import CallInfo
+from unrolled_server.scheduling.admission import Admission, Ticket
 from unrolled_server.scheduling.slow_consumers import PATIENCE_S, SLOW_S, SlowReaders
 
 TIMEOUT_S = 60.0
@@ -29,8 +30,8 @@ class Clinic:
         self.readers = SlowReaders(self.admission, send_timeout_s=TIMEOUT_S)
 
     def begin(self, peer, byte_count, *, now_s=0.0):
-        terms = Terms(client=peer, peer=peer)
-        reply = Reply(peer, self.admission.admit(terms, byte_count=byte_count, multiplications=0))
+        call = CallInfo(client=peer, peer=peer)
+        reply = Reply(peer, self.admission.admit(call, byte_count=byte_count, multiplications=0))
         self.readers.begin(reply, now_s=now_s)
         return reply
 
