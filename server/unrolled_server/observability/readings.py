@@ -20,8 +20,8 @@ from unrolled_server.observability.metrics import Labels, Metric, Reading, Value
 from unrolled_server.rpc.service import ForwardService
 from unrolled_server.scheduling.admission import Admission
 from unrolled_server.scheduling.batcher import Batcher
-from unrolled_server.scheduling.loop_lag import Lag
-from unrolled_server.scheduling.slow_consumers import SlowReaders
+from unrolled_server.scheduling.loop_lag import EventLoopLag
+from unrolled_server.scheduling.slow_consumers import SlowConsumers
 
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = resource.getpagesize()
@@ -33,8 +33,8 @@ class Sources:
 
     service: ForwardService
     admission: Admission
-    slow_readers: SlowReaders
-    lag: Lag
+    slow_readers: SlowConsumers
+    lag: EventLoopLag
     batcher: Batcher
     engines: Sequence[Engine]
     info: pb.GetServerInfoReply
@@ -47,7 +47,7 @@ def read(sources: Sources, *, is_ready: bool) -> Reading:
     return {
         **_requests(sources.service),
         **_admission(sources.admission),
-        metrics.SENT_AWAY: _alone(sources.slow_readers.sent_away_count),
+        metrics.SENT_AWAY: _alone(sources.slow_readers.evicted_count),
         metrics.LOOP_LAG: _alone(sources.lag.lag_s),
         **_batches(sources.batcher),
         **_engines(sources.engines, budget_bytes=sources.state_memory_budget_bytes),
@@ -87,7 +87,7 @@ def _admission(admission: Admission) -> Reading:
         metrics.INFLIGHT_LIMIT: _alone(admission.max_bytes),
         metrics.UNREAD: _alone(admission.slow_bytes),
         metrics.UNREAD_LIMIT: _alone(admission.max_slow_bytes),
-        metrics.INFLIGHT_REQUESTS: _alone(admission.ticket_count),
+        metrics.INFLIGHT_REQUESTS: _alone(admission.reservation_count),
         metrics.WAITING: _alone(admission.held_multiplications),
         metrics.WAITING_LIMIT: _alone(admission.max_multiplications),
     }

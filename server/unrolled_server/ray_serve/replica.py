@@ -47,7 +47,7 @@ class Replica:
         # Serve makes it on the loop that will call it, which has nothing else to do until then.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, self._backend.prepare()).result()
-        self._service = self._backend.begin()
+        self._service = self._backend.start()
 
     async def Forward(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
         """One ForwardRequest to one ForwardReply."""

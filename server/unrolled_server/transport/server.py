@@ -109,7 +109,7 @@ class Server:
 
     async def serve(self) -> None:
         """Answers calls on the address, and says so to those who ask for its health."""
-        self._service = self._backend.begin()
+        self._service = self._backend.start()
         self._service.add_to(self._server)
         self._health = Health(SERVICE_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -117,7 +117,7 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._backend.keep(self._send_slow_readers_away())
+        self._backend.start_background(self._send_slow_readers_away())
         self.outlet.begin(self._backend.sources())
 
     async def stop(self) -> None:
@@ -131,7 +131,7 @@ class Server:
         left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - began_s))
         ending = asyncio.create_task(self._server.stop(left_s))
         await asyncio.sleep(0)  # so that those who are sent away have heard that the connection ends
-        self._service.send_away()
+        self._service.refuse_delayed()
         await ending
         await self._backend.close()
         await self.outlet.finish()
@@ -140,9 +140,9 @@ class Server:
     async def _send_slow_readers_away(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            slow_readers = self._backend.slow_readers
-            closed = disconnect(slow_readers.look(now_s=time.monotonic()))
-            slow_readers.closed(closed)
+            slow_consumers = self._backend.slow_consumers
+            closed = disconnect(slow_consumers.mark_slow(now_s=time.monotonic()))
+            slow_consumers.evicted(closed)
             for peer in sorted(closed):
                 LOG.warning("closed the connection of %s, which did not read its replies", peer)
 
@@ -152,12 +152,12 @@ class Server:
         Once told, gRPC closes a connection with its last call, and if the client has sent anything meanwhile
         the system drops what it had not read yet: now and then the end of a large reply.
         """
-        if not self.admission.ticket_count:
+        if not self.admission.reservation_count:
             return
         limit_s = min(MAX_FINISH_S, self._settings.drain_timeout_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while self.admission.ticket_count:  # noqa: ASYNC110 - asked once, when the server ends
+                while self.admission.reservation_count:  # noqa: ASYNC110 - asked once, when the server ends
                     await asyncio.sleep(POLL_S)
                 await asyncio.sleep(SEND_S)
 

@@ -1,4 +1,4 @@
-"""Judges the initial states of requests, which come from earlier replies, and makes arrays of them."""
+"""Checks initial states, which clients take from earlier replies, and turns them into arrays."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from unrolled_server.validation.network import cell_name
 
 
 def state_violations(state: pb.State, network: NetworkSpec, *, batch: int) -> Iterator[Violation]:
-    """Yields broken rules of the state that a network over so many sequences is to start from."""
+    """Yields what is wrong with the initial state of `network` for `batch` sequences."""
     if state.network_digest and state.network_digest != network.digest:
         yield Violation(
             field="initial_state.network_digest",
@@ -32,7 +32,7 @@ def state_violations(state: pb.State, network: NetworkSpec, *, batch: int) -> It
         yield Violation(field="initial_state.c", description=description)
 
 
-def state_of(state: pb.State) -> State:
+def state_arrays(state: pb.State) -> State:
     """Returns the arrays of a state without violations."""
     h = np.array(state.h, np.float32).reshape(state.h_shape)
     return State(h, np.array(state.c, np.float32).reshape(state.c_shape) if state.c_shape else None)
@@ -42,7 +42,7 @@ def _array_violations(
     name: str, values: Sequence[float], shape: Sequence[int], *, wanted: tuple[int, int, int]
 ) -> Iterator[Violation]:
     if len(shape) != len(wanted) or tuple(shape) != wanted:
-        # A long shape is not shown: its elements would become Python objects first.
+        # A long shape is not shown: protobuf would make a Python object of each number.
         given = tuple(shape) if len(shape) <= len(wanted) else f"{len(shape)} numbers"
         yield Violation(
             field=f"initial_state.{name}_shape",

@@ -1,7 +1,6 @@
-"""Judges the contract's network and embedding field by field and makes the engine's of them.
+"""Checks a request's network and embedding and turns them into the engine's `NetworkSpec`.
 
-Messages use the names of the SDK and the command, such as `embedding_size`; a violation's field is the path
-in the contract.
+Messages use the names of the SDK, such as `embedding_size`; a violation's field is the path in the contract.
 """
 
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from unrolled_server.engine import (
 )
 from unrolled_server.errors import Violation
 from unrolled_server.settings.model import Limits
-from unrolled_server.validation.words import Texts
+from unrolled_server.validation.words import RequestWords
 from unrolled_server.word_vectors import VectorTable
 
 MAX_LAYERS = 16
@@ -46,17 +45,19 @@ OUTPUTS = {
 
 
 def cell_name(cell: Cell) -> str:
-    """Returns a cell as the SDK and the command write it."""
+    """Returns a cell as the SDK writes it."""
     return f'cell="{cell.name.lower()}"'
 
 
-def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | None) -> NetworkSpec:
-    """Returns the network of a request without violations; `table` has the vectors that it names, if any."""
+def network_spec(
+    request: pb.ForwardRequest, words: RequestWords, *, table: VectorTable | None
+) -> NetworkSpec:
+    """Returns the network of a valid request; `table` has the vectors that it names, if any."""
     if not (request.HasField("network") or request.HasField("embedding")):
-        return plain_network(len(texts.symbols), request.hidden_size, request.seed)
+        return plain_network(len(words.symbols), request.hidden_size, request.seed)
     network = request.network
     return NetworkSpec(
-        symbol_count=len(texts.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
+        symbol_count=len(words.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
         hidden_size=request.hidden_size,
         seed=request.seed,
         cell=CELLS[network.cell],
@@ -72,7 +73,7 @@ def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | No
 
 
 def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[Violation]:
-    """Yields broken rules of the network and of what it is fed."""
+    """Yields what is wrong with the network and its embedding."""
     if request.HasField("network"):
         yield from _kind_violations(request.network)
         yield from _radius_violations(request.network)
@@ -90,7 +91,7 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
 
 
 def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
-    """Yields the violation of weights that take more memory than one network may have."""
+    """Yields a violation if the weights take more memory than one network may have."""
     size = layers_nbytes(network)
     if size > MAX_WEIGHTS_BYTES:
         yield Violation(
@@ -103,7 +104,7 @@ def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
 
 
 def _kind_violations(network: pb.Network) -> Iterator[Violation]:
-    """Yields options of one cell that were given with another."""
+    """Yields options that do not go with the cell."""
     cell = CELLS[network.cell]
     if cell is not Cell.RNN and network.nonlinearity:
         yield Violation(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 from unrolled_server.call_context import CallInfo
-from unrolled_server.scheduling.admission import Admission, Ticket
-from unrolled_server.scheduling.slow_consumers import PATIENCE_S, SLOW_S, SlowReaders
+from unrolled_server.scheduling.admission import Admission, Reservation
+from unrolled_server.scheduling.slow_consumers import PATIENCE_S, SLOW_S, SlowConsumers
 
 TIMEOUT_S = 60.0
 
@@ -15,11 +15,10 @@ class Reply:
     """A unary reply that gRPC has."""
 
     peer: str
-    ticket: Ticket
+    reservation: Reservation
 
-    def set_aside(self):
-        self.ticket.set_aside()
-        return self.ticket.byte_count
+    def mark_slow(self):
+        return self.reservation.mark_slow()
 
 
 class Clinic:
@@ -27,22 +26,22 @@ class Clinic:
 
     def __init__(self):
         self.admission = Admission(max_bytes=400, max_multiplications=1)
-        self.readers = SlowReaders(self.admission, send_timeout_s=TIMEOUT_S)
+        self.consumers = SlowConsumers(self.admission, send_timeout_s=TIMEOUT_S)
 
     def begin(self, peer, byte_count, *, now_s=0.0):
         call = CallInfo(client=peer, peer=peer)
         reply = Reply(peer, self.admission.admit(call, byte_count=byte_count, multiplications=0))
-        self.readers.begin(reply, now_s=now_s)
+        self.consumers.add(reply, now_s=now_s)
         return reply
 
     def end(self, reply):
-        self.readers.end(reply)
-        reply.ticket.release()
+        self.consumers.remove(reply)
+        reply.reservation.release()
 
     def sent_away(self, *, now_s):
         """Whose connections are closed at this look."""
-        closing = self.readers.look(now_s=now_s)
-        self.readers.closed(set(closing))
+        closing = self.consumers.mark_slow(now_s=now_s)
+        self.consumers.evicted(set(closing))
         return closing
 
     @property
@@ -107,8 +106,8 @@ def test_a_connection_with_several_slow_replies_is_closed_once(clinic):
 
 def test_who_could_not_be_closed_is_tried_again_and_not_counted(clinic):
     clinic.begin("a", 10)
-    assert clinic.readers.look(now_s=TIMEOUT_S) == ["a"]
-    assert clinic.readers.look(now_s=TIMEOUT_S) == ["a"]
-    clinic.readers.closed({"a"})
-    assert clinic.readers.look(now_s=TIMEOUT_S) == []
-    assert clinic.readers.sent_away_count == 1
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == ["a"]
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == ["a"]
+    clinic.consumers.evicted({"a"})
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == []
+    assert clinic.consumers.evicted_count == 1
