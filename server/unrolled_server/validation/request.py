@@ -10,12 +10,7 @@ from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
 from unrolled_server.settings.model import Limits
 from unrolled_server.validation.initial_state import state_arrays, state_violations
 from unrolled_server.validation.network import OUTPUTS, network_spec, network_violations, weight_violations
-from unrolled_server.validation.parsing import (
-    MAX_LISTED_BYTES,
-    parse,
-    refuse_unnamed_fields,
-    refuse_unsupported,
-)
+from unrolled_server.validation.parsing import parse, refuse_unsupported
 from unrolled_server.validation.words import RequestWords, SharedWords, encode_words, word_violations
 from unrolled_server.word_vectors import VectorTable
 
@@ -80,9 +75,7 @@ class RequestValidator:
         request = parse(data)
         if shared_words is not None and request.words:
             shared_words.store(data)
-        if len(data) > MAX_LISTED_BYTES:
-            refuse_unnamed_fields(request, path="the request")
-        refuse_unsupported(request)
+        refuse_unsupported(request, data)
         words = self._words(request, shared_words)
         _raise_if_any(
             [

@@ -7,7 +7,7 @@ from unrolled_server.validation.parsing import refuse_unsupported
 
 
 def refuse(data):
-    refuse_unsupported(pb.ForwardRequest.FromString(data))
+    refuse_unsupported(pb.ForwardRequest.FromString(data), data)
 
 
 @pytest.mark.parametrize(
