@@ -30,7 +30,7 @@ _MAX_BYTES_A_LETTER = 4
 _GAP = " ... "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Violation:
     """One broken rule: the field's path, and what is wrong, the value, the limit and the remedy."""
 

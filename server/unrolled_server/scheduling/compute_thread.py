@@ -215,7 +215,7 @@ class ComputeThread:
             compute_s = time.monotonic() - started_s
             return self._encoder.encode(job, answer, id_field=id_field, queue_s=queue_s, compute_s=compute_s)
         except AnswerTooLargeError as error:
-            return InvalidRequestError([Violation(field="words", description=str(error))])
+            return InvalidRequestError([Violation("words", str(error))])
         except Exception:
             LOG.exception("a job failed: %s", job.network)
             return ComputeError()

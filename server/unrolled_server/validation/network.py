@@ -82,11 +82,9 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
         yield from _embedding_violations(request.embedding, limits)
     if request.layout == pb.LAYOUT_SEQ_FIRST and OUTPUTS[request.output] is not Output.ALL:
         yield Violation(
-            field="output",
-            description=(
-                f'output="{OUTPUTS[request.output].name.lower()}" does not go with layout="seq_first", whose '
-                'sequences are not the words; ask for output="all" or layout="batch_first"'
-            ),
+            "output",
+            f'output="{OUTPUTS[request.output].name.lower()}" does not go with layout="seq_first", whose '
+            'sequences are not the words; ask for output="all" or layout="batch_first"',
         )
 
 
@@ -95,11 +93,9 @@ def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
     size = layers_nbytes(network)
     if size > MAX_WEIGHTS_BYTES:
         yield Violation(
-            field="network",
-            description=(
-                f"the network's weights would take {size >> 20} MiB; this server allows "
-                f"{MAX_WEIGHTS_BYTES >> 20}; ask for fewer layers, units or symbols"
-            ),
+            "network",
+            f"the network's weights would take {size >> 20} MiB; this server allows "
+            f"{MAX_WEIGHTS_BYTES >> 20}; ask for fewer layers, units or symbols",
         )
 
 
@@ -108,16 +104,14 @@ def _kind_violations(network: pb.Network) -> Iterator[Violation]:
     cell = CELLS[network.cell]
     if cell is not Cell.RNN and network.nonlinearity:
         yield Violation(
-            field="network.nonlinearity",
-            description=f'nonlinearity is for cell="rnn"; {cell_name(cell)} has its own; leave it out',
+            "network.nonlinearity",
+            f'nonlinearity is for cell="rnn"; {cell_name(cell)} has its own; leave it out',
         )
     if cell is not Cell.LSTM and network.proj_size:
         yield Violation(
-            field="network.proj_size",
-            description=(
-                f'proj_size is {network.proj_size}, which is for cell="lstm"; {cell_name(cell)} has none; '
-                "leave it out"
-            ),
+            "network.proj_size",
+            f'proj_size is {network.proj_size}, which is for cell="lstm"; {cell_name(cell)} has none; '
+            "leave it out",
         )
 
 
@@ -127,35 +121,28 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
     radius = network.spectral_radius
     if not 0 < radius <= MAX_SPECTRAL_RADIUS:
         yield Violation(
-            field="network.spectral_radius",
-            description=(
-                f"spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
-                f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn"
-            ),
+            "network.spectral_radius",
+            f"spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
+            f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn",
         )
     if network.proj_size:
         yield Violation(
-            field="network.spectral_radius",
-            description=(
-                "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
-                "leave one of them out"
-            ),
+            "network.spectral_radius",
+            "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
+            "leave one of them out",
         )
 
 
 def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Violation]:
     if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
         yield Violation(
-            field="network.num_layers",
-            description=f"num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}",
+            "network.num_layers", f"num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}"
         )
     if network.proj_size and not 0 <= network.proj_size < hidden_size:
         yield Violation(
-            field="network.proj_size",
-            description=(
-                f"proj_size is {network.proj_size}; it must be below hidden_size, which is "
-                f"{hidden_size}, or 0 for none"
-            ),
+            "network.proj_size",
+            f"proj_size is {network.proj_size}; it must be below hidden_size, which is "
+            f"{hidden_size}, or 0 for none",
         )
 
 
@@ -163,19 +150,15 @@ def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[V
     size = embedding.random_size
     if embedding.WhichOneof("source") == "random_size" and not 1 <= size <= limits.max_hidden_size:
         yield Violation(
-            field="embedding.random_size",
-            description=(
-                f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for "
-                "hidden_size"
-            ),
+            "embedding.random_size",
+            f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
         )
     if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
         yield Violation(
-            field="embedding.vectors",
-            description="vectors is ''; name a table, or leave it out for one-hot vectors",
+            "embedding.vectors", "vectors is ''; name a table, or leave it out for one-hot vectors"
         )
     if embedding.unknown_word and not embedding.vectors:
         yield Violation(
-            field="embedding.unknown_word",
-            description="unknown_word is for word vectors; name their table with vectors, or leave it out",
+            "embedding.unknown_word",
+            "unknown_word is for word vectors; name their table with vectors, or leave it out",
         )

@@ -42,7 +42,7 @@ def parse_info_request(data: bytes) -> None:
         request = pb.GetServerInfoRequest.FromString(data)
     except DecodeError:
         description = f"the {len(data)} bytes received are not a GetServerInfoRequest"
-        raise InvalidRequestError([Violation(field="", description=description)]) from None
+        raise InvalidRequestError([Violation("", description)]) from None
     _refuse_unknown_fields(request, data)
 
 
@@ -130,7 +130,7 @@ def _undecodable(data: bytes) -> InvalidRequestError:
             name = f"words[{word_index}]" if field.name == "words" else field.name
             description = f"{name} is not valid UTF-8; send text encoded as UTF-8"
             break
-    return InvalidRequestError([Violation(field=name, description=description)])
+    return InvalidRequestError([Violation(name, description)])
 
 
 def _fields(data: bytes) -> Sequence[Any]:

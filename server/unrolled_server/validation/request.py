@@ -129,10 +129,10 @@ class RequestValidator:
         limit = self._limits.max_hidden_size
         if not 1 <= request.hidden_size <= limit:
             description = f"hidden_size is {request.hidden_size}; this server allows 1 to {limit}"
-            yield Violation(field="hidden_size", description=description)
+            yield Violation("hidden_size", description)
         id_bytes = len(request.id.encode())
         if id_bytes > MAX_ID_BYTES:
-            yield Violation(field="id", description=f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
+            yield Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
 
     def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
         """Yields a violation if the reply is too large; in the distinct form, whatever the words are.
@@ -150,12 +150,10 @@ class RequestValidator:
             else f"at least 2 x {size} float32 values and an index of {places}"
         ) + " and the final state" * job.return_final_state
         yield Violation(
-            field="words",
-            description=(
-                f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
-                f"{self._limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller "
-                "hidden_size"
-            ),
+            "words",
+            f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
+            f"{self._limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller "
+            "hidden_size",
         )
 
 

@@ -55,7 +55,7 @@ class RequestWords:
             description = (
                 f"words has {count} entries; this server allows {limits.max_words}; send several requests"
             )
-            raise InvalidRequestError([Violation(field="words", description=description)])
+            raise InvalidRequestError([Violation("words", description)])
         return RequestWords(list(request.words), request.alphabet)
 
     @property
@@ -134,7 +134,7 @@ class SharedWords:
 
 def _no_shared_words(why: str) -> InvalidRequestError:
     description = f"same_words is true, but {why}; send the words with this request"
-    return InvalidRequestError([Violation(field="same_words", description=description)])
+    return InvalidRequestError([Violation("same_words", description)])
 
 
 def word_violations(
@@ -144,7 +144,7 @@ def word_violations(
     name = request.embedding.vectors if request.HasField("embedding") else ""
     found: list[Violation] = []
     if not words.entries:
-        found.append(Violation(field="words", description="words is empty; send at least one word"))
+        found.append(Violation("words", "words is empty; send at least one word"))
     if name:
         found += _sentence_violations(words, name, limits=limits, tables=tables)
     else:
@@ -185,10 +185,10 @@ def _sentence_violations(
     if name not in tables:
         known = ", ".join(map(repr, sorted(tables))) or "none; it was started without --vectors"
         description = f"vectors is {name!r}; this server has {known}"
-        yield Violation(field="embedding.vectors", description=description)
+        yield Violation("embedding.vectors", description)
     if words.alphabet:
         description = "alphabet lists letters, and with vectors the symbols are words; leave it out"
-        yield Violation(field="alphabet", description=description)
+        yield Violation("alphabet", description)
     if words.entries:
         yield from _length_violations(
             words.sentences, limits, kind="with vectors a text has at least one word"
@@ -201,16 +201,14 @@ def _length_violations(
     lengths = list(map(len, sequences))
     if 0 in lengths:
         at = lengths.index(0)
-        yield Violation(field=f"words[{at}]", description=f"words[{at}] is empty; {kind}")
+        yield Violation(f"words[{at}]", f"words[{at}] is empty; {kind}")
     longest = max(lengths)
     if longest > limits.max_word_length:
         at = lengths.index(longest)
         yield Violation(
-            field=f"words[{at}]",
-            description=(
-                f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; "
-                "shorten or split it"
-            ),
+            f"words[{at}]",
+            f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; "
+            "shorten or split it",
         )
 
 
@@ -219,23 +217,21 @@ def _alphabet_violations(symbols: str, limits: Limits) -> Iterator[Violation]:
         description = (
             f"the alphabet has {len(symbols)} symbols; this server allows {limits.max_alphabet_size}"
         )
-        yield Violation(field="alphabet", description=description)
+        yield Violation("alphabet", description)
         return
     try:
         Alphabet.of(symbols)
     except DuplicateSymbolError as error:
-        yield Violation(field="alphabet", description=f"{error}; name each symbol once")
+        yield Violation("alphabet", f"{error}; name each symbol once")
 
 
 def _layout_violations(sequences: Sequence[str] | Sequence[list[str]]) -> Iterator[Violation]:
     lengths = set(map(len, sequences))
     if len(lengths) > 1:
         yield Violation(
-            field="layout",
-            description=(
-                f'layout="seq_first" runs along the list of words, and they have {min(lengths)} to '
-                f'{max(lengths)} symbols; send words of one length or ask for layout="batch_first"'
-            ),
+            "layout",
+            f'layout="seq_first" runs along the list of words, and they have {min(lengths)} to '
+            f'{max(lengths)} symbols; send words of one length or ask for layout="batch_first"',
         )
 
 
@@ -244,9 +240,7 @@ def _encode_letters(words: RequestWords) -> EncodedWords:
         return Alphabet.of(words.symbols).encode(words.entries)
     except UnknownSymbolError as error:
         field = f"words[{error.word_index}]"
-        raise InvalidRequestError(
-            [Violation(field=field, description=f"{error}; add it or drop it")]
-        ) from None
+        raise InvalidRequestError([Violation(field, f"{error}; add it or drop it")]) from None
 
 
 def _encode_sentences(words: RequestWords, table: VectorTable, unknown_word: int) -> EncodedWords:
@@ -272,4 +266,4 @@ def _unknown_word(sentences: Sequence[list[str]], place: int, table: VectorTable
         f"words[{at}] has {sentences[at][place]!r} at position {place}, which the vectors {table.name!r} "
         'don\'t have; drop it, or ask for unknown_word="zero" or "mean"'
     )
-    return InvalidRequestError([Violation(field=f"words[{at}]", description=description)])
+    return InvalidRequestError([Violation(f"words[{at}]", description)])
