@@ -34,12 +34,8 @@ MIB = 2**20
 class Backend:
     """Everything behind a port. Used from one event loop.
 
-    Args:
-        settings: Limits, device, threads and memory.
-        listeners: Called with each request that ends.
-
-    Attributes:
-        slow_consumers: For the owner of the connections, which may close them.
+    `listeners` are called with each request that ends. The owner of the connections closes those that
+    `slow_consumers` names.
     """
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:

@@ -38,10 +38,7 @@ def call_info(context: Context) -> CallInfo:
 
 
 def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Returns the current call's client: `token:NAME`, or gRPC's name of the peer.
-
-    A peer is one connection, so two clients on one machine differ. Takes about a microsecond.
-    """
+    """Returns the current call's client: `token:NAME`, or gRPC's name of the peer (one connection)."""
     return _token_or(context.peer())
 
 

@@ -92,8 +92,8 @@ class DrainingError(RequestError):
 class ComputeError(RequestError):
     """The computation failed for a reason that is not in the request."""
 
-    def __init__(self) -> None:
-        super().__init__("the server failed on this request; its log says why")
+    def __init__(self, message: str = "the server failed on this request; its log says why") -> None:
+        super().__init__(message)
 
 
 STATUS_CODES: dict[type[RequestError], grpc.StatusCode] = {

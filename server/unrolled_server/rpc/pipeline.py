@@ -26,13 +26,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
-    """An admitted request, whose reservation the caller releases.
+    """An admitted request. The caller releases the reservation.
 
-    Attributes:
-        id: As in the request.
-        reservation: The request's part of what admission counts.
-        reply: The reply's bytes, or a future of them. Cancelling it drops the request if it still waits; it
-            fails with a `RequestError` only.
+    A future of the reply fails with a `RequestError` only; cancelling it drops the request if it still waits.
     """
 
     id: str
@@ -66,13 +62,9 @@ class RequestPipeline:
         shared_words: SharedWords | None = None,
         wait_for_room: Callable[[int], Awaitable[None]] | None = None,
     ) -> Submission:
-        """Validates, admits and starts the request in `data`; no other request is affected if it fails.
+        """Validates, admits and starts a ForwardRequest that `cached_reply` does not know.
 
-        Args:
-            data: A ForwardRequest that `cached_reply` does not know.
-            call: Its client and deadline.
-            shared_words: The words that requests of its stream share.
-            wait_for_room: Waits until the stream may hold so many more bytes, of the request and its reply.
+        `wait_for_room` waits until a stream may hold so many more bytes, of the request and its reply.
 
         Raises:
             RequestError: See `RequestValidator.validate`, `Admission.admit` and `ComputeThread.submit`.
@@ -102,11 +94,7 @@ class RequestPipeline:
         return Submission(request.id, reservation, reply)
 
     def check_deadline(self, call: CallInfo) -> None:
-        """Refuses a request before it is parsed if even the smallest would wait too long.
-
-        Raises:
-            OverloadedError: See `Admission.check_wait`.
-        """
+        """Refuses a request before it is parsed if even the smallest would wait too long."""
         wait_s = self.batcher.min_wait_s(call.client) + self.lag.significant_s
         if wait_s:
             remaining_s = call.deadline_s - time.monotonic()

@@ -1,8 +1,4 @@
-"""Small replies by the bytes of their requests.
-
-A reply depends on its request alone, so equal bytes need no parsing, validation or computing: for a few short
-words, parsing and validation cost more than the states.
-"""
+"""Small replies by the bytes of their requests: equal bytes need no parsing, validation or computing."""
 
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
@@ -17,12 +13,8 @@ ENTRY_BYTES = 180
 class ReplyCache:
     """Replies without id and timing, by requests without id. Used from one event loop.
 
-    There are two generations: when the younger one fills half of the memory it becomes the older one, and the
-    previous older one is dropped. Replies found in the older one move to the younger, so a reply in use costs
-    no bookkeeping.
-
-    Args:
-        max_bytes: Memory for both generations; 0 turns the cache off.
+    When the younger of two generations fills half of `max_bytes` it becomes the older one, and the previous
+    older one is dropped, except for what was asked for since. So a reply in use costs no bookkeeping.
     """
 
     def __init__(self, *, max_bytes: int) -> None:

@@ -1,8 +1,4 @@
-"""Spaces large writes out, so that the event loop has time for small calls between them.
-
-Writing a megabyte holds the loop for about a millisecond, and a small call takes half a dozen iterations of
-the loop; it must not meet a large write of every stream in each of them.
-"""
+"""Spaces large writes out, so that the event loop has time for small calls between them."""
 
 import asyncio
 from collections import deque
@@ -13,7 +9,8 @@ LARGE_BYTES = 64 << 10
 class WriteScheduler:
     """Lets one large write start in each iteration of the event loop. Used from one loop.
 
-    It never waits for a write to end, so a client that does not read delays no other.
+    A megabyte holds the loop for about a millisecond, and a small call takes half a dozen iterations. Nothing
+    waits for a write to end, so a client that does not read delays no other.
     """
 
     def __init__(self) -> None:

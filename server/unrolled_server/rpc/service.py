@@ -1,8 +1,4 @@
-"""The contract's methods: bytes in, bytes out.
-
-Handlers take bytes because gRPC answers UNKNOWN where a deserialiser fails on a wrong request, and return
-bytes because a reply's array must not pass through protobuf.
-"""
+"""The contract's three methods."""
 
 import asyncio
 import time
@@ -74,13 +70,10 @@ def _cancelled_if_client_is_gone() -> Iterator[None]:
 
 
 class ForwardService:
-    """unrolled.v1.ForwardService.
+    """unrolled.v1.ForwardService: bytes in, bytes out.
 
-    Args:
-        pipeline: Answers requests.
-        slow_consumers: Tracks replies that clients have yet to read.
-        max_stream_bytes: What one stream may hold, of requests and replies.
-        info: The answer to GetServerInfo.
+    Methods take bytes because gRPC answers UNKNOWN where a deserialiser fails on a wrong request, and return
+    bytes because a reply's array must not pass through protobuf.
     """
 
     def __init__(
@@ -186,11 +179,7 @@ class ForwardService:
             self._streams.discard(stream)
 
     async def _delay_until_shutdown(self) -> NoReturn:
-        """Delays a call that arrives during a drain until its connection ends, so that a retry takes another.
-
-        Raises:
-            DrainingError: Always.
-        """
+        """Refuses a call that arrives during a drain, when its connection ends, so a retry takes another."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DELAY_S):
                 await self._is_ending.wait()

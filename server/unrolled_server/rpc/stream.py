@@ -1,9 +1,4 @@
-"""One ForwardStream: a task that reads, a task that writes, and between them the requests being computed.
-
-A single task writes, because concurrent writes on one gRPC stream lose replies. A stream holds a bounded
-number of bytes, of requests and of their replies until written: when it is full, reading stops and HTTP/2's
-flow control stops the sender, so a client that does not read costs no more than this.
-"""
+"""One ForwardStream: a task that reads, a task that writes, and between them the requests being computed."""
 
 import asyncio
 import time
@@ -31,12 +26,9 @@ IDLE_S = 0.1
 class Stream:
     """Answers the requests of one stream in the order in which they are done.
 
-    Args:
-        context: Reads and writes messages.
-        pipeline: Answers requests.
-        writes: Spaces large replies out.
-        slow_consumers: Tracks the reply that is being written.
-        max_bytes: What the stream may hold; a larger request enters when nothing else is held.
+    A single task writes, because concurrent writes on one gRPC stream lose replies. When requests and their
+    unwritten replies reach `max_bytes`, reading stops and HTTP/2's flow control stops the sender; a larger
+    request enters when nothing else is held.
     """
 
     def __init__(
@@ -63,7 +55,6 @@ class Stream:
         self._held_bytes = 0
         self._is_slow = False  # while true, nothing more is read
         self._shared_words = SharedWords(pipeline.admission)
-        self._is_read_to_its_end = False
         self._has_news: asyncio.Future[None] | None = None  # what the writer sleeps on
         self._has_room: asyncio.Future[None] | None = None  # what the reader sleeps on
         self._was_active = True
@@ -75,7 +66,7 @@ class Stream:
             DrainingError: The server stops; what was read is answered.
         """
         self._reading = self._loop.create_task(self._read())
-        self._reading.add_done_callback(self._end_reading)
+        self._reading.add_done_callback(lambda _: _wake(self._has_news))
         try:
             await self._write()
         finally:
@@ -177,7 +168,7 @@ class Stream:
                     self._slow_consumers.remove(self)
                     self._is_slow = False
                     self._release(reservation)
-            if self._is_read_to_its_end and not self._computing:
+            if self._reading.done() and not self._computing:
                 return
             self._has_news = self._loop.create_future()
             await self._has_news
@@ -192,14 +183,10 @@ class Stream:
             self._has_room = self._loop.create_future()
             await self._has_room
 
-    def _end_reading(self, _reading: asyncio.Task[None]) -> None:
-        self._is_read_to_its_end = True
-        _wake(self._has_news)
-
     def _end_if_idle(self) -> None:
         if not (self._held_bytes or self._was_active):
             self._stop_reading()
-        elif not self._is_read_to_its_end:
+        elif not self._reading.done():
             self._was_active = False
             self._loop.call_later(IDLE_S, self._end_if_idle)
 

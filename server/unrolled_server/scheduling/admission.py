@@ -1,12 +1,4 @@
-"""Decides which requests may enter, by the bytes and multiplications that the server already holds.
-
-Bytes count from admission until the client has read the reply, multiplications until they are computed. A
-request beyond a limit, or one that would miss its deadline, is refused at once: a queue that outlasts its
-callers' deadlines serves nobody. A request that alone exceeds a limit enters when nothing else is held. A
-client that holds much gets only a part of what is free ("dynamic thresholds", Choudhury and Hahne, 1998) and
-none of the last quarter, so a flood leaves room for the single calls of others. Nothing here uses threads,
-clocks or sockets.
-"""
+"""Decides which requests may enter, by the bytes and multiplications that the server already holds."""
 
 import enum
 import math
@@ -16,8 +8,8 @@ from unrolled_server.call_context import CallInfo
 from unrolled_server.errors import OverloadedError
 
 BYTES_PER_S = 1e9
-# A client that holds something may hold this many times what is free, less a quarter: alone half of the
-# limit.
+# A client that holds something may hold this many times what is free, less a quarter: alone half of the limit
+# ("dynamic thresholds", Choudhury and Hahne, 1998). So a flood leaves room for the single calls of others.
 SHARE_OF_FREE = 2
 RESERVED_SHARE = 4
 # 1/4 of the byte limit may hold words that streams reuse; another 1/4 replies that slow clients have not
@@ -66,12 +58,8 @@ _NOTHING = _Usage()
 class Admission:
     """Counts what the server holds and refuses what would be too much. Used from one event loop.
 
-    Attributes:
-        max_bytes: Limit for requests and their replies.
-        max_multiplications: Limit for requests that are not computed yet.
-        max_queue_s: How long a request may have to wait for others.
-        shared_words_bytes: Words that streams keep between requests; see `reserve`.
-        refused: Number of refused requests by reason.
+    Bytes count until the client has read the reply, multiplications until they are computed. A request that
+    alone exceeds a limit enters when nothing else is held.
     """
 
     max_bytes: int
@@ -102,8 +90,7 @@ class Admission:
         """Returns the request's reservation, which the caller releases.
 
         Raises:
-            OverloadedError: The server holds too much, or the deadline is too near. A retry helps after the
-                time that the error names.
+            OverloadedError: The server holds too much, or the request would wait too long.
         """
         remaining_s = call.deadline_s - now_s
         reason = self._exceeded_limit(call.client, byte_count, multiplications)
@@ -116,8 +103,7 @@ class Admission:
                 retry_after_s=estimate.wait_s + self.held_bytes / BYTES_PER_S,
                 remaining_s=remaining_s - estimate.cost_s,
             )
-        if estimate.wait_s:
-            self.check_wait(estimate, remaining_s=remaining_s)
+        self.check_wait(estimate, remaining_s=remaining_s)
         return Reservation(self, call, byte_count=byte_count, multiplications=multiplications)
 
     def check_wait(self, estimate: WaitEstimate, *, remaining_s: float) -> None:
@@ -151,10 +137,7 @@ class Admission:
         return Reservation(self, call, byte_count=byte_count, multiplications=0)
 
     def reserve(self, byte_count: int) -> bool:
-        """Counts words that a stream keeps between requests, if there is room; returns whether there is.
-
-        They have a limit of their own, so that they take no room from requests. `release` gives them back.
-        """
+        """Counts words that a stream keeps between requests, if there is room; returns whether there is."""
         if self.shared_words_bytes + byte_count > self.max_bytes // SHARED_WORDS_SHARE:
             return False
         self.shared_words_bytes += byte_count

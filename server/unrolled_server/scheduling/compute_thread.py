@@ -1,8 +1,4 @@
-"""One engine, its thread, and the jobs that wait for it.
-
-A batch is formed late: when the thread is free it takes what waits, and no timer makes a job wait for
-company. The thread also encodes the replies, so the event loop only delivers them.
-"""
+"""One engine, its thread, and the jobs that wait for it."""
 
 import asyncio
 import logging
@@ -57,13 +53,9 @@ class _Outcome(NamedTuple):
 
 
 class ComputeThread:
-    """Computes jobs on one engine. Used from one event loop.
+    """Computes jobs and encodes their replies on one engine. Used from one event loop.
 
-    Args:
-        engine: Computes; only this thread uses it, or the event loop while this thread sleeps.
-        cost_model: Estimates jobs and learns from them.
-        encoder: Makes the replies.
-        name: Of the thread.
+    When the thread is free it takes what waits as a batch; no timer makes a job wait for company.
     """
 
     def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder, *, name: str) -> None:
@@ -103,16 +95,10 @@ class ComputeThread:
     def submit(
         self, job: Job, call: CallInfo, *, id_field: bytes, cost_s: float
     ) -> bytes | asyncio.Future[bytes]:
-        """Returns the reply: at once if the work is small and known and the thread idle, else as a future.
+        """Returns the reply, or a future of it; cancelling that drops the job if it still waits.
 
-        The exception saves the hop to the thread, which would cost more than the work. Cancelling the future
-        drops the job if it still waits.
-
-        Args:
-            job: What to compute.
-            call: Its client and deadline.
-            id_field: The reply's id, serialised.
-            cost_s: As `estimate` returned it; 0 to estimate it now.
+        Small work that the engine knows is computed at once while the thread is idle, because the hop to the
+        thread would cost more. `cost_s` is what `estimate` returned, or 0 to estimate it now.
 
         Raises:
             ComputeError: The engine failed on this job; no other is affected. A future fails with it, too.

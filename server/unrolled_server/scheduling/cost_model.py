@@ -1,10 +1,4 @@
-"""Estimates how long jobs take, from a measurement at startup and from the jobs computed since.
-
-Multiplications are counted as if no prefix were known. How many are known differs between networks, so each
-network has its own correction factor. Beside them stands a slowdown factor for the machine: what all networks
-took lately, beyond what they usually take. It covers networks that are asked too seldom to learn it
-themselves; busy networks learn within a second of work, after which the slowness is part of their own factor.
-"""
+"""Estimates how long jobs take, from a measurement at startup and from the jobs computed since."""
 
 import threading
 from collections import OrderedDict
@@ -50,10 +44,11 @@ class _Ratio:
 
 
 class CostModel:
-    """Estimates a job's seconds. Thread-safe.
+    """Estimates a job's seconds from the measured speed of one compute thread. Thread-safe.
 
-    Args:
-        multiplications_per_s: Measured speed of one compute thread.
+    How many prefixes are known differs between networks, so each has its own correction factor. A slowdown
+    factor stands for what all networks took lately beyond what they usually take: it covers networks that are
+    asked too seldom to learn of a busy machine themselves.
     """
 
     def __init__(self, *, multiplications_per_s: float) -> None:

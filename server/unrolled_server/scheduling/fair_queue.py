@@ -1,10 +1,4 @@
-"""A queue that shares compute time fairly between clients.
-
-Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): each entry is tagged with the time at which it
-would start if its client had only its own entries before it and all clients advanced alike; the lowest tag is
-next. So one client's flood delays another's single entry by the running batch, not by all that the flood has
-waiting.
-"""
+"""A queue that shares compute time fairly between clients."""
 
 import heapq
 from collections.abc import Callable
@@ -37,7 +31,12 @@ class _Client:
 
 
 class FairQueue(Generic[Entry]):
-    """Entries by client. Not thread-safe."""
+    """Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Not thread-safe.
+
+    An entry's tag is the time at which it would start if its client had only its own entries before it and
+    all clients advanced alike; the lowest tag is next. So a flood delays another client's single entry by the
+    running batch, not by all that the flood has waiting.
+    """
 
     def __init__(self) -> None:
         self._heap: list[_Waiting[Entry]] = []
@@ -52,14 +51,7 @@ class FairQueue(Generic[Entry]):
         return len(self._heap)
 
     def add(self, entry: Entry, *, client: str, cost_s: float, share: float) -> None:
-        """Adds an entry.
-
-        Args:
-            entry: What waits.
-            client: Whose fair share it counts against.
-            cost_s: Estimated seconds that it will take.
-            share: The part of a batch that it fills.
-        """
+        """Adds an entry that will take about `cost_s` and fills the part `share` of a batch."""
         owner = self._clients.get(client)
         if owner is None:
             owner = self._clients[client] = _Client(self._now_tag)

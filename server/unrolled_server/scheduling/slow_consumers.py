@@ -1,7 +1,4 @@
-"""Tracks clients that are slow to read their replies, and picks the connections to close.
-
-A reply that a client does not read stays in gRPC's memory, and so does all that its stream has behind it.
-"""
+"""Tracks clients that are slow to read their replies, and picks the connections to close."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -26,12 +23,7 @@ class UnreadReply(Protocol):
 
 
 class SlowConsumers:
-    """The replies that clients have yet to read. Used from one event loop.
-
-    Args:
-        admission: Counts their bytes.
-        send_timeout_s: How long a client may take to read one reply.
-    """
+    """The replies that clients have yet to read, which stay in gRPC's memory. Used from one event loop."""
 
     def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
         self._admission = admission

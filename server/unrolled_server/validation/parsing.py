@@ -1,8 +1,4 @@
-"""Parses request bytes into protobuf messages, and refuses fields and options that this server does not know.
-
-A request that this server does not fully understand is refused before its values are checked: it may be
-right, and an answer to another question would be worse than none.
-"""
+"""Parses request bytes into protobuf messages; refuses fields and options that this server does not know."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,12 +28,7 @@ def parse(data: bytes) -> pb.ForwardRequest:
 
 
 def parse_info_request(data: bytes) -> None:
-    """Checks a GetServerInfoRequest, which has no fields.
-
-    Raises:
-        InvalidRequestError: The bytes are not a message.
-        UnsupportedError: It has a field.
-    """
+    """Checks a GetServerInfoRequest, which has no fields; raises as `parse` and `refuse_unsupported`."""
     try:
         request = pb.GetServerInfoRequest.FromString(data)
     except DecodeError:
@@ -56,7 +47,7 @@ def request_id(data: bytes) -> str:
 
 
 def refuse_unsupported(request: pb.ForwardRequest, data: bytes) -> None:
-    """Refuses what this server does not do or does not know; `data` are the request's bytes.
+    """Refuses what this server does not know, before values are checked: a newer client may mean it.
 
     Raises:
         UnsupportedError: Names the field, its value and what this server does instead.

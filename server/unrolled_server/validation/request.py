@@ -33,9 +33,6 @@ class AcceptedRequest:
     """A valid request.
 
     Attributes:
-        data: Its bytes.
-        job: What it asks for.
-        id: To be repeated in the reply.
         byte_count: Size of the request and, at most, its reply.
         is_cacheable: Whether `data` alone determines the reply; false if the words are an earlier request's.
     """
@@ -48,23 +45,14 @@ class AcceptedRequest:
 
 
 class RequestValidator:
-    """Checks requests against the contract and this server's limits.
-
-    Args:
-        limits: What a request may ask for.
-        tables: Word vectors by name.
-    """
+    """Checks requests against the contract, this server's limits and its word vectors."""
 
     def __init__(self, limits: Limits, tables: Mapping[str, VectorTable] = NO_TABLES) -> None:
         self._limits = limits
         self._tables = tables
 
     def validate(self, data: bytes, shared_words: SharedWords | None = None) -> AcceptedRequest:
-        """Returns the job that a serialised ForwardRequest asks for; a retry of a refused one does not help.
-
-        Args:
-            data: The message.
-            shared_words: The words that requests of its stream share; None for a unary call.
+        """Returns the job that a serialised ForwardRequest asks for; `shared_words` are those of its stream.
 
         Raises:
             InvalidRequestError: The message or a value is wrong.
@@ -135,10 +123,7 @@ class RequestValidator:
             yield Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
 
     def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
-        """Yields a violation if the reply is too large; in the distinct form, whatever the words are.
-
-        How many states are distinct is known to the engine only.
-        """
+        """Yields a violation if the reply is too large; in the distinct form, if it is so for any words."""
         is_dense = job.form is ReplyForm.DENSE
         reply_bytes = max_bytes if is_dense else job.min_reply_bytes
         if reply_bytes <= self._limits.max_reply_bytes:

@@ -1,8 +1,4 @@
-"""Checks a request's words and encodes them as symbols.
-
-An entry of `words` is a word of letters over an alphabet or, with word vectors, a sentence of words from a
-table. Requests of one stream may share their words.
-"""
+"""Checks a request's words (over an alphabet, or sentences over word vectors) and encodes them as symbols."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -25,10 +21,8 @@ _LETTERS = ("", 0)  # neither vectors nor a rule for unknown words
 class RequestWords:
     """The words of one or, on a stream, several requests, with what was derived from them.
 
-    Attributes:
-        entries: One for each sequence.
-        alphabet: As given; "" if it is to be derived.
-        encoded: The symbols, by table of vectors and rule for unknown words.
+    An entry is a word of letters or, with word vectors, a sentence. `encoded` holds their symbols by table of
+    vectors and rule for unknown words.
     """
 
     __slots__ = ("_sentences", "_symbols", "alphabet", "encoded", "entries")
@@ -84,11 +78,7 @@ class MemoryBudget(Protocol):
 
 
 class SharedWords:
-    """The words of a stream's latest request that had any. Used from one event loop.
-
-    Args:
-        budget: Bounds their memory; words for which it has no room are not kept.
-    """
+    """The words of a stream's latest request that had any, if `budget` has room. Used from one event loop."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
