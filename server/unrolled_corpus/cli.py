@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Never
 
 import typer
+from unrolled.option_groups import with_groups
 from unrolled_server.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_UNFINISHED,
@@ -23,7 +24,7 @@ from unrolled_server.exit_codes import (
 )
 from unrolled_server.word_vectors import VectorsError
 
-from unrolled_corpus.cli_options import CorpusFlags, NetworkFlags, PlacementFlags, with_groups
+from unrolled_corpus.cli_options import CorpusFlags, NetworkFlags, PlacementFlags
 from unrolled_corpus.errors import CorpusError, unwritable
 
 _MAX_SHOWN_NAMES = 5

@@ -1,15 +1,13 @@
 """The command's options, each declared once, by the names that the SDK and the server have for them.
 
-A file of its own because it is what `--help` shows. A command takes whole groups; `with_groups` shows typer
-their fields instead.
+They are what `--help` shows.
 """
 
 import functools
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from unrolled_server.paths import local_path
@@ -191,38 +189,3 @@ class PlacementFlags:
     state_memory_mb: Annotated[
         int, _placement(min=16, metavar="MIB", help="Of each, for weights, trees and states.")
     ] = 256
-
-
-def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as typer is to see it: with the fields of its groups in place of the groups."""
-    given_parameters = inspect.signature(command).parameters
-    groups: dict[str, Any] = {
-        name: given.annotation for name, given in given_parameters.items() if is_dataclass(given.annotation)
-    }
-
-    @functools.wraps(command)
-    def call(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{item.name: given.pop(item.name) for item in fields(group)})
-        command(**given)
-
-    spread = [
-        part
-        for name, given in given_parameters.items()
-        for part in (_parameters_of(groups[name]) if name in groups else [given])
-    ]
-    call.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    return call
-
-
-def _parameters_of(group: Any) -> list[inspect.Parameter]:
-    """The fields of a dataclass as parameters of a function."""
-    return [
-        inspect.Parameter(
-            item.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if item.default is MISSING else item.default,
-            annotation=item.type,
-        )
-        for item in fields(group)
-    ]

@@ -13,7 +13,7 @@ from unrolled.v1.wire import encode_id, join_reply, reply_trailer, state_field
 from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Answer, Job
 from unrolled_server.errors import ComputeError, RequestError
-from unrolled_server.observability.request_observer import Observer
+from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.scheduling.admission import Admission, Reservation, WaitEstimate
 from unrolled_server.scheduling.batcher import Batcher
@@ -45,13 +45,13 @@ class RequestPipeline:
     batcher: Batcher
     cache: ReplyCache
     lag: EventLoopLag
-    observer: Observer
+    observer: RequestObserver
 
     def cached_reply(self, data: bytes) -> bytes | None:
         """Returns the reply to the request in `data`, if it is small and was sent before."""
         reply = self.cache.get(data)
         if reply is not None:
-            self.observer.tally.kept_replies += 1
+            self.observer.counters.kept_replies += 1
         return reply
 
     async def submit(

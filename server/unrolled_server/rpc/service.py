@@ -9,12 +9,13 @@ from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.call_context import Context, call_info
 from unrolled_server.errors import DrainingError, RequestError, status_code, trailing_metadata
-from unrolled_server.observability.counters import FORWARD, GET_SERVER_INFO, OK
-from unrolled_server.observability.request_observer import CANCELLED, Observer
+from unrolled_server.observability.counters import CANCELLED, FORWARD, GET_SERVER_INFO, OK
 from unrolled_server.rpc.pipeline import RequestPipeline, as_request_error
 from unrolled_server.rpc.reply_writer import WriteScheduler
 from unrolled_server.rpc.stream import Stream
@@ -36,18 +37,18 @@ def _observed(name: str) -> Callable[[UnaryMethod], UnaryMethod]:
     def decorate(method: UnaryMethod) -> UnaryMethod:
         @wraps(method)
         async def handler(self: "ForwardService", data: bytes, context: Context) -> bytes:
-            asked = self.observer.asked(name, data, context)
+            pending = self.observer.received(name, data, context)
             try:
                 reply = await method(self, data, context)
             except Exception as error:  # noqa: BLE001 - logged, and reported without its traceback
                 refusal = as_request_error(error)
             except BaseException:  # cancelled
-                self.observer.left(asked)
+                self.observer.cancelled(pending)
                 raise
             else:
-                self.observer.answered(asked, reply)
+                self.observer.answered(pending, reply)
                 return reply
-            self.observer.refused(asked, refusal)
+            self.observer.refused(pending, refusal)
             return await _abort(context, refusal)
 
         return handler
@@ -84,7 +85,7 @@ class ForwardService:
         max_stream_bytes: int,
         info: pb.GetServerInfoReply,
     ) -> None:
-        self.observer: Observer = pipeline.observer
+        self.observer = pipeline.observer
         self._pipeline = pipeline
         self._slow_consumers = slow_consumers
         self._writes = WriteScheduler()
@@ -133,10 +134,10 @@ class ForwardService:
         parse_info_request(data)
         return self._info
 
-    @property
-    def stream_count(self) -> int:
-        """Number of open streams."""
-        return len(self._streams)
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        yield from self.observer.counters.collect()
+        yield GaugeMetricFamily("unrolled_open_streams", "Streams that are open.", len(self._streams))
 
     def drain(self, *, within_s: float) -> None:
         """Accepts no new calls, and ends streams as they fall idle; after `within_s` none reads on."""

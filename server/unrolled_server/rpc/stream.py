@@ -11,7 +11,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.call_context import Context, call_info
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.observability.counters import FORWARD_STREAM
-from unrolled_server.observability.request_observer import Asked
+from unrolled_server.observability.request_observer import PendingRequest
 from unrolled_server.rpc.pipeline import RequestPipeline, Submission, as_request_error
 from unrolled_server.rpc.reply_writer import WriteScheduler
 from unrolled_server.scheduling.admission import Reservation
@@ -94,10 +94,10 @@ class Stream:
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
-            asked = self._observer.asked(FORWARD_STREAM, data, self._context)
+            pending = self._observer.received(FORWARD_STREAM, data, self._context)
             cached = self._pipeline.cached_reply(data)
             if cached is not None:  # only requests with words of their own are cached
-                self._observer.answered(asked, cached)
+                self._observer.answered(pending, cached)
                 self._shared_words.store(data)
                 await self._send_at_once(cached)
                 continue
@@ -109,38 +109,38 @@ class Stream:
                     wait_for_room=self._wait_for_room,
                 )
             except asyncio.CancelledError:  # the client is gone, or the server ends
-                self._observer.left(asked)
+                self._observer.cancelled(pending)
                 raise
             except Exception as error:  # noqa: BLE001 - the stream outlives any one request
                 refusal = as_request_error(error)
-                self._observer.refused(asked, refusal)
+                self._observer.refused(pending, refusal)
                 await self._send_at_once(_encode_refusal(request_id(data), refusal))
             else:
-                self._track(submission, asked)
+                self._track(submission, pending)
 
-    def _track(self, submission: Submission, asked: Asked) -> None:
+    def _track(self, submission: Submission, pending: PendingRequest) -> None:
         """Takes the reply to the writer, now or when it is computed."""
         reply_id, reservation, reply = submission
         self._held_bytes += reservation.byte_count
         if isinstance(reply, bytes):
-            self._observer.answered(asked, reply)
+            self._observer.answered(pending, reply)
             self._send(reply, reservation)
         else:
             self._computing[reply] = reservation
-            reply.add_done_callback(partial(self._finish, reply_id, asked))
+            reply.add_done_callback(partial(self._finish, reply_id, pending))
 
-    def _finish(self, reply_id: str, asked: Asked, future: asyncio.Future[bytes]) -> None:
+    def _finish(self, reply_id: str, pending: PendingRequest, future: asyncio.Future[bytes]) -> None:
         """Takes a computed reply to the writer."""
         error = None if future.cancelled() else future.exception()
         reservation = self._computing.pop(future, None)
         if reservation is None:  # the stream is over
-            self._observer.left(asked)
+            self._observer.cancelled(pending)
         elif error is None:
-            self._observer.answered(asked, future.result())
+            self._observer.answered(pending, future.result())
             self._send(future.result(), reservation)
         else:
             refusal = as_request_error(error)
-            self._observer.refused(asked, refusal)
+            self._observer.refused(pending, refusal)
             self._send(_encode_refusal(reply_id, refusal), reservation)
 
     async def _send_at_once(self, reply: bytes) -> None:

@@ -2,7 +2,11 @@
 
 import enum
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from unrolled_server.call_context import CallInfo
 from unrolled_server.errors import OverloadedError
@@ -146,6 +150,41 @@ class Admission:
     def release(self, byte_count: int) -> None:
         """Gives back bytes that `reserve` counted."""
         self.shared_words_bytes -= byte_count
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        refused = CounterMetricFamily(
+            "unrolled_refusals_total", "Requests that admission did not let in.", labels=["reason"]
+        )
+        for reason, count in self.refused.items():
+            refused.add_metric([reason.value], count)
+        yield refused
+        for name, value, text in (
+            ("unrolled_inflight_bytes", self.held_bytes, "Requests and replies in flight."),
+            ("unrolled_inflight_limit_bytes", self.max_bytes, "Beyond this, requests are refused."),
+            (
+                "unrolled_inflight_requests",
+                self.reservation_count,
+                "Requests in flight, their replies included.",
+            ),
+            (
+                "unread_bytes",
+                "Replies that clients are slow to read, and what waits behind them.",
+                self.slow_bytes,
+            ),
+            ("unrolled_unread_limit_bytes", self.max_slow_bytes, "Beyond this, the slowest are sent away."),
+            (
+                "waiting_multiplications",
+                "Work that is accepted and not computed yet.",
+                self.held_multiplications,
+            ),
+            (
+                "unrolled_waiting_limit_multiplications",
+                self.max_multiplications,
+                "Beyond this, requests are refused.",
+            ),
+        ):
+            yield GaugeMetricFamily(name, text, value)
 
     def _exceeded_limit(self, client: str, byte_count: int, multiplications: int) -> Refusal | None:
         usage = self.clients.get(client) or _NOTHING

@@ -1,10 +1,11 @@
 """Spreads jobs over compute threads."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import Metric
 
 from unrolled_server.engine import Engine, Job
-from unrolled_server.observability.counters import LaneTally
 from unrolled_server.scheduling.compute_thread import ComputeThread, ReplyEncoder
 from unrolled_server.scheduling.cost_model import CostModel
 
@@ -29,10 +30,10 @@ class Batcher:
         """Returns how long the client's smallest job would wait, whatever its network."""
         return min([thread.min_wait_s(client) for thread in self._threads])
 
-    @property
-    def tallies(self) -> list[LaneTally]:
-        """The counters of each thread."""
-        return [thread.tally for thread in self._threads]
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics of each compute thread; may be called from any thread."""
+        for thread in self._threads:
+            yield from thread.counters.collect()
 
     async def close(self) -> None:
         """Ends the threads once everything that waits is computed."""

@@ -16,7 +16,7 @@ from unrolled_server.errors import (
     RequestError,
     Violation,
 )
-from unrolled_server.observability.counters import LaneTally
+from unrolled_server.observability.counters import LaneCounters
 from unrolled_server.scheduling.admission import NO_WAIT, WaitEstimate
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.fair_queue import FairQueue
@@ -59,7 +59,7 @@ class ComputeThread:
     """
 
     def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder, *, name: str) -> None:
-        self.tally = LaneTally(engine)
+        self.counters = LaneCounters(engine)
         self._engine = engine
         self._cost_model = cost_model
         self._encoder = encoder
@@ -131,7 +131,7 @@ class ComputeThread:
         reply = self._encode(job, id_field, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
-        self.tally.note_job(queue_s=0.0, started_s=started_s)
+        self.counters.observe_job(queue_s=0.0, started_s=started_s)
         return reply
 
     def _wait_s(self, client: str, cost_s: float) -> float:
@@ -164,11 +164,11 @@ class ComputeThread:
     def _is_wanted(self, queued: _QueuedJob) -> bool:
         """Returns whether a client waits for the reply; counts and reports dropped jobs."""
         if queued.reply.done():  # cancelled
-            self.tally.cancelled += 1
+            self.counters.cancelled += 1
             return False
         if queued.deadline_s > time.monotonic():
             return True
-        self.tally.expired += 1
+        self.counters.expired += 1
         expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
         self._loop.call_soon_threadsafe(_deliver, [_Outcome(queued.reply, expired)])
         return False
@@ -185,12 +185,12 @@ class ComputeThread:
             queue_s = started_s - queued.arrived_s
             reply = self._encode(queued.job, queued.id_field, result, queue_s=queue_s, started_s=started_s)
             computed_count += 1
-            self.tally.note_job(queue_s=queue_s, started_s=started_s)
+            self.counters.observe_job(queue_s=queue_s, started_s=started_s)
             now_s = time.monotonic()
             self._cost_model.observe(queued.job, taken_s=now_s - before_s)
             before_s = now_s
             yield _Outcome(queued.reply, reply)
-        self.tally.note_batch(computed_count, started_s=started_s)
+        self.counters.observe_batch(computed_count, started_s=started_s)
 
     def _encode(
         self, job: Job, id_field: bytes, result: Answer | Exception, *, queue_s: float, started_s: float

@@ -1,6 +1,10 @@
 """Measures event-loop lag, which delays every request before it reaches a queue."""
 
 import asyncio
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 
 INTERVAL_S = 0.02
 # A measurement below the current lag takes this part of the difference off.
@@ -31,3 +35,7 @@ class EventLoopLag:
             due_s = loop.time() + INTERVAL_S
             await asyncio.sleep(INTERVAL_S)
             self.record(loop.time() - due_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metric; may be called from any thread."""
+        yield GaugeMetricFamily("unrolled_loop_lag_seconds", "How far the event loop is behind.", self.lag_s)

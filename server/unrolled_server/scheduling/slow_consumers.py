@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
 from unrolled_server.scheduling.admission import Admission
 
 # A reply that is not read after this time is slow. Large ones over slow networks are, and still get their
@@ -62,6 +65,14 @@ class SlowConsumers:
         """Records that these connections were closed; what they hold is released soon."""
         self._evicted |= peers
         self.evicted_count += len(peers)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metric; may be called from any thread."""
+        yield CounterMetricFamily(
+            "unrolled_clients_sent_away_total",
+            "Connections closed because the client did not read its replies.",
+            self.evicted_count,
+        )
 
     def _slow(self, now_s: float) -> Iterator[tuple[UnreadReply, float]]:
         for reply, since_s in self._since_s.items():
