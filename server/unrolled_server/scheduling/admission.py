@@ -46,6 +46,23 @@ class Refusal(enum.Enum):
     DEADLINE = "deadline"
 
 
+_GAUGES = {
+    "held_bytes": ("unrolled_inflight_bytes", "Requests and replies in flight."),
+    "max_bytes": ("unrolled_inflight_limit_bytes", "Beyond this, requests are refused."),
+    "reservation_count": ("unrolled_inflight_requests", "Requests in flight, their replies included."),
+    "slow_bytes": (
+        "unrolled_unread_bytes",
+        "Replies that clients are slow to read, and what waits behind them.",
+    ),
+    "max_slow_bytes": ("unrolled_unread_limit_bytes", "Beyond this, the slowest are sent away."),
+    "held_multiplications": (
+        "unrolled_waiting_multiplications",
+        "Work that is accepted and not computed yet.",
+    ),
+    "max_multiplications": ("unrolled_waiting_limit_multiplications", "Beyond this, requests are refused."),
+}
+
+
 @dataclass(slots=True)
 class _Usage:
     """What one client holds."""
@@ -159,32 +176,8 @@ class Admission:
         for reason, count in self.refused.items():
             refused.add_metric([reason.value], count)
         yield refused
-        for name, value, text in (
-            ("unrolled_inflight_bytes", self.held_bytes, "Requests and replies in flight."),
-            ("unrolled_inflight_limit_bytes", self.max_bytes, "Beyond this, requests are refused."),
-            (
-                "unrolled_inflight_requests",
-                self.reservation_count,
-                "Requests in flight, their replies included.",
-            ),
-            (
-                "unread_bytes",
-                "Replies that clients are slow to read, and what waits behind them.",
-                self.slow_bytes,
-            ),
-            ("unrolled_unread_limit_bytes", self.max_slow_bytes, "Beyond this, the slowest are sent away."),
-            (
-                "waiting_multiplications",
-                "Work that is accepted and not computed yet.",
-                self.held_multiplications,
-            ),
-            (
-                "unrolled_waiting_limit_multiplications",
-                self.max_multiplications,
-                "Beyond this, requests are refused.",
-            ),
-        ):
-            yield GaugeMetricFamily(name, text, value)
+        for attribute, (name, text) in _GAUGES.items():
+            yield GaugeMetricFamily(name, text, getattr(self, attribute))
 
     def _exceeded_limit(self, client: str, byte_count: int, multiplications: int) -> Refusal | None:
         usage = self.clients.get(client) or _NOTHING
