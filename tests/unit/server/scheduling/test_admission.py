@@ -160,7 +160,7 @@ def test_the_advice_when_to_come_back_grows_with_what_waits_within_bounds(wait_s
 
 
 @given(requests)
-def test_nothing_is_left_when_every_ticket_is_released_twice(sizes):
+def test_nothing_is_left_when_every_reservation_is_released_twice(sizes):
     admission = an_admission()
     reservations = []
     for byte_count, multiplications in sizes:

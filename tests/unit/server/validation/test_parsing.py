@@ -2,8 +2,10 @@
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.errors import UnsupportedError
-from unrolled_server.validation.parsing import refuse_unsupported
+from unrolled_server.errors import InvalidRequestError, UnsupportedError
+from unrolled_server.validation.parsing import parse_info_request, refuse_unsupported
+
+ONE_MIB = 1 << 20
 
 
 def refuse(data):
@@ -76,3 +78,14 @@ def test_many_unknown_fields_are_named_in_part():
     fields = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4, 0]) for number in range(20, 60))
     with pytest.raises(UnsupportedError, match="field 20, 21, 22, 23, 24, 25, 26, 27 and 32 more, unknown"):
         refuse(fields * 2)
+
+
+def test_an_info_request_that_is_no_message_is_refused():
+    with pytest.raises(InvalidRequestError, match="3 bytes received are not a GetServerInfoRequest"):
+        parse_info_request(b"\xff\xff\xff")
+
+
+def test_an_info_request_with_unknown_fields_is_refused_whatever_its_size():
+    for data in (b"\x78\x00", b"\x78\x00" * ONE_MIB):
+        with pytest.raises(UnsupportedError, match="unknown to this server"):
+            parse_info_request(data)

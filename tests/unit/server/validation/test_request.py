@@ -5,9 +5,9 @@ import tracemalloc
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Layout
-from unrolled_server.errors import InvalidRequestError, RequestError, UnsupportedError
+from unrolled_server.errors import InvalidRequestError, RequestError
 from unrolled_server.settings.model import Settings
-from unrolled_server.validation.parsing import parse_info_request, request_id
+from unrolled_server.validation.parsing import request_id
 from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings(
@@ -72,11 +72,6 @@ def test_bytes_that_are_no_request_are_an_invalid_argument_that_names_the_field(
     (violation,) = refusal(data)
     assert violation.field == field
     assert violation.description
-
-
-def test_an_info_request_that_is_no_message_is_refused():
-    with pytest.raises(InvalidRequestError, match="3 bytes received are not a GetServerInfoRequest"):
-        parse_info_request(b"\xff\xff\xff")
 
 
 def test_an_accepted_request_is_the_job_it_asks_for():
@@ -144,9 +139,3 @@ def test_what_is_refused_costs_no_object_for_each_of_its_fields(data):
         assert tracemalloc.get_traced_memory()[1] < 3 * ONE_MIB
     finally:
         tracemalloc.stop()
-
-
-def test_an_info_request_with_unknown_fields_is_refused_whatever_its_size():
-    for data in (b"\x78\x00", b"\x78\x00" * ONE_MIB):
-        with pytest.raises(UnsupportedError, match="unknown to this server"):
-            parse_info_request(data)
