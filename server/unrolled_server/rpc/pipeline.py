@@ -38,7 +38,7 @@ class Submission(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPipeline:
-    """Checks, admits and submits requests. Used from one event loop."""
+    """Checks, admits and submits requests; refuses them by a `RequestError`. Used from one event loop."""
 
     validator: RequestValidator
     admission: Admission
@@ -65,9 +65,6 @@ class RequestPipeline:
         """Validates, admits and starts a ForwardRequest that `cached_reply` does not know.
 
         `wait_for_room` waits until a stream may hold so many more bytes, of the request and its reply.
-
-        Raises:
-            RequestError: See `RequestValidator.validate`, `Admission.admit` and `ComputeThread.submit`.
         """
         self.check_deadline(call)
         request = self.validator.validate(data, shared_words)

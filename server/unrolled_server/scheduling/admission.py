@@ -181,7 +181,7 @@ class Admission:
 
     def _exceeded_limit(self, client: str, byte_count: int, multiplications: int) -> Refusal | None:
         usage = self.clients.get(client) or _NOTHING
-        # Evicting slow clients can't make room for what they hold beyond their own limit.
+        # Slow clients' bytes beyond their own limit count, too: their clients could not be evicted yet.
         total_bytes = self.held_bytes + max(0, self.slow_bytes - self.max_slow_bytes)
         if _exceeds(byte_count, held=usage.byte_count, total=total_bytes, limit=self.max_bytes):
             return Refusal.BYTES

@@ -8,8 +8,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from unrolled_server.scheduling.admission import Admission
 
-# A reply that is not read after this time is slow. Large ones over slow networks are, and still get their
-# time.
+# A reply that is not read after this time is slow; large ones over slow networks are, and get their time.
 SLOW_S = 1.0
 # After this time a slow client may be evicted to make room; a busy client pauses for a second or two.
 PATIENCE_S = 5.0
