@@ -60,7 +60,7 @@ class Replica:
         # Serve creates replicas on the loop that will call them, so that loop may block until then.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, self._backend.prepare()).result()
-        self._service = self._backend.begin()
+        self._service = self._backend.start()
 
     async def Forward(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
         return await _answer(self._service.forward, request, grpc_context)
