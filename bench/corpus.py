@@ -108,7 +108,7 @@ def make_texts(count: int, *, seed: int) -> list[str]:
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
     """The tests' own cluster: its address, and the process below which its processes are."""
-    with tested("two_machines").two_machines() as cluster:
+    with tested("support.two_machines").two_machines() as cluster:
         yield cluster.address, psutil.Process(cluster.process.pid)
 
 

@@ -1,8 +1,4 @@
-"""The command's options, each declared once, by the names that the SDK and the server have for them.
-
-A file of its own because it is what `--help` shows. A command takes whole groups; `with_groups` shows typer
-their fields instead.
-"""
+"""The options of `unrolled-map`, by the names that the SDK and the server use."""
 
 import functools
 import inspect
@@ -23,8 +19,9 @@ from unrolled_corpus.parameters import (
     OutputName,
     Parameters,
     UnknownWord,
+    parse_seeds,
+    seed_column,
 )
-from unrolled_corpus.seeds import column_of, parse_seeds
 
 _corpus = functools.partial(typer.Option, rich_help_panel="Corpus")
 _network = functools.partial(typer.Option, rich_help_panel="Network")
@@ -33,61 +30,55 @@ _placement = functools.partial(typer.Option, rich_help_panel="Where it runs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFlags:
-    """What is read and what is written."""
+    """What to read and what to write."""
 
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A Parquet file, or a folder of them.")]
     output_folder: Annotated[
         str,
         typer.Argument(
-            metavar="OUTPUT", help="Folder to write; on a cluster, on storage that all machines see."
+            metavar="OUTPUT", help="Folder to write. All machines of a cluster must see it under this path."
         ),
     ]
-    column: Annotated[str, _corpus(metavar="NAME", help="The column of texts.")] = "text"
+    column: Annotated[str, _corpus(metavar="NAME", help="Column with the texts.")] = "text"
     keep: Annotated[str, _corpus(metavar="NAME,...", help="Columns to copy to the output.")] = ""
     part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
-    max_word_length: Annotated[int, _corpus(metavar="SYMBOLS", help="A longer text ends the job.")] = 1_024
+    max_word_length: Annotated[
+        int, _corpus(metavar="SYMBOLS", help="Most symbols of a text; a longer one ends the job.")
+    ] = 1_024
     on_empty: Annotated[
         OnEmpty,
         _corpus(
-            help="What rows get whose text is null or has no symbols: an end of the job, no row in OUTPUT, "
-            "which then has a column of row numbers, or zeros."
+            help="What to do with rows whose text is null or has no symbols: end the job (error), leave them "
+            "out and number the others in a column (skip), or write zeros (zero)."
         ),
     ] = "error"
 
     @property
     def source_path(self) -> Path:
-        """INPUT as a path.
-
-        Raises:
-            CorpusError: It is empty, a URL, or in an unknown home directory.
-        """
+        """INPUT as a path; raises a `CorpusError` if it isn't one."""
         return _path("INPUT", self.source)
 
     @property
     def output_path(self) -> Path:
-        """OUTPUT as a whole path.
-
-        Raises:
-            CorpusError: It is empty, a URL, or in an unknown home directory.
-        """
+        """OUTPUT as an absolute path; raises a `CorpusError` if it isn't a path."""
         return _path("OUTPUT", self.output_folder).absolute()
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """The columns to copy."""
+    def kept_columns(self) -> tuple[str, ...]:
+        """The names in --keep."""
         return tuple(name.strip() for name in self.keep.split(",") if name.strip())
 
     def check(self, seeds: Sequence[int]) -> None:
-        """Judges the values, for an output that has these seeds.
+        """Checks the values for an output that has these seeds.
 
         Raises:
-            CorpusError: Two of its columns would have one name, or it would lie in the input.
+            CorpusError: Two columns would have one name, or OUTPUT would be in INPUT.
         """
-        written = set(map(column_of, seeds))
-        for at, name in enumerate(self.kept):
-            if name in self.kept[:at]:
+        seed_columns = set(map(seed_column, seeds))
+        for at, name in enumerate(self.kept_columns):
+            if name in self.kept_columns[:at]:
                 raise CorpusError(f"--keep names {name!r} twice; name each column once")
-            if name in written:
+            if name in seed_columns:
                 raise CorpusError(f"--keep has {name!r}, which is the column of a seed; rename it in INPUT")
             if name == ROW_COLUMN and self.on_empty == "skip":
                 raise CorpusError(
@@ -107,42 +98,58 @@ class NetworkFlags:
 
     hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")]
     seeds: Annotated[
-        str, _network(metavar="SEEDS", help="As torch.manual_seed takes them, a column each: 7 or 0-9,17.")
+        str,
+        _network(
+            metavar="SEEDS", help="Seeds as for torch.manual_seed, such as 7 or 0-9,17; one column each."
+        ),
     ] = "0"
     output: Annotated[
         OutputName,
         _network(
-            help="All states, or one vector a text. The last state of a bidirectional network has read one "
-            "symbol backwards; mean and max have read all."
+            help="All states of a text, or one vector. With --bidirectional, the backward half of last has "
+            "read only one symbol; mean and max have read all."
         ),
     ] = "last"
     cell: Annotated[CellName, _network(help="Kind of network, as in torch.nn.")] = "rnn"
     nonlinearity: Annotated[NonlinearityName, _network(help="Activation of the rnn cell.")] = "tanh"
-    num_layers: Annotated[int, _network(metavar="LAYERS", help="Layers upon each other.")] = 1
-    bidirectional: Annotated[bool, _network(help="Whether layers also run backwards.")] = False
-    bias: Annotated[bool, _network(help="Whether layers have biases.")] = True
+    num_layers: Annotated[int, _network(metavar="LAYERS", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network(help="Run the layers backwards, too.")] = False
+    bias: Annotated[bool, _network(help="Give the layers biases.")] = True
     proj_size: Annotated[
-        int, _network(metavar="UNITS", help="Size of an lstm's projected state; 0 is none.")
+        int, _network(metavar="UNITS", help="Size of an lstm's projected state; 0 for no projection.")
     ] = 0
     spectral_radius: Annotated[
         float | None,
-        _network(metavar="RADIUS", help="Scale recurrent matrices to this.  [default: as drawn]"),
+        _network(
+            metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: as drawn]"
+        ),
     ] = None
     alphabet: Annotated[
         str | None,
-        _network(metavar="LETTERS", help="In one-hot order.  [default: the corpus's, by first appearance]"),
+        _network(
+            metavar="LETTERS",
+            help="Letters in one-hot order.  [default: those of the corpus, by first appearance]",
+        ),
     ] = None
     embedding_size: Annotated[
-        int | None, _network(metavar="UNITS", help="Random embedding of letters.  [default: one-hot letters]")
+        int | None,
+        _network(metavar="UNITS", help="Size of a random embedding of letters.  [default: one-hot letters]"),
     ] = None
     vectors: Annotated[
         str | None,
-        _network(metavar="NAME=FILE", help="Run along the words of sentences, by the vectors in FILE."),
+        _network(
+            metavar="NAME=FILE", help="Run along the words of sentences, with the word vectors in FILE."
+        ),
     ] = None
-    unknown_word: Annotated[UnknownWord, _network(help="What a word without a vector gets.")] = "error"
+    unknown_word: Annotated[
+        UnknownWord,
+        _network(
+            help="What to do with a word that has no vector: end the job, or use zeros or the mean vector."
+        ),
+    ] = "error"
 
     def parameters(self, corpus: CorpusFlags) -> Parameters:
-        """What the job computes, judged.
+        """Returns what the job computes, checked.
 
         Raises:
             CorpusError: A value is wrong.
@@ -156,27 +163,23 @@ class NetworkFlags:
         )
         parameters.check()
         corpus.check(parameters.seeds)
-        return replace(parameters, vectors=_with_whole_path(parameters.vectors))
+        if parameters.vectors is None:
+            return parameters
+        # Workers have other working directories and homes.
+        name, _, file = parameters.vectors.partition("=")
+        return replace(parameters, vectors=f"{name}={_path('--vectors', file).absolute()}")
 
 
-def _with_whole_path(vectors: str | None) -> str | None:
-    """NAME=FILE as every process can open it: a worker's working folder and home are others."""
-    if vectors is None:
-        return None
-    name, _, file = vectors.partition("=")
-    return f"{name}={_path('--vectors', file).absolute()}"
-
-
-def _path(name: str, given: str) -> Path:
+def _path(argument: str, text: str) -> Path:
     try:
-        return local_path(given)
+        return local_path(text)
     except ValueError as error:
-        raise CorpusError(f"{name} {error}") from None
+        raise CorpusError(f"{argument} {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementFlags:
-    """Where it runs, which changes no byte of the output."""
+    """Where the job runs; the output's bytes don't depend on it."""
 
     address: Annotated[
         str | None,
@@ -186,10 +189,16 @@ class PlacementFlags:
         ),
     ] = None
     workers: Annotated[
-        int | None, _placement(min=1, metavar="N", help="Processes that compute.  [default: one a core]")
+        int | None,
+        _placement(
+            min=1, metavar="COUNT", help="Processes that compute, with a core each.  [default: all cores]"
+        ),
     ] = None
     state_memory_mb: Annotated[
-        int, _placement(min=16, metavar="MIB", help="Of each, for weights, trees and states.")
+        int,
+        _placement(
+            min=16, metavar="MIB", help="Memory of each process for weights, prefix trees and states."
+        ),
     ] = 256
 
 

@@ -12,7 +12,7 @@ import psutil
 import pyarrow.parquet as pq
 from unrolled_server.engine import plain_network
 
-from tests.integration.corpus.corpora import (
+from tests.support.corpus.corpora import (
     ALPHABET,
     computed_directly,
     random_texts,
@@ -171,7 +171,7 @@ def test_workers_that_are_killed_cost_no_row(whole, corpus, two_machines, tmp_pa
 def actors(cluster):
     """The cluster's processes that compute, which Ray calls by the pass's name."""
     below = psutil.Process(cluster.process.pid).children(recursive=True)
-    return [process for process in below if "MapWorker(Map(Worker))" in title(process)]
+    return [process for process in below if "MapWorker(Map(UnitWorker))" in title(process)]
 
 
 def title(process):

@@ -1,9 +1,12 @@
-"""What the tests of the corpus's room share: parameters, texts, files, and what the engine gives directly."""
+"""Parameters, texts, files and the engine's own answers, for the tests of the corpus job."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from unrolled_corpus.manifest import JobSpec
 from unrolled_corpus.parameters import Parameters
+from unrolled_corpus.parquet_input import open_input
+from unrolled_corpus.workspace import Workspace
 from unrolled_server.engine import Alphabet, Engine, Job, Output
 
 ALPHABET = "abcdeé "
@@ -30,6 +33,11 @@ DEFAULTS = {
 
 def parameters(**changed):
     return Parameters(**DEFAULTS | changed)
+
+
+def job_spec(path, folder, *, keep=(), **changed):
+    source = open_input(path, column="text", keep=keep)
+    return JobSpec(parameters=parameters(**changed), source=source, workspace=Workspace(folder))
 
 
 def random_texts(count, *, seed=0):
