@@ -9,13 +9,13 @@ OUTPUT/_SUCCESS                 the counts of a finished job
 """
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from unrolled_server.exit_codes import EXIT_UNFINISHED
 
 from unrolled_corpus.atomic_files import atomic_file, remove_folder, remove_unfinished
@@ -77,14 +77,16 @@ class Workspace:
             CorpusError: Another command works on the output.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CorpusError(
-                    f"another unrolled-map works on {self.output}; wait until it has ended",
-                    exit_code=EXIT_UNFINISHED,
-                ) from None
+        # A soft lock, which filelock takes where flock is missing, would outlive a killed job.
+        lock = FileLock(self.folder / "lock", timeout=0, fallback_to_soft=False)
+        try:
+            acquired = lock.acquire()
+        except Timeout:
+            raise CorpusError(
+                f"another unrolled-map works on {self.output}; wait until it has ended",
+                exit_code=EXIT_UNFINISHED,
+            ) from None
+        with acquired:
             yield
 
 
