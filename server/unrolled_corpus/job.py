@@ -1,7 +1,7 @@
 """A job: three passes, each over the units that are not finished yet."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from unrolled_corpus.errors import CorpusError
 from unrolled_corpus.manifest import JobSpec, check_same_job, extend_manifest, read_manifest, write_manifest
 from unrolled_corpus.parquet_output import write_part
 from unrolled_corpus.partition import MAX_RANGE_TEXTS, Partition, make_partition
-from unrolled_corpus.progress import Display
+from unrolled_corpus.progress import Display, UpdateBar
 from unrolled_corpus.scan import scan_slice
 from unrolled_corpus.text_rules import open_vector_table
 from unrolled_corpus.workspace import RECORD, Workspace, read_json, write_json
@@ -141,42 +141,33 @@ class Job:
         self,
         name: str,
         results: Sequence[Path],
-        make_function: Callable[[], ray_runner.UnitFunction],
+        make_function: ray_runner.MakeFunction,
         *,
         use_actors: bool = False,
     ) -> None:
         """Runs the units whose results don't exist; a unit's number is the index of its result."""
         began_s = time.perf_counter()
         missing = _missing(results)
-        self.found_count += len(results) - len(missing)
-        if 0 < len(missing) < len(results):
-            self.display.print(f"{name}: {len(results) - len(missing)} of {len(results)} are done already")
-        settings = ray_runner.Pass(make_function=make_function, use_actors=use_actors)
+        done_count = len(results) - len(missing)
+        self.found_count += done_count
+        if missing and done_count:
+            self.display.print(f"{name}: {done_count} of {len(results)} are done already")
         failure_count = 0
         with self.display.bar(name, total=len(results)) as update_bar:
             while missing:
-                failure = self._run_units(missing, settings, lambda left: update_bar(len(results) - left))
+                worker_count = self.worker_count or ray_runner.core_count()
+                records = ray_runner.run_units(
+                    missing, make_function, use_actors=use_actors, worker_count=worker_count
+                )
+                failure = _first_failure(records, update_bar, done_count=done_count)
                 before, missing = missing, _missing(results)
+                done_count = len(results) - len(missing)
                 failure_count = failure_count + 1 if missing == before else 0
                 if failure is None and missing == before:
                     raise _invisible(results[missing[0]])
                 if failure is not None and missing:
                     self._continue_after(f"{name}: {failure}", failure_count)
         self.seconds[name] = time.perf_counter() - began_s
-
-    def _run_units(
-        self, missing: Sequence[int], settings: ray_runner.Pass, show_left: Callable[[int], None]
-    ) -> ray_runner.WorkerLostError | None:
-        """Runs these units until all are done or a worker is lost; returns that error."""
-        show_left(len(missing))
-        worker_count = self.worker_count or ray_runner.core_count()
-        records = ray_runner.run_units(missing, settings, worker_count=worker_count)
-        try:
-            for count, _ in enumerate(records, start=1):
-                show_left(len(missing) - count)
-        except ray_runner.WorkerLostError as error:
-            return error
-        return None
 
     def _continue_after(self, failure: str, failure_count: int) -> None:
         """Prints a failure, or raises it if there were too many."""
@@ -214,7 +205,7 @@ class Job:
             f"alphabet: {len(letters)} symbols, derived from the corpus by first appearance: {shown}"
         )
 
-    def _encoder_factory(self, partition: Partition) -> Callable[[], ray_runner.UnitFunction]:
+    def _encoder_factory(self, partition: Partition) -> ray_runner.MakeFunction:
         """Returns what makes an encoder in an actor."""
         spec, state_memory_bytes = self.spec, self.state_memory_bytes
         fingerprint = self._prove_machines()
@@ -255,6 +246,19 @@ class Job:
         extend_manifest(output, **{FINGERPRINT: fingerprint})
         self.seconds["proving"] = time.perf_counter() - began_s
         return fingerprint
+
+
+def _first_failure(
+    records: Iterator[ray_runner.Record], update_bar: UpdateBar, *, done_count: int
+) -> ray_runner.WorkerLostError | None:
+    """Counts records in the bar as they arrive; returns the error if a worker is lost."""
+    try:
+        update_bar(done_count)
+        for count, _ in enumerate(records, start=done_count + 1):
+            update_bar(count)
+    except ray_runner.WorkerLostError as error:
+        return error
+    return None
 
 
 def _missing(results: Sequence[Path]) -> list[int]:

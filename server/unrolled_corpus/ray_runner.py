@@ -8,15 +8,12 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
@@ -38,6 +35,7 @@ _MAX_PARENT_BYTES = 103 - 77
 
 Record: TypeAlias = Mapping[str, Any]
 UnitFunction: TypeAlias = Callable[[int], Record]
+MakeFunction: TypeAlias = Callable[[], UnitFunction]
 
 
 class WorkerLostError(CorpusError):
@@ -56,13 +54,13 @@ def ray_session(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
     has_home = os.path.expanduser("~") != "~"  # noqa: PTH111 - pathlib's raises there
     with contextlib.ExitStack() as stack:
-        if address is None or not has_home:
-            folder = str(stack.enter_context(_temporary_folder()))
+        folder = stack.enter_context(_temporary_folder()) if address is None or not has_home else ""
         if address is None:
             options |= {"address": "local", "_temp_dir": folder, "include_dashboard": False}
             options["object_store_memory"] = OBJECT_STORE_BYTES
-        if not has_home:
-            stack.enter_context(_home_directory(folder))
+        if not has_home:  # Ray writes there
+            os.environ["HOME"] = folder
+            stack.callback(os.environ.pop, "HOME")
         try:
             _check_reachable(address)
             with _unchanged_sigterm():
@@ -76,45 +74,26 @@ def ray_session(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Makes a private folder for Ray's sockets and logs, and removes it at the end.
+def _temporary_folder(*parents: str) -> tempfile.TemporaryDirectory[str]:
+    """Makes a private folder for Ray's sockets and logs in the first of these folders that allows it.
 
     Ray's own choice, ray/ in TMPDIR, may belong to another user or be too long for a socket's path.
     """
-    preferred = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    folder = _make_folder_in(preferred, "/tmp", "/var/tmp")  # noqa: S108
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_folder_in(*parents: str) -> Path:
-    reason = ""
+    parents = parents or (os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108
+    reasons = []
     for parent in map(os.path.abspath, parents):  # Ray's processes have other working directories
         if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
-            reason = reason or f"{parent} is longer than {_MAX_PARENT_BYTES} bytes"
+            reasons.append(f"{parent} is longer than {_MAX_PARENT_BYTES} bytes")
             continue
         try:
-            return Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+            return tempfile.TemporaryDirectory(prefix="ray-", dir=parent, ignore_cleanup_errors=True)
         except OSError as error:
-            reason = reason or f"{parent}: {error.strerror}"
+            reasons.append(f"{parent}: {error.strerror}")
     raise CorpusError(
-        f"no folder for Ray's sockets and logs ({reason}); set TMPDIR to a folder that can be written and "
-        f"has at most {_MAX_PARENT_BYTES} bytes",
+        f"no folder for Ray's sockets and logs ({reasons[0]}); set TMPDIR to a folder that can be written "
+        f"and has at most {_MAX_PARENT_BYTES} bytes",
         exit_code=EXIT_ADDRESS,
     )
-
-
-@contextlib.contextmanager
-def _home_directory(folder: str) -> Iterator[None]:
-    """Sets HOME during the block, because Ray writes there."""
-    os.environ["HOME"] = folder
-    try:
-        yield
-    finally:
-        del os.environ["HOME"]
 
 
 @contextlib.contextmanager
@@ -153,7 +132,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def core_count() -> int:
-    """Returns how many cores the cluster offers to tasks."""
+    """Returns how many cores the cluster has."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
@@ -194,26 +173,16 @@ def _prove() -> tuple[str, str]:
     return engine.fingerprint, ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """How units of work are processed.
-
-    Attributes:
-        make_function: Returns the function that processes a unit.
-        use_actors: Whether each worker is an actor that calls `make_function` once, for functions that are
-            slow to make. Tasks, which call it for each unit, start faster.
-    """
-
-    make_function: Callable[[], UnitFunction]
-    use_actors: bool = False
-
-
-def run_units(numbers: Sequence[int], settings: Pass, *, worker_count: int) -> Iterator[Record]:
+def run_units(
+    numbers: Sequence[int], make_function: MakeFunction, *, use_actors: bool, worker_count: int
+) -> Iterator[Record]:
     """Processes the units with these numbers and yields their records in order.
 
     Args:
         numbers: Those of the units.
-        settings: How to process them.
+        make_function: Returns the function that processes a unit.
+        use_actors: Whether each worker calls `make_function` once, for functions that are slow to make.
+            Otherwise each unit is a task that calls it, which starts faster.
         worker_count: Processes of one core each.
 
     Raises:
@@ -228,8 +197,9 @@ def run_units(numbers: Sequence[int], settings: Pass, *, worker_count: int) -> I
     units = ray.data.from_items(
         [{"number": number} for number in numbers], override_num_blocks=min(len(numbers), _MAX_BLOCKS)
     )
+    map_units = _map_in_actors if use_actors else _map_in_tasks
     try:
-        for row in _map(units, settings, size=min(worker_count, len(numbers))).iter_rows():
+        for row in map_units(units, make_function, size=min(worker_count, len(numbers))).iter_rows():
             if row["error"]:
                 raise CorpusError(row["error"], exit_code=row["exit_code"])
             yield json.loads(row["record"])
@@ -237,16 +207,18 @@ def run_units(numbers: Sequence[int], settings: Pass, *, worker_count: int) -> I
         raise WorkerLostError(_describe_lost(error), exit_code=EXIT_UNFINISHED) from None
 
 
-def _map(units: ray.data.Dataset, settings: Pass, *, size: int) -> ray.data.Dataset:
-    if not settings.use_actors:
-        tasks = ray.data.TaskPoolStrategy(size)
-        return units.map(cast("Any", _process), fn_args=(settings.make_function,), num_cpus=1, compute=tasks)
+def _map_in_tasks(units: ray.data.Dataset, make_function: MakeFunction, *, size: int) -> ray.data.Dataset:
+    tasks = ray.data.TaskPoolStrategy(size)
+    return units.map(cast("Any", _process), fn_args=(make_function,), num_cpus=1, compute=tasks)
+
+
+def _map_in_actors(units: ray.data.Dataset, make_function: MakeFunction, *, size: int) -> ray.data.Dataset:
     with warnings.catch_warnings():
         # Ray has no other way yet to set an actor's options.
         warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
         return units.map(
             cast("Any", UnitWorker),
-            fn_constructor_args=(settings.make_function,),
+            fn_constructor_args=(make_function,),
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
             ray_remote_args_fn=_disable_restarts,
@@ -267,7 +239,7 @@ def _describe_lost(error: Exception) -> str:
 class UnitWorker:
     """Processes units, and returns an error as a row in place of the record."""
 
-    def __init__(self, make_function: Callable[[], UnitFunction]) -> None:
+    def __init__(self, make_function: MakeFunction) -> None:
         self._function: UnitFunction | None = None
         self._failure: dict[str, Any] = {}
         try:
@@ -286,7 +258,7 @@ class UnitWorker:
         return {"record": json.dumps(record), "error": "", "exit_code": 0}
 
 
-def _process(row: Mapping[str, Any], make_function: Callable[[], UnitFunction]) -> dict[str, Any]:
+def _process(row: Mapping[str, Any], make_function: MakeFunction) -> dict[str, Any]:
     return UnitWorker(make_function)(row)
 
 

@@ -40,7 +40,7 @@ def run_pass(job, tmp_path, monkeypatch):
     def run(attempts):
         left_attempts = iter(attempts)
 
-        def run_units(numbers, _settings, *, worker_count):
+        def run_units(numbers, _make_function, *, use_actors, worker_count):
             count = next(left_attempts)
             for number in numbers[:count]:
                 (tmp_path / f"{number}").touch()
@@ -65,7 +65,9 @@ def test_workers_that_die_a_fourth_time_end_the_job_which_the_same_command_resum
 
 
 def test_results_that_the_workers_wrote_and_this_machine_does_not_see_end_the_job(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_runner, "run_units", lambda *_, worker_count: iter([{}] * worker_count))
+    monkeypatch.setattr(
+        ray_runner, "run_units", lambda *_, use_actors, worker_count: iter([{}] * worker_count)
+    )
     with pytest.raises(CorpusError, match="does not see it; OUTPUT must be on storage that all machines see"):
         job._run_pass("reading", [tmp_path / "0"], None)
 

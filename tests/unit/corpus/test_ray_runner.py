@@ -16,24 +16,24 @@ pytestmark = pytest.mark.corpus
 def test_rays_folder_is_short_and_removed_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 60)))
     with ray_runner._temporary_folder() as folder:
-        assert folder.is_dir()
-        assert len(str(folder.parent)) <= ray_runner._MAX_PARENT_BYTES
-        (folder / "session").mkdir()
-    assert not folder.exists()
+        path = Path(folder)
+        assert len(str(path.parent)) <= ray_runner._MAX_PARENT_BYTES
+        (path / "session").mkdir()
+    assert not path.exists()
 
 
 def test_a_folder_below_the_working_directory_is_given_as_a_whole_path(monkeypatch):
     monkeypatch.chdir("/tmp")
     monkeypatch.setenv("RAY_TMPDIR", ".")
     with ray_runner._temporary_folder() as folder:
-        assert folder.parent == Path("/tmp")
+        assert Path(folder).parent == Path("/tmp")
 
 
 def test_where_no_folder_can_be_had_the_error_names_tmpdir():
     with pytest.raises(CorpusError, match=r"x is longer than 26 bytes\); set TMPDIR to a folder"):
-        ray_runner._make_folder_in(f"/{'x' * 60}")
+        ray_runner._temporary_folder(f"/{'x' * 60}")
     with pytest.raises(CorpusError, match=r"/proc/none: No such file or directory\); set TMPDIR"):
-        ray_runner._make_folder_in("/proc/none")
+        ray_runner._temporary_folder("/proc/none")
 
 
 @pytest.mark.parametrize(
