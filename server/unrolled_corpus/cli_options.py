@@ -11,6 +11,7 @@ import typer
 from unrolled_server.paths import local_path
 
 from unrolled_corpus.errors import CorpusError
+from unrolled_corpus.input_files import would_read
 from unrolled_corpus.parameters import (
     ROW_COLUMN,
     CellName,
@@ -32,7 +33,13 @@ _placement = functools.partial(typer.Option, rich_help_panel="Where it runs")
 class CorpusFlags:
     """What to read and what to write."""
 
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A Parquet file, or a folder of them.")]
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A Parquet file, a folder of them, or a pattern in quotes such as 'in/*.parquet'.",
+        ),
+    ]
     output_folder: Annotated[
         str,
         typer.Argument(
@@ -85,7 +92,7 @@ class CorpusFlags:
                     f"--keep has {name!r}, the column of row numbers with --on-empty skip; rename it in INPUT"
                 )
         source, output = self.source_path, self.output_path
-        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        if would_read(source, output / "part-00000.parquet"):
             raise CorpusError(
                 f"OUTPUT {output} is in INPUT {source}, so its files would be read as input; name a folder "
                 "elsewhere"

@@ -1,4 +1,4 @@
-"""Finds the files that INPUT names: itself, or all Parquet files of a folder in the order of their paths.
+"""Finds the files that INPUT names: a file, a folder of Parquet files, or a pattern.
 
 A file's content decides, because endings differ: .parquet, .parq, .pq, .parquet.gzip or none.
 """
@@ -12,34 +12,57 @@ from unrolled_corpus.errors import CorpusError
 
 _SUFFIXES = {".parquet", ".parq", ".pq"}
 _MAGICS = {b"PAR1", b"PARE"}
+_WILDCARDS = set("*?[")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFiles:
-    """The files to read, in order, and the names below INPUT of those that are not Parquet."""
+    """The files to read, in the order of their paths, and the names of those that are not Parquet.
 
+    Attributes:
+        folder: Names of files are paths below it.
+    """
+
+    folder: Path
     paths: tuple[Path, ...]
     skipped_names: tuple[str, ...] = ()
 
 
-def find_files(path: Path) -> FoundFiles:
+def find_files(source: Path) -> FoundFiles:
     """Finds the files of INPUT; follows links and ignores hidden files, such as _SUCCESS and .crc.
 
     Raises:
         CorpusError: There is no Parquet file, a link has no target, or a folder contains a link to itself.
         OSError: A folder or file cannot be read.
     """
-    if path.is_file():
-        return FoundFiles(paths=(path,))
-    if not path.exists():
-        raise CorpusError(f"there is no file or folder {path}; name a Parquet file or a folder of them")
-    found = sorted(_walk(path, frozenset())) if path.is_dir() else []
+    if source.is_file():
+        return FoundFiles(folder=source.parent, paths=(source,))
+    folder, pattern = _split_pattern(source)
+    files = _walk(source, frozenset()) if source.is_dir() else _match(folder, pattern)
+    found = sorted(files)
     paths = tuple(filter(_is_parquet, found))
     if not paths:
-        raise CorpusError(f"{path} is neither a Parquet file nor a folder with Parquet files")
+        raise CorpusError(
+            f"there is no Parquet file at {source}; name one, a folder of them, or a pattern in quotes, such "
+            "as 'in/*.parquet'"
+        )
     skipped = sorted(set(found) - set(paths))
-    return FoundFiles(paths=paths, skipped_names=tuple(str(file.relative_to(path)) for file in skipped))
+    return FoundFiles(
+        folder=folder, paths=paths, skipped_names=tuple(str(file.relative_to(folder)) for file in skipped)
+    )
+
+
+def would_read(source: Path, file: Path) -> bool:
+    """Returns whether INPUT would include a file that need not exist yet."""
+    folder, pattern = _split_pattern(source)
+    file, folder = file.resolve(), folder.resolve()
+    if not file.is_relative_to(folder):
+        return False
+    name = file.relative_to(folder)
+    if "**" in pattern:
+        return name.match(Path(pattern).name)
+    return source.is_dir() or (len(name.parts) == len(Path(pattern).parts) and name.match(pattern))
 
 
 def partition_columns(name: Path) -> dict[str, str | None]:
@@ -50,6 +73,22 @@ def partition_columns(name: Path) -> dict[str, str | None]:
     """
     pairs = [part.split("=", 1) for part in name.parts[:-1] if "=" in part]
     return {unquote(key): None if value == _HIVE_NULL else unquote(value) for key, value in pairs}
+
+
+def _split_pattern(source: Path) -> tuple[Path, str]:
+    """Returns the folder before the first wildcard and the pattern below it; "" if it is a path."""
+    parts = source.parts
+    first = next((at for at, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts))
+    if first == len(parts) or source.exists():
+        return source, ""
+    return Path(*parts[:first]), str(Path(*parts[first:]))
+
+
+def _match(folder: Path, pattern: str) -> Iterator[Path]:
+    for path in folder.glob(pattern) if pattern else ():
+        if not path.is_dir() and not any(map(_is_hidden, path.relative_to(folder).parts)):
+            _require_target(path)
+            yield path
 
 
 def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
@@ -63,10 +102,14 @@ def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _walk(path, parents | {target})
-        elif path.exists():
-            yield path
         else:
-            raise CorpusError(f"{path} is a link to a file that does not exist; remove it or add the file")
+            _require_target(path)
+            yield path
+
+
+def _require_target(path: Path) -> None:
+    if not path.exists():
+        raise CorpusError(f"{path} is a link to a file that does not exist; remove it or add the file")
 
 
 def _is_hidden(name: str) -> bool:

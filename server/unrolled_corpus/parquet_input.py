@@ -101,14 +101,14 @@ class ParquetInput:
             first += file.row_count
 
 
-def open_input(path: Path, *, column: str, keep: tuple[str, ...]) -> ParquetInput:
+def open_input(source: Path, *, column: str, keep: tuple[str, ...]) -> ParquetInput:
     """Opens the input and checks that all its files have the columns.
 
     Raises:
         CorpusError: It doesn't exist, isn't Parquet, has no rows, or a column is missing or of another type.
     """
-    found = find_files(path)
-    files = tuple(_open_file(file, path) for file in found.paths)
+    found = find_files(source)
+    files = tuple(_open_file(path, found.folder) for path in found.paths)
     first_kept = None
     for file in files:
         schema = file.schema
@@ -119,24 +119,27 @@ def open_input(path: Path, *, column: str, keep: tuple[str, ...]) -> ParquetInpu
             raise CorpusError(f"{file.name} has the kept columns as {kept}, other files as {first_kept}")
     opened = ParquetInput(files=files, column=column, keep=keep, skipped_names=found.skipped_names)
     if not opened.row_count:
-        raise CorpusError(f"{path} has no rows")
+        raise CorpusError(f"{source} has no rows")
     return opened
 
 
-def _open_file(file: Path, folder: Path) -> InputFile:
+def _open_file(path: Path, folder: Path) -> InputFile:
     try:
-        metadata = pq.read_metadata(file)
-        with file.open("rb") as opened:
+        metadata = pq.read_metadata(path)
+        with path.open("rb") as opened:
             byte_count = opened.seek(-_TAIL_BYTES, 2) + _TAIL_BYTES
             footer_bytes = int.from_bytes(opened.read(4), "little")
             opened.seek(byte_count - _TAIL_BYTES - footer_bytes)
             digest = hashlib.sha256(opened.read(footer_bytes)).hexdigest()[:32]
     except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"{file} cannot be read as Parquet: {error}") from None
-    name = file.relative_to(folder) if file != folder else Path(file.name)
+        raise CorpusError(
+            f"{path} cannot be read as Parquet: {error}; replace or remove it, or select the other files by "
+            f"a pattern in quotes, such as '{folder / '*.parquet'}'"
+        ) from None
+    name = path.relative_to(folder)
     stored = metadata.schema.to_arrow_schema().names
     return InputFile(
-        path=file.absolute(),
+        path=path.absolute(),
         name=str(name),
         byte_count=byte_count,
         row_count=metadata.num_rows,

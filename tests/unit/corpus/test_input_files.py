@@ -1,4 +1,4 @@
-"""Which files of a folder are the input, in which order, and what is said of the others."""
+"""Which files are the input, in which order, and which others are reported."""
 
 import pytest
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.input_files import find_files, partition_columns
+from unrolled_corpus.input_files import find_files, partition_columns, would_read
 from unrolled_corpus.parquet_input import open_input
 
 from tests.support.corpus.corpora import write_corpus
@@ -46,11 +46,53 @@ def test_files_that_are_no_parquet_are_named(tmp_path):
     assert [file.name for file in source.files] == ["a.parquet"]
 
 
-def test_a_file_with_the_ending_that_is_no_parquet_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["b.parquet", "b.parquet.md5"])
+def test_a_file_with_the_ending_that_is_no_parquet_is_refused_with_a_pattern_as_remedy(tmp_path, name):
     write_corpus(tmp_path / "a.parquet", ["a"])
-    (tmp_path / "b.parquet").touch()
-    with pytest.raises(CorpusError, match=r"b\.parquet cannot be read as Parquet"):
-        open_input(tmp_path, column="text", keep=())
+    (tmp_path / name).write_text("d41d8cd98f00b204e9800998ecf8427e  b.parquet")
+    remedy = f"{name} cannot be read as Parquet: .*by a pattern in quotes, such as '{tmp_path}/\\*.parquet'$"
+    with pytest.raises(CorpusError, match=remedy):
+        texts_of(tmp_path)
+    (tmp_path / name).rename(tmp_path / "b.parquet.md5")
+    assert texts_of(tmp_path / "*.parquet") == ["a"]
+
+
+def test_a_pattern_selects_files_in_the_order_of_their_paths_but_no_hidden_ones(tmp_path):
+    for name in ("lang=en/b.parquet", "lang=de/a.parquet", "lang=de/_temporary/c.parquet", "d.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_corpus(tmp_path / name, [name[-9]])
+    (tmp_path / "lang=en" / "notes.parq").touch()
+    assert texts_of(tmp_path / "**" / "*.parquet") == ["d", "a", "b"]
+    source = open_input(tmp_path / "lang=*" / "*.parquet", column="text", keep=("lang",))
+    assert source.read_kept(0, 2)["lang"].to_pylist() == ["de", "en"]
+    with pytest.raises(CorpusError, match=r"there is no Parquet file at .*/\*\.pq; name one"):
+        texts_of(tmp_path / "*.pq")
+
+
+def test_a_name_with_wildcards_that_exists_is_no_pattern(tmp_path):
+    for name in ("a[1].parquet", "a1.parquet"):
+        write_corpus(tmp_path / name, [name])
+    assert texts_of(tmp_path / "a[1].parquet") == ["a[1].parquet"]
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "is_read"),
+    [
+        ("in", "in/out", True),
+        ("in", "out", False),
+        ("in/a.parquet", "in", False),
+        ("in/*.parquet", "in/out", False),
+        ("in/*.parquet", "in", True),
+        ("in/*/*.parquet", "in/out", True),
+        ("in/*/*.pq", "in/out", False),
+        ("in/**/*.parquet", "in/out/deep", True),
+        ("in/**/*.parquet", "out", False),
+    ],
+)
+def test_an_output_that_a_later_start_would_read_is_known_before_it_exists(tmp_path, source, output, is_read):
+    (tmp_path / "in").mkdir()
+    write_corpus(tmp_path / "in" / "a.parquet", ["a"])
+    assert would_read(tmp_path / source, tmp_path / output / "part-00000.parquet") is is_read
 
 
 def test_hidden_files_and_folders_are_no_data(tmp_path):

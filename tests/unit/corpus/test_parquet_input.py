@@ -27,10 +27,10 @@ def test_an_input_without_the_column_or_of_another_type_is_refused(tmp_path):
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(CorpusError, match="cannot be read as Parquet"):
         open_input(tmp_path / "no.parquet", column="text", keep=())
-    with pytest.raises(CorpusError, match=r"there is no file or folder .*/none; name"):
+    with pytest.raises(CorpusError, match=r"there is no Parquet file at .*/none; name one, a folder"):
         open_input(tmp_path / "none", column="text", keep=())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match="neither a Parquet file nor a folder"):
+    with pytest.raises(CorpusError, match=r"there is no Parquet file at .*/empty; name one"):
         open_input(tmp_path / "empty", column="text", keep=())
 
 
