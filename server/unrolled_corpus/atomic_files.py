@@ -67,7 +67,7 @@ def _temporary_path(path: Path) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Flushes the content before the rename, so that a power cut leaves no empty file under a final name."""
+    """Flushes content to disk, so that a power cut leaves no empty file under a final name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -76,11 +76,7 @@ class CorpusFlags:
         return tuple(name.strip() for name in self.keep.split(",") if name.strip())
 
     def check(self, seeds: Sequence[int]) -> None:
-        """Checks the values for an output that has these seeds.
-
-        Raises:
-            CorpusError: Two columns would have one name, or OUTPUT would be in INPUT.
-        """
+        """Raises a `CorpusError` if two columns would have one name, or OUTPUT would be in INPUT."""
         seed_columns = set(map(seed_column, seeds))
         for at, name in enumerate(self.kept_columns):
             if name in self.kept_columns[:at]:
@@ -156,11 +152,7 @@ class NetworkFlags:
     ] = "error"
 
     def parameters(self, corpus: CorpusFlags) -> Parameters:
-        """Returns what the job computes, checked.
-
-        Raises:
-            CorpusError: A value is wrong.
-        """
+        """Returns what the job computes, checked."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         parameters = Parameters(
             **values | {"seeds": parse_seeds(self.seeds)},

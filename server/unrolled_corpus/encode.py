@@ -48,25 +48,16 @@ _MAX_BATCH_TEXTS = 8_192
 class RangeEncoder:
     """Computes ranges with an engine that it proves first.
 
-    Args:
-        spec: The job.
-        partition: The job's ranges.
-        fingerprint: The one of all engines of the job.
-        state_memory_bytes: See `Engine`.
-
     Raises:
-        CorpusError: This machine can't keep the promise of equal bits, or computes other bits than the job's
-            first machines.
+        CorpusError: The machine doesn't compute the same bits as the job's first ones, by their fingerprint.
     """
 
     def __init__(
         self, spec: JobSpec, partition: Partition, *, fingerprint: str, state_memory_bytes: int
     ) -> None:
-        self._spec = spec
-        self._partition = partition
-        self._table = open_vector_table(spec.parameters, digest=spec.vectors_digest)
-        self._rules = TextRules(spec.parameters, self._table)
-        table = self._table
+        self._spec, self._partition = spec, partition
+        self._table = table = open_vector_table(spec.parameters, digest=spec.vectors_digest)
+        self._rules = TextRules(spec.parameters, table)
         vectors = () if table is None else (WordVectors(table.digest, table.rows, table.mean),)
         self._engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=vectors)
         try:
@@ -81,11 +72,7 @@ class RangeEncoder:
             )
 
     def __call__(self, number: int) -> Mapping[str, Any]:
-        """Computes one range and returns its record.
-
-        Raises:
-            OSError: A file can't be read or written.
-        """
+        """Computes one range and returns its record."""
         workspace, engine = self._spec.workspace, self._engine
         slices = [workspace.slice_folder(at) for at in range(self._spec.slice_count)]
         merged = merge_slices(slices, self._partition.bounds(number))
@@ -146,11 +133,10 @@ class RangeEncoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergedRange:
-    """The texts of a range.
+    """The texts of a range, distinct and sorted.
 
     Attributes:
-        texts: Distinct and sorted.
-        ranks: The index among those of each slice's texts, one slice after the other.
+        ranks: The index in `texts` of each slice's texts, one slice after the other.
         counts: How many texts of each slice are in the range.
     """
 

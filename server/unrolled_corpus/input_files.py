@@ -18,11 +18,7 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFiles:
-    """The files to read, in the order of their paths, and the names of those that are not Parquet.
-
-    Attributes:
-        folder: Names of files are paths below it.
-    """
+    """The files to read, in the order of their paths; names are paths below the folder."""
 
     folder: Path
     paths: tuple[Path, ...]
@@ -34,7 +30,6 @@ def find_files(source: Path) -> FoundFiles:
 
     Raises:
         CorpusError: There is no Parquet file, a link has no target, or a folder contains a link to itself.
-        OSError: A folder or file cannot be read.
     """
     if source.is_file():
         return FoundFiles(folder=source.parent, paths=(source,))

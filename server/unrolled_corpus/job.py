@@ -31,12 +31,10 @@ class Job:
     """One start of the command.
 
     Attributes:
-        address: That of a Ray cluster; None starts one. The output's bytes don't depend on it.
+        address: That of a Ray cluster; None starts one.
         worker_count: Processes of one core each; None takes all cores.
-        state_memory_bytes: See `Engine`; for each process.
         seconds: The time of each pass.
-        computed_rows: States that were computed. The number depends a little on which worker did what, so it
-            is not part of the output.
+        computed_rows: States that were computed; depends a little on which worker did what.
         found_count: Units that an earlier start had finished.
     """
 
@@ -55,12 +53,7 @@ class Job:
         return self.spec.workspace
 
     def run(self) -> dict[str, Any]:
-        """Does what is left, and returns the counts of the whole job.
-
-        Raises:
-            CorpusError: The job can't go on; finished units stay.
-            OSError: A file can't be read or written.
-        """
+        """Does what is left, and returns the counts of the whole job."""
         slice_count = self.spec.slice_count  # checks the limit before word vectors are converted
         table = open_vector_table(self.spec.parameters)
         self.spec = replace(self.spec, vectors_digest=table.digest if table else None)
@@ -114,11 +107,7 @@ class Job:
         }
 
     def _check_empty_rows(self, records: Sequence[dict[str, Any]]) -> int:
-        """Returns the number of rows without a text, and prints once what happens to them.
-
-        Raises:
-            CorpusError: There are some and --on-empty is error, or there are no others.
-        """
+        """Returns the number of rows without a text; prints what happens to them or refuses them."""
         count: int = sum(record["empty_rows"] for record in records)
         if not count:
             return 0
@@ -220,11 +209,7 @@ class Job:
         return make_encoder
 
     def _prove_machines(self) -> str:
-        """Returns the fingerprint of all machines, now and at the first start.
-
-        Raises:
-            CorpusError: They have different ones.
-        """
+        """Returns the fingerprint of all machines; refuses different ones, now or since the first start."""
         began_s = time.perf_counter()
         output = self.workspace.output
         found = ray_runner.fingerprints()

@@ -21,11 +21,7 @@ _MAX_SHOWN_DIFFERENCES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What every worker gets, pickled.
-
-    Attributes:
-        vectors_digest: That of the word vectors on the command's machine.
-    """
+    """What every worker gets, pickled; the digest is that of the word vectors on the command's machine."""
 
     parameters: Parameters
     source: ParquetInput
@@ -34,11 +30,7 @@ class JobSpec:
 
     @property
     def slice_count(self) -> int:
-        """How many slices the rows are cut into, which is also the number of parts.
-
-        Raises:
-            CorpusError: There would be too many.
-        """
+        """The number of slices and of parts; raises a `CorpusError` if there would be too many."""
         row_count, part_rows = self.source.row_count, self.parameters.part_rows
         count = -(-row_count // part_rows)
         if count > _MAX_PARTS:
@@ -70,11 +62,7 @@ class JobSpec:
 
 
 def read_manifest(output: Path) -> dict[str, Any] | None:
-    """Returns the manifest of an output, or None for a new one.
-
-    Raises:
-        CorpusError: The output belongs to something else.
-    """
+    """Returns the manifest of an output or None for a new one; refuses a folder of something else."""
     file = output / MANIFEST
     try:
         content: dict[str, Any] = json.loads(file.read_text())
@@ -102,11 +90,7 @@ def extend_manifest(output: Path, **values: str) -> None:
 
 
 def check_same_job(found: Mapping[str, Any], wanted: Mapping[str, Any], *, output: Path) -> None:
-    """Checks that the job in `output` is the wanted one.
-
-    Raises:
-        CorpusError: It is not; the message names the differences.
-    """
+    """Raises a `CorpusError` that names the differences if the job in `output` is not the wanted one."""
     existing = _flatten(found)
     differences = [
         f"{name} is {existing.get(name)!r} there and {value!r} here"

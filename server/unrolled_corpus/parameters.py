@@ -65,11 +65,7 @@ class Parameters:
         return self.output != "all"
 
     def check(self) -> None:
-        """Checks each value and which values go together.
-
-        Raises:
-            CorpusError: A value is out of range or excludes another.
-        """
+        """Raises a `CorpusError` if a value is out of range or excludes another."""
         _check_range("--hidden-size", self.hidden_size, 1, _MAX_HIDDEN_SIZE)
         _check_range("--num-layers", self.num_layers, 1, _MAX_LAYERS)
         _check_range("--proj-size", self.proj_size, 0, self.hidden_size - 1)

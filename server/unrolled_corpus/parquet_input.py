@@ -34,7 +34,6 @@ class InputFile:
     """One file of the input.
 
     Attributes:
-        name: The path below INPUT.
         digest: Of the footer, which has the schema and the offsets, sizes and statistics of all pages.
         partitions: The columns that the folders name and the file lacks, with their value.
     """
@@ -57,13 +56,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetInput:
-    """All rows of the input, by number.
-
-    Attributes:
-        column: The column of texts.
-        keep: The columns to copy.
-        skipped_names: Files that are not Parquet.
-    """
+    """All rows of the input, by number: the column of texts and the columns to copy."""
 
     files: tuple[InputFile, ...]
     column: str
@@ -102,11 +95,7 @@ class ParquetInput:
 
 
 def open_input(source: Path, *, column: str, keep: tuple[str, ...]) -> ParquetInput:
-    """Opens the input and checks that all its files have the columns.
-
-    Raises:
-        CorpusError: It doesn't exist, isn't Parquet, has no rows, or a column is missing or of another type.
-    """
+    """Opens the input and checks that it has rows and that all its files have the columns."""
     found = find_files(source)
     files = tuple(_open_file(path, found.folder) for path in found.paths)
     first_kept = None
@@ -166,11 +155,7 @@ def _check_columns(file: InputFile, schema: pa.Schema, *, column: str, keep: Seq
 
 
 def _read_rows(file: InputFile, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yields rows of one file, with the columns that its folders name.
-
-    Raises:
-        CorpusError: The file is damaged or no longer exists; pyarrow's errors lack its name.
-    """
+    """Yields rows of one file, with the columns that its folders name; adds its path to pyarrow's errors."""
     stored = [name for name in columns if name not in file.partitions]
     try:
         for batch in _stored_rows(file, start, stop, stored):

@@ -20,11 +20,7 @@ MAX_ROW_GROUP_BYTES = 32 << 20
 
 
 def write_part(spec: JobSpec, range_count: int, number: int) -> Mapping[str, Any]:
-    """Writes one part and returns its record.
-
-    Raises:
-        OSError: A file can't be read or written.
-    """
+    """Writes one part and returns its record."""
     parameters, workspace = spec.parameters, spec.workspace
     codes = np.load(workspace.slice_folder(number) / CODES)
     folders = [workspace.range_folder(at) for at in range(range_count)]

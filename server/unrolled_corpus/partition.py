@@ -14,13 +14,7 @@ MAX_RANGE_TEXTS = 32_768
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """What the second pass needs to know of the whole corpus.
-
-    Attributes:
-        alphabet: In one-hot order; empty with word vectors.
-        borders: Range ``n`` has the texts from ``borders[n - 1]`` up to, not including, ``borders[n]``, by
-            code points.
-    """
+    """The alphabet in one-hot order, and the first text of each range but the first, by code points."""
 
     alphabet: str
     borders: tuple[str, ...]

@@ -44,11 +44,7 @@ class WorkerLostError(CorpusError):
 
 @contextlib.contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Connects to the cluster at the address, or starts Ray on this machine, until the block ends.
-
-    Raises:
-        CorpusError: No cluster answers at the address, or Ray can't be started.
-    """
+    """Connects to the cluster at the address, or starts Ray on this machine, until the block ends."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "address": address}
@@ -116,12 +112,7 @@ def _describe_unreachable(address: str | None, reason: str) -> str:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Connects to the address once, within seconds; Ray itself tries for minutes.
-
-    Raises:
-        ValueError: The text is not the address of a cluster.
-        OSError: No process listens there.
-    """
+    """Connects to the address once, within seconds; Ray itself tries for minutes."""
     if address in {None, "auto", "local"}:
         return
     found = _HOST_AND_PORT.fullmatch(address or "")
@@ -137,12 +128,7 @@ def core_count() -> int:
 
 
 def fingerprints() -> dict[str, str]:
-    """Returns the engine's fingerprint on each machine of the cluster that has cores, proved there.
-
-    Raises:
-        CorpusError: A machine can't keep the promise of equal bits.
-        WorkerLostError: A machine is gone.
-    """
+    """Returns the engine's fingerprint on each machine of the cluster that has cores, proved there."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
     try:
@@ -180,9 +166,8 @@ def run_units(
 
     Args:
         numbers: Those of the units.
-        make_function: Returns the function that processes a unit.
-        use_actors: Whether each worker calls `make_function` once, for functions that are slow to make.
-            Otherwise each unit is a task that calls it, which starts faster.
+        make_function: Returns the function that processes a unit. Each unit is a task that calls it.
+        use_actors: Starts actors that call `make_function` once, which is worth it for slow ones.
         worker_count: Processes of one core each.
 
     Raises:

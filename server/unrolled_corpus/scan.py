@@ -26,11 +26,9 @@ _SAMPLE_LETTERS = 64  # a border between ranges can be the beginning of a text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Slice:
-    """The texts of a slice's rows.
+    """The distinct texts of a slice that have symbols, by first appearance.
 
     Attributes:
-        texts: The distinct ones that have symbols, by first appearance.
-        decoded: The same as a list.
         codes: (rows,) the index of each row's text; the number of texts where it is null or empty.
         lengths: The symbols of each text.
     """
@@ -42,12 +40,7 @@ class _Slice:
 
 
 def scan_slice(spec: JobSpec, number: int) -> Mapping[str, Any]:
-    """Scans one slice and returns its record.
-
-    Raises:
-        CorpusError: A text is too long, not UTF-8, or has a symbol that is not accepted.
-        OSError: A file can't be read or written.
-    """
+    """Scans one slice and returns its record; refuses texts that are too long or not accepted."""
     parameters = spec.parameters
     start = number * parameters.part_rows
     stop = min(start + parameters.part_rows, spec.source.row_count)

@@ -18,12 +18,7 @@ from unrolled_corpus.parameters import Parameters
 
 @dataclass(frozen=True, slots=True)
 class TextRules:
-    """The rules of a job's texts.
-
-    Attributes:
-        parameters: Those of the job. A missing alphabet accepts every letter.
-        table: The word vectors; texts are then sentences, split at white space.
-    """
+    """The rules of a job's texts: letters without a table of word vectors, else words between white space."""
 
     parameters: Parameters
     table: VectorTable | None
@@ -66,12 +61,8 @@ class TextRules:
 def open_vector_table(parameters: Parameters, *, digest: str | None = None) -> VectorTable | None:
     """Opens the word vectors, converted once on each machine and then mapped; None without --vectors.
 
-    Args:
-        parameters: Those of the job.
-        digest: The one that the command's machine found; None there.
-
     Raises:
-        CorpusError: The file can't be read, is malformed, or differs from the one on the command's machine.
+        CorpusError: The file can't be read, is malformed, or lacks the digest found on the command's machine.
     """
     if parameters.vectors is None:
         return None

@@ -30,10 +30,9 @@ def vector_file(folder: Path, seed: int) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceVectors:
-    """Where the vectors of one slice's distinct texts are.
+    """Where the vectors of one slice's distinct texts are, in the folders of the ranges.
 
     Attributes:
-        folders: Those of the ranges.
         ends: How many of the slice's texts are in each range and those before it.
         starts: The first row of each text in its range's files.
         sizes: The rows of each text: 1, or its symbols if all states are wanted. The last one is for rows

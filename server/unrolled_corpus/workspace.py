@@ -71,11 +71,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other commands on this machine off the output until the block or the process ends.
-
-        Raises:
-            CorpusError: Another command works on the output.
-        """
+        """Keeps other commands on this machine off the output until the block or the process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         # A soft lock, which filelock takes where flock is missing, would outlive a killed job.
         lock = FileLock(self.folder / "lock", timeout=0, fallback_to_soft=False)
