@@ -10,8 +10,9 @@ from typing import Annotated, Any, Never
 import typer
 from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_UNFINISHED, exit_code_of_signal
 
-from unrolled_corpus.cli_options import CorpusFlags, NetworkFlags, PlacementFlags, with_groups
+from unrolled_corpus.cli_options import CorpusFlags, PlacementFlags, check_options, with_groups
 from unrolled_corpus.errors import CorpusError, describe_os_error
+from unrolled_corpus.parameters import Parameters
 
 _MAX_SHOWN_NAMES = 5
 _INTERRUPTED = "interrupted; what is finished is kept; the same command resumes"
@@ -34,7 +35,7 @@ def main() -> None:
 def unrolled_map(
     *,
     corpus: CorpusFlags,
-    network: NetworkFlags,
+    parameters: Parameters,
     placement: PlacementFlags,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
 ) -> None:
@@ -49,7 +50,7 @@ def unrolled_map(
         signal.signal(signal.SIGHUP, _interrupt)
     began_s = time.perf_counter()
     try:
-        counts, seconds, was_resumed = _run(corpus, network, placement)
+        counts, seconds, was_resumed = _run(corpus, parameters, placement)
     except KeyboardInterrupt:
         _exit(_INTERRUPTED, EXIT_INTERRUPTED)
     except _InterruptedError as interrupted:
@@ -66,10 +67,10 @@ def unrolled_map(
 
 
 def _run(
-    corpus: CorpusFlags, network: NetworkFlags, placement: PlacementFlags
+    corpus: CorpusFlags, parameters: Parameters, placement: PlacementFlags
 ) -> tuple[dict[str, Any], dict[str, float], bool]:
     """Runs the job and returns its counts, the seconds of its passes and whether it was resumed."""
-    parameters = network.parameters(corpus)
+    parameters = check_options(corpus, parameters)
     # Ray and pyarrow take seconds to import, which --help and a wrong option should not cost.
     from unrolled_corpus.job import Job  # noqa: PLC0415
     from unrolled_corpus.manifest import JobSpec  # noqa: PLC0415

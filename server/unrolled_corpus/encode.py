@@ -100,7 +100,7 @@ class RangeEncoder:
         batches = list(cut_batches(lengths.tolist(), text_bytes=text_bytes, symbol_bytes=symbol_bytes))
         # Seed by seed, so that the engine needs the states of one network only. This encodes the texts once
         # for each seed, because the codes of a whole range would take too much memory to keep.
-        for seed in parameters.seeds:
+        for seed in parameters.seed_numbers:
             network = network_spec(parameters, seed, self._partition.alphabet, self._table)
             with vector_file(folder, seed).open("wb") as file:
                 for batch in batches:

@@ -144,9 +144,8 @@ class Job:
         failure_count = 0
         with self.display.bar(name, total=len(results)) as update_bar:
             while missing:
-                worker_count = self.worker_count or ray_runner.core_count()
                 records = ray_runner.run_units(
-                    missing, make_function, use_actors=use_actors, worker_count=worker_count
+                    missing, make_function, use_actors=use_actors, worker_count=self.worker_count
                 )
                 failure = _first_failure(records, update_bar, done_count=done_count)
                 before, missing = missing, _missing(results)

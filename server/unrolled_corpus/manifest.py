@@ -43,6 +43,7 @@ class JobSpec:
     def describe(self) -> dict[str, Any]:
         """Returns everything that the output's bytes depend on and that is known before the job runs."""
         source = self.source
+        values = {"seeds": self.parameters.seed_numbers, "column": source.column, "keep": source.keep}
         files = [
             {"name": file.name, "rows": file.row_count, "bytes": file.byte_count, "footer": file.digest}
             for file in source.files
@@ -51,7 +52,7 @@ class JobSpec:
             json.dumps(
                 {
                     "form": _FORMAT,
-                    "parameters": asdict(self.parameters) | {"column": source.column, "keep": source.keep},
+                    "parameters": asdict(self.parameters) | values,
                     "input": {"rows": source.row_count, "files": files},
                     "versions": {name: version(name) for name in ("unrolled", "torch", "pyarrow")},
                     "vectors": self.vectors_digest,

@@ -1,16 +1,13 @@
-"""The network and the form of the output, by the SDK's names; checked before Ray or torch is imported."""
+"""The options that decide what a job computes, by the SDK's names; imports neither Ray nor torch."""
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
 
 from unrolled_corpus.errors import CorpusError
-
-CellName: TypeAlias = Literal["rnn", "lstm", "gru"]
-NonlinearityName: TypeAlias = Literal["tanh", "relu"]
-OutputName: TypeAlias = Literal["all", "last", "mean", "max"]
-UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
-OnEmpty: TypeAlias = Literal["error", "skip", "zero"]
 
 ROW_COLUMN = "row"
 """The output's column of row numbers with ``--on-empty skip``."""
@@ -22,37 +19,81 @@ _SEEDS = re.compile(r"(-?\d{1,20})(?:-(-?\d{1,20}))?")
 _MAX_SEEDS = 1_000
 _MIN_SEED, _MAX_SEED = -(2**63), 2**64 - 1  # as for torch.manual_seed
 
+_corpus = partial(typer.Option, rich_help_panel="Corpus")
+_network = partial(typer.Option, rich_help_panel="Network")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """The SDK's `NetworkOptions` and what only a corpus needs; the manifest keeps them.
+    """The SDK's `NetworkOptions` and what only a corpus needs; the manifest keeps them."""
 
-    Attributes:
-        seeds: Each one gives a column.
-        alphabet: None derives it from the corpus.
-        vectors: NAME=FILE of word vectors; texts are then sentences.
-        max_word_length: Largest number of symbols of a text.
-        part_rows: Rows of the input for each file of the output.
-        on_empty: What happens to a row whose text is null or has no symbols.
-    """
+    part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
+    max_word_length: Annotated[
+        int, _corpus(metavar="SYMBOLS", help="Most symbols of a text; a longer one ends the job.")
+    ] = 1_024
+    on_empty: Annotated[
+        Literal["error", "skip", "zero"],
+        _corpus(
+            help="What to do with rows whose text is null or has no symbols: end the job (error), leave them "
+            "out and number the others in a column (skip), or write zeros (zero)."
+        ),
+    ] = "error"
+    hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")]
+    seeds: Annotated[
+        str,
+        _network(
+            metavar="SEEDS", help="Seeds as for torch.manual_seed, such as 7 or 0-9,17; one column each."
+        ),
+    ] = "0"
+    output: Annotated[
+        Literal["all", "last", "mean", "max"],
+        _network(
+            help="All states of a text, or one vector. With --bidirectional, the backward half of last has "
+            "read only one symbol; mean and max have read all."
+        ),
+    ] = "last"
+    cell: Annotated[Literal["rnn", "lstm", "gru"], _network(help="Kind of network, as in torch.nn.")] = "rnn"
+    nonlinearity: Annotated[Literal["tanh", "relu"], _network(help="Activation of the rnn cell.")] = "tanh"
+    num_layers: Annotated[int, _network(metavar="LAYERS", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network(help="Run the layers backwards, too.")] = False
+    bias: Annotated[bool, _network(help="Give the layers biases.")] = True
+    proj_size: Annotated[
+        int, _network(metavar="UNITS", help="Size of an lstm's projected state; 0 for no projection.")
+    ] = 0
+    spectral_radius: Annotated[
+        float | None,
+        _network(
+            metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: as drawn]"
+        ),
+    ] = None
+    alphabet: Annotated[
+        str | None,
+        _network(
+            metavar="LETTERS",
+            help="Letters in one-hot order.  [default: those of the corpus, by first appearance]",
+        ),
+    ] = None
+    embedding_size: Annotated[
+        int | None,
+        _network(metavar="UNITS", help="Size of a random embedding of letters.  [default: one-hot letters]"),
+    ] = None
+    vectors: Annotated[
+        str | None,
+        _network(
+            metavar="NAME=FILE", help="Run along the words of sentences, with the word vectors in FILE."
+        ),
+    ] = None
+    unknown_word: Annotated[
+        Literal["error", "zero", "mean"],
+        _network(
+            help="What to do with a word that has no vector: end the job, or use zeros or the mean vector."
+        ),
+    ] = "error"
 
-    hidden_size: int
-    seeds: tuple[int, ...]
-    cell: CellName
-    nonlinearity: NonlinearityName
-    num_layers: int
-    bidirectional: bool
-    bias: bool
-    proj_size: int
-    spectral_radius: float | None
-    embedding_size: int | None
-    alphabet: str | None
-    vectors: str | None
-    unknown_word: UnknownWord
-    output: OutputName
-    max_word_length: int
-    part_rows: int
-    on_empty: OnEmpty
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds, in the order given."""
+        return parse_seeds(self.seeds)
 
     @property
     def width(self) -> int:

@@ -44,16 +44,16 @@ def _write(
     vectors: SliceVectors,
     copied: Sequence[pa.ChunkedArray],
 ) -> None:
-    parameters, schema = spec.parameters, _schema(spec)
+    parameters, seeds, schema = spec.parameters, spec.parameters.seed_numbers, _schema(spec)
     # Vectors repeat nothing, so compression, dictionaries and statistics are for the other columns.
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
     with pq.ParquetWriter(
         file, schema, compression=dict.fromkeys(flat, "zstd"), use_dictionary=flat, write_statistics=flat
     ) as writer:
-        row_bytes = 4 * parameters.width * len(parameters.seeds)
+        row_bytes = 4 * parameters.width * len(seeds)
         for rows in cut_row_groups(vectors.sizes[codes], row_bytes=row_bytes):
             columns = [column.slice(rows.start, rows.stop - rows.start) for column in copied]
-            columns += [_seed_column(codes[rows], vectors, parameters, seed) for seed in parameters.seeds]
+            columns += [_seed_column(codes[rows], vectors, parameters, seed) for seed in seeds]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=len(codes))
 
 
@@ -62,7 +62,7 @@ def _schema(spec: JobSpec) -> pa.Schema:
     numbers = [pa.field(ROW_COLUMN, pa.int64(), nullable=False)] * (spec.parameters.on_empty == "skip")
     kept = [field.remove_metadata() for field in spec.source.kept_schema]
     kind = _vector_type(spec.parameters)
-    seeds = [pa.field(seed_column(seed), kind, nullable=False) for seed in spec.parameters.seeds]
+    seeds = [pa.field(seed_column(seed), kind, nullable=False) for seed in spec.parameters.seed_numbers]
     return pa.schema([*numbers, *kept, *seeds])
 
 

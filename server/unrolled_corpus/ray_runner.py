@@ -122,11 +122,6 @@ def _check_reachable(address: str | None) -> None:
         pass
 
 
-def core_count() -> int:
-    """Returns how many cores the cluster has."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-
 def fingerprints() -> dict[str, str]:
     """Returns the engine's fingerprint on each machine of the cluster that has cores, proved there."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -160,7 +155,7 @@ def _prove() -> tuple[str, str]:
 
 
 def run_units(
-    numbers: Sequence[int], make_function: MakeFunction, *, use_actors: bool, worker_count: int
+    numbers: Sequence[int], make_function: MakeFunction, *, use_actors: bool, worker_count: int | None
 ) -> Iterator[Record]:
     """Processes the units with these numbers and yields their records in order.
 
@@ -168,7 +163,7 @@ def run_units(
         numbers: Those of the units.
         make_function: Returns the function that processes a unit. Each unit is a task that calls it.
         use_actors: Starts actors that call `make_function` once, which is worth it for slow ones.
-        worker_count: Processes of one core each.
+        worker_count: Processes of one core each; None takes all cores.
 
     Raises:
         CorpusError: The error of the first unit that failed.
@@ -183,8 +178,10 @@ def run_units(
         [{"number": number} for number in numbers], override_num_blocks=min(len(numbers), _MAX_BLOCKS)
     )
     map_units = _map_in_actors if use_actors else _map_in_tasks
+    core_count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    size = min(worker_count or core_count, len(numbers))
     try:
-        for row in map_units(units, make_function, size=min(worker_count, len(numbers))).iter_rows():
+        for row in map_units(units, make_function, size=size).iter_rows():
             if row["error"]:
                 raise CorpusError(row["error"], exit_code=row["exit_code"])
             yield json.loads(row["record"])
@@ -206,13 +203,9 @@ def _map_in_actors(units: ray.data.Dataset, make_function: MakeFunction, *, size
             fn_constructor_args=(make_function,),
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-            ray_remote_args_fn=_disable_restarts,
+            # The job replaces actors itself; Ray would warn that its own restarts may fail.
+            ray_remote_args_fn=lambda: {"max_restarts": 0},
         )
-
-
-def _disable_restarts() -> dict[str, Any]:
-    """The job itself replaces actors; Ray would warn on standard error that its own restarts may fail."""
-    return {"max_restarts": 0}
 
 
 def _describe_lost(error: Exception) -> str:

@@ -10,29 +10,11 @@ from unrolled_corpus.workspace import Workspace
 from unrolled_server.engine import Alphabet, Engine, Job, Output
 
 ALPHABET = "abcdeé "
-DEFAULTS = {
-    "hidden_size": 8,
-    "seeds": (0,),
-    "cell": "rnn",
-    "nonlinearity": "tanh",
-    "num_layers": 1,
-    "bidirectional": False,
-    "bias": True,
-    "proj_size": 0,
-    "spectral_radius": None,
-    "embedding_size": None,
-    "alphabet": ALPHABET,
-    "vectors": None,
-    "unknown_word": "error",
-    "output": "last",
-    "max_word_length": 64,
-    "part_rows": 7,
-    "on_empty": "error",
-}
+DEFAULTS = {"hidden_size": 8, "alphabet": ALPHABET, "max_word_length": 64, "part_rows": 7}
 
 
-def parameters(**changed):
-    return Parameters(**DEFAULTS | changed)
+def parameters(*, seeds=(0,), **changed):
+    return Parameters(**DEFAULTS | changed, seeds=",".join(map(str, seeds)))
 
 
 def job_spec(path, folder, *, keep=(), **changed):

@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-from unrolled_corpus.cli_options import CorpusFlags, NetworkFlags
+from unrolled_corpus.cli_options import CorpusFlags, check_options
 from unrolled_corpus.errors import CorpusError
+from unrolled_corpus.parameters import Parameters
 
 pytestmark = pytest.mark.corpus
 
@@ -26,10 +27,13 @@ pytestmark = pytest.mark.corpus
 def test_an_output_that_would_clash_is_refused_before_anything_starts(tmp_path, changed, message):
     (tmp_path / "in").mkdir()
     (tmp_path / "linked").symlink_to("in")
-    given = {"source": f"{tmp_path}/in", "output_folder": f"{tmp_path}/{changed.get('output_folder', 'out')}"}
-    changed = {name: value for name, value in changed.items() if name != "output_folder"}
+    given = {"output_folder": "out", "keep": "", "on_empty": "error"} | changed
+    parameters = Parameters(hidden_size=2, seeds="0-9", on_empty=given["on_empty"])
+    output = f"{tmp_path}/{given['output_folder']}"
     with pytest.raises(CorpusError, match=message):
-        NetworkFlags(hidden_size=2, seeds="0-9").parameters(CorpusFlags(**given, **changed))
+        check_options(
+            CorpusFlags(source=f"{tmp_path}/in", output_folder=output, keep=given["keep"]), parameters
+        )
 
 
 @pytest.mark.parametrize("given", ["s3://bucket/x", "hdfs://h/x", "file:///tmp/x", "", "~nobody-here/x"])
@@ -38,10 +42,10 @@ def test_what_is_no_path_of_this_machine_is_refused_by_its_argument(tmp_path, mo
     paths = {"source": "in", "output_folder": "out"}
     for argument, name in (("source", "INPUT"), ("output_folder", "OUTPUT")):
         with pytest.raises(CorpusError, match=f"^{name} .*(a URL|empty|home directory that is not known)"):
-            NetworkFlags(hidden_size=2).parameters(CorpusFlags(**paths | {argument: given}))
+            check_options(CorpusFlags(**paths | {argument: given}), Parameters(hidden_size=2))
     if given:
         with pytest.raises(CorpusError, match=r"^--vectors (is|~nobody-here/x begins)"):
-            NetworkFlags(hidden_size=2, vectors=f"t={given}").parameters(CorpusFlags(**paths))
+            check_options(CorpusFlags(**paths), Parameters(hidden_size=2, vectors=f"t={given}"))
     assert not list(tmp_path.iterdir())
 
 
@@ -49,5 +53,5 @@ def test_a_home_directory_is_found_in_every_path(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     corpus = CorpusFlags(source="~/in", output_folder="~/out")
     assert (corpus.source_path, corpus.output_path) == (tmp_path / "in", tmp_path / "out")
-    given = NetworkFlags(hidden_size=2, vectors="t=~/v.txt").parameters(corpus)
+    given = check_options(corpus, Parameters(hidden_size=2, vectors="t=~/v.txt"))
     assert given.vectors == f"t={tmp_path}/v.txt"

@@ -6,8 +6,9 @@ pytest.importorskip("pyarrow")
 
 from pathlib import Path
 
-from unrolled_corpus.cli_options import CorpusFlags, NetworkFlags
+from unrolled_corpus.cli_options import CorpusFlags, check_options
 from unrolled_corpus.errors import CorpusError
+from unrolled_corpus.parameters import Parameters
 from unrolled_corpus.text_rules import open_vector_table
 from unrolled_server.exit_codes import EXIT_VECTORS
 
@@ -19,7 +20,7 @@ def test_the_file_of_vectors_is_a_whole_path_and_the_same_content_everywhere(tmp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("two.txt").write_text("the 1 2 3\ncat 4 5 6\n")
     corpus = CorpusFlags(source="c.parquet", output_folder="out")
-    given = NetworkFlags(hidden_size=2, vectors="two=two.txt").parameters(corpus)
+    given = check_options(corpus, Parameters(hidden_size=2, vectors="two=two.txt"))
     assert given.vectors == f"two={tmp_path / 'two.txt'}"
     digest = open_vector_table(given).digest
     assert open_vector_table(given, digest=digest).digest == digest
