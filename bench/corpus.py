@@ -1,4 +1,4 @@
-"""Measures the corpus job at a million short texts on two nodes: time, memory, and equal bytes after a kill.
+"""The corpus job at a million short texts on two nodes: time, memory, and the same bytes after a kill.
 
 `python bench/corpus.py` prints one table. Texts are one to four words, drawn as often as a real text has them
 (see `workloads`), the same ones at every run. Two Ray nodes of one core each run on this machine. Beside the
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
-from tested import tested
+from test_modules import import_test_module
 from workloads import LETTERS, dictionary
 
 ALPHABET = LETTERS + " "
@@ -37,7 +37,7 @@ PASSES = ("reading texts", "computing vectors", "writing parts")
 
 
 def main() -> int:
-    """Prints the table and returns the exit code."""
+    """Prints the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--hidden-size", type=int, default=64)
@@ -45,29 +45,28 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=50_000, help="texts of the plain loop")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
-        Console().print(measure(Path(folder), options))
+        Console().print(measured(Path(folder), options))
     return 0
 
 
-def measure(folder: Path, options: argparse.Namespace) -> Table:
-    """Runs two jobs, kills one of them in the middle, then runs the loop; returns the table."""
+def measured(folder: Path, options: argparse.Namespace) -> Table:
+    """All figures: two jobs, of which one is killed in the middle, then the loop."""
     texts = make_texts(options.texts, seed=0)
     pq.write_table(pa.table({"text": texts}), folder / "corpus.parquet", row_group_size=100_000)
     flags = ("--hidden-size", str(options.hidden_size), "--seeds", f"0-{options.seeds - 1}", "--json")
     with two_nodes() as (address, nodes), Memory(nodes) as memory:
         before_bytes = memory.now_bytes()
         job = (str(folder / "corpus.parquet"), *flags, "--alphabet", ALPHABET, "--address", address)
-        summary = json.loads(run_to_end(job, folder / "whole"))
+        summary = json.loads(finish(job, folder / "whole"))
         peak_bytes, largest = memory.peak_bytes, memory.largest_bytes
         kept = kill_in_the_middle(job, folder / "killed", text_count=summary["texts"])
-        resumed_s = json.loads(run_to_end(job, folder / "killed"))["seconds"]["all"]
+        resumed_s = json.loads(finish(job, folder / "killed"))["seconds"]["all"]
     is_equal = digests(folder / "whole") == digests(folder / "killed")
     title = f"{len(texts):,} texts, hidden {options.hidden_size}, {options.seeds} seeds, two nodes"
-    table = Table("", "", title=f"unrolled-map: {title}")
-    asked, computed = f"{summary['asked_rows']:,}", f"{summary['computed_rows']:,}"
+    shown = Table("", "", title=f"unrolled-map: {title}")
     rows = {
         "distinct texts": f"{summary['texts']:,}",
-        "symbols of distinct texts / states computed": f"{asked} / {computed}",
+        "symbols of distinct texts / states computed": f"{summary['asked_rows']:,} / {summary['computed_rows']:,}",
         **{name: f"{value:.1f} s" for name, value in summary["seconds"].items()},
         **rates(summary, seed_count=options.seeds, loop=torch_texts_per_s(texts[: options.sample], options)),
         "memory of all processes at most": f"{mb(peak_bytes)}; {mb(before_bytes)} were Ray's before",
@@ -77,12 +76,12 @@ def measure(folder: Path, options: argparse.Namespace) -> Table:
         "the same bytes as without the kill": "yes" if is_equal else "NO",
     }
     for name, figure in rows.items():
-        table.add_row(name, figure)
-    return table
+        shown.add_row(name, figure)
+    return shown
 
 
 def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[str, str]:
-    """Returns vectors per second of the job, of its passes without Ray's start and the proof, of the loop."""
+    """Vectors a second: of the job, of its passes without the start of Ray and the proof, and of the loop."""
     vectors, seconds = summary["rows"] * seed_count, summary["seconds"]
     whole = vectors / seconds["all"]
     passes = vectors / sum(seconds[name] for name in PASSES)
@@ -96,7 +95,7 @@ def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[s
 
 
 def make_texts(count: int, *, seed: int) -> list[str]:
-    """Returns texts of one to four words, each word as often as in real texts."""
+    """Texts of one to four words, each word as often as a real text has it."""
     words, weights = dictionary()
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 5, count)
@@ -108,15 +107,15 @@ def make_texts(count: int, *, seed: int) -> list[str]:
 
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
-    """Yields the address of the tests' cluster and the parent of its processes."""
-    with tested("support.two_machines").two_machines() as cluster:
+    """The tests' own cluster: its address, and the process below which its processes are."""
+    with import_test_module("support.two_machines").two_machines() as cluster:
         yield cluster.address, psutil.Process(cluster.process.pid)
 
 
 class Memory:
-    """Samples the proportional set size of the cluster's and the command's processes.
+    """The proportional set size of the cluster's and the command's processes, looked at again and again.
 
-    The sum counts once what several processes map, such as files and Ray's store.
+    What several processes map, such as files and Ray's store, is counted once in the sum.
     """
 
     def __init__(self, nodes: psutil.Process) -> None:
@@ -135,7 +134,7 @@ class Memory:
         self._thread.join()
 
     def now_bytes(self) -> int:
-        """Returns the sum over all processes but this one."""
+        """Returns the resident memory of all processes but this one, in bytes."""
         found = {
             process.pid: process for parent in self._parents for process in parent.children(recursive=True)
         }
@@ -149,7 +148,7 @@ class Memory:
 
 
 def pss_bytes(process: psutil.Process) -> int:
-    """Returns the size of one process, or 0 if it has ended."""
+    """Returns the resident memory of one process, in bytes; 0 if it has ended."""
     try:
         return process.memory_full_info().pss
     except psutil.Error:
@@ -157,19 +156,19 @@ def pss_bytes(process: psutil.Process) -> int:
 
 
 def job_command(arguments: Sequence[str], output: Path) -> list[str]:
-    """Returns the command line."""
+    """The command as it is typed."""
     source, *flags = arguments
     return [sys.executable, "-m", "unrolled_corpus", source, str(output), *flags]
 
 
-def run_to_end(arguments: Sequence[str], output: Path) -> str:
-    """Runs the job and returns its last line."""
+def finish(arguments: Sequence[str], output: Path) -> str:
+    """Runs the job to its end; returns its last line."""
     run = subprocess.run(job_command(arguments, output), check=True, stdout=subprocess.PIPE, text=True)
     return run.stdout.splitlines()[-1]
 
 
 def kill_in_the_middle(arguments: Sequence[str], output: Path, *, text_count: int) -> str:
-    """Kills the job when half of the vectors exist; describes what existed."""
+    """Kills the job when half of the vectors exist; returns what existed."""
     with subprocess.Popen(job_command(arguments, output)) as job:
         while job.poll() is None:
             ranges = list(output.glob("_work/ranges/0*"))
@@ -181,12 +180,12 @@ def kill_in_the_middle(arguments: Sequence[str], output: Path, *, text_count: in
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 digest of each file."""
+    """Returns the digest of each file."""
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
 def torch_texts_per_s(texts: Sequence[str], options: argparse.Namespace) -> float:
-    """Measures the plain loop: the last states of padded batches, in the order of the texts."""
+    """The plain loop: the last states of padded batches, in the order of the texts."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module = torch.nn.RNN(len(ALPHABET), options.hidden_size, batch_first=True)
@@ -207,7 +206,7 @@ def torch_texts_per_s(texts: Sequence[str], options: argparse.Namespace) -> floa
 
 
 def mb(count: float) -> str:
-    """Formats bytes as megabytes."""
+    """Bytes as megabytes."""
     return f"{count / 1e6:,.0f} MB"
 
 

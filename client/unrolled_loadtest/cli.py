@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from unrolled.entry_points import describe_missing
+from unrolled.option_groups import with_groups
 from unrolled_client.cli.connect import access_of, report, reporting, target_of
-from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, with_groups
+from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags
 from unrolled_client.cli.outputs import path_of
 from unrolled_client.errors import InvalidRequestError
 

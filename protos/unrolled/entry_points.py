@@ -1,13 +1,16 @@
 """The entry points of the commands `unrolled`, `unrolled-load`, `unrolled-map` and `unrolled-server`.
 
-They load the packages above this one by name, after a check that an extra's own dependencies are installed.
+They import the packages above this one by name, once the dependencies of the command's extra are there.
 """
 
 import codecs
+import contextlib
+import errno
 import importlib.util
 import io
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
@@ -15,6 +18,7 @@ from typing import NoReturn
 _CLI = ("rich", "typer")
 _SERVER = (
     "cryptography",
+    "filelock",
     "grpc_health",
     "grpc_reflection",
     "h2",
@@ -27,36 +31,38 @@ _SERVER = (
 )
 EXTRAS = {
     "cli": _CLI,
-    "load": ("hdrh", "matplotlib", *_CLI),
+    "load": ("hdrh", "jinja2", "matplotlib", *_CLI),
     "plot": ("matplotlib",),
     "server": _SERVER,
     "ray": ("pyarrow", "ray", *_CLI, *_SERVER),
 }
 """The modules that each extra of the distribution installs."""
 
+_EXIT_OUTPUT = 1
 _EXIT_USAGE = 2
+_FULL = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 _ESCAPE = "unrolled.escape"
-# What the commands draw with, in one column of ASCII each.
+# The symbols of the commands' drawings, each as one ASCII character.
 _ASCII = dict(zip("…␣·µ▁▂▃▄▅▆▇█", "~_-u.:-=+*#@", strict=True))
 
 
 def run_client() -> NoReturn:
-    """Runs `unrolled`, also `python -m unrolled_client`."""
+    """Runs `unrolled`, as does `python -m unrolled_client`."""
     _run("unrolled", module="unrolled_client.cli", extra="cli")
 
 
 def run_load() -> NoReturn:
-    """Runs `unrolled-load`, also `python -m unrolled_loadtest`."""
+    """Runs `unrolled-load`, as does `python -m unrolled_loadtest`."""
     _run("unrolled-load", module="unrolled_loadtest.cli", extra="load")
 
 
 def run_server() -> NoReturn:
-    """Runs `unrolled-server`, also `python -m unrolled_server`."""
+    """Runs `unrolled-server`, as does `python -m unrolled_server`."""
     _run("unrolled-server", module="unrolled_server.__main__", extra="server")
 
 
 def run_map() -> NoReturn:
-    """Runs `unrolled-map`, also `python -m unrolled_corpus`."""
+    """Runs `unrolled-map`, as does `python -m unrolled_corpus`."""
     _run("unrolled-map", module="unrolled_corpus.cli", extra="ray")
 
 
@@ -68,36 +74,61 @@ def describe_missing(extra: str) -> str:
     return f"needs packages that are not installed ({', '.join(missing)}): pip install 'unrolled[{extra}]'"
 
 
-def escape_output() -> None:
-    """Makes standard output and error take any text; what their encoding lacks is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not if it is closed or replaced
-            stream.reconfigure(errors=_ESCAPE)
-
-
 def _run(command: str, *, module: str, extra: str) -> NoReturn:
-    escape_output()
-    try:
-        raise SystemExit(_exit_code(command, module=module, extra=extra))
-    except BrokenPipeError:
-        # The reader of standard output has left. What is left in its buffer can't be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    _escape_output()
+    with _exiting_on_output_error(command):
+        code = _exit_code(command, module=module, extra=extra)
+    raise SystemExit(code)
 
 
 def _exit_code(command: str, *, module: str, extra: str) -> int | None:
     if sys.argv[1:] == ["--version"]:
-        print(command, version("unrolled"), flush=True)  # noqa: T201
+        print(command, version("unrolled"))  # noqa: T201
         return None
     if missing := describe_missing(extra):
-        print(command, missing, file=sys.stderr)  # noqa: T201
+        _print_error(f"{command} {missing}")
         return _EXIT_USAGE
     code: int | None = import_module(module).main()
     return code
 
 
+@contextlib.contextmanager
+def _exiting_on_output_error(command: str) -> Iterator[None]:
+    """Exits with code 1 if the block, or flushing afterwards, fails to write standard output.
+
+    A reader that has closed the pipe, such as `head`, gets no message.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None and not sys.stdout.closed:
+                sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is None or error.errno not in {*_FULL, errno.EPIPE}:
+            raise
+        if error.errno != errno.EPIPE:
+            _print_error(f"{command}: standard output cannot be written: {error.strerror}")
+        # Python flushes the buffer again at exit, which would fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(_EXIT_OUTPUT) from None
+
+
+def _print_error(message: str) -> None:
+    if sys.stderr is not None:  # None if it is closed
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _escape_output() -> None:
+    """Makes standard output and error escape what their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not if it is closed or replaced
+            stream.reconfigure(errors=_ESCAPE)
+
+
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Replaces what an encoding lacks; an error handler of `codecs`."""
+    """Replaces symbols that an encoding lacks; an error handler for `codecs`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

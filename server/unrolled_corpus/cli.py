@@ -8,9 +8,10 @@ import time
 from typing import Annotated, Any, Never
 
 import typer
+from unrolled.option_groups import with_groups
 from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_UNFINISHED, exit_code_of_signal
 
-from unrolled_corpus.cli_options import CorpusFlags, PlacementFlags, check_options, with_groups
+from unrolled_corpus.cli_options import CorpusFlags, PlacementFlags, check_options
 from unrolled_corpus.errors import CorpusError, describe_os_error
 from unrolled_corpus.parameters import Parameters
 

@@ -1,11 +1,9 @@
 """The options of `unrolled-map`, by the names that the SDK and the server use."""
 
 import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from unrolled_server.paths import local_path
@@ -114,38 +112,3 @@ def _path(argument: str, text: str) -> Path:
         return local_path(text)
     except ValueError as error:
         raise CorpusError(f"{argument} {error}") from None
-
-
-def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as typer is to see it: with the fields of its groups in place of the groups."""
-    given_parameters = inspect.signature(command).parameters
-    groups: dict[str, Any] = {
-        name: given.annotation for name, given in given_parameters.items() if is_dataclass(given.annotation)
-    }
-
-    @functools.wraps(command)
-    def call(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{item.name: given.pop(item.name) for item in fields(group)})
-        command(**given)
-
-    spread = [
-        part
-        for name, given in given_parameters.items()
-        for part in (_parameters_of(groups[name]) if name in groups else [given])
-    ]
-    call.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    return call
-
-
-def _parameters_of(group: Any) -> list[inspect.Parameter]:
-    """The fields of a dataclass as parameters of a function."""
-    return [
-        inspect.Parameter(
-            item.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if item.default is MISSING else item.default,
-            annotation=item.type,
-        )
-        for item in fields(group)
-    ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled_server.exit_codes import EXIT_VECTORS
-from unrolled_server.paths import NoHomeError, default_cache_directory, expanded
+from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home
 from unrolled_server.word_vectors import VectorsError, VectorTable, open_vectors
 
 from unrolled_corpus.errors import CorpusError
@@ -68,7 +68,7 @@ def open_vector_table(parameters: Parameters, *, digest: str | None = None) -> V
         return None
     name, _, file = parameters.vectors.partition("=")
     try:
-        table = open_vectors(name, Path(expanded(file)), cache_directory=default_cache_directory())
+        table = open_vectors(name, expand_home(file), cache_directory=default_cache_directory())
     except (NoHomeError, VectorsError) as error:
         raise CorpusError(str(error), exit_code=EXIT_VECTORS) from None
     if digest not in {None, table.digest}:

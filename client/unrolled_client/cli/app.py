@@ -13,6 +13,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from unrolled.entry_points import describe_missing
+from unrolled.option_groups import with_groups
 
 from unrolled_client import Client, Result
 from unrolled_client.cli.connect import access_of, report, reporting, target_of
@@ -22,7 +23,6 @@ from unrolled_client.cli.options import (
     ServerFlags,
     WordFlags,
     as_output,
-    with_groups,
 )
 from unrolled_client.cli.output import as_dict, show_info, show_states
 from unrolled_client.cli.outputs import OutputFile, path_of

@@ -1,12 +1,7 @@
-"""The options that commands share, each declared once, and how typer and the help pages come by them.
+"""The options that commands share, in groups, and the help page that shows the groups."""
 
-A command takes whole groups (`network: NetworkFlags`); `with_groups` shows typer their fields instead.
-"""
-
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -17,10 +12,10 @@ from unrolled_client import Layout, NetworkOptions
 from unrolled_client._transport.load_balancing import Spread
 from unrolled_client.network import Cell, Nonlinearity, Output
 
-_words = functools.partial(typer.Option, rich_help_panel="Words")
-_network = functools.partial(typer.Option, rich_help_panel="Network")
-_server = functools.partial(typer.Option, rich_help_panel="Server")
-as_output = functools.partial(typer.Option, rich_help_panel="Output")
+_words = partial(typer.Option, rich_help_panel="Words")
+_network = partial(typer.Option, rich_help_panel="Network")
+_server = partial(typer.Option, rich_help_panel="Server")
+as_output = partial(typer.Option, rich_help_panel="Output")
 """An option of a command's own about what it gives."""
 
 _NAMED = {"hidden_size", "seed", "alphabet", "layout"}  # parameters of the SDK's calls beside NetworkOptions
@@ -167,41 +162,6 @@ class ServerFlags:
         ),
     ] = None
     timeout_s: Annotated[float, _server(metavar="SECONDS", help="How long a call may take.")] = 30.0
-
-
-def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as typer is to see it: with the fields of its groups in place of the groups."""
-    parameters = inspect.signature(command).parameters
-    groups: dict[str, Any] = {
-        name: given.annotation for name, given in parameters.items() if is_dataclass(given.annotation)
-    }
-
-    @functools.wraps(command)
-    def call(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
-
-    spread = [
-        part
-        for name, given in parameters.items()
-        for part in (_parameters(groups[name]) if name in groups else [given])
-    ]
-    call.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    return call
-
-
-def _parameters(group: Any) -> list[inspect.Parameter]:
-    """The fields of a dataclass as parameters of a function."""
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(group)
-    ]
 
 
 class GroupedCommand(TyperCommand):

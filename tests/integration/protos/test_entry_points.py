@@ -1,5 +1,6 @@
-"""The three commands as programs: their versions, and what they say where an extra is not installed."""
+"""The commands as programs: their versions, missing extras, and standard output that takes nothing."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from unrolled.entry_points import EXTRAS, describe_missing
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 MODULES = {
     "unrolled": "unrolled_client",
+    "unrolled-load": "unrolled_loadtest",
     "unrolled-server": "unrolled_server",
     "unrolled-map": "unrolled_corpus",
 }
@@ -48,6 +50,7 @@ def test_each_command_prints_its_version_without_its_extra(command):
     [
         ("unrolled", ("rich", "typer"), "cli"),
         ("unrolled", ("rich",), "cli"),
+        ("unrolled-load", ("hdrh", "typer"), "load"),
         ("unrolled-server", ("pydantic_settings", "torch"), "server"),
         ("unrolled-server", ("torch",), "server"),
         ("unrolled-map", ("pyarrow", "ray", "typer", "torch"), "ray"),
@@ -64,11 +67,34 @@ def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
         )
 
 
-@pytest.mark.parametrize("command", MODULES)
-def test_closed_output_is_no_failure(command):
-    """As under a service manager that closes it."""
-    if describe_missing({"unrolled": "cli", "unrolled-server": "server", "unrolled-map": "ray"}[command]):
+EXTRA_OF = {"unrolled": "cli", "unrolled-load": "load", "unrolled-server": "server", "unrolled-map": "ray"}
+
+
+@pytest.fixture(params=MODULES)
+def installed_command(request):
+    if describe_missing(EXTRA_OF[request.param]):
         pytest.skip("its extra is not installed")
+    return request.param
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_output_that_cannot_be_written_is_one_line(installed_command, option):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", MODULES[installed_command], option]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{installed_command}: standard output cannot be written: No space left on device\n"
+    )
+
+
+def test_closed_output_is_no_failure(installed_command):
+    """As under a service manager that closes it."""
+    command = installed_command
     closed = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, MODULES[command]]
     done = subprocess.run(closed, capture_output=True, text=True, check=False)
     assert done.returncode == 0

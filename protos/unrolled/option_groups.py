@@ -1,0 +1,42 @@
+"""Groups of command-line options as dataclasses, for all commands; imports no CLI library."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Returns `command` with the fields of each dataclass parameter in the parameter's place.
+
+    A command takes whole groups (`network: NetworkFlags`); typer, which reads the signature, sees one option
+    for each field.
+    """
+    parameters = inspect.signature(command).parameters.values()
+    groups: dict[str, Any] = {
+        item.name: item.annotation for item in parameters if is_dataclass(item.annotation)
+    }
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    expanded = [part for item in parameters for part in _field_parameters(groups.get(item.name)) or [item]]
+    call.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
+    return call
+
+
+def _field_parameters(group: Any) -> list[inspect.Parameter]:
+    """Returns the fields of a dataclass as keyword parameters; none without a dataclass."""
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in (fields(group) if group else ())
+    ]
