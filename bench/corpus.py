@@ -64,9 +64,10 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
     is_equal = digests(folder / "whole") == digests(folder / "killed")
     title = f"{len(texts):,} texts, hidden {options.hidden_size}, {options.seeds} seeds, two nodes"
     shown = Table("", "", title=f"unrolled-map: {title}")
+    asked, computed = f"{summary['asked_rows']:,}", f"{summary['computed_rows']:,}"
     rows = {
         "distinct texts": f"{summary['texts']:,}",
-        "symbols of distinct texts / states computed": f"{summary['asked_rows']:,} / {summary['computed_rows']:,}",
+        "symbols of distinct texts / states computed": f"{asked} / {computed}",
         **{name: f"{value:.1f} s" for name, value in summary["seconds"].items()},
         **rates(summary, seed_count=options.seeds, loop=torch_texts_per_s(texts[: options.sample], options)),
         "memory of all processes at most": f"{mb(peak_bytes)}; {mb(before_bytes)} were Ray's before",

@@ -48,7 +48,6 @@ class CorpusFlags:
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
-        """The names in --keep."""
         return tuple(name.strip() for name in self.keep.split(",") if name.strip())
 
 

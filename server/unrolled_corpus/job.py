@@ -49,7 +49,6 @@ class Job:
 
     @property
     def workspace(self) -> Workspace:
-        """The paths of the job."""
         return self.spec.workspace
 
     def run(self) -> dict[str, Any]:

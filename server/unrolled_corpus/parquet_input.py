@@ -65,7 +65,6 @@ class ParquetInput:
 
     @property
     def row_count(self) -> int:
-        """The rows of all files."""
         return sum(file.row_count for file in self.files)
 
     @property

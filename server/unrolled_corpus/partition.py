@@ -21,7 +21,6 @@ class Partition:
 
     @property
     def range_count(self) -> int:
-        """One more than there are borders."""
         return len(self.borders) + 1
 
     def bounds(self, number: int) -> tuple[str | None, str | None]:

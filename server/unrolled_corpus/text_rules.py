@@ -6,7 +6,6 @@ The first pass uses this in processes that don't load torch; `encode` turns symb
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from unrolled_server.exit_codes import EXIT_VECTORS
 from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home

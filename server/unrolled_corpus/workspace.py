@@ -32,29 +32,23 @@ class Workspace:
 
     @property
     def folder(self) -> Path:
-        """The folder of intermediate files, removed at the end."""
         return self.output / "_work"
 
     @property
     def partition_file(self) -> Path:
-        """The alphabet and the borders of the ranges."""
         return self.folder / "plan.json"
 
     @property
     def success_file(self) -> Path:
-        """The mark of a finished job."""
         return self.output / "_SUCCESS"
 
     def slice_folder(self, number: int) -> Path:
-        """Returns where the first pass writes a slice."""
         return self.folder / "slices" / f"{number:05}"
 
     def range_folder(self, number: int) -> Path:
-        """Returns where the second pass writes a range."""
         return self.folder / "ranges" / f"{number:05}"
 
     def part_file(self, number: int) -> Path:
-        """Returns where the third pass writes a slice."""
         return self.output / f"part-{number:05}.parquet"
 
     def prepare(self) -> None:
