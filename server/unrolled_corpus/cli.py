@@ -14,6 +14,8 @@ from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_UNFINISHED, exit_c
 from unrolled_corpus.cli_options import CorpusFlags, PlacementFlags, check_options
 from unrolled_corpus.errors import CorpusError, describe_os_error
 from unrolled_corpus.parameters import Parameters
+from unrolled_corpus.progress import Display
+from unrolled_corpus.workspace import Workspace
 
 _MAX_SHOWN_NAMES = 5
 _INTERRUPTED = "interrupted; what is finished is kept; the same command resumes"
@@ -76,8 +78,6 @@ def _run(
     from unrolled_corpus.job import Job  # noqa: PLC0415
     from unrolled_corpus.manifest import JobSpec  # noqa: PLC0415
     from unrolled_corpus.parquet_input import open_input  # noqa: PLC0415
-    from unrolled_corpus.progress import Display  # noqa: PLC0415
-    from unrolled_corpus.workspace import Workspace  # noqa: PLC0415
 
     display = Display()
     source = open_input(corpus.source_path, column=corpus.column, keep=corpus.kept_columns)

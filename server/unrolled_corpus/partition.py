@@ -25,10 +25,8 @@ class Partition:
 
     def bounds(self, number: int) -> tuple[str | None, str | None]:
         """Returns the first text of a range and the first one after it; None at the ends."""
-        return (
-            self.borders[number - 1] if number else None,
-            self.borders[number] if number < len(self.borders) else None,
-        )
+        edges = (None, *self.borders, None)
+        return edges[number], edges[number + 1]
 
 
 def make_partition(
