@@ -53,7 +53,7 @@ def test_seeds_are_whatever_torch_takes():
         "0..9",
     ],
 )
-def test_seeds_that_are_none_are_refused(seeds):
+def test_texts_that_are_not_seeds_are_refused(seeds):
     with pytest.raises(CorpusError, match="--seeds"):
         parse_seeds(seeds)
 
@@ -76,6 +76,6 @@ def test_seeds_that_are_none_are_refused(seeds):
         ({"part_rows": 0}, "--part-rows is 0"),
     ],
 )
-def test_parameters_that_nobody_can_compute_are_named(changed, message):
+def test_parameters_that_cannot_be_computed_are_named(changed, message):
     with pytest.raises(CorpusError, match=message):
         parameters(**changed).check()

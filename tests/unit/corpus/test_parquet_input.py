@@ -57,7 +57,7 @@ def test_texts_are_read_whatever_kind_of_strings_and_order_of_columns_each_file_
     assert source.read_kept(1, 9)["id"].to_pylist() == [2, 3, 1, 2, 3, 1, 2, 3]
 
 
-def test_an_input_that_is_damaged_is_told_by_its_name(tmp_path):
+def test_an_input_that_is_damaged_is_reported_by_its_name(tmp_path):
     file = write_corpus(tmp_path / "c.parquet", random_texts(60))
     source = open_input(file, column="text", keep=())
     content = bytearray(file.read_bytes())

@@ -9,7 +9,7 @@ from unrolled_corpus.progress import Display
 pytestmark = pytest.mark.corpus
 
 
-def test_a_message_that_nobody_can_read_ends_no_job():
+def test_a_closed_standard_error_does_not_end_a_job():
     display = Display()
     read, write = os.pipe()
     os.close(read)
