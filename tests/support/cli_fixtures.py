@@ -1,4 +1,4 @@
-"""The command in this process, against the suite's server; and pictures of random states."""
+"""Runs the command in this process, against the suite's server; makes pictures of random states."""
 
 import socket
 
@@ -59,7 +59,7 @@ def picture_of():
         return Picture(
             title=title,
             panels=panels,
-            label_name="letter",
+            row_name="word" if is_pooled else "letter",
             limit=float(max(np.abs(panel.states).max() for panel in panels)),
             directions=directions,
             is_pooled=is_pooled,

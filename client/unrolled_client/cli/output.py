@@ -12,7 +12,7 @@ from rich.text import Text
 from unrolled_client import Result, ServerInfo
 from unrolled_client.cli.options import NetworkFlags
 from unrolled_client.cli.printable import printable
-from unrolled_client.cli.symbols import symbols
+from unrolled_client.cli.plot_data import symbols
 
 _SHOWN_ROWS = 60
 _SHOWN_SYMBOLS = 40

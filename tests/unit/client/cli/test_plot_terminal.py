@@ -47,7 +47,7 @@ def test_each_state_has_its_color_beside_its_letter(picture_of):
 
 
 def test_256_colors_tell_sign_and_size(picture_of):
-    """A terminal with fewer colours gets its own: blue below zero, red above, none in between."""
+    """A terminal with fewer colours gets its own: blue below zero, red above, pale in between."""
     picture = picture_of(["hello"], units=16)
     rows = [backgrounds(line)[4:] for line in drawn(picture, colors="256")[4:9]]
     colors = np.array(rows, int)[:, :: len(rows[0]) // 16]
@@ -55,7 +55,7 @@ def test_256_colors_tell_sign_and_size(picture_of):
     redness = colors[..., 0] - colors[..., 2]
     assert (redness[states > 0.1] > 0).all()
     assert (redness[states < -0.1] < 0).all()
-    assert (redness[np.abs(states) < 0.1] == 0).all()
+    assert (np.abs(redness[np.abs(states) < 0.1]) <= 40).all()
 
 
 @pytest.mark.parametrize("console", [{}, {"colors": "standard"}, {"colors": "truecolor", "no_color": True}])
