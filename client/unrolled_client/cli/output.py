@@ -1,4 +1,4 @@
-"""Results as tables for people and as JSON for machines."""
+"""Results on standard output: tables for people, JSON for programs."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,8 +11,8 @@ from rich.text import Text
 
 from unrolled_client import Result, ServerInfo
 from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.printable import printable
 from unrolled_client.cli.plot_data import symbols
+from unrolled_client.cli.printable import printable
 
 _SHOWN_ROWS = 60
 _SHOWN_SYMBOLS = 40
@@ -21,8 +21,8 @@ _WORD_WIDTH = 20
 _LETTER_WIDTH = 8
 
 
-def as_dict(result: Result) -> dict[str, object]:
-    """What --json prints."""
+def to_json(result: Result) -> dict[str, object]:
+    """Returns the object that --json prints."""
     return {
         "shape": result.outputs.shape,
         "lengths": result.lengths.tolist(),
@@ -34,8 +34,8 @@ def as_dict(result: Result) -> dict[str, object]:
     }
 
 
-def show_states(words: list[str], result: Result, network: NetworkFlags) -> None:
-    """Prints what fits a screen, and says what was left out."""
+def print_states(words: list[str], result: Result, network: NetworkFlags) -> None:
+    """Prints a table of the rows and units that fit, and how many do not."""
     console = Console()
     shown = partial(printable, encoding=console.encoding)
     hidden, rows = result.outputs.shape[-1], list(_rows(words, result, network))
@@ -60,14 +60,14 @@ def show_states(words: list[str], result: Result, network: NetworkFlags) -> None
         )
 
 
-def show_info(info: ServerInfo) -> None:
-    """Prints a line for each property of the server."""
+def print_info(info: ServerInfo) -> None:
+    """Prints one line per property of the server."""
     console = Console()
     content = asdict(info)
     limits, vectors = content.pop("limits"), content.pop("vectors", ())
     tables = {
-        f"vectors {of['name']}": f"{of['word_count']:,} words, {of['size']} values, digest {of['digest']}"
-        for of in vectors
+        f"vectors {it['name']}": f"{it['word_count']:,} words, {it['size']} values, digest {it['digest']}"
+        for it in vectors
     }
     table = Table.grid(padding=(0, 2))
     for name, value in {**content, **limits, **tables}.items():
@@ -88,7 +88,7 @@ def _alphabet(result: Result) -> str:
 
 
 def _rows(words: list[str], result: Result, network: NetworkFlags) -> Iterator[tuple[str, str, list[float]]]:
-    """Each symbol with its states; a word's name stands at its first symbol. Pooled: each word."""
+    """Yields (word, symbol, states): the word only at its first symbol. Pooled: one row per word."""
     for word, states in zip(words, result.outputs, strict=True):
         if network.is_pooled:
             yield word, network.output, states.tolist()

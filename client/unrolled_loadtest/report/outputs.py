@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from unrolled_client.cli.connect import report
-from unrolled_client.cli.options import as_output
-from unrolled_client.cli.outputs import OutputFile, path_of
+from unrolled_client.cli.options import output_option
+from unrolled_client.cli.output_files import OutputFile, parse_path
 
 if TYPE_CHECKING:
     from unrolled_loadtest.report.raw_log import RawLog
@@ -27,13 +27,16 @@ _DEVICES = Path("/dev")
 class ReportFlags:
     """How the results are reported."""
 
-    as_json: Annotated[bool, as_output("--json", help="Print one line of JSON instead of tables.")] = False
-    html: Annotated[str | None, as_output(metavar="FILE", help="Write a report for a browser.")] = None
-    hdr_log: Annotated[str | None, as_output(metavar="FILE", help="Write an HdrHistogram log.")] = None
+    as_json: Annotated[bool, output_option("--json", help="Print one line of JSON instead of tables.")] = (
+        False
+    )
+    html: Annotated[str | None, output_option(metavar="FILE", help="Write a report for a browser.")] = None
+    hdr_log: Annotated[str | None, output_option(metavar="FILE", help="Write an HdrHistogram log.")] = None
     raw_log: Annotated[
-        str | None, as_output(metavar="FILE", help="Write a line for each request: due, sent, done, code.")
+        str | None,
+        output_option(metavar="FILE", help="Write a line for each request: due, sent, done, code."),
     ] = None
-    live: Annotated[bool, as_output(help="Show how it goes, on a terminal.")] = True
+    live: Annotated[bool, output_option(help="Show how it goes, on a terminal.")] = True
 
 
 class Reports:
@@ -86,7 +89,7 @@ class Reports:
     def _open(self, flags: ReportFlags, stack: ExitStack) -> None:
         """Opens the files and loads the packages that write them."""
         texts = {"--html": flags.html, "--hdr-log": flags.hdr_log, "--raw-log": flags.raw_log}
-        paths = {option: path_of(option, text) for option, text in texts.items() if text is not None}
+        paths = {option: parse_path(option, text) for option, text in texts.items() if text is not None}
         _refuse_same(paths)
         if path := paths.get("--html"):
             from unrolled_loadtest.report.html import page  # noqa: PLC0415 - loaded when asked for
