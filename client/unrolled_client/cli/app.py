@@ -130,9 +130,13 @@ def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
             print_info(content)
 
 
-@app.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@app.command(
+    hidden=True,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
 def load() -> None:
-    """Name the command that replaced this one."""
+    """Names the command that replaced this one."""
     report("load is now a command of its own: use unrolled-load")
     raise typer.Exit(2)
 

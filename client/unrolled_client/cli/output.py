@@ -14,8 +14,8 @@ from unrolled_client.cli.options import NetworkFlags
 from unrolled_client.cli.plot_data import symbols
 from unrolled_client.cli.printable import printable
 
-_SHOWN_ROWS = 60
-_SHOWN_SYMBOLS = 40
+_MAX_ROWS = 60
+_MAX_SYMBOLS = 40
 _STATE_WIDTH = 10
 _WORD_WIDTH = 20
 _LETTER_WIDTH = 8
@@ -47,15 +47,15 @@ def print_states(words: list[str], result: Result, network: NetworkFlags) -> Non
         Column("states" if network.is_pooled else part, max_width=_WORD_WIDTH, no_wrap=True),
         *(Column(f"h{unit}", justify="right") for unit in range(unit_count)),
     )
-    for word, symbol, states in rows[:_SHOWN_ROWS]:
+    for word, symbol, states in rows[:_MAX_ROWS]:
         names = (Text(shown(name)) for name in (word, symbol))
         table.add_row(*names, *(f"{state:.4f}" for state in states[:unit_count]))
     console.print(table)
     typer.echo(shown(_caption(result, network)))
-    if len(rows) > _SHOWN_ROWS or hidden > unit_count:
+    if len(rows) > _MAX_ROWS or hidden > unit_count:
         name = f"{whole}s" if network.is_pooled else f"{part}s"
         typer.echo(
-            f"shown: {min(len(rows), _SHOWN_ROWS):,} of {len(rows):,} {name}, "
+            f"shown: {min(len(rows), _MAX_ROWS):,} of {len(rows):,} {name}, "
             f"{unit_count:,} of {hidden:,} units; --json or --npy FILE gives all"
         )
 
@@ -78,13 +78,12 @@ def print_info(info: ServerInfo) -> None:
 
 def _caption(result: Result, network: NetworkFlags) -> str:
     axes = "(batch, hidden)" if network.is_pooled else "(batch, seq, hidden)"
-    source = f"alphabet {_alphabet(result)}" if network.vectors is None else f"vectors {network.vector_table}"
+    source = f"alphabet {result.alphabet[:_MAX_SYMBOLS]}"
+    if len(result.alphabet) > _MAX_SYMBOLS:
+        source += f" and {len(result.alphabet) - _MAX_SYMBOLS:,} more"
+    if network.vectors is not None:
+        source = f"vectors {network.vector_table}"
     return f"{axes} = {result.outputs.shape}, layout {result.layout}, {source}"
-
-
-def _alphabet(result: Result) -> str:
-    rest = len(result.alphabet) - _SHOWN_SYMBOLS
-    return result.alphabet[:_SHOWN_SYMBOLS] + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _rows(words: list[str], result: Result, network: NetworkFlags) -> Iterator[tuple[str, str, list[float]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,7 @@ _MAX_VALUE_LENGTH = 40  # of an option in the title
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """States of one word; or of all words, if the output has one vector per word.
-
-    Attributes:
-        title: The word, or the kind of pooling.
-        labels: One per row: the word's symbols, or the words.
-        states: float32 (labels, hidden).
-    """
+    """A word, its symbols and their states, (labels, hidden); or all words, if each has one vector."""
 
     title: str
     labels: list[str]
@@ -37,11 +32,10 @@ class Picture:
 
     Attributes:
         title: The network, by the names of its options.
-        panels: One per word; a single panel if the output is pooled.
-        row_name: What a row stands for: "letter" or "word".
+        panels: One per word; a single panel if each word has one vector.
+        row_name: What a label stands for: "letter" or "word".
         limit: The largest absolute finite state; the scale runs from -limit to limit.
         directions: Names of the directions, which share the hidden values equally; ("",) for one direction.
-        is_pooled: Whether the rows are words.
     """
 
     title: str
@@ -49,7 +43,6 @@ class Picture:
     row_name: str
     limit: float
     directions: tuple[str, ...]
-    is_pooled: bool
 
     @property
     def unit_count(self) -> int:
@@ -58,21 +51,19 @@ class Picture:
 
     @property
     def row_count(self) -> int:
-        """The number of rows of all panels."""
+        """The number of labels of all panels."""
         return sum(len(panel.labels) for panel in self.panels)
 
 
 def make_picture(words: list[str], result: Result, network: NetworkFlags) -> Picture:
     """Returns the picture of a call's result."""
     finite = result.outputs[np.isfinite(result.outputs)]
-    is_by_letter = network.vectors is None and not network.is_pooled
     return Picture(
         title=describe(network),
         panels=_panels(words, result, network),
-        row_name="letter" if is_by_letter else "word",
+        row_name="letter" if network.vectors is None and not network.is_pooled else "word",
         limit=float(np.abs(finite).max(initial=0)) or 1.0,
         directions=("forward", "backward") if network.bidirectional else ("",),
-        is_pooled=network.is_pooled,
     )
 
 
@@ -115,15 +106,9 @@ def _describe(name: str, value: object) -> str:
 
 def escape_labels(picture: Picture, is_shown: Callable[[str], bool]) -> Picture:
     r"""Returns the same picture with escapes such as \u2603 for symbols for which `is_shown` is false."""
-    return replace(
-        picture,
-        title=escape_unless(is_shown, picture.title),
-        panels=[
-            replace(
-                panel,
-                title=escape_unless(is_shown, panel.title),
-                labels=[escape_unless(is_shown, label) for label in panel.labels],
-            )
-            for panel in picture.panels
-        ],
-    )
+    escape = partial(escape_unless, is_shown)
+    panels = [
+        replace(panel, title=escape(panel.title), labels=[escape(label) for label in panel.labels])
+        for panel in picture.panels
+    ]
+    return replace(picture, title=escape(picture.title), panels=panels)

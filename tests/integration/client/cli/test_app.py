@@ -1,4 +1,4 @@
-"""The command, in this process and once as a real one."""
+"""The command `unrolled`, in this process and once as a process of its own."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import Client
 
+SVG = "{http://www.w3.org/2000/svg}"
 LESSON = ("hello", "eolll", "lleel")
 
 
@@ -217,7 +219,7 @@ def test_plot_tells_what_a_file_leaves_out(run, tmp_path):
     """What no page has room for is told on standard error."""
     done = run("plot", *LESSON * 9, "--hidden-size", 2, "--save", tmp_path / "states.svg")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "drawn: 24 of 27 words\n"
+    assert done.stderr == "drawn: 120 of 135 letters\n"
 
 
 def test_info_tells_what_answers(run, lesson):
@@ -298,7 +300,8 @@ def test_the_command_runs_by_itself():
         unused.bind(("127.0.0.1", 0))  # without listening
         default = f"127.0.0.1:{unused.getsockname()[1]}"
         code = (
-            f"import runpy; from unrolled_client import _target; _target.DEFAULT_TARGET = {default!r}; "
+            "import runpy; from unrolled_client._transport import target; "
+            f"target.DEFAULT_TARGET = {default!r}; "
             "runpy.run_module('unrolled_client', run_name='__main__')"
         )
         command = [sys.executable, "-c", code, "forward", *LESSON, "--json"]
@@ -311,6 +314,27 @@ def test_the_command_runs_by_itself():
 def test_version_needs_no_server(run):
     """--version prints name and version."""
     assert run("--version").output.startswith("unrolled 0.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--rate", 500, "--html", "x.html"], ["--help"]])
+def test_load_names_the_command_that_replaced_it(run, arguments):
+    done = run("load", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "unrolled: load is now a command of its own: use unrolled-load\n"
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.filterwarnings("error")
+def test_hostile_words_are_drawn_without_a_warning(run, tmp_path, ending):
+    """Control characters, TeX, markup and letters without a glyph."""
+    words = ["\x1b[2J\n", "$\\frac{1}$_^", "<b>&", "你好 e\u0301", "\U0001f600\u202e", "\u2028"]
+    done = run(
+        "plot", *words, "--alphabet", "".join(sorted(set("".join(words)))), "--save", tmp_path / f"a.{ending}"
+    )
+    assert (done.exit_code, done.output) == (0, "")
+    if ending == "svg":
+        texts = ["".join(text.itertext()) for text in ET.parse(tmp_path / "a.svg").iter(f"{SVG}text")]
+        assert {"\\x1b[2J\\n", "$\\frac{1}$_^", "<b>&", "你好 e\u0301"} <= set(texts)
 
 
 @pytest.fixture

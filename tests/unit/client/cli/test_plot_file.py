@@ -81,12 +81,12 @@ def test_a_png_has_the_colors_at_the_cells(picture_of, tmp_path):
         assert np.abs(seen - colors_of(panel.states.T, picture.limit)).max() <= 1
 
 
-def test_pooled_words_are_rows(picture_of, tmp_path):
-    """Where each word has one vector there is one panel, a row a word."""
+def test_pooled_words_are_columns(picture_of, tmp_path):
+    """If each word has one vector there is one panel, with a column per word."""
     picture = picture_of(["hello", "world", "x"], units=4, is_pooled=True)
     save(picture, tmp_path / "states.svg")
     image, _scale = images_in(tmp_path / "states.svg")
-    expected = colors_of(picture.panels[0].states, picture.limit)
+    expected = colors_of(picture.panels[0].states.T, picture.limit)
     assert np.abs(np.rint(image[..., :3] * 255) - expected).max() <= 1
     assert {"hello", "world", "x", "unit"} <= set(texts_in(tmp_path / "states.svg"))
 
@@ -101,7 +101,7 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
         ([f"w{n}" for n in range(12)], {"units": 256, "directions": BOTH}),
         ([SENTENCE], {"units": 256}),
         ([SENTENCE, "a b", "c"], {"units": 5, "directions": BOTH}),
-        (["m" * 1000], {"units": 7}),
+        (["mississippi" * 90], {"units": 7}),
         (["hello", "w" * 90], {"units": 4000, "is_pooled": True, "directions": BOTH}),
         pytest.param(
             [f"word{n}" for n in range(700)], {"units": 40, "is_pooled": True}, marks=pytest.mark.long
@@ -113,7 +113,7 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
 )
 @pytest.mark.long
 def test_no_text_meets_another_or_leaves_the_page(picture_of, words, options):
-    """From one word of one unit to a dozen of 256, every text can be read."""
+    """Every text can be read, from one word with one unit to a dozen words with 256."""
     figure = figure_of(picture_of(words, **options))
     texts = [
         *figure.texts,
@@ -162,15 +162,13 @@ def test_letters_that_the_font_lacks_are_spelled_out(picture_of, tmp_path):
     assert all(map(plot_file._has_glyph, "naïve привет שלום ␣"))
 
 
-def test_what_no_page_has_room_for_is_left_out_and_told(picture_of, tmp_path):
-    """Files hold 24 words, or 1,000 where each is a row, and say so."""
+def test_a_note_counts_what_was_left_out(picture_of, tmp_path):
+    """A file has at most 24 words of 1,000 letters, or 1,000 words with one vector each."""
     note = save(picture_of(["ab"] * 30), tmp_path / "words.svg")
-    assert note == "drawn: 24 of 30 words"
+    assert note == "drawn: 48 of 60 letters"
     assert len(images_in(tmp_path / "words.svg")) == 24 + 1
-    assert (
-        save(picture_of(["ab"] * 1200, is_pooled=True), tmp_path / "rows.svg")
-        == "drawn: 1,000 of 1,200 words"
-    )
+    note = save(picture_of(["ab"] * 1200, is_pooled=True), tmp_path / "pooled.svg")
+    assert note == "drawn: 1,000 of 1,200 words"
 
 
 def test_what_is_no_number_is_grey(picture_of, tmp_path):
