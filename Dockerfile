@@ -61,7 +61,7 @@ RUN install --directory --owner=10001 --group=10001 /var/cache/unrolled
 COPY --from=dependencies /opt/unrolled /opt/unrolled
 COPY --from=project /opt/project /opt/unrolled
 # Every interface, because a container's loopback is reached by nobody else. That needs certificates, or the word
-# that plain text is meant (UNROLLED_ALLOW_PLAINTEXT=true): docs/operations.md has both.
+# that plain text is meant (UNROLLED_ALLOW_PLAINTEXT=true): docs/operate/deploy.md has both.
 ENV PATH="/opt/unrolled/bin:$PATH" \
     UNROLLED_ADDRESS="[::]:50051" \
     UNROLLED_VECTORS_CACHE=/var/cache/unrolled

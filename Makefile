@@ -6,7 +6,7 @@ SHELL := bash
 # pip leaves it to the first import to compile a module. Where this is set, each process would compile them all again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
-	audit proto proto-check bench load bench-corpus bench-spread scaling soak-bits soak-memory image
+	audit proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +28,6 @@ TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
 BENCH_FLAGS ?=
 LOAD_FLAGS ?=
-SCALING_FLAGS ?=
 FAULT_SECONDS ?= 60
 FAULT_CASES ?= 1000000
 IMAGE ?= unrolled:latest
@@ -137,10 +136,10 @@ bench-corpus: $(BENCH) ## Map a million texts on two Ray nodes, kill it, resume 
 	@$(BIN)/python bench/corpus.py $(BENCH_FLAGS)
 
 bench-spread: $(BENCH) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
-	@$(BIN)/python bench/spread.py $(BENCH_FLAGS)
+	@$(BIN)/python bench/load_balancing.py $(BENCH_FLAGS)
 
-scaling: $(BENCH) ## Measure, simulate, write docs/scaling.md and its plots (minutes; SCALING_FLAGS=...).
-	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
+bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a minute; BENCH_FLAGS=...).
+	@$(BIN)/python bench/capacity.py $(BENCH_FLAGS)
 
 soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak/soak_bits.py
@@ -148,14 +147,14 @@ soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alo
 soak-memory: $(TEST) ## Ask for 5,000 networks and watch the server's resident size against its budget.
 	@$(BIN)/python tests/soak/soak_memory.py
 
-# Of an environment of its own: what it needs is nothing that the package runs or is tested with.
+# In an environment of its own: the auditor needs packages that neither the package nor its tests use.
 $(AUDIT_READY): Makefile
 	$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check $(AUDITOR)
 	@touch $@
 
-audit: $(AUDIT_READY) ## Ask whether a pinned version has a known vulnerability; say so if nobody can be asked.
-	@$(AUDIT_VENV)/bin/python tests/audit.py
+audit: $(AUDIT_READY) ## Report pinned versions with known vulnerabilities; fail where PyPI cannot be asked.
+	$(AUDIT_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 image: ## Build the container image (IMAGE=name:tag).
 	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
-from tested import tested
+from test_modules import import_test_module
 from workloads import LETTERS, dictionary
 
 ALPHABET = LETTERS + " "
@@ -37,7 +37,7 @@ PASSES = ("reading texts", "computing vectors", "writing parts")
 
 
 def main() -> int:
-    """Prints the table; gives the exit code."""
+    """Prints the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--hidden-size", type=int, default=64)
@@ -108,7 +108,7 @@ def make_texts(count: int, *, seed: int) -> list[str]:
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
     """The tests' own cluster: its address, and the process below which its processes are."""
-    with tested("two_machines").two_machines() as cluster:
+    with import_test_module("support.two_machines").two_machines() as cluster:
         yield cluster.address, psutil.Process(cluster.process.pid)
 
 
@@ -134,7 +134,7 @@ class Memory:
         self._thread.join()
 
     def now_bytes(self) -> int:
-        """Of all processes but this one."""
+        """Returns the resident memory of all processes but this one, in bytes."""
         found = {
             process.pid: process for parent in self._parents for process in parent.children(recursive=True)
         }
@@ -148,7 +148,7 @@ class Memory:
 
 
 def pss_bytes(process: psutil.Process) -> int:
-    """Of one process; 0 if it is gone."""
+    """Returns the resident memory of one process, in bytes; 0 if it has ended."""
     try:
         return process.memory_full_info().pss
     except psutil.Error:
@@ -162,13 +162,13 @@ def job_command(arguments: Sequence[str], output: Path) -> list[str]:
 
 
 def finish(arguments: Sequence[str], output: Path) -> str:
-    """Runs the job to its end; gives its last line."""
+    """Runs the job to its end; returns its last line."""
     run = subprocess.run(job_command(arguments, output), check=True, stdout=subprocess.PIPE, text=True)
     return run.stdout.splitlines()[-1]
 
 
 def kill_in_the_middle(arguments: Sequence[str], output: Path, *, text_count: int) -> str:
-    """Kills the job when half of the vectors are there; tells what there was."""
+    """Kills the job when half of the vectors exist; returns what existed."""
     with subprocess.Popen(job_command(arguments, output)) as job:
         while job.poll() is None:
             ranges = list(output.glob("_work/ranges/0*"))
@@ -180,7 +180,7 @@ def kill_in_the_middle(arguments: Sequence[str], output: Path, *, text_count: in
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of each file."""
+    """Returns the digest of each file."""
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 

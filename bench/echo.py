@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 
 import grpc
 import grpc.aio
-from pairs import Way, measure
+from paired_timing import Way, measure
 from rich.table import Table
 from servers import echo_process, server_process
 from unrolled.v1 import forward_pb2 as pb

@@ -6,9 +6,9 @@
 
 from collections.abc import Sequence
 
-from pairs import Timing, Way, measure
+from baselines import onnx_call, torch_call, without_promise_call
+from paired_timing import Timing, Way, measure
 from rich.table import Table
-from rivals import onnx_call, torch_call, without_promise_call
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, plain_network
 from workloads import Workload
 

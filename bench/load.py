@@ -30,11 +30,11 @@ FIRST_PER_S = 1_000.0
 TRIAL_S, MEASURED_S = 3.0, 10.0
 PERCENTS = (50, 99, 99.9)
 WORDS, HIDDEN_SIZE = "1-8", "16"
-COMMAND = f"unrolled load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals poisson"
+COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals poisson"
 
 
 def main() -> int:
-    """Prints what it finds; gives the exit code."""
+    """Prints what it finds; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("unary", "stream"), default="unary")
     parser.add_argument("--processes", type=int, default=1)

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from pairs import Way, measure
+from baselines import OneHot
+from paired_timing import Way, measure
 from rich.table import Table
-from rivals import OneHot
 from unrolled_server.engine import Alphabet, Cell, Engine, Job, NetworkSpec, Nonlinearity
 from workloads import Workload
 

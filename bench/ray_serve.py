@@ -12,10 +12,10 @@ from typing import Any
 import grpc.aio
 import psutil
 from echo import REQUESTS, Ask, ask_stream, ask_unary, open_channel, request_of
-from pairs import Way, measure
+from paired_timing import Way, measure
 from rich.table import Table
 from servers import server_process
-from tested import tested
+from test_modules import import_test_module
 from workloads import Workload
 
 CONCURRENCIES = (1, 8, 32)
@@ -38,7 +38,9 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
     if not chosen:
         return
     with (
-        tested("ray.serving").served_cluster(replicas=1, settings={"reply_memory_mb": 0}) as cluster,
+        import_test_module("ray.serving").served_cluster(
+            replicas=1, settings={"reply_memory_mb": 0}
+        ) as cluster,
         server_process("127.0.0.1:0", *NO_KEPT_REPLIES) as plain,
         asyncio.Runner() as runner,
     ):

@@ -1,6 +1,6 @@
-"""Measures what the README claims: `make bench` prints ratios, each within one run.
+"""Measures speed against peers: `make bench` prints ratios, each within one run.
 
-A ratio above 1 says that we are faster. One intra-op thread on every side; client and server share the
+A ratio above 1 means that Unrolled is faster. One intra-op thread on every side; client and server share the
 machine.
 """
 
@@ -8,16 +8,16 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
+import client_calls
+import coalescing
 import echo
 import engine
-import generator
-import health
-import merging
+import health_checks
+import load_generator
 import networks
 import ray_serve
-import sdk
 import torch
-import vectors
+import word_vectors
 from rich.console import Console
 from rich.table import Table
 from workloads import workloads
@@ -25,18 +25,18 @@ from workloads import workloads
 SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "engine": engine.tables,
     "networks": networks.tables,
-    "sdk": sdk.tables,
+    "client": client_calls.tables,
     "echo": echo.tables,
-    "generator": generator.tables,
-    "merging": merging.tables,
-    "health": health.tables,
-    "vectors": vectors.tables,
-    "serve": ray_serve.tables,
+    "load-generator": load_generator.tables,
+    "coalescing": coalescing.tables,
+    "health": health_checks.tables,
+    "word-vectors": word_vectors.tables,
+    "ray-serve": ray_serve.tables,
 }
 
 
 def main() -> int:
-    """Prints the tables; gives the exit code."""
+    """Prints the tables; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--workloads", nargs="+", default=["S", "M", "L", "X", "text"])

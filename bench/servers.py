@@ -12,7 +12,7 @@ ECHO_SERVER = Path(__file__).with_name("echo_server.py")
 
 @contextmanager
 def server_process(address: str, *more_flags: str) -> Iterator[str]:
-    """Our server; gives the address that it tells in its ready line."""
+    """Starts a server; yields the address of its ready line."""
     flags = ["--address", address, "--device", "cpu", "--log-level", "warning", *more_flags]
     with _announced([sys.executable, "-m", "unrolled_server", *flags]) as ready:
         yield ready.removeprefix("unrolled-server ready on ").split(" | ")[0]
@@ -20,7 +20,7 @@ def server_process(address: str, *more_flags: str) -> Iterator[str]:
 
 @contextmanager
 def echo_process(reply: bytes) -> Iterator[str]:
-    """A server that answers everything with these bytes; gives its address."""
+    """Starts a server that answers everything with these bytes; yields its address."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(reply)
         file.flush()
@@ -30,7 +30,7 @@ def echo_process(reply: bytes) -> Iterator[str]:
 
 @contextmanager
 def _announced(command: Sequence[str]) -> Iterator[str]:
-    """A process; gives the first line that it writes."""
+    """Starts a process; yields the first line that it writes."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""

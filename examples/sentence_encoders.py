@@ -2,7 +2,7 @@
 
 A recurrent network that nobody trained runs over a sentence's word vectors in both directions; the largest
 value of each unit is a feature, and only a linear readout is learnt. `make examples` runs it. What came out,
-and what that does not show, stands in docs/sentence_encoders.md.
+and what that does not show, stands in docs/background/sentence-encoders.md.
 """
 
 import argparse

@@ -26,8 +26,8 @@ CHECKING = (
     else nullcontext()
 )
 with CHECKING:
+    from unrolled_server.embedded import running_server
     from unrolled_server.engine import proof
-    from unrolled_server.process.serve import running_server
     from unrolled_server.security import credential_files
     from unrolled_server.settings.model import Settings
 
@@ -202,4 +202,4 @@ def write_tokens(tmp_path):
 @pytest.fixture
 def always_looking(monkeypatch):
     """Files of credentials are looked at whenever they are used, not once a second."""
-    monkeypatch.setattr(credential_files, "LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(credential_files, "CHECK_INTERVAL_S", 0)

@@ -88,7 +88,8 @@ class Client(CopiedByArguments):
             channels: Connections to use in turn. More than one helps where each ends at one of several
                 workers.
             spread: How calls are spread over the replicas that `target` names: "round_robin" asks them in
-                turn, "network" asks each network's own, which then knows its states (docs/spreading.md).
+                turn, "network" asks each network's own, which then knows its states
+                (docs/operate/load-balancing.md).
                 None asks the first that answers.
             tracing: Makes an OpenTelemetry span for each call and stream, by the provider that the
                 application has set up, and sends its context along; needs `pip install 'unrolled[otel]'`.

@@ -111,7 +111,7 @@ class Network(NamedTuple):
         return _GATES[self.cell] * hidden_size * state * matrices * self.directions
 
     def key(self, hidden_size: int, *, seed: int, symbol_count: int) -> str:
-        """Returns the name of what is drawn, for `NETWORK_HEADER`; docs/spreading.md defines it."""
+        """Returns the value of `NETWORK_HEADER`, as docs/operate/load-balancing.md defines it."""
         return _key(self, hidden_size, seed & SEED_MASK, symbol_count)
 
     def write(self, message: pb.ForwardRequest) -> None:

@@ -18,6 +18,7 @@ from typing import NoReturn
 _CLI = ("rich", "typer")
 _SERVER = (
     "cryptography",
+    "filelock",
     "grpc_health",
     "grpc_reflection",
     "h2",
@@ -30,7 +31,7 @@ _SERVER = (
 )
 EXTRAS = {
     "cli": _CLI,
-    "load": ("hdrh", "matplotlib", *_CLI),
+    "load": ("hdrh", "jinja2", "matplotlib", *_CLI),
     "plot": ("matplotlib",),
     "server": _SERVER,
     "ray": ("pyarrow", "ray", *_CLI, *_SERVER),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unrolled_server.exit_codes import EXIT_VECTORS
-from unrolled_server.paths import NoHomeError, default_cache_directory, expanded
+from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home
 from unrolled_server.word_vectors import VectorTable, open_vectors
 
 from unrolled_corpus.errors import CorpusError
@@ -107,7 +107,7 @@ def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTa
         cache_directory = default_cache_directory()
     except NoHomeError as error:
         raise CorpusError(str(error), exit_code=EXIT_VECTORS) from None
-    table = open_vectors(name, Path(expanded(file)), cache_directory=cache_directory)
+    table = open_vectors(name, Path(expand_home(file)), cache_directory=cache_directory)
     if digest not in {None, table.digest}:
         raise CorpusError(
             f"{file} has the digest {table.digest} on {socket.gethostname()}, and {digest} where the "

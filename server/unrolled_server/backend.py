@@ -7,17 +7,20 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import Engine, WordVectors
-from unrolled_server.observability.counters import Tally
-from unrolled_server.observability.readings import Sources
-from unrolled_server.observability.request_observer import Listener, Observer
+from unrolled_server.engine import DeviceUnavailableError, Engine, ProofError, WordVectors
+from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_PROOF, StartupError
+from unrolled_server.observability.counters import RequestCounters
+from unrolled_server.observability.process_metrics import collect_process
+from unrolled_server.observability.request_observer import Listener, RequestObserver
 from unrolled_server.rpc.outbound import Outbound
 from unrolled_server.rpc.pipeline import Intake
 from unrolled_server.rpc.reply_cache import Replies
@@ -50,7 +53,7 @@ class Backend:
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
         self._settings = settings
         self._started_s = time.time()
-        self._observer = Observer(Tally(), listeners)
+        self._observer = RequestObserver(RequestCounters(), listeners)
         self.admission = Admission(
             max_bytes=settings.max_inflight_mb * MIB,
             max_multiplications=settings.max_inflight_gmul * 10**9,
@@ -64,9 +67,8 @@ class Backend:
         """Opens the word vectors and proves the engines, which takes most of a start.
 
         Raises:
-            VectorsError: A file of word vectors is malformed, or its converted form cannot be written.
-            DeviceUnavailableError: The device is not on this machine.
-            ProofError: The device gives a row other bits at other places; no reply could be trusted.
+            StartupError: A file of word vectors is malformed, its converted form cannot be written, or the
+                device is not on this machine or gives a row other bits at other places.
         """
         self._tables = await _opened_vectors(self._settings)
         self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
@@ -113,19 +115,35 @@ class Backend:
             watch.cancel()
         await self._batcher.close()
 
-    def sources(self) -> Sources:
-        """What its metrics are read off."""
-        return Sources(
-            service=self._service,
-            admission=self.admission,
-            slow_readers=self.slow_readers,
-            lag=self._lag,
-            batcher=self._batcher,
-            engines=self._engines,
-            info=self.info,
-            state_memory_budget_bytes=self._settings.state_memory_mb * MIB,
-            started_s=self._started_s,
-        )
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics of all parts and of the process; may be called from any thread."""
+        for part in (self._service, self.admission, self.slow_readers, self._lag, self._batcher):
+            yield from part.collect()
+        for engine in self._engines:
+            yield from _collect_engine(engine)
+        budget_bytes = self._settings.state_memory_mb * MIB
+        yield GaugeMetricFamily("unrolled_state_memory_budget_bytes", "What they may have.", budget_bytes)
+        yield _build_info(self.info)
+        yield from collect_process(self._started_s)
+
+
+def _collect_engine(engine: Engine) -> Iterator[Metric]:
+    yield GaugeMetricFamily("unrolled_networks", "Networks in memory.", engine.network_count)
+    yield GaugeMetricFamily(
+        "unrolled_state_memory_bytes", "Memory of networks and their known states.", engine.held_bytes
+    )
+    yield GaugeMetricFamily(
+        "unrolled_proved_shapes", "Shapes of steps whose bits were proved equal.", engine.proved_count
+    )
+
+
+def _build_info(info: pb.GetServerInfoReply) -> Metric:
+    labels = ("version", "torch_version", "device", "fingerprint")
+    family = GaugeMetricFamily(
+        "unrolled_build_info", "1; the labels say what runs, and the fingerprint of its bits.", labels=labels
+    )
+    family.add_metric([getattr(info, name) for name in labels], 1)
+    return family
 
 
 async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
@@ -145,12 +163,17 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
     """One engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
-    engines = [
-        Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
-        for _ in range(settings.compute_threads)
-    ]
-    for engine in engines:
-        engine.prove()
+    try:
+        engines = [
+            Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
+            for _ in range(settings.compute_threads)
+        ]
+        for engine in engines:
+            engine.prove()
+    except DeviceUnavailableError as error:
+        raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
+    except ProofError as error:
+        raise StartupError(str(error), exit_code=EXIT_PROOF) from error
     return engines
 
 

@@ -1,4 +1,4 @@
-"""Files that settings give names to: NAME=FILE,NAME2=FILE2, or the same as a JSON object."""
+"""Paths in settings: NAME=FILE entries, home directories, URLs, and the default cache directory."""
 
 import json
 import os
@@ -11,14 +11,14 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class NoHomeError(ValueError):
-    """A path lies in a home directory that is not known; the message names the path and the remedy."""
+    """A path in a home directory that is not known; the message names the path and the remedy."""
 
 
-def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
-    """The file of each name; flags that are given again arrive joined by commas.
+def parse_named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
+    """Parses NAME=FILE,NAME2=FILE2, or the same as a JSON object.
 
     Raises:
-        ValueError: An entry is malformed, a name is there twice, or its file cannot be read.
+        ValueError: An entry is malformed, a name occurs twice, or its file cannot be read.
     """
     files: dict[str, Path] = {}
     for name, file in _entries(given):
@@ -26,12 +26,12 @@ def named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
             raise ValueError(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
         if name in files:
             raise ValueError(f"the name {name!r} is there twice; give each file a name of its own")
-        files[name] = _readable(_local(file))
+        files[name] = _readable_file(file)
     return files
 
 
 def local_path(given: str) -> Path:
-    """Returns the path of a file or folder that a person named, with a leading ~ as the home directory.
+    """Returns the path of a file or folder, with a leading ~ as the home directory.
 
     Raises:
         ValueError: It is empty, a URL, or begins with a ~ that stands for no directory.
@@ -40,19 +40,19 @@ def local_path(given: str) -> Path:
         raise ValueError("is empty; name a path")
     if is_url(given):
         raise ValueError(f"is {given!r}, a URL; give a path of a file system that all nodes mount")
-    return expanded(given)
+    return expand_home(given)
 
 
 def is_url(given: str) -> bool:
-    """Returns whether a text is a URL, which as a path would name a folder such as `s3:`."""
+    """Returns whether a text is a URL; as a path it would mean a folder such as `s3:`."""
     return bool(_URL.match(given))
 
 
-def expanded(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """Returns the path with a leading `~` or `~USER` as that home directory.
 
     Raises:
-        NoHomeError: There is no such home directory. Without this, `~` would be a folder of that name.
+        NoHomeError: There is no such home directory. Otherwise `~` would be a folder of that name.
     """
     given = os.fspath(path)
     found = os.path.expanduser(given)  # noqa: PTH111 - pathlib takes ./~ for ~
@@ -64,16 +64,16 @@ def expanded(path: str | Path) -> Path:
 
 
 def default_cache_directory() -> Path:
-    """Returns where a user's programs keep what can be made again (XDG Base Directory Specification).
+    """Returns the user's cache directory for this program (XDG Base Directory Specification).
 
     Raises:
         NoHomeError: It would be in a home directory, and this user has none.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if given.is_absolute():  # the specification has relative paths ignored
+    if given.is_absolute():  # the specification says to ignore relative paths
         return given / "unrolled"
     try:
-        return expanded("~/.cache/unrolled")
+        return expand_home("~/.cache/unrolled")
     except NoHomeError:
         raise NoHomeError(
             "converted word vectors are kept in the home directory, and this user has none; "
@@ -86,11 +86,10 @@ def _entries(given: str | Mapping[str, str | Path]) -> Iterable[tuple[str, str |
         return list(given.items())
     if given.lstrip().startswith("{"):
         return _json_entries(given)
-    entries = [entry.strip() for entry in given.split(",") if entry.strip()]
-    return [_parted(entry) for entry in entries]
+    return [_split_entry(entry.strip()) for entry in given.split(",") if entry.strip()]
 
 
-def _parted(entry: str) -> tuple[str, str]:
+def _split_entry(entry: str) -> tuple[str, str]:
     name, equals, file = entry.partition("=")
     if not equals or not file:
         raise ValueError(
@@ -101,6 +100,7 @@ def _parted(entry: str) -> tuple[str, str]:
 
 def _json_entries(given: str) -> list[tuple[str, str]]:
     try:
+        # Pairs rather than a dict, which would hide a name that occurs twice.
         pairs: list[tuple[str, str]] = json.loads(given, object_pairs_hook=list)
     except ValueError as error:
         raise ValueError(f"it is neither NAME=FILE nor JSON: {error}") from None
@@ -109,16 +109,13 @@ def _json_entries(given: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _local(file: str | Path) -> Path:
+def _readable_file(given: str | Path) -> Path:
     try:
-        return local_path(str(file))
+        file = local_path(str(given))
     except ValueError as error:
         raise ValueError(f"a file {error}") from None
-
-
-def _readable(file: Path) -> Path:
     if file.exists() and not file.is_file():
-        raise ValueError(f"{file} is no regular file")  # a pipe can be read once, and its opening may wait
+        raise ValueError(f"{file} is no regular file")  # a pipe can be read once, and opening it may block
     try:
         with file.open("rb"):
             return file

@@ -7,7 +7,7 @@ import sys
 
 from unrolled_client import Client
 from unrolled_server import probe
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 NETWORKS = [

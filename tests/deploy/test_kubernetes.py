@@ -16,8 +16,9 @@ import kubernetes_validate
 import promql_parser
 import yaml
 from kubernetes_validate.utils import all_versions
-from unrolled_server.observability.metrics import BY_NAME
 from unrolled_server.settings.model import Settings
+
+from tests.support.scrapes import documented_metrics
 
 pytestmark = pytest.mark.long
 
@@ -123,7 +124,7 @@ def test_a_pod_has_longer_to_end_than_the_server_to_drain():
 
 
 def test_memory_is_enough_for_what_the_settings_allow():
-    """The rule of docs/operations.md, with the fifth on top that it asks for."""
+    """The rule of docs/operate/deploy.md, with the fifth on top that it asks for."""
     resources = CONTAINER["resources"]
     rule = (300 + 2.4 * int(setting("STATE_MEMORY_MB")) + 2 * int(setting("MAX_INFLIGHT_MB"))) * MIB
     assert bytes_of(resources["limits"]["memory"]) >= 1.2 * rule
@@ -175,5 +176,6 @@ def test_the_autoscaler_asks_for_the_metric_that_the_adapter_makes():
 
 def test_the_adapter_asks_for_metrics_that_the_server_has():
     promql_parser.parse(LOAD_QUERY)
-    assert set(re.findall(r"unrolled_\w+", LOAD_QUERY)) <= set(BY_NAME)
-    assert RULE["seriesQuery"].partition("{")[0] in BY_NAME
+    names = {metric.name for metric in documented_metrics()}
+    assert set(re.findall(r"unrolled_\w+", LOAD_QUERY)) <= names
+    assert RULE["seriesQuery"].partition("{")[0] in names

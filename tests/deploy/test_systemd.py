@@ -69,7 +69,7 @@ def test_it_is_stopped_later_than_it_drains():
 
 
 def test_it_is_not_started_again_where_that_would_end_the_same_way():
-    table = (ROOT / "docs/operations.md").read_text().partition("| exit code |")[2].partition("\n\n")[0]
+    table = (ROOT / "docs/operate/deploy.md").read_text().partition("| exit code |")[2].partition("\n\n")[0]
     helps = {
         int(code): words.strip()
         for codes, words in re.findall(r"^\| ([\d, ]+) \|.*\|(.*)\|$", table, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Wrong and expired certificates and tokens, clear text to a TLS port: refused, told once, nothing served.
+"""Wrong and expired certificates and tokens, clear text to a TLS port: refused, nothing served.
 
 Against the command in a process of its own, because what it writes is part of the claim.
 """
@@ -70,7 +70,7 @@ def answered(address, **arguments):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_whoever_has_no_right_is_refused_and_told_once(
+def test_wrong_tokens_are_logged_once_and_failed_handshakes_never(
     authority, other_authority, server_identity, write_tokens
 ):
     mine = authority.issue("mine", "me@example.org").client_arguments
@@ -96,10 +96,6 @@ def test_whoever_has_no_right_is_refused_and_told_once(
         assert answered(address, **roots, **mine, token=TOKEN)
     told = [line for line in server.log.splitlines() if "refused" in line]
     for reason in (
-        "it spoke clear text, or no TLS",
-        "it has no certificate, which tls_client_ca asks for",
-        "its certificate is not accepted: unable to get local issuer certificate",
-        "its certificate is not accepted: certificate has expired",
         "this server does not know the token",
         "this server wants a token",
     ):

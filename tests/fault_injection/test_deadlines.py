@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.scheduling.batcher import MAX_BATCH_MULTIPLICATIONS
 from unrolled_server.settings.model import Settings
 

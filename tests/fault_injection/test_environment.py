@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import unrolled
 import unrolled_client
+import unrolled_corpus
+import unrolled_loadtest
 import unrolled_server
 
 from tests.fault_injection import extent
@@ -31,7 +33,13 @@ MAX_FILE_BYTES = 8_192
 MAX_IDLE_SHARE = 0.1
 WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
 # When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
-TELLS_MOMENTS = {"certificates.py", "load/run.py", "backend.py", "otel/spans.py", "otel/exporting.py"}
+TELLS_MOMENTS = {
+    "backend.py",
+    "observability/otel/exporting.py",
+    "observability/otel/traces.py",
+    "run.py",
+    "security/tls.py",
+}
 
 
 def ended(*flags, **options):
@@ -169,7 +177,9 @@ def _wait(seconds):
     return time.monotonic() - began_s
 
 
-@pytest.mark.parametrize("package", [unrolled, unrolled_client, unrolled_server])
+@pytest.mark.parametrize(
+    "package", [unrolled, unrolled_client, unrolled_corpus, unrolled_loadtest, unrolled_server]
+)
 def test_a_clock_that_steps_back_has_no_effect_as_only_moments_are_read_from_it(package):
     """Durations and deadlines are of the monotonic clock; a file that tells moments is named here."""
     root = Path(package.__file__).parent

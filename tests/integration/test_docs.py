@@ -1,4 +1,4 @@
-"""What the documents tell people to type works as written."""
+"""What the pages tell people to type works as written."""
 
 import doctest
 import os
@@ -12,85 +12,118 @@ from unrolled_client._transport.target import DEFAULT_TARGET
 from unrolled_server.settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "THREAT_MODEL.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    )
+}
+README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-DOCUMENTED_ADDRESS = "localhost:50051"
+COMMANDS = ("unrolled", "unrolled-server", "unrolled-load")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    """Every code block of a language, with its page and line as the name of the test."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+    return [
+        pytest.param(found[1], id=f"{page}:{text.count(chr(10), 0, found.start()) + 1}")
+        for page, text in PAGES.items()
+        for found in fence.finditer(text)
+    ]
 
 
-def test_the_readmes_python_runs_from_top_to_bottom(server_address):
-    code = "\n".join(blocks("python")).replace(DOCUMENTED_ADDRESS, server_address)
-    assert code.count("assert ") >= 10
-    environment = {**os.environ, "UNROLLED_TARGET": server_address}
-    command = [sys.executable, "-W", "error", "-c", code]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 0, run.stderr
-
-
-SESSIONS = [block.partition("\n")[::2] for text in blocks("console") for block in text.split("$ ")[1:]]
-
-
-@pytest.mark.parametrize(("command", "shown"), SESSIONS, ids=[command for command, _ in SESSIONS])
-def test_the_readmes_commands_print_what_it_shows(command, shown, server_address):
-    """Three dots stand for any text."""
+def run(command, server_address):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "UNROLLED_TARGET": server_address, "PATH": path, "COLUMNS": "80"}
-    run = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env=environment, check=False, cwd=ROOT
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_each_python_block_runs_by_itself(code, server_address):
+    done = run([sys.executable, "-W", "error", "-c", code], server_address)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("session", blocks("console"))
+def test_each_command_prints_what_its_page_shows(session, server_address):
+    """Three dots stand for any text."""
+    for command, _, shown in (step.partition("\n") for step in session.split("$ ")[1:]):
+        done = run(["bash", "-c", command], server_address)
+        assert (done.returncode, done.stderr) == (0, "")
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        assert doctest.OutputChecker().check_output(shown, done.stdout, options), done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_that_the_pages_give_a_command_exists(command):
+    given = {
+        option
+        for text in PAGES.values()
+        for line in re.findall(rf"(?<![\w./-]){command}(?= )([^`|\n#&]*)", text)
+        for option in re.findall(r"(?<=\s)--[a-z-]+", line)
+    }
+    assert given
+    subcommands = ("forward", "plot", "info") if command == "unrolled" else ("",)
+    shown = "".join(
+        subprocess.run(
+            [Path(sys.executable).with_name(command), *name.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in (*subcommands, "")
     )
-    assert (run.returncode, run.stderr) == (0, "")
-    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    assert doctest.OutputChecker().check_output(shown, run.stdout, options), run.stdout
+    assert given - set(re.findall(r"--[a-z-]+", shown)) - {"--help", "--version"} == set()
 
 
 def test_the_server_listens_where_the_client_asks():
     """By default, as the README's first commands do."""
-    assert DEFAULT_TARGET == DOCUMENTED_ADDRESS
+    assert DEFAULT_TARGET == "localhost:50051"
     assert Settings.model_fields["address"].default == DEFAULT_TARGET.replace("localhost", "127.0.0.1")
 
 
-def test_every_make_target_that_the_documents_name_exists():
-    documents = [
-        README,
-        *(path.read_text() for path in (ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md")),
-    ]
-    named = {name for text in documents for name in re.findall(r"`make ([a-z-]+)", text)}
+def test_every_make_target_that_the_pages_name_exists():
+    named = {
+        name
+        for text in PAGES.values()
+        for name in re.findall(r"\bmake ([a-z]+-[a-z-]+|demo|test|serve)\b", text)
+    }
     assert named
     assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 
 
-def test_every_local_link_leads_to_a_file():
-    links = re.findall(r"\]\((?!http)([^)#]+)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_every_local_link_leads_to_a_file(page):
+    links = re.findall(r"\]\((?!http|#)([^)#]+)", PAGES[page])
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
-def test_the_map_of_the_house_names_every_room():
-    text = (ROOT / "docs/architecture.md").read_text()
-    rooms = [
-        path
-        for package in ("client/unrolled_client", "server/unrolled_server", "protos/unrolled/v1")
-        for path in (ROOT / package).glob("[!_]*.py")
-        if not path.stem.endswith(("_pb2", "_pb2_grpc"))
-    ]
-    assert [path.name for path in rooms if path.name not in text] == []
+def test_the_index_names_every_page():
+    index = PAGES["docs/index.md"]
+    pages = [page for page in PAGES if page.startswith("docs/") and "/decisions/" not in page]
+    assert [
+        page for page in pages if page != "docs/index.md" and page.removeprefix("docs/") not in index
+    ] == []
 
 
-def test_the_limits_table_tells_the_defaults():
-    shown = subprocess.run(
-        [sys.executable, "-m", "unrolled_server", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    table = dict(re.findall(r"\| `(--max-[a-z-]+)` \| ([\d,]+(?: MiB)?) \|", README))
-    assert set(table) == set(re.findall(r"--max-[a-z-]+", shown))
+@pytest.mark.parametrize("page", ["README.md", "docs/operate/limits.md"])
+def test_the_limits_tables_show_the_defaults(page):
+    table = dict(re.findall(r"\| `--(max-[a-z-]+)` \| ([\d,]+(?: MiB)?) \|", PAGES[page]))
+    assert table
     for flag, default in table.items():
-        number = int(default.removesuffix(" MiB").replace(",", "")) * (
-            2**20 if default.endswith("MiB") else 1
-        )
-        help_text = " ".join(re.split(rf"  {flag} (?:int|float)", shown)[1].split(" --")[0].split())
-        assert float(re.search(r"\(default: ([\d.]+)\)", help_text)[1]) == number
+        number = int(default.removesuffix(" MiB").replace(",", ""))
+        shown = number * 2**20 if default.endswith("MiB") else number
+        assert Settings.model_fields[flag.replace("-", "_")].default == shown, flag
+
+
+def test_the_limits_page_names_every_limit():
+    limits = {name for name in Settings.model_fields if name.startswith("max_")}
+    assert limits == {
+        name.replace("-", "_")
+        for name in re.findall(r"`--(max-[a-z-]+)` \|", PAGES["docs/operate/limits.md"])
+    }
 
 
 @pytest.mark.long
@@ -98,7 +131,7 @@ def test_the_demo_prints_the_lessons_listing_and_where_the_layouts_differ():
     run = subprocess.run(
         [sys.executable, ROOT / "examples/demo.py"], capture_output=True, text=True, check=True
     )
-    listing = README.split("```\n[[[")[1].split("```")[0]
+    listing = PAGES["docs/background/lesson.md"].split("```\n[[[")[1].split("```")[0]
     assert f"[[[{listing}" in run.stdout
     assert "Both are equal to torch.nn.RNN" in run.stdout
     assert "They differ first at 'hello', letter 2" in run.stdout

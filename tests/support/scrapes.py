@@ -1,21 +1,35 @@
-"""Scraping a server as Prometheus does."""
+"""Metrics of a server: scraped as Prometheus does, collected in the process, or documented."""
 
+import re
 import time
 import urllib.request
+from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+from unrolled_server.observability.metrics import merge
 
 TIMEOUT_S = 120
 POLL_S = 0.02
+METRICS_PAGE = Path(__file__).parents[2] / "docs/operate/metrics.md"
+
+
+def scraped_families(address):
+    """The metric families as Prometheus reads them."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))
 
 
 def scrape(address):
     """Every sample by its name and labels."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as answer:
-        families = list(text_string_to_metric_families(answer.read().decode()))
+    return samples_of(scraped_families(address))
+
+
+def samples_of(families):
+    """Every sample of merged families by its name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families
+        for family in merge(families)
         for sample in family.samples
     }
 
@@ -32,3 +46,20 @@ def scraped_until(address, is_so):
         assert time.monotonic() < until_s, samples
         time.sleep(POLL_S)  # so that the server, and not this loop, gets the processor
     return samples
+
+
+class DocumentedMetric(NamedTuple):
+    """A row of the table in docs/operate/metrics.md."""
+
+    name: str
+    kind: str
+    unit: str
+    labels: str
+    merge: str
+    help: str
+
+
+def documented_metrics():
+    """The table in docs/operate/metrics.md."""
+    rows = re.findall(r"^\| `(unrolled_\w+)` \| (.*) \|$", METRICS_PAGE.read_text(), flags=re.MULTILINE)
+    return [DocumentedMetric(name, *(cell.strip() for cell in cells.split("|"))) for name, cells in rows]

@@ -11,7 +11,7 @@ Spread: TypeAlias = Literal["round_robin", "network"]
 SPREADS: tuple[Spread, ...] = ("round_robin", "network")
 
 NETWORK_HEADER = "unrolled-network"
-"""Metadata of a call: the key of its network (docs/spreading.md), a hint on which no answer depends."""
+"""Metadata key of a call's network (docs/operate/load-balancing.md): a hint on which no reply depends."""
 
 # gRPC's ring hash takes its key from a header (its proposal A76) only in processes that have this variable.
 _HEADER_SWITCH = "GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"

@@ -1,7 +1,4 @@
-"""A record as JSON, for scripts and for reports that are made later.
-
-Histograms are whole, in HdrHistogram's V2 form, with the usual percentiles beside them for people with jq.
-"""
+"""Converts a record to JSON and back; histograms are in HdrHistogram's V2 form, with percentiles."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,62 +16,61 @@ from unrolled_loadtest.results.record import (
     Verification,
 )
 
-FORMAT = "unrolled load"
+FORMAT = "unrolled-load"
 VERSION = 2
-"""Raised when a reader of the old form would misunderstand the new one; new names alone do not raise it."""
+"""Increases when a reader of the old form would misunderstand the new one; an added field does not count."""
 
 _PERCENTS = (50, 90, 99, 99.9, 99.99)
 _HISTOGRAM = "hdr_v2"
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """What `--json` writes: the record's names, and the rates that follow from it. No NaN: null."""
+    """Returns the record's fields and the rates that follow from them; NaN becomes null."""
     rates = {"offered_per_s": record.offered_per_s, "achieved_per_s": record.achieved_per_s}
     return {"format": FORMAT, "version": VERSION, **rates, **_plain(record)}
 
 
 def from_json(content: Mapping[str, Any]) -> Record:
-    """The record that `to_json` was given.
+    """Returns the record that `to_json` converted.
 
     Raises:
-        ValueError: It is something else, or of a newer version.
+        ValueError: It is not a record, or has another version.
     """
     if content.get("format") != FORMAT:
         raise ValueError(f'not a record of the load tester: its "format" is not "{FORMAT}"')
     if content.get("version") != VERSION:
         raise ValueError(f"the record has version {content.get('version')}; this unrolled reads {VERSION}")
     return Record(
-        **_taken(Record, content)
+        **_values(Record, content)
         | {
-            "intervals": [Interval(**_taken(Interval, interval)) for interval in content["intervals"]],
-            "verification": Verification(**_taken(Verification, content["verification"])),
-            "generator": Generator(**_taken(Generator, content["generator"])),
-            "after_end": Outcomes(**_taken(Outcomes, content["after_end"])),
-            "from_warmup": Outcomes(**_taken(Outcomes, content["from_warmup"])),
+            "intervals": [Interval(**_values(Interval, interval)) for interval in content["intervals"]],
+            "verification": Verification(**_values(Verification, content["verification"])),
+            "generator": Generator(**_values(Generator, content["generator"])),
+            "after_end": Outcomes(**_values(Outcomes, content["after_end"])),
+            "from_warmup": Outcomes(**_values(Outcomes, content["from_warmup"])),
             "search": None if content["search"] is None else _search(content["search"]),
         }
     )
 
 
 def _search(content: Mapping[str, Any]) -> Search:
-    return Search(
-        **_taken(Search, content) | {"trials": [Trial(**_taken(Trial, one)) for one in content["trials"]]}
-    )
+    trials = [Trial(**_values(Trial, trial)) for trial in content["trials"]]
+    return Search(**_values(Search, content) | {"trials": trials})
 
 
-def _taken(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a dataclass's fields, whatever else there is."""
-    return {field.name: _read(field.type, content[field.name]) for field in fields(kind)}
+def _values(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a dataclass's fields and ignores all others."""
+    return {field.name: _value(field.type, content[field.name]) for field in fields(kind)}
 
 
-def _read(kind: Any, value: Any) -> Any:
+def _value(kind: Any, value: Any) -> Any:
     if kind is Latencies:
         return Latencies.decoded(value[_HISTOGRAM])
     return math.nan if kind is float and value is None else value
 
 
 def _plain(value: Any) -> Any:
-    """A value in JSON's terms."""
+    """Converts a value to what JSON can hold."""
     if isinstance(value, Latencies):
         return _latencies(value)
     if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""A tab-separated log of requests, with times in seconds from the start of the measurement."""
+"""Tab-separated log of requests; times are seconds from the start of the measurement."""
 
 from collections.abc import Callable
 from typing import IO
@@ -12,10 +12,10 @@ _NAMES = {**CODE_NAMES, UNANSWERED: "UNANSWERED", UNSENT: "UNSENT"}
 
 
 class RawLog:
-    """Writes a line for each request, in the order in which requests were done.
+    """Writes a line for each request, in the order of completion.
 
-    For a request that is UNANSWERED or UNSENT `done_s` says until when it waited. A file that takes no more
-    does not end the run: the first error is kept for the end.
+    The `done_s` of an UNANSWERED or UNSENT request is when the run stopped waiting. If the file cannot be
+    written, the run goes on, and `end` raises the first error.
 
     Args:
         open_file: Returns the file when the load begins.
@@ -27,7 +27,7 @@ class RawLog:
         self._error: OSError | None = None
 
     def begin(self) -> None:
-        """Opens the file and writes its head."""
+        """Opens the file and writes its header."""
         try:
             self._file = self._open_file()
         except OSError as error:
@@ -35,15 +35,15 @@ class RawLog:
         self._write("\t".join(COLUMNS) + "\n")
 
     def add(self, events: bytes) -> None:
-        """Writes events."""
+        """Writes a line for each event."""
         if events:
             self._write("".join(map(_line, np.frombuffer(events, EVENT)[[*COLUMNS]].tolist())))
 
     def end(self) -> None:
-        """Writes what was held back.
+        """Flushes the file.
 
         Raises:
-            OSError: That, or something before it, could not be written.
+            OSError: This or an earlier write failed.
         """
         if self._error is not None:
             raise self._error

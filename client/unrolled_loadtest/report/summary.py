@@ -1,37 +1,28 @@
-"""What a record says in words and tables: the same for the terminal and for the page.
-
-A file of its own so that no report says more, or less, than another.
-"""
+"""Words and tables of a record, the same in the terminal and on the HTML page."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isnan
 
-from unrolled_loadtest.report.formatting import (
-    counted,
-    duration,
-    length,
-    milliseconds,
-    percentage,
-    rate,
-)
+from unrolled_loadtest.report.formatting import counted, duration, length, milliseconds, percentage, rate
 from unrolled_loadtest.results.histogram import Latencies
 from unrolled_loadtest.results.record import Record, Search, Trial
 
 PERCENTS = (50, 90, 99, 99.9)
 
 _SHAPE = "shape"
-_KEPT_UP = 0.99
+_MIN_IN_TIME_SHARE = 0.99
 _ONE = 1 - 1e-9
-_LATE_AFTER = "1 ms"
+_LATE = "more than 1 ms late"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
-    """What a reader must know before any number.
+    """What a reader must know before the numbers.
 
     Attributes:
-        is_bad: Whether a number cannot be taken for what it seems to be; otherwise it wants care.
+        is_bad: Whether a number does not mean what it seems to mean.
         text: A sentence or two.
     """
 
@@ -40,39 +31,39 @@ class Remark:
 
 
 def headline(record: Record) -> str:
-    """The load in one line."""
+    """Returns the load in one line."""
     shape = record.load.get(_SHAPE, "open loop" if record.is_open else "closed loop")
     warmup = f" after {length(record.warmup_s)} of warm-up" if record.warmup_s else ""
     return f"{shape} · {record.transport} · {length(record.duration_s)}{warmup}"
 
 
-def started(record: Record) -> str:
-    """When the measurement began, to the second."""
+def start_time(record: Record) -> str:
+    """Returns when the measurement began, to the second."""
     return datetime.fromisoformat(record.started_at).isoformat(" ", "seconds")
 
 
 def conditions(record: Record) -> dict[str, str]:
-    """What the numbers hold for, a line each."""
+    """Returns the load, the server and the machine that the numbers hold for, a line each."""
     load = {name: value for name, value in record.load.items() if name != _SHAPE}
     lines = {
-        "load": _named(load),
-        "server": " · ".join([record.target, *filter(None, [_named(record.server)])]),
-        "machine": _named(record.machine),
+        "load": _joined(load),
+        "server": " · ".join([record.target, *filter(None, [_joined(record.server)])]),
+        "machine": _joined(record.machine),
     }
     return {name: line for name, line in lines.items() if line}
 
 
-def _named(values: Mapping[str, str]) -> str:
+def _joined(values: Mapping[str, str]) -> str:
     return " · ".join(f"{name} {value}" for name, value in values.items())
 
 
 def remarks(record: Record) -> list[Remark]:
-    """The worst first."""
-    bad = [Remark(is_bad=True, text=text) for text in _bad(record)]
-    return [*bad, *(Remark(is_bad=False, text=text) for text in _careful(record))]
+    """Returns the remarks, warnings first."""
+    warnings = [Remark(is_bad=True, text=text) for text in _warnings(record)]
+    return [*warnings, *(Remark(is_bad=False, text=text) for text in _notes(record))]
 
 
-def _bad(record: Record) -> Iterator[str]:
+def _warnings(record: Record) -> Iterator[str]:
     verified, bound_by = record.verification, record.generator.bound_by
     if verified.differing_count:
         yield (
@@ -94,12 +85,10 @@ def _bad(record: Record) -> Iterator[str]:
         yield f"No request was answered{waits}."
 
 
-def _careful(record: Record) -> Iterator[str]:
+def _notes(record: Record) -> Iterator[str]:
     if record.ending == "interrupted":
-        what = (
-            f"{length(record.duration_s)} were measured" if record.duration_s else "the warm-up was not over"
-        )
-        yield f"Interrupted: {what}."
+        measured = f"{length(record.duration_s)} were measured"
+        yield f"Interrupted: {measured if record.duration_s else 'the warm-up was not over'}."
     if record.answered_count and record.is_open and not _kept_up(record):
         answered = percentage(record.in_time_count, record.offered_count)
         slow = "The server" if record.generator.bound_by is None else "The generator or the server"
@@ -107,9 +96,9 @@ def _careful(record: Record) -> Iterator[str]:
             f"{slow} fell behind: {answered} of what was due was answered within the measurement. The "
             "queue grew all the while, so latencies would be longer in a longer run."
         )
-    count, scarce = record.latency.count, _scarce(record.latency)
-    if count and scarce is not None:
-        yield f"{counted(count, 'duration')}: too few for p{scarce:g}, which is the longest of them."
+    count, percent = record.latency.count, _percent_without_samples(record.latency)
+    if count and percent is not None:
+        yield f"{counted(count, 'duration')}: too few for p{percent:g}, which is the longest of them."
     if not record.is_open:
         yield (
             "Closed loop: a request waits for an answer before it, so a pause of the server delays few of "
@@ -118,16 +107,16 @@ def _careful(record: Record) -> Iterator[str]:
 
 
 def _kept_up(record: Record) -> bool:
-    return record.in_time_count >= _KEPT_UP * record.offered_count
+    return record.in_time_count >= _MIN_IN_TIME_SHARE * record.offered_count
 
 
-def _scarce(latencies: Latencies) -> float | None:
-    """Returns the lowest percentile that has no duration beyond it."""
+def _percent_without_samples(latencies: Latencies) -> float | None:
+    """Returns the lowest percentile with no duration beyond it."""
     return next((percent for percent in PERCENTS if latencies.count * (1 - percent / 100) < _ONE), None)
 
 
 def latency_columns(record: Record) -> dict[str, Latencies]:
-    """What the table of latencies has side by side."""
+    """Returns the columns of the latency table."""
     client = {"from intended": record.latency, "from send": record.latency_from_send}
     if not record.is_open:
         client = {"from send": record.latency}
@@ -135,7 +124,7 @@ def latency_columns(record: Record) -> dict[str, Latencies]:
 
 
 def latency_rows(record: Record) -> dict[str, list[str]]:
-    """Percentiles and the maximum of each column, in milliseconds."""
+    """Returns percentiles and the maximum of each column, in milliseconds."""
     columns = latency_columns(record).values()
     rows = {
         f"p{percent:g}": [milliseconds(one.percentile(percent)) for one in columns] for percent in PERCENTS
@@ -143,8 +132,25 @@ def latency_rows(record: Record) -> dict[str, list[str]]:
     return {**rows, "max": [milliseconds(one.max_s) for one in columns]}
 
 
+def mean_parts(record: Record) -> dict[str, float]:
+    """Returns the seconds of which the mean latency is the sum; empty if no reply has the server's times.
+
+    Parts are never negative, because some replies may lack the server's times.
+    """
+    if not (record.latency.count and record.server_compute.count):
+        return {}
+    queue, compute = (
+        times.mean_s if times.count else 0.0 for times in (record.server_queue, record.server_compute)
+    )
+    unsent = record.latency.mean_s - record.latency_from_send.mean_s
+    rest = min(record.latency.mean_s, record.latency_from_send.mean_s) - queue - compute
+    parts = {"before the send": unsent} if record.is_open else {}
+    parts |= {"network and client": rest, "server queue": queue, "server compute": compute}
+    return {name: 0.0 if isnan(mean_s) else max(mean_s, 0.0) for name, mean_s in parts.items()}
+
+
 def facts(record: Record) -> dict[str, str]:
-    """The rest, a line each."""
+    """Returns everything else, a line each."""
     return {
         "rate": _rates(record),
         "requests": _requests(record),
@@ -164,7 +170,7 @@ def _rates(record: Record) -> str:
 
 
 def _requests(record: Record) -> str:
-    """Returns counts that add up: what was sent was answered, failed, or had no answer at the end."""
+    """Returns counts that add up: each request that was sent was answered, failed, or was unanswered."""
     after_count = record.after_end.answered_count
     after = f" ({after_count:,} after the measurement)" if after_count else ""
     answered = f"{record.answered_count:,} answered{after}, {counted(record.error_count, 'error')}"
@@ -174,29 +180,29 @@ def _requests(record: Record) -> str:
 
 def _errors(record: Record) -> str:
     by_count = sorted(record.error_counts.items(), key=lambda item: (-item[1], item[0]))
-    told = (
+    errors = (
         f"{code} {count:,} ({percentage(count, record.offered_count)})" for code, count in by_count if count
     )
-    return ", ".join(told) or "none"
+    return ", ".join(errors) or "none"
 
 
 def _sending(record: Record) -> str:
     unsent = f"{record.unsent_count:,} never sent"
     if not record.late_count:
-        return f"none more than {_LATE_AFTER} late, {unsent}"
+        return f"none {_LATE}, {unsent}"
     late = f"{record.late_count:,} ({percentage(record.late_count, record.offered_count)})"
-    return f"{late} more than {_LATE_AFTER} late, by {duration(record.max_late_s)} at most; {unsent}"
+    return f"{late} {_LATE}, by {duration(record.max_late_s)} at most; {unsent}"
 
 
 def _answers(record: Record) -> str:
     verified = record.verification
     if verified.mode == "off":
         return "not compared"
-    told = f"{verified.checked_count:,} compared, of {counted(verified.distinct_count, 'different request')}"
     if not verified.checked_count:
         return "none to compare"
-    other = f"{verified.differing_count:,} with other bits"
-    return f"{told}: {other if verified.differing_count else 'equal bits'}"
+    differing = f"{verified.differing_count:,} with other bits" if verified.differing_count else "equal bits"
+    requests = counted(verified.distinct_count, "different request")
+    return f"{verified.checked_count:,} compared, of {requests}: {differing}"
 
 
 def _generator(record: Record) -> str:
@@ -208,12 +214,12 @@ def _generator(record: Record) -> str:
 
 
 def core_share(busy: float) -> str:
-    """How busy a process was."""
+    """Returns the share of one core that a process used."""
     return f"{busy * 100:.0f} % of a core"
 
 
-def found(search: Search) -> str:
-    """What the search was for, and what it found."""
+def search_result(search: Search) -> str:
+    """Returns a search's target and its result."""
     share = search.max_error_share
     errors = f"errors under {percentage(share, 1)}" if share else "no errors"
     target = f"p{search.percent:g} under {length(search.limit_s)}, {errors}"
@@ -223,12 +229,12 @@ def found(search: Search) -> str:
 
 
 def trial_columns(search: Search) -> list[str]:
-    """The heads of a search's table."""
+    """Returns the headings of a search's table."""
     return ["offered", "achieved", f"p{search.percent:g} ms", "errors", "target"]
 
 
 def trial_row(trial: Trial) -> list[str]:
-    """One rate, under `trial_columns`."""
+    """Returns the cells under `trial_columns`."""
     return [
         rate(trial.rate_per_s),
         rate(trial.achieved_per_s),

@@ -22,11 +22,11 @@ from unrolled_loadtest.report.summary import (
     conditions,
     core_share,
     facts,
-    found,
     headline,
     latency_columns,
     latency_rows,
     remarks,
+    search_result,
     trial_columns,
     trial_row,
 )
@@ -192,7 +192,7 @@ def show(record: Record, *, console: Console | None = None) -> None:
         console.print()
         console.print(_trial_table(record.search))
         console.print()
-        console.print(Text(found(record.search), style="bold"))
+        console.print(Text(search_result(record.search), style="bold"))
     for remark in remarks(record):
         console.print()
         word, style = ("warning: ", _BAD) if remark.is_bad else ("note: ", _CARE)

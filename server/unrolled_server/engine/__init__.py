@@ -1,4 +1,4 @@
-"""The engine's door: everything the server may use of it. The only package that imports torch."""
+"""The networks and their states: everything that the server may use of the engine."""
 
 from unrolled_server.engine.alphabet import (
     Alphabet,

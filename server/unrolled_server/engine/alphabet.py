@@ -1,8 +1,4 @@
-"""From letters to numbers: a symbol is its index in the alphabet.
-
-A file of its own because it is the one place that looks at letters; behind it there are only numbers, so two
-alphabets of one length share networks and states.
-"""
+"""Letters to numbers: a symbol is its index in the alphabet."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,15 +9,14 @@ from jaxtyping import Int32, UInt32
 
 from unrolled_server.engine.words import EncodedWords
 
-# Up to here a word list is checked by a set and coded letter by letter; beyond, one numpy pass wins
-# (measured).
+# Shorter word lists are checked by a set and coded letter by letter; for longer ones a numpy pass is faster.
 _MAX_SMALL_WORDS = 32
 # Beyond this code point a table by code point costs more memory than the search it saves.
 _MAX_TABLE_CODE_POINT = 0x3000
 
 
 class UnknownSymbolError(ValueError):
-    """A letter that the alphabet doesn't have."""
+    """A letter that is not in the alphabet."""
 
     def __init__(self, word_index: int, position: int, symbol: str) -> None:
         super().__init__(
@@ -33,7 +28,7 @@ class UnknownSymbolError(ValueError):
 
 
 class DuplicateSymbolError(ValueError):
-    """An alphabet that holds a symbol twice: its one-hot order would be ambiguous."""
+    """An alphabet that has a symbol twice, so its one-hot order would be ambiguous."""
 
     def __init__(self, symbol: str) -> None:
         super().__init__(f"the alphabet has {symbol!r} more than once")
@@ -41,7 +36,7 @@ class DuplicateSymbolError(ValueError):
 
 
 class Alphabet:
-    """Symbols in one-hot order. Use `Alphabet.of`, which keeps recent ones.
+    """Symbols in one-hot order. Use `Alphabet.of`, which caches recent ones.
 
     >>> Alphabet.of("helo").encode(["hello", "ole"]).codes
     array([0, 1, 2, 2, 3, 3, 2, 1], dtype=int32)
@@ -61,25 +56,14 @@ class Alphabet:
     @staticmethod
     @lru_cache(maxsize=32)  # the largest take 4 MB each
     def of(symbols: str) -> "Alphabet":
-        """Gives the alphabet of these symbols, the same object while it is remembered.
-
-        Raises:
-            DuplicateSymbolError: A symbol stands twice.
-        """
+        """Returns the alphabet of these symbols; raises DuplicateSymbolError."""
         return Alphabet(symbols)
 
     def __len__(self) -> int:
         return len(self.symbols)
 
     def encode(self, words: Sequence[str]) -> EncodedWords:
-        """Checks every letter, once.
-
-        Args:
-            words: One or more, none of them empty.
-
-        Raises:
-            UnknownSymbolError: The first letter that isn't in the alphabet.
-        """
+        """Checks every letter of one or more nonempty words; raises UnknownSymbolError at an unknown one."""
         letters = "".join(words)
         if len(words) > _MAX_SMALL_WORDS:
             codes = self._code_all(letters, words)
@@ -90,7 +74,7 @@ class Alphabet:
         return EncodedWords(words, self.symbols, index=self.index)
 
     def _code_all(self, letters: str, words: Sequence[str]) -> Int32[np.ndarray, " letters"]:
-        """Codes all letters in one pass and checks them."""
+        """Codes and checks all letters in one pass."""
         points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
         codes = (
             self._search(points) if max(self.symbols) > chr(_MAX_TABLE_CODE_POINT) else self._look_up(points)
@@ -100,7 +84,7 @@ class Alphabet:
         return codes
 
     def _look_up(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
-        """Codes by a table over code points, whose last place is empty and takes all that lie beyond."""
+        """Codes by a table over code points; all points beyond it fall on its last cell, which is empty."""
         if self._table is None:
             symbol_points = np.array([ord(symbol) for symbol in self.symbols])
             self._table = np.full(symbol_points.max() + 2, -1, np.int32)
@@ -119,7 +103,7 @@ class Alphabet:
 
 
 def _unknown_symbol(words: Sequence[str], letters: str, position: int) -> UnknownSymbolError:
-    """Says which letter of which word stands at ``position`` of all letters."""
+    """Returns the error for the letter at ``position`` of all letters."""
     ends = list(accumulate(map(len, words)))
     word_index = int(np.searchsorted(ends, position, side="right"))
     return UnknownSymbolError(

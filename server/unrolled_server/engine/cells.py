@@ -1,9 +1,4 @@
-"""One step of the recurrence for many rows: tanh(table[symbol] + W_hh h).
-
-A file of its own because every float of every reply comes out of it, and the bits promise is kept or broken
-here: the same scratch memory each time, padded widths, one kernel a width, never fewer rows than the floor,
-activation over whole vector blocks.
-"""
+"""One step of the plain RNN for many rows: tanh(table[symbol] + W_hh h)."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,27 +14,24 @@ from unrolled_server.engine.prefix_tree import Step
 from unrolled_server.engine.states import StateTable
 from unrolled_server.engine.weights import Weights, array_on_cpu
 
-# Activations run over a multiple of this many elements: vector bodies and scalar tails may differ (design,
-# section 4).
+# Activations run over a multiple of this many elements, because vector bodies and scalar tails may differ.
 ACTIVATION_BLOCK = 64
-# OpenBLAS, numpy's library, keeps to one thread up to 2**18 multiplications: 256 rows of 32 columns.
+# OpenBLAS, numpy's library, uses one thread up to 2**18 multiplications: 256 rows of 32 columns.
 _MAX_NUMPY_WIDTH = 32
 
 
 class Block(NamedTuple):
-    """The scratch for one row count; kept, since slicing costs as much as a small product.
+    """The scratch for one row count, cached because slicing costs as much as a small product.
 
-    The arrays are the tensors' memory on the CPU, and without rows on other devices.
+    The arrays share the tensors' memory on the CPU and have no rows on other devices.
 
     Attributes:
-        states: The rows of the product, the floor's included.
+        states: The rows of the product, rows added for the floor included.
         sums: The rows of the input table, which become the next states.
-        states_on_cpu: Likewise.
-        sums_on_cpu: Likewise.
-        products_on_cpu: Room for a product that can't be added in place.
+        products_on_cpu: Memory for a product that cannot be added in place.
         parents_on_cpu: The rows and columns of ``states`` that a step fills.
         inputs_on_cpu: The rows of ``sums`` that a step fills.
-        results_on_cpu: The rows and columns of ``sums`` that a step keeps.
+        results_on_cpu: The rows and columns of ``sums`` that a step stores.
     """
 
     states: Float32[Tensor, "padded width"]
@@ -52,12 +44,12 @@ class Block(NamedTuple):
     results_on_cpu: Float32[np.ndarray, "_ hidden"]
 
 
-# Turns the sums of a block into the next states, in place.
 Advance = Callable[[Block, Weights], None]
+"""Turns the sums of a block into the next states, in place."""
 
 
 def advance_by_numpy(block: Block, weights: Weights) -> None:
-    """A third of torch's time at 16 columns, where calls are what costs."""
+    """Takes a third of torch's time at 16 columns, where calls dominate."""
     sums, products = block.sums_on_cpu, block.products_on_cpu
     block.states_on_cpu.dot(weights.recurrent_on_cpu, products)
     np.add(products, sums, sums)
@@ -65,19 +57,19 @@ def advance_by_numpy(block: Block, weights: Weights) -> None:
 
 
 def advance_by_both(block: Block, weights: Weights) -> None:
-    """The product by torch, whose threads are set, and tanh by numpy, in a third of torch's time."""
+    """Multiplies by torch, whose threads are set, and takes tanh by numpy, in a third of torch's time."""
     block.sums.addmm_(block.states, weights.recurrent)
     np.tanh(block.sums_on_cpu, block.sums_on_cpu)
 
 
 def advance_by_torch(block: Block, weights: Weights) -> None:
-    """The way of every device."""
+    """Works on every device."""
     block.sums.addmm_(block.states, weights.recurrent)
     block.sums.tanh_()
 
 
 def kernels(width: int, device: torch.device) -> Sequence[Advance]:
-    """Gives the ways to advance states of one width, the fastest first (measured)."""
+    """Returns the kernels for states of one width, the fastest first (measured)."""
     if device.type != "cpu":
         return (advance_by_torch,)
     if width > _MAX_NUMPY_WIDTH:
@@ -89,10 +81,7 @@ def kernels(width: int, device: torch.device) -> Sequence[Advance]:
 class RowCounts:
     """How many rows are computed together so that each row's bits are the same; found by the proof.
 
-    Attributes:
-        floor: The fewest rows.
-        multiple: Row counts are a multiple of this.
-        max_rows: The most rows; more become several products.
+    At least ``floor`` and a multiple of ``multiple``; steps of more than ``max_rows`` rows are split.
     """
 
     floor: int
@@ -100,7 +89,7 @@ class RowCounts:
     max_rows: int
 
     def padded(self, row_count: int) -> int:
-        """Gives the rows that are computed for ``row_count`` rows.
+        """Returns how many rows are computed for ``row_count`` rows.
 
         >>> counts = RowCounts(floor=4, multiple=2, max_rows=256)
         >>> counts.padded(1), counts.padded(7)
@@ -111,17 +100,13 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRule(RowCounts):
-    """How steps of one width are computed.
-
-    Attributes:
-        advance: The kernel.
-    """
+    """Row counts and kernel for steps of one width."""
 
     advance: Advance
 
 
 def row_multiple(width: int) -> int:
-    """Gives the multiple of rows that fills whole activation blocks at this width.
+    """Returns the multiple of rows that fills whole activation blocks at this width.
 
     >>> row_multiple(16), row_multiple(256)
     (4, 1)
@@ -130,13 +115,7 @@ def row_multiple(width: int) -> int:
 
 
 class Scratch:
-    """The memory that the steps of one width work in. Not thread-safe.
-
-    Args:
-        width: Columns.
-        max_rows: Rows of the largest step.
-        device: Where it lies.
-    """
+    """The memory for the steps of one width. Not thread-safe."""
 
     def __init__(self, *, width: int, max_rows: int, device: torch.device) -> None:
         self._states = torch.zeros(max_rows, width, device=device)
@@ -148,7 +127,7 @@ class Scratch:
         self._states.zero_()
 
     def block(self, row_count: int, *, padded: int, hidden_size: int) -> Block:
-        """Slices the memory. Rows added for the floor hold leftovers that nobody reads."""
+        """Slices the memory. Rows added for the floor hold leftovers that are never read."""
         states, sums, products = (rows[:padded] for rows in (self._states, self._sums, self._products))
         states_on_cpu, sums_on_cpu, products_on_cpu = map(array_on_cpu, (states, sums, products))
         return Block(
@@ -164,7 +143,7 @@ class Scratch:
 
 
 def parts_of(steps: Iterable[Step], *, max_rows: int) -> Iterator[Step]:
-    """Gives steps of at most ``max_rows`` rows."""
+    """Yields steps of at most ``max_rows`` rows."""
     for step in steps:
         if len(step.parents) <= max_rows:
             yield step
@@ -195,7 +174,7 @@ class Stepper:
     def _run_on_cpu(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
         """Computes one product a step. numpy gathers at half of torch's cost per call, on the same memory.
 
-        Arguments are positional and look-ups stand before the loop, as small work is all calls and look-ups.
+        Arguments are positional and look-ups stand before the loop: small work is all calls and look-ups.
         """
         find_block, advance, is_narrow = self._blocks.get, self._rule.advance, self._hidden_size < self._width
         rows, input_rows = table.rows_on_cpu, weights.input_rows_on_cpu
@@ -211,7 +190,7 @@ class Stepper:
             rows[first_row : first_row + row_count] = block.results_on_cpu
 
     def _run_on_device(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
-        """The same as `_run_on_cpu`, by torch, on any device."""
+        """Computes the same by torch, on any device."""
         hidden_size = table.hidden_size
         for first_row, parents, symbols in steps:
             row_count = len(parents)
@@ -224,7 +203,6 @@ class Stepper:
             table.rows[first_row : first_row + row_count] = block.sums[:row_count, :hidden_size]
 
     def _new_block(self, row_count: int) -> Block:
-        """Slices the scratch for steps of ``row_count`` rows."""
         padded = self._rule.padded(row_count)
         block = self._scratch.block(row_count, padded=padded, hidden_size=self._hidden_size)
         self._blocks[row_count] = block

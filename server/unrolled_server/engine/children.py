@@ -1,29 +1,23 @@
-"""Where a prefix's children are kept: two ways with one meaning.
-
-A file of its own because the choice between them is a matter of memory, not of what a tree is.
-"""
+"""The children of prefixes: a dense table for short alphabets, a dict for long ones."""
 
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-# A dense child table costs 4 bytes per row and symbol; longer alphabets keep only the children that exist.
+# A dense table costs 4 bytes per row and symbol; for longer alphabets only existing children are stored.
 _MAX_DENSE_SYMBOLS = 128
 _FIRST_CAPACITY = 64
 
 
 class TableFullError(Exception):
-    """The rows asked for don't fit; the tree may hold part of them and must be cleared."""
+    """The rows do not fit; the tree may hold part of them and must be cleared."""
 
 
 def next_capacity(*, needed: int, capacity: int, max_rows: int | None) -> int:
-    """Gives the capacity to grow to: half as much again if it fits.
+    """Returns the capacity to grow to, half as much again if that fits; raises TableFullError.
 
-    While a table grows both copies live, so a table that can't be copied within its limit has to start anew.
-
-    Raises:
-        TableFullError: ``needed`` rows don't fit beside the old ones.
+    While a table grows both copies live, so one that cannot be copied within its limit has to start anew.
     """
     if max_rows is None:
         return max(needed, _FIRST_CAPACITY)
@@ -32,24 +26,22 @@ def next_capacity(*, needed: int, capacity: int, max_rows: int | None) -> int:
     return min(max(needed, capacity * 3 // 2, _FIRST_CAPACITY), max_rows - capacity)
 
 
-@runtime_checkable  # the shape checks of the tests ask
+@runtime_checkable  # for the shape checks of the tests
 class RowByKey(Protocol):
-    """Reads and writes by subscript, which costs small work half of what a method does."""
+    """Access by subscript, which costs small work half of what a method does."""
 
     def __getitem__(self, key: int, /) -> int:
-        """Gives the child, or 0."""
+        """Returns the child, or 0."""
 
     def __setitem__(self, key: int, row: int, /) -> None:
-        """Puts a child."""
+        """Stores a child."""
 
 
 @runtime_checkable
 class Children(Protocol):
-    """Keys (parent row * symbols + symbol) to child rows; 0 means none, since the root is nobody's child.
+    """Keys (parent row * symbols + symbol) to child rows; 0 means no child, since the root is never one.
 
-    Attributes:
-        row_by_key: One child at a time, until room is reserved again.
-        row_nbytes: What one more row costs at most.
+    ``row_by_key`` is valid until the next `reserve`; ``row_nbytes`` is the cost of one more row, at most.
     """
 
     row_by_key: "RowByKey"
@@ -65,11 +57,11 @@ class Children(Protocol):
     def find_or_add(
         self, keys: Int64[np.ndarray, " n"], next_row: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
-        """Gives each key's row, and the distinct new keys, which got the rows from ``next_row`` on."""
+        """Returns each key's row, and the distinct new keys, which got the rows from ``next_row`` on."""
 
 
 class DenseChildren:
-    """One cell for every row and symbol."""
+    """A cell for every row and symbol."""
 
     def __init__(self, symbol_count: int) -> None:
         self._symbol_count = symbol_count
@@ -82,7 +74,7 @@ class DenseChildren:
         self.row_by_key: RowByKey = memoryview(cells.data)  # reads one cell in half of numpy's time
 
     def reserve(self, row_count: int, max_rows: int | None) -> None:
-        """As `Children.reserve`."""
+        """See `Children`."""
         capacity = len(self._cells) // self._symbol_count
         if row_count > capacity:
             capacity = next_capacity(needed=row_count, capacity=capacity, max_rows=max_rows)
@@ -93,13 +85,13 @@ class DenseChildren:
     def find_or_add(
         self, keys: Int64[np.ndarray, " n"], next_row: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
-        """As `Children.find_or_add`."""
+        """See `Children`."""
         cells = self._cells
         rows = cells.take(keys)
         missing = keys[rows == 0]
         if not len(missing):
             return rows.astype(np.int64), missing
-        # Equal keys share a cell: each writes its number, one stays, and that one stands for all. No sorting.
+        # Equal keys share a cell: each writes its number, and the one that stays stands for all. No sorting.
         numbers = np.arange(len(missing), dtype=np.int32)
         cells[missing] = numbers
         new_keys = missing[cells.take(missing) == numbers]
@@ -108,14 +100,14 @@ class DenseChildren:
 
 
 class _RowDict(dict[int, int]):
-    """Children that exist."""
+    """Child rows by key; 0 for a missing key."""
 
     def __missing__(self, key: int) -> int:
         return 0
 
 
 class SparseChildren:
-    """One dict entry for every child that exists."""
+    """A dict entry for every child that exists."""
 
     row_nbytes = 120  # an int key, an int value and their dict entry, measured
 
@@ -125,18 +117,18 @@ class SparseChildren:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
+        """See `Children`."""
         return len(self._rows) * self.row_nbytes
 
     def reserve(self, row_count: int, max_rows: int | None) -> None:
-        """As `Children.reserve`."""
+        """See `Children`."""
         if max_rows is not None and row_count > max_rows:
             raise TableFullError
 
     def find_or_add(
         self, keys: Int64[np.ndarray, " n"], next_row: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
-        """As `Children.find_or_add`."""
+        """See `Children`."""
         distinct, inverse = np.unique(keys, return_inverse=True)
         known = self._rows
         rows = np.array([known.get(key, 0) for key in distinct.tolist()], np.int64)
@@ -148,5 +140,5 @@ class SparseChildren:
 
 
 def new_children(symbol_count: int) -> Children:
-    """Gives an empty store of the kind that suits the alphabet."""
+    """Returns an empty store of the kind that suits the alphabet."""
     return DenseChildren(symbol_count) if symbol_count <= _MAX_DENSE_SYMBOLS else SparseChildren()

@@ -1,4 +1,4 @@
-"""Where to compute, in torch's words."""
+"""The choice of the torch device."""
 
 import torch
 
@@ -6,14 +6,13 @@ CHOICES = ("auto", "cpu", "cuda", "mps")
 
 
 class DeviceUnavailableError(RuntimeError):
-    """The asked-for device is not on this machine."""
+    """The requested device is not on this machine."""
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `name` means: "auto" takes what `torch.accelerator` offers, else the CPU.
+    """Returns the device of this name; "auto" is what `torch.accelerator` offers, else the CPU.
 
-    Raises:
-        DeviceUnavailableError: This machine or this build of torch has no such device.
+    Raises DeviceUnavailableError if this machine or this build of torch has no such device.
     """
     if name == "cpu":
         return torch.device("cpu")

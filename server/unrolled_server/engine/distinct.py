@@ -1,8 +1,4 @@
-"""Numbers the states of one reply, each once.
-
-A file of its own because the numbers must come from the request alone: the rows of a state table depend on
-what was asked before, and the promise of equal bits covers a reply's index.
-"""
+"""Numbers the distinct states of one reply by the request alone, as rows depend on earlier requests."""
 
 from dataclasses import dataclass
 
@@ -16,9 +12,8 @@ from unrolled_server.engine.words import EncodedWords
 class Numbering:
     """The distinct states of a reply, numbered from 1 by first appearance; 0 is the zero state.
 
-    Attributes:
-        index: The number at each position, C-contiguous; 0 past a word's end.
-        firsts: Where numbers 1, 2, ... appear first, as places in the flattened index.
+    ``index`` has the number at each position, 0 past a word's end, C-contiguous; ``firsts`` the places in the
+    flattened index where numbers 1, 2, ... appear first.
     """
 
     index: Int32[np.ndarray, "batch seq"]
@@ -26,7 +21,7 @@ class Numbering:
 
 
 def number_by_appearance(rows: Int32[np.ndarray, "batch seq"]) -> Numbering:
-    """Renames rows so that their numbers tell nothing of the table.
+    """Renumbers rows so that the numbers do not depend on the table.
 
     >>> number_by_appearance(np.array([[7, 3], [7, 0]], np.int32)).index
     array([[1, 2],
@@ -35,7 +30,7 @@ def number_by_appearance(rows: Int32[np.ndarray, "batch seq"]) -> Numbering:
     flat = rows.ravel()
     places = np.arange(flat.size, dtype=np.int32)
     by_row = np.empty(int(flat.max()) + 1, np.int32)
-    by_row[flat[::-1]] = places[::-1]  # of a row that comes more than once, the last to be written stays
+    by_row[flat[::-1]] = places[::-1]  # if a row occurs more than once, its first place is written last
     firsts = np.flatnonzero((by_row.take(flat) == places) & (flat != 0))
     by_row[flat.take(firsts)] = np.arange(1, len(firsts) + 1, dtype=np.int32)
     by_row[0] = 0
@@ -43,10 +38,9 @@ def number_by_appearance(rows: Int32[np.ndarray, "batch seq"]) -> Numbering:
 
 
 def prefix_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "batch seq"] | None:
-    """Gives each letter's prefix a number above 0, without a tree and in memory of the answer's size.
+    """Numbers each letter's prefix from 1, without a tree and in memory of the answer's size.
 
-    Returns:
-        Numbers that are equal where the prefixes are, 0 past a word's end; None beyond ``max_rows`` of them.
+    Equal prefixes have equal numbers; 0 past a word's end. Returns None beyond ``max_rows`` numbers.
     """
     lengths, codes = words.lengths, words.codes
     begins = np.cumsum(lengths) - lengths
@@ -66,10 +60,9 @@ def prefix_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "bat
 
 
 def word_rows(words: EncodedWords, *, max_rows: int) -> Int32[np.ndarray, "batch seq"] | None:
-    """Gives each letter a number above 0 that tells word and place, what two directions depend on.
+    """Numbers each letter from 1 by word and position, which two directions depend on.
 
-    Returns:
-        Numbers that are equal where both are, 0 past a word's end; None beyond ``max_rows`` of them.
+    Equal pairs have equal numbers; 0 past a word's end. Returns None beyond ``max_rows`` numbers.
     """
     lengths = words.lengths
     numbers: dict[bytes, int] = {}

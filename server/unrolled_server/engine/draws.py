@@ -1,8 +1,4 @@
-"""The parameters that torch would have drawn, of any network of torch.nn.
-
-A file of its own because exactness begins here: torch's order, torch's distributions, torch's generator, and
-no global state. Drawn on the CPU whatever the device, because a CUDA generator gives other numbers.
-"""
+"""Draws the parameters of any torch.nn network in torch's order, from torch's generator."""
 
 import math
 from dataclasses import dataclass
@@ -17,14 +13,9 @@ from unrolled_server.engine.spectrum import scaled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerParameters:
-    """One layer's parameters, in torch's shapes; what the network has none of is None.
+    """One layer's parameters in torch's shapes and names; absent ones are None.
 
-    Attributes:
-        weight_ih: Input to gates.
-        weight_hh: State to gates.
-        bias_ih: Of the gates.
-        bias_hh: Of the gates.
-        weight_hr: The LSTM's projection.
+    ``weight_hr`` is the LSTM's projection.
     """
 
     weight_ih: Float32[Tensor, "gates inputs"]
@@ -36,11 +27,11 @@ class LayerParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All that a spec draws.
+    """All parameters of a spec.
 
     Attributes:
-        embedding: Of a torch.nn.Embedding; None for one-hot symbols and word vectors.
-        layers: The network's, from the input on; of each its directions, forward first.
+        embedding: Those of a torch.nn.Embedding; None for one-hot symbols and word vectors.
+        layers: From the input on; each layer's directions, forward first.
     """
 
     embedding: Float32[Tensor, "symbols inputs"] | None
@@ -54,7 +45,8 @@ def draw(spec: NetworkSpec) -> Parameters:
     then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
     and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer,
     in each the forward direction before the backward one, in the order weight_ih, weight_hh, bias_ih,
-    bias_hh, weight_hr. A spectral radius scales what was drawn, see `spectrum`.
+    bias_hh, weight_hr. A spectral radius scales what was drawn, see `spectrum`. Always on the CPU, because a
+    CUDA generator gives other numbers.
     """
     generator = torch.Generator().manual_seed(spec.seed)
     embedding = None

@@ -1,8 +1,4 @@
-"""The engine: jobs in, hidden states out.
-
-A file of its own because it decides what is computed together and what is done when memory is short; the rest
-of the package computes.
-"""
+"""The engine: computes jobs, shares prefixes between them, and splits jobs that exceed the memory budget."""
 
 import contextlib
 import hashlib
@@ -27,13 +23,13 @@ from unrolled_server.engine.job import (
     Output,
     ReplyForm,
 )
-from unrolled_server.engine.network import Network
+from unrolled_server.engine.network import CachedNetwork
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.outputs import joined_states
 from unrolled_server.engine.proof import START_WIDTHS, Proof
 from unrolled_server.engine.recurrence import Index
 from unrolled_server.engine.spec import Cell, NetworkSpec, plain_network
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
@@ -48,21 +44,18 @@ _GOLDEN_HIDDEN_SIZES = (1, 2, 16, 50, 256)
 class Engine:
     """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
 
-    A job's bytes depend on the job alone, on one machine and one version of torch: not on what else runs,
-    ran, or is remembered.
+    On one machine and one version of torch a job's bytes depend on the job alone, not on earlier or other
+    jobs. Raises DeviceUnavailableError.
 
     Args:
-        device: One of `device.CHOICES`; "auto" takes the accelerator that torch offers, else the CPU.
-        state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far) and
-            step scratch (1 MB at 256 columns) come on top, and so do word vectors.
-        vectors: Word vectors that networks may be fed with.
+        device: One of `device.CHOICES`.
+        state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far),
+            step scratch (1 MB at 256 columns) and word vectors come on top.
+        vectors: Word vectors that networks may use.
 
     Attributes:
-        asked_rows: States that jobs asked for so far, known or not; also those of jobs that failed.
+        asked_rows: States that jobs needed so far, cached or not; those of failed jobs included.
         computed_rows: States that were computed so far.
-
-    Raises:
-        DeviceUnavailableError: `device` names one that is not here.
     """
 
     def __init__(
@@ -88,7 +81,7 @@ class Engine:
 
     @property
     def held_bytes(self) -> int:
-        """Memory in use of the budget."""
+        """Bytes of the budget in use."""
         return self._networks.held_bytes
 
     @property
@@ -102,11 +95,7 @@ class Engine:
         return self._proof.shape_count
 
     def prove(self) -> None:
-        """Proves the usual widths and computes the fingerprint: the digest of fixed replies.
-
-        Raises:
-            ProofError: This machine can't keep the bits promise.
-        """
+        """Proves the usual widths and sets the fingerprint, a digest of fixed replies; raises ProofError."""
         _use_one_thread()
         for width in START_WIDTHS:
             self._proof.stepper(width)
@@ -125,7 +114,7 @@ class Engine:
         self.fingerprint = digest.hexdigest()[:16]
 
     def multiplications_per_s(self) -> float:
-        """Measures how fast new states come: the best of three runs of some milliseconds each."""
+        """Measures how fast new states come: the best of three runs of some milliseconds."""
         _use_one_thread()
         letters = "".join(map(chr, range(ord("a"), ord("a") + 256)))
         words = Alphabet.of(letters).encode([letter + "a" * 7 for letter in letters])  # sharing no prefix
@@ -140,9 +129,9 @@ class Engine:
         return job.multiplications / min(taken_s)
 
     def is_quick(self, job: Job) -> bool:
-        """Whether a job is small and all its states are known. May be called from any thread.
+        """Returns whether a job is small and all its states are cached. Any thread may call it.
 
-        A hint: a job that was quick may have been forgotten when it runs, and is then computed.
+        A hint: the job's network may be evicted before it runs.
         """
         words = job.words.words
         if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
@@ -152,20 +141,16 @@ class Engine:
         if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
         network = self._networks.peek(job.network)
-        return network is not None and network.remembers(job.words)
+        return network is not None and network.has_cached_rows(job.words)
 
     def run(
         self, jobs: Sequence[Job], *, is_wanted: Callable[[int], bool] = lambda _: True
     ) -> Iterator[Answer | Exception]:
-        """Gives one result per job, in order. What fails is that job's result and nobody else's.
+        """Yields one result per job, in order; a job that fails yields its exception and affects no other.
 
         Prefixes that several jobs of one network need are computed once, together. An answer's values are
-        valid until the next is taken.
-
-        Args:
-            jobs: What to compute.
-            is_wanted: Whether the job at an index is still wanted; asked once, before anything is computed
-                for it. The result of one that is not is a NotWantedError.
+        valid until the next is taken. ``is_wanted`` is called once for each job's index, before anything is
+        computed for it; the result of an unwanted job is a NotWantedError.
         """
         _use_one_thread()
         together = self._group(jobs) if len(jobs) > 1 else {}
@@ -173,65 +158,61 @@ class Engine:
         for at, job in enumerate(jobs):
             if together and (group := together.pop(job.network, None)):
                 wanted.update((member, is_wanted(member)) for member in group)
-                self._learn_together(job.network, [jobs[member].words for member in group if wanted[member]])
+                self._compute_together(
+                    job.network, [jobs[member].words for member in group if wanted[member]]
+                )
             if not (wanted[at] if at in wanted else is_wanted(at)):
                 yield NotWantedError()
                 continue
             self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
             try:
                 result: Answer | Exception = self._answer(job)
-            except Exception as error:  # noqa: BLE001 - the batch lives on whatever one job does
+            except Exception as error:  # noqa: BLE001 - a failing job must not end the batch
                 result = error
             yield result
 
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
-        """Gives the indices of jobs that share a network and aren't all remembered."""
+        """Returns the indices of jobs that share a network and are not all cached."""
         groups: dict[NetworkSpec, list[int]] = {}
         for at, job in enumerate(jobs):
             network = self._networks.peek(job.network)
-            is_alone = job.initial_state is not None or job.may_be_too_large
-            if (
-                job.layout is Layout.BATCH_FIRST
-                and not is_alone
-                and not (network and network.remembers(job.words))
-            ):
+            is_alone = job.layout is Layout.SEQ_FIRST or job.initial_state is not None or job.may_be_too_large
+            if not is_alone and not (network and network.has_cached_rows(job.words)):
                 groups.setdefault(job.network, []).append(at)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
 
-    def _learn_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
+    def _compute_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
         """Computes the union of the words' prefixes. If that fails, each job still runs alone."""
         if not group:
             return
-        with contextlib.suppress(Exception):  # the job that is to blame will say so itself
-            self._learn(self._networks.use(spec), EncodedWords.joined(group))
+        with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
+            self._compute_rows(self._networks.use(spec), EncodedWords.joined(group))
 
     def _answer(self, job: Job) -> Answer:
-        """Runs one job."""
         network = self._networks.use(job.network)
         words = job.words.transposed() if job.layout is Layout.SEQ_FIRST else job.words
         if job.initial_state is not None:
-            starts = Starts(job.initial_state)
-            with self._networks.guest(network, starts) as guest:
-                return self._answer_with(guest, job, words.starting_at(starts.of_words))
+            starts = InitialStates(job.initial_state)
+            with self._networks.temporary(network, starts) as temporary:
+                return self._answer_with(temporary, job, words.starting_at(starts.of_words))
         return self._answer_with(network, job, words)
 
-    def _answer_with(self, network: Network, job: Job, words: EncodedWords) -> Answer:
-        """Runs one job on a network."""
+    def _answer_with(self, network: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
         if job.may_be_too_large:
             _distinct_rows(job, words)
-        index = network.recall(words)
+        index = network.cached_rows(words)
         if index is None:
             try:
-                index = self._learn(network, words)
+                index = self._compute_rows(network, words)
             except TableFullError:
                 return self._answer_in_slices(job, network, words)
-            if words.starts is None:  # a guest is gone before its words come again
-                network.remember(words, index)
+            if words.starts is None:  # a temporary network is gone before its words return
+                network.cache(words, index)
                 self._networks.measure(network)
         return self._answer_from(network, job, words, index)
 
-    def _answer_from(self, network: Network, job: Job, words: EncodedWords, index: Index) -> Answer:
-        """Reads a job's answer off rows that are computed; `lengths` cost small work a sixth, so once."""
+    def _answer_from(self, network: CachedNetwork, job: Job, words: EncodedWords, index: Index) -> Answer:
+        """Reads an answer from computed rows; `lengths` takes a sixth of small work, so it is read once."""
         recurrence, state = network.recurrence, None
         if job.return_final_state:
             state = recurrence.final_state(index, words.lengths)
@@ -248,28 +229,27 @@ class Engine:
         values = network.gather(rows[np.newaxis], self._scratch)[0]
         return Answer(values, job.words.lengths, numbering.index, state)
 
-    def _learn(self, network: Network, words: EncodedWords) -> Index:
-        """Gives each letter's rows; a full table starts anew.
+    def _compute_rows(self, network: CachedNetwork, words: EncodedWords) -> Index:
+        """Returns each letter's rows; if the table is full, it is cleared and filled again.
 
-        Raises:
-            TableFullError: The words don't fit into an empty table either.
+        Raises TableFullError if the words do not fit into an empty table either.
         """
         max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(network)
         known_rows = network.recurrence.row_count
         try:
             try:
-                return network.learn(words, max_rows=max_rows, make_room=make_room)
+                return network.compute_rows(words, max_rows=max_rows, make_room=make_room)
             except TableFullError:
                 self._networks.measure(network)
                 known_rows = 0
-                return network.learn(
+                return network.compute_rows(
                     words, max_rows=None if len(words) == 1 else max_rows, make_room=make_room
                 )
         finally:
-            self.computed_rows += max(0, network.recurrence.row_count - known_rows)  # fewer: it failed
+            self.computed_rows += max(0, network.recurrence.row_count - known_rows)  # fewer if it failed
             self._networks.measure(network)
 
-    def _answer_in_slices(self, job: Job, network: Network, words: EncodedWords) -> Answer:
+    def _answer_in_slices(self, job: Job, network: CachedNetwork, words: EncodedWords) -> Answer:
         """Runs a job that is larger than the budget, in either form."""
         recurrence, state = network.recurrence, None
         if job.return_final_state:
@@ -288,10 +268,10 @@ class Engine:
         self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
         return Answer(values, job.words.lengths, numbering.index, state)
 
-    def _slices(self, network: Network, words: EncodedWords, start: int = 0) -> "Iterator[_Slice]":
-        """Gives the words' rows in as many parts as it takes; read one before the next is taken."""
+    def _slices(self, network: CachedNetwork, words: EncodedWords, start: int = 0) -> "Iterator[_Slice]":
+        """Yields the words' rows in as many parts as needed; read each before taking the next."""
         try:
-            index = self._learn(network, words)
+            index = self._compute_rows(network, words)
         except TableFullError:
             half = len(words) // 2
             yield from self._slices(network, words.part(0, half), start)
@@ -300,9 +280,9 @@ class Engine:
         yield _Slice(slice(start, start + len(words)), index, words.lengths)
 
     def _run_in_slices(
-        self, job: Job, network: Network, words: EncodedWords
+        self, job: Job, network: CachedNetwork, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq output"]:
-        """Gives all outputs of a job that is larger than the budget."""
+        """Returns all outputs of a job that is larger than the budget."""
         batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
             values = filled = self._scratch.view((batch, seq, size))
@@ -317,12 +297,12 @@ class Engine:
 
     def _fill_distinct(
         self,
-        network: Network,
+        network: CachedNetwork,
         words: EncodedWords,
         numbers: Int32[np.ndarray, "batch seq"],
         values: Float32[np.ndarray, "rows output"],
     ) -> None:
-        """Writes each output to the row of ``values`` that ``numbers`` has for it; 0 means nowhere."""
+        """Writes each output to the row of ``values`` that ``numbers`` holds; 0 means none."""
         for part in self._slices(network, words):
             of_part = numbers[part.words, : part.rows.shape[1]]
             wanted = of_part != 0
@@ -340,13 +320,9 @@ class _Slice(NamedTuple):
 
 
 def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
-    """Tells the states of ``words`` apart, before anything is computed.
-
-    Raises:
-        AnswerTooLargeError: They are more than the job may have.
-    """
-    tell_apart = word_rows if job.network.bidirectional else prefix_rows
-    rows = tell_apart(words, max_rows=job.max_distinct)
+    """Numbers the distinct states of ``words``; raises AnswerTooLargeError if the job allows fewer."""
+    number_rows = word_rows if job.network.bidirectional else prefix_rows
+    rows = number_rows(words, max_rows=job.max_distinct)
     if rows is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "
@@ -357,13 +333,13 @@ def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch se
 
 
 def _numbers_at_firsts(job: Job, numbering: Numbering) -> Int32[np.ndarray, "batch seq"]:
-    """Keeps each number where it appears first and 0 elsewhere, along the axes in which the network runs."""
+    """Returns each number where it appears first and 0 elsewhere, along the network's axes."""
     numbers = np.zeros_like(numbering.index)
     numbers.ravel()[numbering.firsts] = np.arange(1, len(numbering.firsts) + 1)
     return numbers.T if job.layout is Layout.SEQ_FIRST else numbers
 
 
 def _use_one_thread() -> None:
-    """Holds products to one thread. The setting belongs to the calling thread, so every run looks at it."""
+    """Limits products to one thread. torch keeps this setting per calling thread, so every run checks it."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)

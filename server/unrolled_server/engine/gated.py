@@ -1,13 +1,4 @@
-"""One step of any cell for many rows, the way of all networks but the plain one-layer RNN (see cells).
-
-A file of its own because every float of those networks comes out of it, and the bits promise is kept or
-broken here, by the same rules as in cells: products in one scratch, at padded shapes, with the floor's rows;
-tanh over whole blocks; between them only additions and multiplications of single floats, which round alike
-everywhere.
-
-There are two ways through a cell. On the CPU products run in torch, whose threads are set, and all else in
-numpy, at a fifth of torch's cost for each call; other devices run torch alone.
-"""
+"""One step of any cell for many rows, for all networks but the plain RNN (see `cells`)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +19,10 @@ from unrolled_server.engine.states import StateTable
 def advance(room: Room, weights: LayerWeights) -> None:
     """Computes ``results``, and the LSTM's ``cells`` in place.
 
-    torch's equations: see the pages of torch.nn.RNN, torch.nn.LSTM and torch.nn.GRU.
+    Equations: see the pages of torch.nn.RNN, torch.nn.LSTM and torch.nn.GRU. Products run in one scratch at
+    padded shapes, tanh over whole blocks; all else is additions and multiplications of single floats, which
+    round alike everywhere. On the CPU products run in torch, whose threads are set, and the rest in numpy, at
+    a fifth of torch's cost per call.
     """
     shape, block = weights.shape, room.block
     if shape.inputs:
@@ -45,7 +39,7 @@ def _rnn_on_cpu(room: Room, weights: LayerWeights) -> None:
     room.block.sums.addmm_(room.block.states, weights.recurrent)
     if weights.shape.nonlinearity is Nonlinearity.RELU:
         np.maximum(room.sums.whole, 0.0, out=room.hidden)
-        np.add(room.hidden, 0.0, room.hidden)  # -0.0 becomes 0.0, whichever of the two was taken
+        np.add(room.hidden, 0.0, room.hidden)  # turns -0.0 into 0.0, whichever maximum chose
     else:
         np.tanh(room.sums.whole, room.hidden)
 
@@ -68,7 +62,7 @@ def _gru_on_cpu(room: Room, weights: LayerWeights) -> None:
     block, hidden, states, activated = room.block, room.hidden, room.states, room.activated
     torch.addmm(weights.recurrent_bias, block.states, weights.recurrent, out=block.products)
     np.add(room.sums.sigmoids, room.products.sigmoids, room.sums.sigmoids)
-    np.tanh(room.sums.whole, activated.whole)  # what the candidate's columns become is not read
+    np.tanh(room.sums.whole, activated.whole)  # the candidate's columns are not used
     np.multiply(activated.sigmoids, 0.5, activated.sigmoids)
     np.add(activated.sigmoids, 0.5, activated.sigmoids)
     reset, update, _ = activated.each
@@ -115,7 +109,7 @@ def _gru_on_device(block: GatedBlock, weights: LayerWeights) -> None:
 
 
 def _planes(gates: Tensor, cell: Cell) -> tuple[Tensor, ...]:
-    """Gives each gate's columns, as views."""
+    """Returns each gate's columns, as views."""
     # (rows, gates * hidden) -> gates of (rows, hidden)
     return gates.view(len(gates), GATES[cell], -1).unbind(1)
 
@@ -144,9 +138,9 @@ class GatedStepper:
 
     @np.errstate(over="ignore", invalid="ignore")
     def run(self, steps: Sequence[Step], layer: "Layer") -> None:
-        """Computes the steps' rows into the layer's tables, in order; its shape is this stepper's.
+        """Computes the steps' rows into the tables of a layer of this shape, in order.
 
-        Given states may be any numbers, and so may what comes of them, as in torch: that is no news.
+        Initial states may overflow to inf or NaN, as in torch, so numpy's warnings are suppressed.
         """
         states, cells = layer.states, layer.cells
         sizes = (layer.inputs.width, states.hidden_size, cells.hidden_size if cells else 0)
@@ -159,7 +153,7 @@ class GatedStepper:
         run_all(parts_of(steps, max_rows=self._rule.max_rows), layer)
 
     def _run_on_cpu(self, steps: Iterator[Step], layer: "Layer") -> None:
-        """Look-ups stand before the loop, as small work is all calls and look-ups."""
+        """Look-ups stand before the loop, because small work is all calls and look-ups."""
         find_room, fill, weights = self._rooms.get, layer.inputs.fill, layer.weights
         states = layer.states.rows_on_cpu
         cells = layer.cells.rows_on_cpu if layer.cells else None
@@ -181,7 +175,7 @@ class GatedStepper:
                 cells[rows] = room.parent_cells
 
     def _run_on_device(self, steps: Iterator[Step], layer: "Layer") -> None:
-        """The same as `_run_on_cpu`, by torch, on any device."""
+        """Computes the same by torch, on any device."""
         _, state_size, hidden_size = self._sizes
         for first_row, parents, symbols in steps:
             count = len(parents)
@@ -198,7 +192,6 @@ class GatedStepper:
                 layer.cells.rows[rows] = block.cells[:count, :hidden_size]
 
     def _new_room(self, row_count: int) -> Room:
-        """Slices the scratch for steps of ``row_count`` rows."""
         _, state_size, hidden_size = self._sizes
         padded = self._rule.padded(row_count)
         room = self._scratch.room(row_count, padded=padded, state_size=state_size, hidden_size=hidden_size)
@@ -211,11 +204,8 @@ class Layer:
     """One direction of a layer, and the states of its prefixes.
 
     Attributes:
-        weights: Its parameters.
-        inputs: What it reads.
         states: h of each row; both directions of a layer share it.
         cells: c of each row, for an LSTM.
-        stepper: Runs its shape's steps.
     """
 
     weights: LayerWeights

@@ -1,7 +1,4 @@
-"""The memory that steps of one layer shape work in, and its views for each row count.
-
-A file of its own because small steps are all views and calls: what can be sliced once is sliced here.
-"""
+"""The memory for steps of one layer shape, sliced once for each row count to save calls in small steps."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,11 +16,11 @@ Rows = Float32[np.ndarray, "_ _"]
 
 
 class GatedBlock(NamedTuple):
-    """All of the memory, as many rows as a product has.
+    """All of the memory, with as many rows as a product has.
 
     Attributes:
         lower: The rows of the layer below.
-        sums: Rows that are looked up, or products of what is below. They become the gates.
+        sums: Looked-up rows, or products of ``lower``. They become the gates.
         states: The states before.
         cells: The LSTM's cell states, before and after.
         products: The GRU's recurrent part.
@@ -43,13 +40,7 @@ class GatedBlock(NamedTuple):
 
 
 class GateArrays(NamedTuple):
-    """Columns of a block's gates as arrays.
-
-    Attributes:
-        whole: All of them.
-        sigmoids: Those of the sigmoid gates, which come first.
-        each: Of each gate.
-    """
+    """The columns of a block's gates: all, those of the sigmoid gates (which come first), and each gate's."""
 
     whole: Rows
     sigmoids: Rows
@@ -57,7 +48,7 @@ class GateArrays(NamedTuple):
 
     @staticmethod
     def of(tensor: Tensor, shape: LayerShape) -> "GateArrays":
-        """The gates in a tensor on the CPU; without rows on other devices."""
+        """Returns the gates in a tensor on the CPU; without rows on other devices."""
         whole, hidden = array_on_cpu(tensor), shape.hidden
         count = whole.shape[1] // hidden if hidden else 0
         each = tuple(whole[:, gate * hidden : (gate + 1) * hidden] for gate in range(count))
@@ -68,23 +59,15 @@ class GateArrays(NamedTuple):
 class Room:
     """The memory for steps of one row count.
 
-    The arrays are the tensors' memory on the CPU, and without rows on other devices. Rows beyond the step's
-    own hold leftovers that nobody reads.
+    The arrays share the tensors' memory on the CPU and have no rows on other devices. Rows beyond the step's
+    own hold leftovers that are never read.
 
     Attributes:
         row_count: The step's own rows.
         block: As many rows as its products have.
-        sums: Its gates.
-        products: The GRU's recurrent part of them.
-        activated: The GRU's gates, done.
-        states: Of the block.
-        cells: Likewise.
-        hidden: Likewise.
-        lower_rows: What a step fills of ``lower``.
-        input_rows: Of ``sums``.
-        parent_rows: Of ``states``.
-        parent_cells: Of ``cells``.
-        results: What it keeps of ``results``.
+        lower_rows: What a step fills of ``lower``, like ``input_rows`` of ``sums``, ``parent_rows`` of
+            ``states`` and ``parent_cells`` of ``cells``.
+        results: What a step stores of the block's ``results``.
     """
 
     row_count: int
@@ -124,25 +107,18 @@ class GatedScratch:
         )
 
     def clear(self) -> None:
-        """Zeroes it all: no network may see in its padding what a wider one left there."""
+        """Zeroes all memory: no network may see in its padding what a wider one left there."""
         for tensor in self._whole:
             tensor.zero_()
 
     def room(self, row_count: int, *, padded: int, state_size: int, hidden_size: int) -> Room:
-        """Slices the memory.
+        """Slices the memory for steps of ``row_count`` rows, whose products have ``padded``.
 
-        Args:
-            row_count: Of a step.
-            padded: Of its products.
-            state_size: Columns that states really have.
-            hidden_size: Columns that cells really have.
+        ``state_size`` and ``hidden_size`` are the columns that states and cells really have.
         """
         shape, block = self._shape, GatedBlock(*(tensor[:padded] for tensor in self._whole))
-        sums, states, cells = (
-            GateArrays.of(block.sums, shape),
-            array_on_cpu(block.states),
-            array_on_cpu(block.cells),
-        )
+        sums = GateArrays.of(block.sums, shape)
+        states, cells = array_on_cpu(block.states), array_on_cpu(block.cells)
         return Room(
             row_count=row_count,
             block=block,

@@ -1,8 +1,4 @@
-"""One layer's parameters as its steps use them: gates side by side, padded, each with its own columns.
-
-A file of its own because it is where torch's gates become ours. sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so the
-columns of sigmoid gates are halved, which is exact, and one tanh over a whole block does for all gates.
-"""
+"""One layer's parameters as its steps use them: gates side by side, padded, each with its own columns."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,19 +15,16 @@ from unrolled_server.engine.weights import factor, padded_width
 # torch's gates in our order, sigmoids first: the LSTM's i, f, g, o become i, f, o, g; the GRU's are r, z, n.
 _ORDER = {Cell.RNN: [0], Cell.LSTM: [0, 1, 3, 2], Cell.GRU: [0, 1, 2]}
 SIGMOIDS = {Cell.RNN: 0, Cell.LSTM: 3, Cell.GRU: 2}
-"""How many of a cell's gates are sigmoids; they are its first ones."""
+"""How many of a cell's gates are sigmoids; they come first."""
 
 
 class LayerShape(NamedTuple):
-    """What a layer's steps look like, whatever its numbers: one proof and one scratch serve all of a shape.
+    """The shape of a layer's steps; one proof and one scratch serve all layers of a shape.
 
     Attributes:
-        cell: Which cell.
-        nonlinearity: Of a plain RNN.
         inputs: Columns that come from the layer below; 0 where sums are looked up.
-        state: Columns of the state that recurs.
+        state: Columns of the recurrent state, which may be projected.
         hidden: Columns of each gate.
-        is_projected: Whether ``state`` is a projection.
     """
 
     cell: Cell
@@ -52,12 +45,10 @@ class LayerWeights:
     """One direction's parameters of a layer, zero-padded.
 
     Attributes:
-        shape: Their shape.
-        inputs: Of one-hot symbols: what each adds, biases included, (symbols, gates). Else what is below, a
-            layer or vectors, to gates.
-        bias: What every row adds where inputs are multiplied.
-        recurrent: State to gates.
-        recurrent_bias: Of the GRU's new gate, inside its reset; zero elsewhere.
+        inputs: For one-hot symbols the sum that each adds, biases included, (symbols, gates). Else the
+            weights from what is below, a layer or vectors, to gates.
+        bias: Added to every row where inputs are multiplied.
+        recurrent_bias: The bias of the GRU's new gate, inside its reset; zero elsewhere.
         projection: The LSTM's, or no rows.
     """
 
@@ -70,7 +61,7 @@ class LayerWeights:
 
 
 def shape_of(spec: NetworkSpec, layer: int) -> LayerShape:
-    """Gives the shape of one layer of a network."""
+    """Returns the shape of one layer of a network."""
     return LayerShape(
         cell=spec.cell,
         nonlinearity=spec.nonlinearity,
@@ -82,14 +73,14 @@ def shape_of(spec: NetworkSpec, layer: int) -> LayerShape:
 
 
 def input_rows(spec: NetworkSpec, layer: int) -> int:
-    """Gives the rows of a layer's input weights."""
+    """Returns the rows of a layer's input weights."""
     if layer:
         return padded_width(spec.output_size)
     return spec.symbol_count if spec.is_one_hot else padded_width(spec.embedding_size)
 
 
 def weight_floats(spec: NetworkSpec) -> int:
-    """Gives the size of all layers' weights without making them."""
+    """Returns the size of all layers' weights without making them."""
     count = 0
     for layer in range(spec.num_layers):
         shape = shape_of(spec, layer)
@@ -102,7 +93,11 @@ def weight_floats(spec: NetworkSpec) -> int:
 def arrange(
     parameters: LayerParameters, shape: LayerShape, *, is_one_hot: bool, device: torch.device
 ) -> LayerWeights:
-    """Pads and halves a layer's parameters; of one-hot symbols it makes the table of what each adds."""
+    """Pads a layer's parameters and halves the columns of sigmoid gates.
+
+    sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, and halving is exact, so one tanh over a whole block serves all
+    gates. For one-hot symbols the inputs become a table of what each symbol adds.
+    """
     hidden = parameters.weight_hh.shape[0] // GATES[shape.cell]
     bias, recurrent_bias = _biases(parameters, shape.cell, hidden)
     inputs = parameters.weight_ih.T
@@ -126,7 +121,7 @@ def arrange(
 def _biases(
     parameters: LayerParameters, cell: Cell, hidden: int
 ) -> tuple[Float32[Tensor, "1 gates"], Float32[Tensor, "1 gates"]]:
-    """What is added to the inputs, and what only the GRU's new gate adds to its recurrent part."""
+    """Returns what is added to the inputs, and what only the GRU's new gate adds to its recurrent part."""
     gates = len(parameters.weight_hh)
     bias, recurrent = torch.zeros(1, gates), torch.zeros(1, gates)
     if parameters.bias_ih is None or parameters.bias_hh is None:
@@ -144,7 +139,7 @@ def _columns(
     *,
     out: Float32[Tensor, "rows gates"],
 ) -> Float32[Tensor, "rows gates"]:
-    """Gives each gate its own columns of ``out``, which is zero, in our order, sigmoid gates halved."""
+    """Copies each gate into its own columns of ``out``, which is zero, in our order, sigmoid gates halved."""
     count = GATES[shape.cell]
     # (rows, gates * hidden) -> (rows, gates, hidden)
     planes, given = out.view(len(out), count, shape.hidden), matrix.reshape(len(matrix), count, -1)

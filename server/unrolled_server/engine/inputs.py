@@ -1,8 +1,4 @@
-"""What a layer reads at each step, and how it becomes the first summand of the layer's gates.
-
-A file of its own because steps are the same whatever is below: a table of symbols, vectors, one layer or both
-directions of one.
-"""
+"""The inputs of a layer at each step: a table of symbols, the layer below, or both its directions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,10 +16,9 @@ from unrolled_server.engine.weights import array_on_cpu
 
 
 class Inputs(ABC):
-    """Where a layer's inputs come from, and what is kept of them; most keep nothing.
+    """The source of a layer's inputs, and what it stores of them; most store nothing.
 
-    Attributes:
-        width: Columns of ``lower`` that `fill` writes; 0 where sums are looked up.
+    ``width`` is the number of ``lower``'s columns that `fill` writes; 0 where sums are looked up.
     """
 
     width: int = 0
@@ -35,23 +30,20 @@ class Inputs(ABC):
 
     @property
     def row_nbytes(self) -> int:
-        """What one more row of states costs here at most."""
+        """The cost of one more row of states here, at most."""
         return 0
 
-    def clear(self) -> None:  # noqa: B027 - most have nothing to give back
+    def clear(self) -> None:  # noqa: B027 - most store nothing
         """Gives the memory back."""
 
     def prepare(self, steps: Sequence[Step]) -> None:  # noqa: B027 - most are ready
-        """Makes ready for `fill` with each of these steps."""
+        """Prepares for `fill` with each of these steps."""
 
     @abstractmethod
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:
-        """Writes what a step reads: into ``sums``, finished, or into ``lower``, to be multiplied.
+        """Writes a step's inputs to ``room``: finished into ``sums``, or into ``lower`` to be multiplied.
 
-        Args:
-            room: Where to.
-            rows: Where the step's rows stand in the layer's tables.
-            symbols: What each reads, as the step says.
+        ``rows`` are the step's rows in the layer's tables, ``symbols`` what each reads.
         """
 
 
@@ -87,10 +79,9 @@ class RowsBelow(Inputs):
 
 
 class PairsBelow(Inputs):
-    """Both directions of the layer below, side by side; a symbol is a place in the list of pairs.
+    """Both directions of the layer below, side by side; a symbol is a place in ``pairs``.
 
-    Attributes:
-        pairs: The rows of each place's forward and backward state in the table below.
+    A pair holds the rows of a place's forward and backward state in the table below.
     """
 
     def __init__(self, below: StateTable) -> None:

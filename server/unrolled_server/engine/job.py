@@ -1,7 +1,4 @@
-"""What is asked and what is answered: the values that cross the engine's door.
-
-A file of its own because the batcher and the service hold these values without caring how they are computed.
-"""
+"""The values that enter and leave the engine: jobs, answers and states."""
 
 import enum
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ _UNLIMITED = 1 << 62
 
 
 class Layout(enum.Enum):
-    """Along which axis of (words, letters) the network recurs."""
+    """The axis of (words, letters) along which the network recurs."""
 
     BATCH_FIRST = "batch_first"
     SEQ_FIRST = "seq_first"
@@ -31,7 +28,7 @@ class ReplyForm(enum.Enum):
 
 
 class Output(enum.Enum):
-    """What is sent of the last layer's states: all, or one vector for each word."""
+    """What an answer holds of the last layer: all states, or one vector per word."""
 
     ALL = "all"
     LAST = "last"
@@ -44,12 +41,12 @@ class AnswerTooLargeError(ValueError):
 
 
 class NotWantedError(Exception):
-    """Nothing was computed for a job, because nobody waits for its answer any more."""
+    """The job was no longer wanted, so nothing was computed."""
 
 
 @lru_cache(maxsize=1024)
 def _multiplications_per_symbol(spec: NetworkSpec) -> int:
-    """Of one position's step through all layers and directions; input rows are looked up."""
+    """Counts one position's step through all layers and directions; input rows are looked up."""
     columns = GATES[spec.cell] * spec.hidden_size
     recurrent = spec.state_size * columns + spec.hidden_size * spec.proj_size
     inputs = (spec.num_layers - 1) * spec.output_size * columns
@@ -58,12 +55,7 @@ def _multiplications_per_symbol(spec: NetworkSpec) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Where each word's recurrence stands, in torch's shapes and order.
-
-    Attributes:
-        h: Of every layer, its forward direction before its backward one.
-        c: Likewise, for an LSTM; else None.
-    """
+    """Each word's recurrent state in torch's shapes and order; ``c`` is an LSTM's."""
 
     h: Float32[np.ndarray, "layers batch state"]
     c: Float32[np.ndarray, "layers batch hidden"] | None = None
@@ -74,15 +66,11 @@ class Job:
     """One validated request.
 
     Attributes:
-        network: What to run.
-        words: The symbols, each below ``network.symbol_count``.
+        words: Their symbols are below ``network.symbol_count``.
         layout: ``SEQ_FIRST`` needs words of one length, and ``Output.ALL``.
         form: ``DISTINCT`` sends each state once.
-        max_reply_bytes: Of a distinct answer, whose size shows only when its prefixes are known.
-        output: What is sent of the last layer.
-        return_final_state: Whether the answer has h_n and c_n.
-        initial_state: Where each word's recurrence starts; None for zeros. With ``SEQ_FIRST`` it is of each
-            position, as torch's.
+        max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
+        initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
     """
 
     network: NetworkSpec
@@ -96,7 +84,7 @@ class Job:
 
     @property
     def multiplications(self) -> int:
-        """Of floats, if none of the prefixes is known."""
+        """Multiplications of floats if no prefix is cached."""
         network, rows = self.network, self.words.letter_count
         count = 0
         if not network.is_one_hot:
@@ -108,7 +96,7 @@ class Job:
 
     @property
     def reply_bytes(self) -> int:
-        """Of the answer's values, index and final state, at most."""
+        """Bytes of the answer's values, index and final state, at most."""
         vectors, size = self.vector_count, self.network.output_size
         if self.form is ReplyForm.DENSE:
             return 4 * (vectors * size + self._final_state_floats)
@@ -117,7 +105,7 @@ class Job:
 
     @property
     def min_reply_bytes(self) -> int:
-        """Of a distinct answer, if all its states are one."""
+        """Bytes of a distinct answer in which all states are equal."""
         return 4 * (self.vector_count + 2 * self.network.output_size + self._final_state_floats)
 
     @property
@@ -128,12 +116,12 @@ class Job:
 
     @property
     def position_count(self) -> int:
-        """Of the words, padding included: batch x seq."""
+        """Positions of the words, padding included: batch x seq."""
         return len(self.words) * self.words.max_length
 
     @property
     def vector_count(self) -> int:
-        """Of the answer: one for each position, or, pooled, for each word."""
+        """Vectors of the answer: one per position, or, pooled, per word."""
         return self.position_count if self.output is Output.ALL else len(self.words)
 
     @property
@@ -144,17 +132,15 @@ class Job:
 
     @property
     def may_be_too_large(self) -> bool:
-        """Whether only its prefixes tell that the answer is allowed."""
+        """Whether the prefixes must be counted to know if the answer is allowed."""
         return self.form is ReplyForm.DISTINCT and self._max_different > self.max_distinct
 
     @property
     def _max_different(self) -> int:
-        """The most different states that such words can have."""
         return self.words.letter_count if self.output is Output.ALL else len(self.words)
 
     @property
     def _final_state_floats(self) -> int:
-        """Of the answer's h_n and c_n."""
         if not self.return_final_state:
             return 0
         batch = len(self.words) if self.layout is Layout.BATCH_FIRST else self.words.max_length
@@ -166,13 +152,13 @@ class Answer:
     """The outputs of one job.
 
     Attributes:
-        values: float32, C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch,
-            output), or in the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: it
-            is overwritten when the next answer is taken from the engine, so copy or send it before.
-        lengths: int32, symbols of each word.
+        values: C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch, output), or in
+            the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: the next answer of
+            the engine overwrites it.
+        lengths: Symbols of each word.
         index: In the distinct form, the row of each position (pooled: of each word), numbered by first
             appearance in row-major order; the dense values are ``values[index]``.
-        final_state: h_n and c_n where the job asks for them; not borrowed.
+        final_state: h_n and c_n if the job asks for them; not borrowed.
     """
 
     values: Float32[np.ndarray, "*rows output"]
@@ -182,5 +168,5 @@ class Answer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the dense values: (batch, seq, output), or pooled (batch, output)."""
+        """Shape of the dense values: (batch, seq, output), or pooled (batch, output)."""
         return self.values.shape if self.index is None else (*self.index.shape, self.values.shape[1])

@@ -1,8 +1,4 @@
-"""A network's layers: what computes its new rows, and where their states lie.
-
-A file of its own because a recurrence should not care which way its rows are computed: the plain one-layer
-RNN has a loop of its own (cells), all others are a stack of layers (gated).
-"""
+"""A network's layers: the plain one-layer RNN has a loop of its own, all others are stacked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +23,8 @@ from unrolled_server.engine.weights import Weights, weights_nbytes
 class Layers(Protocol):
     """Computes rows into tables that grow together.
 
-    Attributes:
-        states: h of each layer, from the input on; the last one's rows are the network's outputs.
-        cells: c of each layer, for an LSTM; else empty.
-        inputs: What layers read; empty where nothing can be kept of it.
+    ``states`` has h of each layer, from the input on, and ``cells`` c for an LSTM; the last layer's states
+    are the network's outputs. ``inputs`` are those that may hold memory.
     """
 
     states: Sequence[StateTable]
@@ -58,7 +52,7 @@ class PlainLayer:
 
 
 class StackedLayers:
-    """Layers of any cell, one upon the other, in one direction."""
+    """Layers of any cell, stacked, in one direction."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
@@ -73,7 +67,7 @@ class StackedLayers:
 
 
 def is_plain(spec: NetworkSpec) -> bool:
-    """Whether a network is the lesson's kind."""
+    """Returns whether a network is of the lesson's kind."""
     return (
         spec.cell is Cell.RNN
         and spec.nonlinearity is Nonlinearity.TANH
@@ -85,7 +79,7 @@ def is_plain(spec: NetworkSpec) -> bool:
 
 
 def layers_nbytes(spec: NetworkSpec) -> int:
-    """Gives the size of a network's weights without drawing them."""
+    """Returns the size of a network's weights without drawing them."""
     return weights_nbytes(spec) if is_plain(spec) else 4 * weight_floats(spec)
 
 
@@ -94,12 +88,9 @@ class Drawn:
     """A network's weights, laid out for its steps, without states.
 
     Attributes:
-        spec: What was drawn.
-        weights: Of each layer, in each direction.
-        steppers: Of each layer.
+        weights: Those of each layer, in each direction.
+        steppers: One for each layer.
         vectors: What symbols stand for; None for one-hot symbols.
-        proof: Gives the scratch for products with vectors.
-        device: Where states will lie.
     """
 
     spec: NetworkSpec
@@ -110,10 +101,7 @@ class Drawn:
     device: torch.device
 
     def layers(self) -> Sequence[Sequence[Layer]]:
-        """Gives the layers, each in its directions, with tables that are empty.
-
-        Both directions of a layer share their tables.
-        """
+        """Returns the layers, each in its directions, with empty tables that these share."""
         below: StateTable | None = None
         layers = []
         for weights, stepper in zip(self.weights, self.steppers, strict=True):
@@ -146,17 +134,7 @@ class Drawn:
 
 
 def draw_layers(spec: NetworkSpec, *, vectors: Vectors | None, proof: Proof, device: torch.device) -> Drawn:
-    """Draws any network's weights.
-
-    Args:
-        spec: What to draw.
-        vectors: Those that the spec names, if it does.
-        proof: Gives the steppers.
-        device: Where weights and states lie.
-
-    Raises:
-        ProofError: This machine can't keep the bits promise for its shape.
-    """
+    """Draws any network's weights, with the vectors that its spec names; raises ProofError."""
     shapes = [shape_of(spec, layer) for layer in range(spec.num_layers)]
     steppers = [proof.gated_stepper(shape) for shape in shapes]
     drawn = draw(spec)

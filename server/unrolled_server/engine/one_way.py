@@ -10,7 +10,7 @@ from unrolled_server.engine.layers import Layers
 from unrolled_server.engine.outputs import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, TableGroup
 from unrolled_server.engine.words import EncodedWords
 
@@ -19,15 +19,12 @@ Lengths = Int32[np.ndarray, " batch"]
 
 
 class OneWay:
-    """See `Recurrence`. Tree and tables move together: a row that the tree hands out is computed at once.
+    """See `Recurrence`. Tree and tables change together: a row that the tree hands out is computed at once.
 
-    Args:
-        spec: What was drawn.
-        layers: What computes rows; their tables are empty.
-        starts: Where words start, if not at zeros: rows 1 and up.
+    The layers' tables are empty; the ``starts``, if any, become rows 1 and up.
     """
 
-    def __init__(self, spec: NetworkSpec, layers: Layers, starts: Starts | None) -> None:
+    def __init__(self, spec: NetworkSpec, layers: Layers, starts: InitialStates | None) -> None:
         self._layers = layers
         self._first_root = 1 if starts else 0
         self._tree = PrefixTree(spec.symbol_count, root_count=1 + starts.count if starts else 1)
@@ -59,7 +56,9 @@ class OneWay:
         for inputs in self._layers.inputs:
             inputs.clear()
 
-    def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Rows:
+    def compute_rows(
+        self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
+    ) -> Rows:
         """See `Recurrence`."""
         resolution = self._tree.resolve(words, max_rows=max_rows, first_root=self._first_root)
         self._tables.reserve(self._tree.row_count, max_rows=max_rows, make_room=make_room)
@@ -89,8 +88,8 @@ class OneWay:
         return State(h, np.stack(cells) if cells else None)
 
 
-def _roots(starts: Starts | None) -> list[Float32[np.ndarray, "roots _"]]:
-    """The first rows of each table: zeros, then the given states."""
+def _roots(starts: InitialStates | None) -> list[Float32[np.ndarray, "roots _"]]:
+    """Returns the first rows of each table: zeros, then the given states."""
     if starts is None:
         return []
     given = [*starts.h(slice(None)), *starts.c(slice(None))]

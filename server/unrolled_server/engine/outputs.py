@@ -1,7 +1,4 @@
-"""One vector a word out of a table of states, and where each word ends.
-
-A file of its own because it reads tables and knows nothing of how they are filled.
-"""
+"""One vector per word from a table of states."""
 
 from collections.abc import Sequence
 
@@ -20,7 +17,7 @@ def pooled(
     *,
     output: Output,
 ) -> Float32[np.ndarray, "batch hidden"]:
-    """Gives one vector for each word; not ``Output.ALL``."""
+    """Returns one vector per word; not for ``Output.ALL``."""
     if output is Output.LAST:
         return table.take(last_rows(index, lengths))
     pool = pool_mean if output is Output.MEAN else pool_max
@@ -28,7 +25,7 @@ def pooled(
 
 
 def joined_states(states: Sequence[State]) -> State:
-    """Gives the states of words that were run in parts, as one."""
+    """Joins the states of words that were run in parts."""
     h = np.concatenate([state.h for state in states], axis=1)
     cells = [state.c for state in states if state.c is not None]
     return State(h, np.concatenate(cells, axis=1) if cells else None)
@@ -37,6 +34,6 @@ def joined_states(states: Sequence[State]) -> State:
 def last_rows(
     index: Int32[np.ndarray, "batch seq"], lengths: Int32[np.ndarray, " batch"]
 ) -> Int32[np.ndarray, " batch"]:
-    """Gives the row of each word's last letter."""
+    """Returns the row of each word's last letter."""
     rows: Int32[np.ndarray, " batch"] = index[np.arange(len(index)), lengths - 1]
     return rows

@@ -1,8 +1,4 @@
-"""Mean and maximum of a word's states over its letters.
-
-A file of its own because pooled bits must be a word's own, whatever shares its batch: states are taken one
-position after another, elementwise, so no library's choice of summation order or vector tail comes in.
-"""
+"""Mean and maximum of a word's states, elementwise from first to last, whatever shares its batch."""
 
 from collections.abc import Callable
 
@@ -16,39 +12,30 @@ Lengths = Int32[np.ndarray, " batch"]
 
 
 def pool_mean(rows: Rows, index: Index, lengths: Lengths) -> Pooled:
-    """Each word's mean state over its valid positions.
+    """Returns each word's mean state, (batch, hidden).
 
     The sum runs in float32 from the first position to the last; one float32 division by the length ends it.
-
-    Args:
-        rows: The table of states.
-        index: The row of each word's state at each position; what stands past a word's end is not read.
-        lengths: The letters of each word, each at least 1 and at most ``seq``.
+    ``index`` is the row of each word's state at each position; nothing past a word's end is read.
     """
     return _fold(rows, index, lengths, np.add) / lengths.astype(np.float32)[:, None]
 
 
 def pool_max(rows: Rows, index: Index, lengths: Lengths) -> Pooled:
-    """Each word's largest state, unit by unit, over its valid positions.
+    """Returns each word's largest state, unit by unit; arguments as in `pool_mean`.
 
     A zero is +0.0: of -0.0 and +0.0, vector bodies and scalar tails may choose differently. NaN stays NaN.
-
-    Args:
-        rows: The table of states.
-        index: The row of each word's state at each position; what stands past a word's end is not read.
-        lengths: The letters of each word, each at least 1 and at most ``seq``.
     """
     return _fold(rows, index, lengths, np.maximum) + np.float32(0)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # states may be any numbers, and so may their sum
+@np.errstate(over="ignore", invalid="ignore")  # initial states, and so sums, may be any numbers
 def _fold(
     rows: Rows,
     index: Index,
     lengths: Lengths,
     combine: Callable[..., object],
 ) -> Pooled:
-    """Combines each word's states from first to last; longest words first, so that each step is a prefix."""
+    """Combines each word's states from first to last; longest words first, so each step is a prefix."""
     order = np.argsort(-lengths, kind="stable")
     columns = np.ascontiguousarray(index[order].T)  # (batch, seq) -> (seq, batch), longest words first
     folded = rows[columns[0]] if len(columns) else np.zeros((len(index), rows.shape[1]), np.float32)

@@ -1,7 +1,6 @@
-r"""Which prefix is which row: (parent row, symbol) -> row.
+r"""The tree of prefixes: (parent row, symbol) -> row. Pure bookkeeping without weights, states or device.
 
-A file of its own because it is pure bookkeeping: no weights, no states, no device. Rows are handed out
-position by position, so the new rows of one position are consecutive and become one step.
+Rows are handed out position by position, so the new rows of one position are consecutive: one step.
 
          root = row 0
         /            \
@@ -22,8 +21,8 @@ from unrolled_server.engine.children import new_children
 from unrolled_server.engine.words import EncodedWords
 
 _NO_SYMBOL = -1
-# Up to here a loop over letters beats a dozen numpy calls per position (measured), and also beyond, where a
-# position has few letters.
+# Up to here, and beyond if a position has few letters, a loop over letters is faster than a dozen numpy calls
+# per position (measured).
 _MAX_LOOP_LETTERS = 256
 _MAX_LOOP_LETTERS_A_POSITION = 12
 
@@ -31,15 +30,10 @@ Symbols = Sequence[int] | Int64[np.ndarray, " rows"]
 
 
 class Step(NamedTuple):
-    """The new rows of one position: ``first_row`` onwards, one for each (parent, symbol).
+    """The new rows of one position: ``first_row`` onwards, one for each (parent row, symbol).
 
     A tuple because small requests make one for every letter, and a frozen dataclass costs three times as
     much.
-
-    Attributes:
-        first_row: The row of the first pair; the others follow.
-        parents: Rows of the states before.
-        symbols: What each row reads.
     """
 
     first_row: int
@@ -49,7 +43,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Where each letter's state stands, and what has to be computed first, in order."""
+    """The row of each letter, and the steps that must be computed first, in order."""
 
     index: Int32[np.ndarray, "batch seq"]
     steps: Sequence[Step]
@@ -58,9 +52,7 @@ class Resolution:
 class PrefixTree:
     """The prefixes of one network. Not thread-safe.
 
-    Args:
-        symbol_count: Symbols are below it.
-        root_count: Rows where words may start, the first ones; row 0, the padding, is one of them.
+    Words start at the first ``root_count`` rows; row 0, the padding, is one of them.
     """
 
     def __init__(self, symbol_count: int, *, root_count: int = 1) -> None:
@@ -69,13 +61,13 @@ class PrefixTree:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every prefix and gives the memory back; the roots stay."""
+        """Drops every prefix and gives the memory back; the roots stay."""
         self._children = new_children(self._symbol_count)
         self.row_count = self._root_count
 
     @property
     def known_count(self) -> int:
-        """Prefixes; roots are none."""
+        """Prefixes in the tree, roots excluded."""
         return self.row_count - self._root_count
 
     @property
@@ -85,19 +77,13 @@ class PrefixTree:
 
     @property
     def row_nbytes(self) -> int:
-        """What one more row costs at most."""
+        """The cost of one more row, at most."""
         return self._children.row_nbytes
 
     def resolve(self, words: EncodedWords, *, max_rows: int | None, first_root: int = 0) -> Resolution:
-        """Finds each letter's row, adding prefixes that are new.
+        """Finds each letter's row, adding new prefixes; words without initial states start at ``first_root``.
 
-        Args:
-            words: They start at the roots that they tell of, counted from ``first_root``.
-            max_rows: The most rows; None for no limit.
-            first_root: Where a word starts that tells nothing.
-
-        Raises:
-            TableFullError: More than ``max_rows`` rows; clear the tree.
+        Raises TableFullError beyond ``max_rows`` rows; then the tree must be cleared.
         """
         letter_count = words.letter_count
         is_short = letter_count <= _MAX_LOOP_LETTERS
@@ -108,13 +94,13 @@ class PrefixTree:
     def _resolve_by_loop(
         self, words: EncodedWords, letter_count: int, max_rows: int | None, first_root: int
     ) -> Resolution:
-        """The short way for a few letters: one loop, and no numpy call before the index."""
+        """Resolves a few letters by one loop, without a numpy call before the index."""
         self._children.reserve(self.row_count + letter_count, max_rows)
         row_by_key, symbol_count = self._children.row_by_key, self._symbol_count
         rows, new_row, columns, steps = words.roots(first_root), self.row_count, [], []
         for codes in zip_longest(*words.code_lists(), fillvalue=_NO_SYMBOL):
             first_row, parents, symbols, column = new_row, [], [], []
-            for parent, symbol in zip(rows, codes):  # noqa: B905 - saying strict costs as much as a letter
+            for parent, symbol in zip(rows, codes):  # noqa: B905 - strict=True costs as much as a letter
                 if symbol == _NO_SYMBOL:
                     column.append(0)
                     continue
@@ -135,7 +121,7 @@ class PrefixTree:
         return Resolution(index, steps)
 
     def _resolve_by_position(self, words: EncodedWords, max_rows: int | None, first_root: int) -> Resolution:
-        """The way for many letters: all words at once, position by position, longest words first."""
+        """Resolves all words at once, position by position, longest words first."""
         self._children.reserve(self.row_count, max_rows)
         lengths = words.lengths
         order = np.argsort(-lengths, kind="stable")
@@ -162,7 +148,7 @@ def _columns_of(
     lengths: Int32[np.ndarray, " batch"],
     order: Int64[np.ndarray, " batch"],
 ) -> Iterator[Int32[np.ndarray, " words"]]:
-    """Gives, for each position, the symbols of the words that reach it, in ``order`` (longest first)."""
+    """Yields, for each position, the symbols of the words that reach it, in ``order`` (longest first)."""
     starts = (np.cumsum(lengths) - lengths)[order]
     reaching = len(lengths) - np.cumsum(np.bincount(lengths))  # at p: words longer than p
     for position in range(int(lengths.max())):

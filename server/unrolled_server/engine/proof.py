@@ -1,12 +1,9 @@
-"""The proof that a row's bits don't depend on its batch.
+"""The proof that a row's bits do not depend on its batch, by measuring this machine's matrix library.
 
-A file of its own because the bits promise rests on what a matrix library happens to do on this machine, and
-that is measured here, not assumed. It runs the very function that steps run (`cells.kernels`), over the row
-counts where libraries change kernels, with every row at other positions and beside other neighbours.
+It runs the functions that steps run, over the row counts where libraries change kernels.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 
@@ -15,9 +12,6 @@ from unrolled_server.engine.gated import GatedStepper
 from unrolled_server.engine.gates import LayerShape
 from unrolled_server.engine.samples import GatedSample, ProductSample, Sample, WidthSample
 from unrolled_server.engine.vector_rows import ProductScratch, ProductShape
-
-Shape = TypeVar("Shape", bound=Hashable)
-Made = TypeVar("Made")
 
 START_WIDTHS = (16, 32, 64, 256)
 _FLOORS = (4, 8, 16, 32)
@@ -32,7 +26,7 @@ class ProofError(RuntimeError):
 
 
 class Proof:
-    """Finds the row rule of each padded width, once, and keeps it with the stepper that follows it."""
+    """Finds the row rule of each shape once, and caches it with the stepper that follows it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -46,70 +40,38 @@ class Proof:
         return len(self._steppers) + len(self._gated_steppers) + len(self._product_scratches)
 
     def stepper(self, width: int) -> Stepper:
-        """Gives the stepper for states of ``width`` columns, proving the width when it is first met.
-
-        Raises:
-            ProofError: No rule holds on this machine.
-        """
-        return _kept(
-            self._steppers,
-            width,
-            lambda: Stepper(width=width, rule=find_rule(width, self._device), device=self._device),
-        )
+        """Returns the stepper for states of ``width`` columns, proved at first use; raises ProofError."""
+        if width not in self._steppers:
+            rule = find_rule(width, self._device)
+            self._steppers[width] = Stepper(width=width, rule=rule, device=self._device)
+        return self._steppers[width]
 
     def gated_stepper(self, shape: LayerShape) -> GatedStepper:
-        """Gives the stepper for layers of a shape; as above.
-
-        Raises:
-            ProofError: No rule holds on this machine.
-        """
-        return _kept(
-            self._gated_steppers,
-            shape,
-            lambda: GatedStepper(shape, rule=find_row_counts(shape, self._device), device=self._device),
-        )
+        """Returns the stepper for layers of a shape, proved at first use; raises ProofError."""
+        if shape not in self._gated_steppers:
+            rule = find_row_counts(shape, self._device)
+            self._gated_steppers[shape] = GatedStepper(shape, rule=rule, device=self._device)
+        return self._gated_steppers[shape]
 
     def product_scratch(self, shape: ProductShape) -> ProductScratch:
-        """Gives the scratch for products of vectors; as above.
-
-        Raises:
-            ProofError: No rule holds on this machine.
-        """
-        return _kept(
-            self._product_scratches,
-            shape,
-            lambda: ProductScratch(
-                shape, rule=find_product_row_counts(shape, self._device), device=self._device
-            ),
-        )
-
-
-def _kept(kept: dict[Shape, Made], shape: Shape, make: Callable[[], Made]) -> Made:
-    """Gives what was made for a shape, making it when it is first asked for."""
-    made = kept.get(shape)
-    if made is None:
-        made = kept[shape] = make()
-    return made
+        """Returns the scratch for products of vectors, proved at first use; raises ProofError."""
+        if shape not in self._product_scratches:
+            rule = find_product_row_counts(shape, self._device)
+            self._product_scratches[shape] = ProductScratch(shape, rule=rule, device=self._device)
+        return self._product_scratches[shape]
 
 
 def find_rule(width: int, device: torch.device) -> RowRule:
-    """Gives the fastest kernel with the smallest floor above which every row count gives the same bits.
+    """Returns the fastest kernel with the smallest floor above which every row count gives the same bits.
 
-    Where no kernel has one, torch's runs in fixed tiles.
-
-    Raises:
-        ProofError: Not even fixed tiles do.
+    If no kernel has one, torch's runs in fixed tiles. Raises ProofError if not even those give the same bits.
     """
     rules = (_floor_rule(width, device, advance) for advance in kernels(width, device))
     return next(filter(None, rules), None) or _tile_rule(width, device)
 
 
 def find_row_counts(shape: LayerShape, device: torch.device) -> RowCounts:
-    """Gives the smallest floor above which steps of a layer's shape give the same bits, or fixed tiles.
-
-    Raises:
-        ProofError: Not even fixed tiles do.
-    """
+    """Returns the smallest floor for steps of a layer's shape, or fixed tiles; raises ProofError."""
     multiple, max_rows = row_multiple(shape.hidden), _max_rows(max(shape.gates, shape.inputs))
     sample: Sample = GatedSample(shape, row_count=max_rows, device=device)
     floor = _floor(sample, multiple=multiple, max_rows=max_rows)
@@ -119,11 +81,7 @@ def find_row_counts(shape: LayerShape, device: torch.device) -> RowCounts:
 
 
 def find_product_row_counts(shape: ProductShape, device: torch.device) -> RowCounts:
-    """Gives the same for products of vectors with input weights.
-
-    Raises:
-        ProofError: Not even fixed tiles give the same bits.
-    """
+    """Returns the same for products of vectors with input weights; raises ProofError."""
     max_rows = _max_rows(max(shape))
     floor = _floor(ProductSample(shape, row_count=max_rows, device=device), multiple=1, max_rows=max_rows)
     if floor is not None:
@@ -132,7 +90,7 @@ def find_product_row_counts(shape: ProductShape, device: torch.device) -> RowCou
 
 
 def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
-    """Gives a kernel's smallest floor, if there is one."""
+    """Returns a kernel's smallest floor, if there is one."""
     multiple, max_rows = row_multiple(width), _max_rows(width)
     floor = _floor(WidthSample(width, max_rows, device, advance), multiple=multiple, max_rows=max_rows)
     if floor is None:
@@ -141,14 +99,14 @@ def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule |
 
 
 def _tile_rule(width: int, device: torch.device) -> RowRule:
-    """Gives the rule of one product size, once rows are shown to have the same bits at every place in it."""
+    """Returns the rule of one product size, if rows have the same bits at every place in it."""
     advance = kernels(width, device)[-1]
     _require_tiles(WidthSample(width, _TILE_ROWS, device, advance), width)
     return RowRule(advance=advance, floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
 
 
 def _max_rows(width: int) -> int:
-    """Gives the rows of the largest step: scratch and proof grow with it."""
+    """Returns the rows of the largest step: scratch and proof grow with it."""
     return 256 if width < _WIDE else 64
 
 
@@ -159,7 +117,6 @@ def _floor(sample: Sample, *, multiple: int, max_rows: int) -> int | None:
 
 
 def _tiles(sample: Sample, width: int) -> RowCounts:
-    """Gives the rule of one product size."""
     _require_tiles(sample, width)
     return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
 
@@ -172,5 +129,5 @@ def _require_tiles(sample: Sample, width: int) -> None:
 
 
 def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
-    """Gives the counts that can occur under a row multiple."""
+    """Returns the counts that can occur under a row multiple."""
     return sorted({-(-count // multiple) * multiple for count in counts})

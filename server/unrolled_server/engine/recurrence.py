@@ -1,8 +1,4 @@
-"""What a network does with words: which rows their letters have, and what is read of those.
-
-A file of its own because two things stand in for it: networks that run in one direction, on a tree of
-prefixes (one_way), and bidirectional ones (two_way).
-"""
+"""The interface of networks in one direction (one_way) and bidirectional ones (two_way)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +13,7 @@ from unrolled_server.engine.layers import PlainLayer, StackedLayers, draw_layers
 from unrolled_server.engine.one_way import OneWay
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.two_way import TwoWay
 from unrolled_server.engine.vector_rows import Vectors
@@ -32,8 +28,7 @@ Index = Int32[np.ndarray, "batch seq *columns"]
 class Recurrence(Protocol):
     """Rows of states by prefix or word. Not thread-safe.
 
-    Attributes:
-        row_nbytes: What one more row costs at most, in everything that grows with rows.
+    ``row_nbytes`` is the cost of one more row, at most, in everything that grows with rows.
     """
 
     row_nbytes: int
@@ -44,51 +39,42 @@ class Recurrence(Protocol):
 
     @property
     def row_count(self) -> int:
-        """Rows that were computed and are known."""
+        """Rows that were computed and are cached."""
 
     def clear(self) -> None:
-        """Starts anew: forgets every row and gives the memory back; weights and given states stay."""
+        """Drops every row and gives the memory back; weights and initial states stay."""
 
-    def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Index:
-        """Gives each letter's rows, computing the states that are new.
+    def compute_rows(
+        self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
+    ) -> Index:
+        """Returns each letter's rows, computing the states that are new.
 
-        Raises:
-            TableFullError: More than ``max_rows`` rows; clear it.
+        Raises TableFullError beyond ``max_rows`` rows; then it must be cleared.
         """
 
     def gather(self, index: Int32[np.ndarray, "..."], scratch: ReplyScratch) -> Float32[np.ndarray, "..."]:
-        """Gives the last layer's outputs at some places, in fresh memory where small, else in the scratch."""
+        """Returns the last layer's outputs at some places, in fresh memory if small, else in the scratch."""
 
     def numbers(self, index: Index) -> Int32[np.ndarray, "batch seq"]:
-        """Gives one number a letter, equal where the outputs are one; 0 past a word's end."""
+        """Returns one number a letter, equal where the outputs are one; 0 past a word's end."""
 
     def pooled(
         self, index: Index, lengths: Int32[np.ndarray, " batch"], *, output: Output
     ) -> Float32[np.ndarray, "batch output"]:
-        """Gives one vector for each word; not ``Output.ALL``."""
+        """Returns one vector per word; not for ``Output.ALL``."""
 
     def final_state(self, index: Index, lengths: Int32[np.ndarray, " batch"]) -> State:
-        """Gives h_n, and c_n of an LSTM, in torch's order."""
+        """Returns h_n, and c_n of an LSTM, in torch's order."""
 
 
-MakeRecurrence = Callable[[Starts | None], Recurrence]
-"""Gives a recurrence without rows, on weights that all of them share; words start at the given states."""
+MakeRecurrence = Callable[[InitialStates | None], Recurrence]
+"""Makes a recurrence without rows, on weights that all of them share; words start at the given states."""
 
 
 def draw_recurrence(
     spec: NetworkSpec, *, vectors: Vectors | None, proof: Proof, device: torch.device
 ) -> MakeRecurrence:
-    """Draws a network's weights.
-
-    Args:
-        spec: What to draw.
-        vectors: Those that the spec names, if it does.
-        proof: Gives the steppers.
-        device: Where weights and states lie.
-
-    Raises:
-        ProofError: This machine can't keep the bits promise for the network's shape.
-    """
+    """Draws a network's weights, with the vectors that its spec names; raises ProofError."""
     if is_plain(spec):
         stepper = proof.stepper(padded_width(spec.hidden_size))
         weights = draw_weights(spec, device)

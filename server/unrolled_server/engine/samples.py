@@ -1,7 +1,4 @@
-"""Random steps that the proof tries: the same rows in other places, among other rows.
-
-A file of its own because the proof decides and this computes, by the very functions that steps run.
-"""
+"""Random steps for the proof: the same rows in other places, among other rows."""
 
 import math
 from abc import ABC, abstractmethod
@@ -30,11 +27,11 @@ class Sample(ABC):
         self._whole = self._run(torch.arange(row_count, device=device)).clone()
 
     def holds_at(self, count: int) -> bool:
-        """Whether products of ``count`` rows agree with the whole, for rows from several places."""
+        """Returns whether products of ``count`` rows agree with the whole, for rows from several places."""
         return all(torch.equal(self._run(rows), self._whole[rows]) for rows in self._choices(count))
 
     def holds_rolled(self) -> bool:
-        """Whether each row keeps its bits at every place of a product of all rows."""
+        """Returns whether each row has the same bits at every place of a product of all rows."""
         rows = torch.arange(self._row_count, device=self._device)
         return all(
             torch.equal(self._run(rolled), self._whole[rolled])
@@ -42,14 +39,14 @@ class Sample(ABC):
         )
 
     def _choices(self, count: int) -> Iterator[Tensor]:
-        """Row choices that put a row elsewhere: the last rows backwards, and one row everywhere."""
+        """Yields row choices that move rows: the last rows backwards, and one row everywhere."""
         last = torch.arange(self._row_count - 1, self._row_count - 1 - count, -1, device=self._device)
         yield last
         yield torch.full_like(last, count % self._row_count)
 
     @abstractmethod
     def _run(self, rows: Tensor) -> Float32[Tensor, "rows results"]:
-        """Gives the step's result for these rows, computed at the start of a scratch, as steps are."""
+        """Returns the step's result for these rows, computed at the start of a scratch, as steps are."""
 
 
 class WidthSample(Sample):
@@ -114,7 +111,7 @@ class ProductSample(Sample):
 
 
 def _layer_weights(shape: LayerShape, draw: "_Draws", *, limit: float) -> LayerWeights:
-    """Random weights that lie in memory as `arrange` lays them."""
+    """Returns random weights in the memory layout of `arrange`."""
     return LayerWeights(
         shape=shape,
         inputs=draw(shape.gates, shape.inputs, limit=limit).T,

@@ -1,8 +1,4 @@
-"""Which network: everything that is drawn, and nothing else.
-
-A file of its own because it is the key of weights and states: whoever holds one cares about nothing that is
-asked of the network.
-"""
+"""The specification of a network: the key of its weights and states."""
 
 import enum
 import hashlib
@@ -13,7 +9,7 @@ _LOW_32_BITS = 0xFFFF_FFFF
 
 
 class Cell(enum.Enum):
-    """Which of torch.nn's recurrent networks."""
+    """The recurrent networks of torch.nn."""
 
     RNN = "rnn"
     LSTM = "lstm"
@@ -21,7 +17,7 @@ class Cell(enum.Enum):
 
 
 class Nonlinearity(enum.Enum):
-    """What a plain RNN does with its sums."""
+    """The activation of a plain RNN."""
 
     TANH = "tanh"
     RELU = "relu"
@@ -31,10 +27,10 @@ GATES = {Cell.RNN: 1, Cell.LSTM: 4, Cell.GRU: 3}
 
 
 def drawn_seed(seed: int) -> int:
-    """Gives the 32 bits of ``seed`` that torch's CPU generator draws from.
+    """Returns the 32 bits of ``seed`` that torch's CPU generator draws from.
 
-    Torch takes an int64 as its two's complement and seeds its Mersenne twister with the low 32 bits; seeds
-    that agree in those are one network. (The page of torch.Generator.manual_seed gives another formula for
+    Torch takes an int64 as its two's complement and seeds its Mersenne twister with the low 32 bits, so seeds
+    that agree in those give one network. (The page of torch.Generator.manual_seed has another formula for
     negative seeds, one off from what torch 2.13 does.)
 
     >>> drawn_seed(2**32 + 7), drawn_seed(-1)
@@ -45,21 +41,15 @@ def drawn_seed(seed: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkSpec:
-    """Everything that is drawn, and nothing else: the key of weights and states.
+    """Everything that determines a network's parameters, and nothing else; names as in torch.nn.
 
     Attributes:
-        symbol_count: Length of the alphabet; with word vectors see `WordVectors`.
-        hidden_size: Units of each layer.
-        seed: As given to ``torch.manual_seed``; kept as the 32 bits that count (see `drawn_seed`).
-        cell: Which network of torch.nn.
-        nonlinearity: Of a plain RNN.
-        num_layers: As torch's.
-        bias: As torch's.
-        proj_size: As torch's, for an LSTM; 0 for none.
-        embedding_size: Of a torch.nn.Embedding drawn before the network, or of word vectors; 0 for one-hot
-            symbols.
-        vectors: Digest of the word vectors that are fed to the network; empty for none.
-        bidirectional: As torch's.
+        symbol_count: Length of the alphabet; for word vectors see `WordVectors.symbol_count_of`.
+        seed: Stored as the 32 bits that count (see `drawn_seed`).
+        proj_size: For an LSTM; 0 for none.
+        embedding_size: Size of a torch.nn.Embedding drawn before the network, or of word vectors; 0 for
+            one-hot symbols.
+        vectors: Digest of the network's word vectors; empty for none.
         spectral_radius: Largest absolute eigenvalue that the recurrent matrices are scaled to; 0 leaves them
             as drawn.
     """
@@ -80,7 +70,7 @@ class NetworkSpec:
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Keeps the seed's bits, and the hash, which a small request asks for several times."""
+        """Reduces the seed, and caches the hash, which a small request needs several times."""
         if not 0 <= self.seed <= _LOW_32_BITS:
             object.__setattr__(self, "seed", drawn_seed(self.seed))
         key = (
@@ -101,7 +91,6 @@ class NetworkSpec:
         object.__setattr__(self, "_hash", hash(key))
 
     def __eq__(self, other: object) -> bool:
-        """As of a tuple of all that is drawn."""
         return isinstance(other, NetworkSpec) and self._key == other._key
 
     def __hash__(self) -> int:
@@ -109,47 +98,47 @@ class NetworkSpec:
 
     @property
     def input_size(self) -> int:
-        """Features that go into layer 0."""
+        """Features of layer 0's input."""
         return self.embedding_size or self.symbol_count
 
     @property
     def is_one_hot(self) -> bool:
-        """Whether symbols are drawn as columns of W_ih."""
+        """Whether symbols are columns of W_ih."""
         return not self.embedding_size
 
     @property
     def directions(self) -> int:
-        """In which a layer runs."""
+        """Directions of each layer."""
         return 1 + self.bidirectional
 
     @property
     def state_size(self) -> int:
-        """Of a layer's hidden state in one direction."""
+        """Size of a layer's hidden state in one direction."""
         return self.proj_size or self.hidden_size
 
     @property
     def output_size(self) -> int:
-        """Of what a layer puts out: the states of all directions, side by side."""
+        """Size of a layer's output: the states of all directions, side by side."""
         return self.state_size << self.bidirectional
 
     @property
     def rows_per_symbol(self) -> int:
-        """States that a symbol needs: of each direction, twice where layers above have rows of their own."""
+        """States that a symbol needs: one per direction, twice if layers above have rows of their own."""
         return self.directions << (self.bidirectional and self.num_layers > 1)
 
     @property
     def digest(self) -> str:
-        """Names exactly what is drawn, in 16 hexadecimal digits, on every machine."""
+        """16 hexadecimal digits that identify the parameters, equal on every machine."""
         return hashlib.sha256(repr(self._key).encode()).hexdigest()[:16]
 
     @property
     def final_state_floats(self) -> int:
-        """Of one word's h_n and c_n."""
+        """Floats of one word's h_n and c_n."""
         c_size = self.hidden_size if self.cell is Cell.LSTM else 0
         return self.num_layers * self.directions * (self.state_size + c_size)
 
 
 @lru_cache(maxsize=4096)
 def plain_network(symbol_count: int, hidden_size: int, seed: int) -> NetworkSpec:
-    """Gives the spec of the lesson's kind of network, kept: making one costs as much as its known words."""
+    """Returns the spec of the lesson's kind of network; cached, as making one costs as much as its words."""
     return NetworkSpec(symbol_count=symbol_count, hidden_size=hidden_size, seed=seed)

@@ -1,8 +1,4 @@
-"""Given initial states: each different one once, as rows where words start.
-
-A file of its own because sessions and tests hand the same state to many words, and words that start alike
-share their prefixes.
-"""
+"""Given initial states, deduplicated: words that start alike share their prefixes."""
 
 from collections.abc import Sequence
 
@@ -12,16 +8,8 @@ from jaxtyping import Float32, Int32
 from unrolled_server.engine.job import State
 
 
-class Starts:
-    """The different initial states of a request.
-
-    Args:
-        state: One for each word.
-
-    Attributes:
-        of_words: Which of them each word has.
-        count: How many there are.
-    """
+class InitialStates:
+    """The ``count`` distinct initial states of a request; ``of_words`` has the number of each word's."""
 
     def __init__(self, state: State) -> None:
         arrays = [state.h] if state.c is None else [state.h, state.c]
@@ -36,9 +24,9 @@ class Starts:
         self._c = None if state.c is None else state.c[:, firsts]
 
     def h(self, layers: slice) -> Sequence[Float32[np.ndarray, "count state"]]:
-        """Gives the hidden states for some of torch's layers (a direction counts as one)."""
+        """Returns the hidden states for some of torch's layers (a direction counts as one)."""
         return list(self._h[layers])
 
     def c(self, layers: slice) -> Sequence[Float32[np.ndarray, "count hidden"]]:
-        """Gives the cell states likewise; none where the cell has none."""
+        """Returns the cell states for the same layers; empty if the cell has none."""
         return [] if self._c is None else list(self._c[layers])

@@ -1,9 +1,4 @@
-"""The state table: one row of floats for each prefix.
-
-A file of its own because it owns the large memory: how it grows, and how replies are gathered from it. Rows
-hold exactly ``hidden_size`` floats; the padding that exact bits need lives in the step's scratch (see cells),
-so a reply is one contiguous gather.
-"""
+"""The state table, one row of floats for each prefix: how it grows, and how replies are gathered from it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,17 +11,16 @@ from torch import Tensor
 from unrolled_server.engine.children import next_capacity
 from unrolled_server.engine.memory import zeros
 
-# Replies up to here are small enough that malloc hands back warm memory; larger ones reuse one buffer,
-# because a fresh 12 MB array costs thousands of page faults (design, section 5).
+# For replies up to this size malloc returns warm memory; larger ones reuse one buffer, because a fresh 12 MB
+# array costs thousands of page faults.
 _MAX_FRESH_REPLY_BYTES = 64 * 1024
 
 
 class StateTable:
     """The states of one network. Row 0 is zero: the start, and the padding. Not thread-safe.
 
-    Attributes:
-        capacity: Rows that fit.
-        nbytes: Memory taken.
+    Rows hold exactly ``hidden_size`` floats, so a reply is one contiguous gather; the padding that exact bits
+    need lives in the step's scratch (see `cells`). ``capacity`` is the number of rows that fit.
     """
 
     def __init__(self, hidden_size: int, device: torch.device) -> None:
@@ -40,11 +34,7 @@ class StateTable:
         self._allocate(0)
 
     def new_capacity(self, needed: int, max_rows: int | None) -> int:
-        """Gives the capacity that holds ``needed`` rows: the present one where it does.
-
-        Raises:
-            TableFullError: As `next_capacity`.
-        """
+        """Returns the capacity for ``needed`` rows: the present one if they fit; raises TableFullError."""
         if needed <= self.capacity:
             return self.capacity
         return next_capacity(needed=needed, capacity=self.capacity, max_rows=max_rows)
@@ -56,10 +46,7 @@ class StateTable:
         self.rows[: len(old)] = old
 
     def _allocate(self, capacity: int) -> None:
-        """Takes memory without touching it.
-
-        Its size is kept, because every request asks for it, and a tensor takes long to tell.
-        """
+        """Allocates memory without touching it; its size is stored because every request reads it."""
         self.capacity = capacity
         self.nbytes = 4 * self.hidden_size * capacity
         shape = (capacity, self.hidden_size)
@@ -71,39 +58,32 @@ class StateTable:
     def gather(
         self, index: Int32[np.ndarray, "*places"], scratch: "ReplyScratch"
     ) -> Float32[np.ndarray, "*places hidden"]:
-        """Gives ``rows[index]``, in fresh memory where small, else in the scratch."""
+        """Returns ``rows[index]``, in fresh memory if small, else in the scratch."""
         if not self.is_on_cpu:
-            found = self.rows.index_select(
-                0, torch.from_numpy(np.ascontiguousarray(index).ravel()).to(self._device)
-            )
+            places = torch.from_numpy(np.ascontiguousarray(index).ravel()).to(self._device)
+            found = self.rows.index_select(0, places)
             return found.cpu().numpy().reshape(*index.shape, self.hidden_size)
         if 4 * index.size * self.hidden_size <= _MAX_FRESH_REPLY_BYTES:
             return self.rows_on_cpu.take(index, axis=0)
         values = scratch.view((*index.shape, self.hidden_size))
-        # mode="clip" because numpy's default mode writes through a second buffer; no index is ever out of
-        # range.
+        # numpy's default mode writes through a second buffer; no index is ever out of range.
         return self.rows_on_cpu.take(index, axis=0, out=values, mode="clip")
 
     def take(self, rows: Int32[np.ndarray, "*places"]) -> Float32[np.ndarray, "*places hidden"]:
-        """Gives some rows, in fresh memory."""
+        """Returns some rows, in fresh memory."""
         if self.is_on_cpu:
             return self.rows_on_cpu.take(rows, axis=0)
         return self.gather(rows, ReplyScratch())
 
     def on_cpu(self) -> Float32[np.ndarray, "rows hidden"]:
-        """Gives all rows, as they are or as a copy."""
+        """Returns all rows, without a copy if they are on the CPU."""
         return self.rows_on_cpu if self.is_on_cpu else self.rows.cpu().numpy()
 
 
 class TableGroup:
-    """Tables in which a row stands for the same prefix, and so grow together.
+    """Tables in which a row stands for the same prefix, and which grow together.
 
-    Args:
-        tables: One or more.
-        roots: The first rows of each table, where they aren't zeros.
-
-    Attributes:
-        row_nbytes: What a row costs in all of them.
+    ``roots`` are the first rows of each table, unless they are zeros; ``row_nbytes`` is a row's cost in all.
     """
 
     def __init__(
@@ -115,7 +95,7 @@ class TableGroup:
 
     @property
     def nbytes(self) -> int:
-        """Memory taken."""
+        """Memory held."""
         return self._tables[0].capacity * self.row_nbytes
 
     def clear(self) -> None:
@@ -124,15 +104,9 @@ class TableGroup:
             table.clear()
 
     def reserve(self, row_count: int, *, max_rows: int | None, make_room: Callable[[int], None]) -> None:
-        """Makes room for so many rows in all.
+        """Makes room for ``row_count`` rows in all; raises TableFullError, see `next_capacity`.
 
-        Args:
-            row_count: Rows needed.
-            max_rows: The most rows; None for no limit.
-            make_room: Called with the bytes about to be allocated.
-
-        Raises:
-            TableFullError: As `next_capacity`.
+        ``make_room`` is called with the bytes about to be allocated.
         """
         first, *_ = self._tables
         capacity, is_new = first.new_capacity(row_count, max_rows), not first.capacity
@@ -153,7 +127,7 @@ class ReplyScratch:
         self._floats = np.empty(0, np.float32)
 
     def view(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-        """Gives memory of this shape with whatever it held before."""
+        """Returns memory of this shape with arbitrary content."""
         size = math.prod(shape)
         if size > len(self._floats):
             self._floats = np.empty(0, np.float32)  # freed first: old and new never live together

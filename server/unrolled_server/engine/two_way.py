@@ -1,10 +1,4 @@
-"""A bidirectional network: words and reversed words on one tree, and above it whole words.
-
-A file of its own because a state has two halves here. The first layer's backward direction is the forward
-direction of the reversed words, so both live on one tree, from roots of their own, and in one table: the two
-rows of a letter lie side by side in an index, and one gather makes (batch, seq, 2 * hidden) of them. What is
-above reads both directions, and so depends on the whole word (whole_words).
-"""
+"""A bidirectional network: words and reversed words on one tree, and above the first layer whole words."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,7 +11,7 @@ from unrolled_server.engine.job import Output, State
 from unrolled_server.engine.outputs import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, StateTable, TableGroup
 from unrolled_server.engine.whole_words import NewWords, WholeWords
 from unrolled_server.engine.words import EncodedWords
@@ -32,13 +26,15 @@ _ZERO_ROOTS = (0, 1)
 class TwoWay:
     """See `Recurrence`. An index has a column for each direction of the first layer, and two for all above.
 
-    Args:
-        spec: What was drawn.
-        layers: Each in both directions; their tables are empty.
-        starts: Where words start, if not at zeros.
+    The first layer's backward direction is the forward direction of the reversed words. So both live on one
+    tree, from different roots, and in one table: a letter's two rows lie side by side in an index, and one
+    gather makes (batch, seq, 2 * hidden) of them. Layers above read both directions, and so depend on the
+    whole word (`WholeWords`).
     """
 
-    def __init__(self, spec: NetworkSpec, layers: Sequence[Sequence[Layer]], starts: Starts | None) -> None:
+    def __init__(
+        self, spec: NetworkSpec, layers: Sequence[Sequence[Layer]], starts: InitialStates | None
+    ) -> None:
         self._layers = layers
         first_roots, root_count = _ZERO_ROOTS, len(_ZERO_ROOTS)
         if starts:
@@ -80,7 +76,9 @@ class TwoWay:
         for inputs in self._inputs:
             inputs.clear()
 
-    def learn(self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]) -> Rows:
+    def compute_rows(
+        self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
+    ) -> Rows:
         """See `Recurrence`."""
         forward, backward = (
             self._tree.resolve(of_direction, max_rows=max_rows, first_root=root)
@@ -140,15 +138,15 @@ class TwoWay:
 def _final(
     table: StateTable, index: Rows, lengths: Lengths, *, is_first: bool
 ) -> Float32[np.ndarray, "2 batch _"]:
-    """One layer's last states: the forward direction ends at a word's end, the backward one at its start."""
+    """Returns a layer's last states: forward those at a word's end, backward those at its start."""
     forward, backward = (0, 1) if is_first else (2, 3)
     rows = np.stack([last_rows(index[..., forward], lengths), index[:, 0, backward]])
     return table.take(rows)
 
 
 def _mirrored(index: Int32[np.ndarray, "batch seq"], lengths: Lengths) -> Int32[np.ndarray, "batch seq"]:
-    """Gives the rows of reversed words at the places of the words' own letters."""
-    # Past a word's end the place is negative, and so counts from the right, where there is padding.
+    """Returns the rows of reversed words at the places of the words' own letters."""
+    # Past a word's end the place is negative and counts from the right, where there is padding.
     places = lengths[:, np.newaxis] - 1 - np.arange(index.shape[1])
     return np.take_along_axis(index, places, axis=1)
 
@@ -161,8 +159,10 @@ def _cells(layers: Iterable[Sequence[Layer]]) -> list[StateTable]:
     return [forward.cells for forward, _ in layers if forward.cells]
 
 
-def _table_group(layers: Sequence[Sequence[Layer]], starts: Starts | None, *, first_layer: int) -> TableGroup:
-    """The tables of some layers, with the given states in their first rows."""
+def _table_group(
+    layers: Sequence[Sequence[Layer]], starts: InitialStates | None, *, first_layer: int
+) -> TableGroup:
+    """Returns the tables of some layers, with the given states in their first rows."""
     tables = [*_states(layers), *_cells(layers)]
     if starts is None:
         return TableGroup(tables)

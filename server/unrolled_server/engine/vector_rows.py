@@ -1,8 +1,4 @@
-"""Layer 0's inputs where symbols stand for vectors: a torch.nn.Embedding's, or those of words.
-
-A file of its own because here alone inputs are a product: made once for each symbol, when it is first met,
-and kept as a row of gates that steps look up.
-"""
+"""Layer 0's inputs if symbols stand for vectors: those of a torch.nn.Embedding, or of words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,18 +21,18 @@ _DICT_ENTRY_NBYTES = 120  # an int key, an int value and their dict entry, measu
 
 @runtime_checkable
 class Vectors(Protocol):
-    """A vector for each symbol."""
+    """A vector of ``size`` floats for each symbol."""
 
     @property
     def size(self) -> int:
-        """Of a vector."""
+        """Values of a vector."""
 
     def take(self, symbols: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n size"]:
-        """Gives the symbols' vectors."""
+        """Returns the symbols' vectors."""
 
 
 class DrawnVectors:
-    """Those of a torch.nn.Embedding."""
+    """The vectors of a torch.nn.Embedding."""
 
     def __init__(self, embedding: Float32[Tensor, "symbols size"]) -> None:
         self._rows: Float32[np.ndarray, "symbols size"] = embedding.numpy()
@@ -49,12 +45,9 @@ class DrawnVectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordVectors:
-    """Vectors of words, and two more: after the last word's symbol comes the zero vector's, then the mean's.
+    """Vectors of words, possibly memory-mapped; two more symbols follow the words': zero's, then the mean's.
 
-    Attributes:
-        digest: Names words and vectors.
-        rows: A vector for each word, which may be memory-mapped.
-        mean: Of all rows.
+    The digest identifies words and vectors.
     """
 
     digest: str
@@ -63,12 +56,12 @@ class WordVectors:
 
     @property
     def size(self) -> int:
-        """Of a vector."""
+        """Values of a vector."""
         return int(self.rows.shape[1])
 
     @staticmethod
     def symbol_count_of(word_count: int) -> int:
-        """Of words, and the two others."""
+        """Returns the number of symbols: the words and the two others."""
         return word_count + 2
 
     def take(self, symbols: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n size"]:
@@ -83,9 +76,7 @@ class WordVectors:
 class ProductShape(NamedTuple):
     """A product of vectors with input weights; one proof and one scratch serve all of a shape.
 
-    Attributes:
-        inputs: Columns of the vectors, padded.
-        gates: Columns of the sums.
+    ``inputs`` are the columns of the vectors, padded, and ``gates`` those of the sums.
     """
 
     inputs: int
@@ -93,7 +84,7 @@ class ProductShape(NamedTuple):
 
 
 class ProductScratch:
-    """The memory that products of one shape work in. Not thread-safe."""
+    """The memory for products of one shape. Not thread-safe."""
 
     def __init__(self, shape: ProductShape, *, rule: RowCounts, device: torch.device) -> None:
         self.rule = rule
@@ -104,11 +95,9 @@ class ProductScratch:
     def sums_of(
         self, vectors: Float32[np.ndarray, "n size"], weights: LayerWeights
     ) -> Float32[Tensor, "n gates"]:
-        """Gives what the vectors add to the gates, in memory that the next call overwrites.
+        """Returns what the vectors add to the gates, in memory that the next call overwrites.
 
-        Args:
-            vectors: At most the rule's ``max_rows``.
-            weights: Their ``inputs`` and ``bias`` are used.
+        There are at most ``rule.max_rows`` vectors; of the weights ``inputs`` and ``bias`` are used.
         """
         count, size = vectors.shape
         if size != self._size:
@@ -121,7 +110,7 @@ class ProductScratch:
 
 
 class VectorRows(Inputs):
-    """Vectors: each symbol's row of gates is computed when it is first met, and kept.
+    """Vectors: each symbol's row of gates is computed once, when it first occurs.
 
     So 400,000 word vectors are never multiplied out, and equal symbols are multiplied once. Not thread-safe.
     """

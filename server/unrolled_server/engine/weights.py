@@ -1,7 +1,4 @@
-"""The plain network's parameters as its steps use them, and the rules that every layout keeps.
-
-A file of its own because where numbers lie in memory decides their products' bits and speed.
-"""
+"""The plain network's parameters as its steps use them; their place in memory affects bits and speed."""
 
 from dataclasses import dataclass
 
@@ -14,20 +11,17 @@ from unrolled_server.engine.draws import draw
 from unrolled_server.engine.memory import zeros
 from unrolled_server.engine.spec import NetworkSpec
 
-# Matrix products over widths that are a multiple of 16 give a row the same bits at every position (design,
-# section 4).
+# Matrix products over widths that are a multiple of 16 give a row the same bits at every position.
 WIDTH_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """A network's weights as the step uses them, zero-padded to ``width`` columns.
+    """A network's weights, zero-padded to ``width`` columns, and the same memory as arrays on the CPU.
 
     Attributes:
-        input_table: Row s is what symbol s adds: W_ih[:, s] + b_ih + b_hh. The input product is this look-up.
+        input_table: Row s is what symbol s adds: W_ih[:, s] + b_ih + b_hh. It replaces the input product.
         recurrent: W_hh transposed.
-        input_rows_on_cpu: The memory of ``input_table`` as an array; without rows on other devices.
-        recurrent_on_cpu: Likewise of ``recurrent``.
     """
 
     input_table: Float32[Tensor, "symbols width"]
@@ -39,7 +33,7 @@ class Weights:
     def of(
         *, input_table: Float32[Tensor, "symbols width"], recurrent: Float32[Tensor, "width width"]
     ) -> "Weights":
-        """Gives the weights in these tensors, on their device."""
+        """Returns the weights in these tensors, on their device."""
         return Weights(
             input_table=input_table,
             recurrent=recurrent,
@@ -47,14 +41,9 @@ class Weights:
             recurrent_on_cpu=array_on_cpu(recurrent),
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return self.input_table.nbytes + self.recurrent.nbytes
-
 
 def padded_width(hidden_size: int) -> int:
-    """Gives the columns that a state has inside a step.
+    """Returns the columns of a state inside a step.
 
     >>> padded_width(2), padded_width(256)
     (16, 256)
@@ -63,22 +52,22 @@ def padded_width(hidden_size: int) -> int:
 
 
 def factor(rows: int, columns: int) -> Float32[Tensor, "rows columns"]:
-    """Gives room for a matrix that few rows are multiplied with, of zeros: column after column.
+    """Returns a zero matrix, column after column, for products with few rows.
 
-    So torch's products need not rearrange it each time, which takes half of the time of a product of 4 rows
-    with 256 x 1024, and a tenth with 64 rows; with 256 rows it takes nothing.
+    torch's products then need not rearrange it each time, which takes half of the time of a product of 4 rows
+    with 256 x 1024, a tenth with 64 rows, and nothing with 256 rows.
     """
     return torch.from_numpy(zeros(columns, rows)).T
 
 
 def weights_nbytes(spec: NetworkSpec) -> int:
-    """Gives the size of `draw_weights(spec)` without drawing."""
+    """Returns the size of `draw_weights(spec)` without drawing."""
     width = padded_width(spec.hidden_size)
     return 4 * width * (spec.input_size + width)
 
 
 def array_on_cpu(rows: Float32[Tensor, "rows columns"]) -> Float32[np.ndarray, "_ columns"]:
-    """Gives a tensor's memory as an array, or an array without rows if it isn't on the CPU."""
+    """Returns a tensor's memory as an array, or an array without rows if it is not on the CPU."""
     return rows.numpy() if rows.device.type == "cpu" else np.empty((0, rows.shape[1]), np.float32)
 
 
@@ -86,7 +75,7 @@ def draw_weights(spec: NetworkSpec, device: torch.device) -> Weights:
     """Draws a plain network's parameters, see `draw`, and lays them out."""
     ((drawn,),) = draw(spec).layers
     assert drawn.bias_ih is not None  # noqa: S101 - a plain network has biases
-    assert drawn.bias_hh is not None  # noqa: S101 - likewise
+    assert drawn.bias_hh is not None  # noqa: S101
     hidden, width = spec.hidden_size, padded_width(spec.hidden_size)
     input_table = torch.from_numpy(zeros(spec.input_size, width))
     torch.add(drawn.weight_ih.T, drawn.bias_ih + drawn.bias_hh, out=input_table[:, :hidden])

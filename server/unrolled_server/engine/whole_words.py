@@ -1,9 +1,4 @@
-"""Rows of whole words: (word, position) -> one row in each direction.
-
-A file of its own because above the first layer of a bidirectional network a state depends on all of its word,
-so there are no prefixes to share: what is shared is the word. Rows are handed out position by position,
-longest words first, so that the rows of one position are consecutive and become one step, as in a tree.
-"""
+"""Rows of whole words: above a bidirectional network's first layer a state depends on its whole word."""
 
 from dataclasses import dataclass
 
@@ -20,13 +15,13 @@ _COLUMNS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWords:
-    """What has to be computed, in every layer.
+    """The steps to compute, in every layer.
 
     Attributes:
         forward: A step for each position, from the start of the words; a symbol is a place.
         backward: The same from their ends.
         below: For each place, the rows of the first layer, forward and backward.
-        pairs: For each place, the rows that it gets here.
+        pairs: For each place, its rows here.
     """
 
     forward: list[Step]
@@ -36,11 +31,11 @@ class NewWords:
 
 
 class WholeWords:
-    """The words of one network. Not thread-safe.
+    """The words of one network: (word, position) -> a row in each direction. Not thread-safe.
 
-    Args:
-        first_roots: The first of the rows where words start, forward and backward.
-        root_count: Rows where words start, all together; row 0, the padding, is one of them.
+    Rows are handed out position by position, longest words first, so those of one position are consecutive:
+    one step, as in a tree. Words start at the first ``root_count`` rows; row 0, the padding, is one of them.
+    ``first_roots`` are the first of these for the forward and the backward direction.
     """
 
     # What one more row costs beside its states; a word has two rows a letter, and its letters as a key.
@@ -52,13 +47,13 @@ class WholeWords:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every word; the roots stay."""
+        """Drops every word; the roots stay."""
         self._rows_of: dict[bytes, bytes] = {}
         self.row_count = self._root_count
 
     @property
     def known_count(self) -> int:
-        """Rows of words; roots are none."""
+        """Rows of words, roots excluded."""
         return self.row_count - self._root_count
 
     @property
@@ -69,15 +64,9 @@ class WholeWords:
     def resolve(
         self, words: EncodedWords, below: Int32[np.ndarray, "batch seq 2"], *, max_rows: int | None
     ) -> tuple[Int32[np.ndarray, "batch seq 2"], NewWords | None]:
-        """Finds each letter's rows, adding words that are new.
+        """Finds each letter's rows, adding new words; ``below`` are their rows in the first layer.
 
-        Args:
-            words: What to find.
-            below: Their rows in the first layer.
-            max_rows: The most rows; None for no limit.
-
-        Raises:
-            TableFullError: More than ``max_rows`` rows; clear it.
+        Raises TableFullError beyond ``max_rows`` rows; then it must be cleared.
         """
         keys = words.symbol_keys()
         places = {key: at for at, key in enumerate(keys) if key not in self._rows_of}
@@ -99,13 +88,13 @@ class WholeWords:
         order = np.argsort(-lengths, kind="stable")
         lengths, at = lengths[order], np.array(list(places.values()))[order]
         reaching = len(lengths) - np.cumsum(np.bincount(lengths))[:-1]  # words longer than 0, 1, ...
-        begins = np.cumsum(reaching) - reaching  # of each position's places
+        begins = np.cumsum(reaching) - reaching  # where each position's places begin
         place_count = int(reaching.sum())
         first_row = self.row_count
         if max_rows is not None and first_row + _COLUMNS * place_count > max_rows:
             raise TableFullError
         self.row_count += _COLUMNS * place_count
-        # Of each place: its word, and its position from the start and from the end.
+        # For each place: its word, and its position from the start and from the end.
         word = np.concatenate([np.arange(count) for count in reaching])
         position = np.repeat(np.arange(len(reaching)), reaching)
         from_end = lengths[word] - 1 - position
@@ -132,7 +121,6 @@ class WholeWords:
         begins: Int64[np.ndarray, " seq"],
         pairs: Int64[np.ndarray, "places 2"],
     ) -> None:
-        """Remembers the rows of each word."""
         rows = pairs.astype(np.int32)
         for rank, (which, length) in enumerate(zip(order.tolist(), lengths.tolist(), strict=True)):
             self._rows_of[keys[which]] = rows[begins[:length] + rank].tobytes()
@@ -146,7 +134,7 @@ def _steps(
     roots: Int64[np.ndarray, " words"],
     places: Int64[np.ndarray, " places"],
 ) -> list[Step]:
-    """Gives one direction's steps: the word of rank r has the r-th row of each position that it reaches."""
+    """Returns one direction's steps: the word of rank r has the r-th row of each position that it reaches."""
     steps = []
     parents = roots
     for count, begin in zip(reaching.tolist(), begins.tolist(), strict=True):

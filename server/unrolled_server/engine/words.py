@@ -1,8 +1,4 @@
-"""Words as the engine takes them: texts, and the symbols that stand for them.
-
-A file of its own because behind it there are only numbers: what a symbol stands for is known to those who
-made it.
-"""
+"""Words as the engine takes them: texts, and the numbers of their symbols."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate
@@ -14,20 +10,20 @@ from jaxtyping import Int32
 class EncodedWords:
     """Words whose symbols are known to be in a vocabulary.
 
-    Codes of letters are made when they are first asked for: words that the engine remembers never need them.
+    Codes of letters are made on demand, because cached words never need them.
 
     Args:
         words: The texts; equal texts of one vocabulary have equal symbols.
-        vocabulary: What the symbols were looked up in; tells texts of different meaning apart.
+        vocabulary: Identifies what the symbols mean; equal texts of two vocabularies differ.
         index: Each letter's symbol, for words whose symbols are their letters.
         codes: The symbols of all words, one word after the other, if they are made already.
-        lengths: Symbols of each word, where those aren't its letters.
-        starts: Which of the given initial states each word starts from; None where all start from zeros.
+        lengths: Symbols of each word, unless those are its letters.
+        starts: The number of each word's initial state; None if all start from zeros.
     """
 
     __slots__ = ("_codes", "_index", "_lengths", "starts", "vocabulary", "words")
 
-    def __init__(  # noqa: PLR0913 - what is known of words differs, and goes by name
+    def __init__(  # noqa: PLR0913 - optional facts, by name
         self,
         words: Sequence[str],
         vocabulary: Hashable,
@@ -73,11 +69,11 @@ class EncodedWords:
         return self._lengths
 
     def sizes(self) -> list[int]:
-        """Gives the symbols of each word as a list."""
+        """Returns the symbols of each word as a list."""
         return list(map(len, self.words)) if self._lengths is None else self._lengths.tolist()
 
     def code_lists(self) -> list[list[int]]:
-        """Gives each word's symbols as a list."""
+        """Returns each word's symbols as a list."""
         if self._codes is None:
             code_of = (self._index or {}).__getitem__
             return [list(map(code_of, word)) for word in self.words]
@@ -85,14 +81,14 @@ class EncodedWords:
         return [codes[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
     def roots(self, first_root: int) -> list[int]:
-        """Gives the row where each word starts, if the initial states stand from ``first_root`` on."""
+        """Returns each word's root, if the initial states are the rows from ``first_root`` on."""
         if self.starts is None:
             return [first_root] * len(self.words)
         roots: list[int] = (self.starts + first_root).tolist()
         return roots
 
     def part(self, start: int, stop: int) -> "EncodedWords":
-        """Gives the words ``start:stop``, already checked."""
+        """Returns the words ``start:stop``."""
         codes, lengths, starts = self._codes, self._lengths, self.starts
         if codes is not None:
             bounds = [0, *accumulate(self.sizes())]
@@ -107,7 +103,7 @@ class EncodedWords:
         )
 
     def starting_at(self, starts: Int32[np.ndarray, " batch"]) -> "EncodedWords":
-        """Gives the same words, each with its own initial state."""
+        """Returns the same words, each with its own initial state."""
         return EncodedWords(
             self.words,
             self.vocabulary,
@@ -118,11 +114,7 @@ class EncodedWords:
         )
 
     def transposed(self) -> "EncodedWords":
-        """Gives one word per position, made of that position's symbol of every word.
-
-        Raises:
-            ValueError: The words differ in length.
-        """
+        """Returns one word per position, its symbols of every word; raises ValueError if lengths differ."""
         if self._lengths is not None:
             return self._transposed_codes()
         columns = ["".join(column) for column in zip(*self.words, strict=True)]
@@ -132,7 +124,7 @@ class EncodedWords:
         return EncodedWords(columns, self.vocabulary, index=self._index, codes=codes)
 
     def _transposed_codes(self) -> "EncodedWords":
-        """The same where symbols aren't letters; a column's text is made of its symbols."""
+        """Transposes words whose symbols are not letters; a column's text is made of its symbols."""
         columns = np.ascontiguousarray(self.codes.reshape(len(self), -1).T)  # (words, seq) -> (seq, words)
         return EncodedWords(
             [column.tobytes().hex() for column in columns],
@@ -142,7 +134,7 @@ class EncodedWords:
         )
 
     def reversed(self) -> "EncodedWords":
-        """Gives each word's symbols from its end; for resolving, not for reading."""
+        """Returns each word's symbols from its end; the texts stay as they are."""
         lengths = self.lengths
         ends = np.cumsum(lengths)
         # The letter at place i of word w goes to place begin(w) + end(w) - 1 - i.
@@ -156,7 +148,7 @@ class EncodedWords:
         )
 
     def symbol_keys(self) -> list[bytes]:
-        """Gives bytes for each word that are equal where the symbols and the start are."""
+        """Returns bytes for each word that are equal where symbols and initial state are."""
         codes, starts = self.codes, self.starts
         ends = [4 * end for end in accumulate(self.sizes())]
         memory = codes.tobytes()
@@ -167,10 +159,9 @@ class EncodedWords:
 
     @staticmethod
     def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":
-        """Gives the words of several, which share one number of symbols, as one list of codes.
+        """Returns the words of several lists, which share one number of symbols, as one list of codes.
 
-        The letters of different alphabets mean different symbols, so the result is for resolving, not for
-        reading.
+        Letters of different alphabets mean different symbols, so the result has codes, but no readable texts.
         """
         words = [word for part in parts for word in part.words]
         codes = np.concatenate([part.codes for part in parts])

@@ -1,35 +1,32 @@
-"""One line for each request, at debug level: what was asked and how it ended, never the words.
-
-A file of its own because it is one of those who listen to an `Observer`.
-"""
+"""The access log: one line for each request at debug level, without its words."""
 
 import logging
 
 from unrolled_server.call_context import caller_of
-from unrolled_server.observability.request_observer import Ended
+from unrolled_server.observability.request_observer import FinishedRequest
 
 LOG = logging.getLogger(__name__)
 
 
-def is_wanted() -> bool:
-    """Whether anybody reads such lines."""
+def is_enabled() -> bool:
+    """Returns whether the log level lets the lines through."""
     return LOG.isEnabledFor(logging.DEBUG)
 
 
-def log_request(ended: Ended) -> None:
+def log_request(finished: FinishedRequest) -> None:
     """Writes the line."""
-    timing = ended.timing
+    timing = finished.timing
     LOG.debug(
         "request",
         extra={
-            "method": ended.method,
-            "code": ended.code,
-            "seconds": round(ended.seconds, 6),
+            "method": finished.method,
+            "code": finished.code,
+            "seconds": round(finished.seconds, 6),
             "queue_s": round(timing.queue_s, 6),
             "compute_s": round(timing.compute_s, 6),
-            "words": ended.word_count,
-            "hidden_size": ended.request.hidden_size,
-            "caller": caller_of(ended.context),
-            "id": ended.request.id,
+            "words": finished.word_count,
+            "hidden_size": finished.request.hidden_size,
+            "caller": caller_of(finished.context),
+            "id": finished.request.id,
         },
     )

@@ -1,60 +1,62 @@
-"""What is counted while requests are served: plain numbers, because a small request has no time for more.
-
-A file of its own because counting and telling are apart: this costs a fraction of a microsecond, needs no
-lock and no library, and is there whether anybody reads it or not.
-"""
+"""Counters of requests and batches: plain numbers, so that counting costs a fraction of a microsecond."""
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from time import monotonic
 from typing import Protocol
 
-from unrolled_server.observability.metrics import (
-    BATCH_JOBS,
-    BATCH_ROWS,
-    COMPUTE_SECONDS,
-    QUEUE_SECONDS,
-    REQUEST_SECONDS,
-    Buckets,
-    Metric,
-)
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 OK = "OK"
+CANCELLED = "CANCELLED"
 FORWARD = "Forward"
 FORWARD_STREAM = "ForwardStream"
 GET_SERVER_INFO = "GetServerInfo"
 METHODS = (FORWARD, FORWARD_STREAM, GET_SERVER_INFO)
 
+# Upper bounds of buckets, inclusive. A cached reply takes 0.1 ms, the largest batch seconds.
+SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+JOBS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1_024.0)
+ROWS = (0.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
+
 
 class Histogram:
-    """How often values fell into the buckets of a metric. Written by one thread at a time."""
+    """Values counted by bucket. Written by one thread at a time."""
 
     __slots__ = ("_bounds", "_counts", "_total")
 
-    def __init__(self, metric: Metric) -> None:
-        self._bounds = metric.bounds
-        self._counts = [0] * (len(metric.bounds) + 1)
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
 
-    def note(self, value: float) -> None:
+    def observe(self, value: float) -> None:
         """Counts a value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
-    @property
-    def buckets(self) -> Buckets:
-        """What was noted so far."""
-        return Buckets(tuple(self._counts), self._total)
+    def add_to(self, family: HistogramMetricFamily, *labels: str) -> None:
+        """Adds its samples to a family."""
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        family.add_metric(
+            labels, list(zip(bounds, accumulate(tuple(self._counts)), strict=True)), self._total
+        )
+
+    def family(self, name: str, text: str) -> Metric:
+        """Returns its samples as a family without labels."""
+        family = HistogramMetricFamily(name, text)
+        self.add_to(family)
+        return family
 
 
-class MethodTally:
-    """How requests of one method ended.
-
-    Attributes:
-        answered: That got their reply.
-        failed: The others, by code.
-        seconds: From their arrival until their replies were ready.
-    """
+class MethodCounters:
+    """How requests of one method ended; `failed` is by code."""
 
     __slots__ = ("answered", "failed", "name", "seconds")
 
@@ -62,104 +64,128 @@ class MethodTally:
         self.name = name
         self.answered = 0
         self.failed: defaultdict[str, int] = defaultdict(int)
-        self.seconds = Histogram(REQUEST_SECONDS)
+        self.seconds = Histogram(SECONDS)
 
 
-class Tally:
-    """What the event loop sees of requests.
-
-    Attributes:
-        methods: How those of each method ended.
-        streams: That ended, by code.
-        words: Of accepted requests.
-        symbols: Of these words.
-        kept_replies: That were sent again.
-    """
+class RequestCounters:
+    """What the event loop counts of requests: ended streams by code, accepted words and their symbols."""
 
     __slots__ = ("kept_replies", "methods", "streams", "symbols", "words")
 
     def __init__(self) -> None:
-        self.methods = {name: MethodTally(name) for name in METHODS}
+        self.methods = {name: MethodCounters(name) for name in METHODS}
         self.streams: defaultdict[str, int] = defaultdict(int)
         self.words = 0
         self.symbols = 0
         self.kept_replies = 0
 
-    @property
-    def requests(self) -> dict[tuple[str, str], int]:
-        """Requests that ended, by method and code; may be read from any thread."""
-        counts = {(method.name, OK): method.answered for method in self.methods.values()}
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        requests = CounterMetricFamily(
+            "unrolled_requests_total",
+            "Requests that ended; each of a stream counts.",
+            labels=["method", "code"],
+        )
+        seconds = HistogramMetricFamily(
+            "unrolled_request_seconds",
+            "From a request's arrival until its reply was ready to be sent.",
+            labels=["method"],
+        )
         for method in self.methods.values():
-            counts |= {(method.name, code): count for code, count in method.failed.copy().items()}
-        return counts
+            for code, count in {OK: method.answered, **method.failed.copy()}.items():
+                requests.add_metric([method.name, code], count)
+            method.seconds.add_to(seconds, method.name)
+        yield from (requests, seconds)
+        streams = CounterMetricFamily("unrolled_streams_total", "Streams that ended.", labels=["code"])
+        for code, count in self.streams.copy().items():
+            streams.add_metric([code], count)
+        yield streams
+        yield CounterMetricFamily(
+            "unrolled_words_total",
+            "Words of accepted requests; kept replies are sent without counting.",
+            self.words,
+        )
+        yield CounterMetricFamily("unrolled_symbols_total", "Symbols of these words.", self.symbols)
+        yield CounterMetricFamily(
+            "unrolled_kept_replies_total", "Requests answered with a reply that was kept.", self.kept_replies
+        )
 
 
 class CountsRows(Protocol):
-    """An engine; see `engine.Engine`."""
+    """What `LaneCounters` reads from an engine."""
 
     asked_rows: int
     computed_rows: int
 
 
-class LaneTally:
-    """What one compute thread does. Written by it, or by the event loop while it sleeps.
+class LaneCounters:
+    """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
+
+    Args:
+        engine: The thread's engine; rows that it computed before, to prove itself, do not count.
 
     Attributes:
-        expired: Jobs that were dropped before anything was computed for them, because their deadlines passed.
-        cancelled: Likewise, because their callers left.
-        queue_s: Wait of each job.
-        compute_s: Until the reply to each was made.
-        jobs: Of each batch.
-        rows: That each had to compute.
-        busy_s: Of all batches.
+        expired: Jobs that were dropped before computation because their deadline had passed.
+        cancelled: Jobs that were dropped because their caller had left.
     """
 
-    __slots__ = (
-        "_asked_before",
-        "_computed_before",
-        "_engine",
-        "_noted_rows",
-        "busy_s",
-        "cancelled",
-        "compute_s",
-        "expired",
-        "jobs",
-        "queue_s",
-        "rows",
-    )
-
     def __init__(self, engine: CountsRows) -> None:
-        """Takes the thread's engine; what it did before, to prove itself, does not count."""
         self._engine = engine
         self._asked_before = engine.asked_rows
         self._computed_before = engine.computed_rows
-        self._noted_rows = 0
+        self._observed_rows = 0
         self.expired = self.cancelled = 0
-        self.queue_s = Histogram(QUEUE_SECONDS)
-        self.compute_s = Histogram(COMPUTE_SECONDS)
-        self.jobs = Histogram(BATCH_JOBS)
-        self.rows = Histogram(BATCH_ROWS)
-        self.busy_s = 0.0
+        self._queue_s = Histogram(SECONDS)
+        self._compute_s = Histogram(SECONDS)
+        self._batch_jobs = Histogram(JOBS)
+        self._batch_rows = Histogram(ROWS)
+        self._busy_s = 0.0
+
+    def observe_job(self, *, queue_s: float, started_s: float) -> None:
+        """Counts a finished reply whose batch started at `started_s` of the monotonic clock."""
+        self._queue_s.observe(queue_s)
+        self._compute_s.observe(monotonic() - started_s)
+
+    def observe_batch(self, job_count: int, *, started_s: float) -> None:
+        """Counts a finished batch."""
+        rows = self._computed_rows
+        self._batch_jobs.observe(job_count)
+        self._batch_rows.observe(rows - self._observed_rows)
+        self._observed_rows = rows
+        self._busy_s += monotonic() - started_s
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        yield self._queue_s.family(
+            "unrolled_queue_seconds", "Wait of computed requests for their compute thread."
+        )
+        yield self._compute_s.family(
+            "unrolled_compute_seconds", "From the start of a request's batch until its reply was made."
+        )
+        yield self._batch_jobs.family("unrolled_batch_jobs", "Requests computed together.")
+        yield self._batch_rows.family("unrolled_batch_rows", "States that a batch had to compute.")
+        asked_rows = self._engine.asked_rows - self._asked_before
+        yield CounterMetricFamily(
+            "unrolled_prefixes_asked_total", "States that requests asked for, known or not.", asked_rows
+        )
+        yield CounterMetricFamily(
+            "unrolled_prefixes_computed_total", "States that were computed for them.", self._computed_rows
+        )
+        yield CounterMetricFamily(
+            "unrolled_compute_busy_seconds_total",
+            "Time that compute threads spent on batches.",
+            self._busy_s,
+        )
+        yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
+        dropped = CounterMetricFamily(
+            "unrolled_dropped_total",
+            "Accepted requests whose caller left or whose deadline passed before they were computed.",
+            labels=["reason"],
+        )
+        dropped.add_metric(["expired"], self.expired)
+        dropped.add_metric(["cancelled"], self.cancelled)
+        yield dropped
 
     @property
-    def asked_rows(self) -> int:
-        """States that jobs asked for."""
-        return self._engine.asked_rows - self._asked_before
-
-    @property
-    def computed_rows(self) -> int:
-        """States that were computed for them."""
+    def _computed_rows(self) -> int:
         return self._engine.computed_rows - self._computed_before
-
-    def note_job(self, *, queue_s: float, started_s: float) -> None:
-        """Counts a reply that is made, of a batch that began at a time of the monotonic clock."""
-        self.queue_s.note(queue_s)
-        self.compute_s.note(monotonic() - started_s)
-
-    def note_batch(self, job_count: int, *, started_s: float) -> None:
-        """Counts a batch that is done."""
-        rows = self.computed_rows
-        self.jobs.note(job_count)
-        self.rows.note(rows - self._noted_rows)
-        self._noted_rows = rows
-        self.busy_s += monotonic() - started_s

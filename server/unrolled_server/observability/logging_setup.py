@@ -1,8 +1,4 @@
-"""How the process logs: every record in one form, whoever wrote it, on standard error.
-
-A file of its own because it is the only one that knows structlog; all others log through the standard
-library, as gRPC and asyncio do, and so their records come out alike. It needs neither torch nor gRPC.
-"""
+"""Logging of the process: every record in one form on standard error, by structlog's recipe for stdlib."""
 
 import logging
 import sys
@@ -11,111 +7,89 @@ import time
 from types import TracebackType
 from typing import Literal
 
-import structlog
-from structlog.processors import CallsiteParameter, CallsiteParameterAdder
+from structlog import dev, processors, stdlib
 from structlog.typing import Processor
 
-from unrolled_server.observability.log_throttle import Seldom
+from unrolled_server.observability.log_throttle import LogThrottle
 
-LogFormat = Literal["console", "json"]
 LOG = logging.getLogger("unrolled_server")
 
 _is_json = False
-_told = Seldom()
+_throttle = LogThrottle()
 
 
-def configure(*, level: str, log_format: LogFormat, names_process: bool = False) -> None:
-    """Sets up logging for the whole process, warnings and errors that nobody caught included.
+def configure(*, level: str, log_format: Literal["console", "json"], names_process: bool = False) -> None:
+    """Sets up logging for the whole process, including warnings and uncaught errors.
 
     Args:
-        level: The least severe that is written, by its name.
-        log_format: "console" for people, with colours on a terminal; "json" for one object a record.
-        names_process: Whether each record has its process id, because there are several.
+        level: Name of the lowest level that is written.
+        log_format: "console" for people, coloured on a terminal; "json" for one object per record.
+        names_process: Whether records have the process id, because several processes write them.
     """
-    global _is_json  # noqa: PLW0603 - as logging is, one for the process
+    global _is_json  # noqa: PLW0603 - one for the process, as logging itself
     _is_json = log_format == "json"
+    add_process = processors.CallsiteParameterAdder({processors.CallsiteParameter.PROCESS})
+    before: list[Processor] = [
+        processors.TimeStamper(fmt="iso" if _is_json else "%Y-%m-%d %H:%M:%S", utc=_is_json),
+        stdlib.add_log_level,
+        stdlib.add_logger_name,
+        stdlib.ExtraAdder(),
+        *([add_process] if names_process else []),
+    ]
+    after = [stdlib.ProcessorFormatter.remove_processors_meta, *(_json() if _is_json else _console())]
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                _time_stamper(is_json=_is_json),
-                structlog.stdlib.add_log_level,
-                structlog.stdlib.add_logger_name,
-                structlog.stdlib.ExtraAdder(),
-                *([CallsiteParameterAdder({CallsiteParameter.PROCESS})] if names_process else []),
-            ],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_json() if _is_json else _console()),
-            ],
-        )
-    )
+    handler.setFormatter(stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
-    of_calls = logging.getLogger("grpc._cython.cygrpc")
-    of_calls.setLevel(logging.INFO)  # else a line of its own for each call
-    of_calls.addFilter(_is_news)
+    grpc_calls = logging.getLogger("grpc._cython.cygrpc")
+    grpc_calls.setLevel(logging.INFO)  # at debug level it writes a line for each call
+    grpc_calls.addFilter(_should_log)
     sys.excepthook = _log_uncaught
-    threading.excepthook = _log_uncaught_in_thread
+    threading.excepthook = lambda thread: LOG.critical(
+        "uncaught error in thread %s", thread.thread and thread.thread.name, exc_info=thread.exc_value
+    )
 
 
-def say_last(message: str) -> None:
-    """Says why the process ends: to a person as a plain sentence, also before logging is set up."""
+def fatal(message: str) -> None:
+    """Logs why the process ends: as a plain sentence for people, also before `configure`."""
     if _is_json:
         LOG.critical(message)
     elif sys.stderr is not None:  # else print would take standard output
         print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - a sentence, not a record
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record of gRPC's calls is worth its room: what any caller can cause is told seldom.
-
-    Not told are replies whose clients were gone, nobody's fault and many under load, and metadata that is no
-    text, which the record would quote.
-    """
-    kind = record.exc_info[0] if record.exc_info else None
-    if kind is None:
-        return True
-    if kind.__name__ in ("ExecuteBatchError", "UnicodeDecodeError"):
-        return False
-    more = _told.due(f"{record.msg} {kind.__name__}", now_s=time.monotonic())
-    return more is not None
-
-
-def _time_stamper(*, is_json: bool) -> Processor:
-    if is_json:
-        return structlog.processors.TimeStamper(fmt="iso", utc=True)
-    return structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)
+def _json() -> list[Processor]:
+    return [processors.format_exc_info, processors.EventRenamer("message"), processors.JSONRenderer()]
 
 
 def _console() -> list[Processor]:
     return [
-        structlog.dev.ConsoleRenderer(
+        dev.ConsoleRenderer(
             colors=sys.stderr is not None and sys.stderr.isatty(),
-            # Not the one that shows local variables, which may be a caller's words.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=dev.plain_traceback,  # the default shows local variables: a caller's words
             pad_event_to=0,
-            repr_native_str=True,  # so that what callers chose, as an id, stays on its line
+            repr_native_str=True,  # keeps text that a caller chose, such as an id, on its line
             sort_keys=False,
-        ),
+        )
     ]
 
 
-def _json() -> list[Processor]:
-    return [
-        structlog.processors.format_exc_info,
-        structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(),
-    ]
+def _should_log(record: logging.LogRecord) -> bool:
+    """Returns whether to log a record about gRPC's calls, which any caller can cause.
+
+    Never: replies to clients that have left, which are many under load, and metadata that is no text, which
+    the record would quote. All else once per interval and kind of error.
+    """
+    error = record.exc_info[0] if record.exc_info else None
+    if error is None:
+        return True
+    if error.__name__ in ("ExecuteBatchError", "UnicodeDecodeError"):
+        return False
+    return _throttle.allow(f"{record.msg} {error.__name__}", now_s=time.monotonic()) is not None
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
     else:
-        LOG.critical("an error that nobody caught", exc_info=(kind, error, traceback))
-
-
-def _log_uncaught_in_thread(thread: threading.ExceptHookArgs) -> None:
-    name = thread.thread.name if thread.thread else "that is gone"
-    LOG.critical("an error that nobody caught in thread %s", name, exc_info=thread.exc_value)
+        LOG.critical("uncaught error", exc_info=(kind, error, traceback))

@@ -1,123 +1,79 @@
-"""Where a server's metrics go: to an endpoint of its own or to its supervisor, to OpenTelemetry, or nowhere.
-
-A file of its own because a server does not care, and is the same alone and as one of several workers.
-"""
+"""Exports a server's metrics; hides from the server whether it runs alone or as a worker."""
 
 import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from socket import socket
 
-from unrolled_server.observability import metrics
-from unrolled_server.observability.metrics import Reading
-from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WRITE_EVERY_S, write_reading
-from unrolled_server.observability.prometheus import MetricsEndpoint, serve_metrics
-from unrolled_server.observability.readings import Sources, of_a_lone_process, read
+from prometheus_client import Metric
+
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WRITE_INTERVAL_S, write_families
+from unrolled_server.observability.process_metrics import collect_workers, ready_workers
+from unrolled_server.observability.prometheus import MetricsEndpoint
 
 LOG = logging.getLogger(__name__)
 
 
-class Export(Protocol):
-    """Something that wants a reading now and then; see `otel.MetricsExport`.
+class MetricsExporter:
+    """The metrics of one server, on an endpoint of its own or, in a worker, in a file for its supervisor."""
 
-    Attributes:
-        every_s: Seconds between readings.
-    """
-
-    every_s: float
-
-    def send(self, reading: Reading) -> None:
-        """Sends a reading; waits for it."""
-
-    def close(self, reading: Reading) -> None:
-        """Sends for the last time, and ends."""
-
-
-class Outlet:
-    """Hands out the metrics of one server.
-
-    Args:
-        address: Of the endpoint; empty for none. In a worker its supervisor's concern.
-        export: Also gets them.
-    """
-
-    def __init__(self, address: str, export: Export | None = None) -> None:
-        self._address = address
-        self._export = export
-        self._directory = os.environ.get(DIRECTORY_VARIABLE)
+    def __init__(self) -> None:
+        directory = os.environ.get(DIRECTORY_VARIABLE)
+        self._directory = Path(directory) if directory else None
         self._endpoint: MetricsEndpoint | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._sources: Sources | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._collect_server: Callable[[], Iterable[Metric]] = lambda: ()
         self._is_ready = False
 
     @property
     def address(self) -> str:
-        """Of the endpoint, with the port that was found; empty where there is none."""
+        """The endpoint's HOST:PORT; empty without an endpoint."""
         return self._endpoint.address if self._endpoint else ""
 
-    def open(self) -> None:
-        """Answers scrapes from now on, though there is little to say before `begin`.
+    def open(self, address: str, listen: Callable[[str], Sequence[socket]]) -> None:
+        """Answers scrapes on the sockets that `listen` opens on `address`, unless a supervisor does."""
+        if address and not self._directory:
+            self._endpoint = MetricsEndpoint(address, listen(address), [self._collect])
 
-        Raises:
-            AddressError: The address is taken, malformed or not of this machine.
-        """
-        if self._address and not self._directory:
-            self._endpoint = serve_metrics(self._address, reading=self._read_alone)
-
-    def begin(self, sources: Sources) -> None:
-        """Hands out what these objects count; they serve from now on."""
-        self._sources, self._is_ready = sources, True
+    def start(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Exports what `collect` yields, which other threads call, and that the server is ready."""
+        self._collect_server, self._is_ready = collect, True
         if self._directory:
-            self._tasks += [asyncio.create_task(self._write_again_and_again(Path(self._directory)))]
-        if self._export:
-            self._tasks += [asyncio.create_task(self._send_again_and_again(self._export))]
+            self._writing = asyncio.create_task(self._write_every_second(self._directory))
 
     def drain(self) -> None:
-        """Says that the server takes nothing new."""
+        """Exports from now on that the server is not ready."""
         self._is_ready = False
 
-    async def finish(self) -> None:
-        """Ends the readings that are handed out by the clock."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def finish(self) -> None:
+        """Writes a worker's file for the last time."""
+        if self._writing and self._directory:
+            self._writing.cancel()
+            with contextlib.suppress(OSError):
+                write_families(self._directory, self._collect())
 
     def close(self) -> None:
-        """Says what there is to say for the last time; may be called from any thread, after `finish`."""
-        if self._tasks and self._directory:
-            with contextlib.suppress(OSError):
-                write_reading(Path(self._directory), self._read())
-        if self._tasks and self._export:
-            self._export.close(self._read_here())
+        """Stops answering scrapes; may be called from any thread."""
         if self._endpoint:
             self._endpoint.close()
 
-    def _read_here(self) -> Reading:
-        return self._read() if self._directory else self._read_alone()
+    def _collect(self) -> Iterator[Metric]:
+        if not self._directory:
+            yield from collect_workers(1, restart_count=0)
+        yield ready_workers(int(self._is_ready))
+        yield from self._collect_server()
 
-    def _read_alone(self) -> Reading:
-        return {**of_a_lone_process(), **self._read()}
-
-    def _read(self) -> Reading:
-        if self._sources is None:
-            return {metrics.READY_WORKERS: {(): 0}}
-        return read(self._sources, is_ready=self._is_ready)
-
-    async def _write_again_and_again(self, directory: Path) -> None:
-        is_told = False
+    async def _write_every_second(self, directory: Path) -> None:
+        has_failed = False
         while True:
             try:
-                write_reading(directory, self._read())
-                is_told = False
+                write_families(directory, self._collect())
+                has_failed = False
             except OSError as error:
-                if not is_told:
+                if not has_failed:
                     LOG.warning("cannot write metrics to %s: %s", directory, error.strerror)
-                is_told = True
-            await asyncio.sleep(WRITE_EVERY_S)
-
-    async def _send_again_and_again(self, export: Export) -> None:
-        while True:
-            await asyncio.sleep(export.every_s)
-            await asyncio.to_thread(export.send, self._read_here())
+                has_failed = True
+            await asyncio.sleep(WRITE_INTERVAL_S)

@@ -1,45 +1,37 @@
-"""What becomes of each request: counted always, told of where somebody listens.
-
-A file of its own so that the way of a request has one line for each of its ends, and knows neither of
-metrics, nor of logs, nor of traces. Counting costs a fraction of a microsecond; what logs and traces say of a
-request is read off its bytes, and only for them.
-"""
+"""Counts how each request ends, and reports it to the access log and to traces where they are on."""
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 
+from unrolled_server.call_context import Context
 from unrolled_server.errors import RequestError, status_code
-from unrolled_server.observability.counters import GET_SERVER_INFO, OK, MethodTally, Tally
-from unrolled_server.validation.request import AcceptedRequest
+from unrolled_server.observability.counters import (
+    CANCELLED,
+    GET_SERVER_INFO,
+    OK,
+    MethodCounters,
+    RequestCounters,
+)
 
 LOG = logging.getLogger(__name__)
 
-CANCELLED = grpc.StatusCode.CANCELLED.name
-
-Context = grpc.aio.ServicerContext[Any, Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A request that ended, as far as it may be told: nothing of its words but how many they are.
+class FinishedRequest:
+    """A request that ended, without the contents that must not appear in logs and traces.
 
     Attributes:
-        method: Of the contract.
-        code: gRPC's name of its end.
+        code: The name of its gRPC status code.
         seconds: From its arrival until its reply was ready.
-        request: Without words, alphabet and state; empty if it was no message.
-        word_count: Of the request, or where it shares the words of another, of its reply.
-        timing: What its reply says; empty where there is none.
-        context: The call that it came with.
+        request: Without words, alphabet and state; empty if its bytes were no message.
+        word_count: Taken from the reply where the request reuses the words of an earlier one.
+        timing: As in the reply; empty without a reply.
     """
 
     method: str
@@ -51,92 +43,90 @@ class Ended:
     context: Context
 
 
-Listener = Callable[[Ended], None]
+Listener = Callable[[FinishedRequest], None]
 
 
-class Asked:
-    """A request that has arrived. Its bytes are kept only where somebody listens."""
+class PendingRequest:
+    """A request that has arrived. `data` is empty unless there are listeners."""
 
     __slots__ = ("arrived_s", "context", "data", "method")
 
-    def __init__(self, method: MethodTally, data: bytes, context: Context) -> None:
+    def __init__(self, method: MethodCounters, data: bytes, context: Context) -> None:
         self.method = method
         self.data = data
         self.context = context
         self.arrived_s = monotonic()
 
 
-class Observer:
-    """Is told how each request ends. Used from one event loop.
+class RequestObserver:
+    """Follows each request of one event loop; its methods are called when what they are named after happened.
 
     Args:
-        tally: Counts.
-        listeners: Are told of each end.
+        listeners: Called with each request that ended.
     """
 
-    def __init__(self, tally: Tally, listeners: Sequence[Listener] = ()) -> None:
-        self.tally = tally
-        self._methods = tally.methods
+    def __init__(self, counters: RequestCounters, listeners: Sequence[Listener] = ()) -> None:
+        self.counters = counters
+        self._methods = counters.methods
         self._listeners = listeners
 
-    def asked(self, method: str, data: bytes, context: Context) -> Asked:
-        """A request that has just arrived; tell its end by one of the others."""
-        return Asked(self._methods[method], data if self._listeners else b"", context)
+    def received(self, method: str, data: bytes, context: Context) -> PendingRequest:
+        """Returns what `answered`, `refused` or `cancelled` take at the request's end."""
+        return PendingRequest(self._methods[method], data if self._listeners else b"", context)
 
-    def accepted(self, request: AcceptedRequest) -> None:
-        """It is valid and there is room for it."""
-        words = request.job.words
-        self.tally.words += len(words)
-        self.tally.symbols += words.letter_count
+    def accepted(self, *, words: int, symbols: int) -> None:
+        """Counts a request that is valid and admitted."""
+        self.counters.words += words
+        self.counters.symbols += symbols
 
-    def answered(self, asked: Asked, reply: bytes) -> None:
-        """Its reply is ready to be sent."""
-        seconds = monotonic() - asked.arrived_s
-        asked.method.answered += 1
-        asked.method.seconds.note(seconds)
+    def answered(self, pending: PendingRequest, reply: bytes) -> None:
+        """Counts a request whose reply is ready to be sent."""
+        seconds = monotonic() - pending.arrived_s
+        pending.method.answered += 1
+        pending.method.seconds.observe(seconds)
         if self._listeners:
-            self._tell(asked, OK, seconds, reply)
+            self._report(pending, OK, seconds, reply)
 
-    def refused(self, asked: Asked, error: RequestError) -> None:
-        """It gets no answer, but this error."""
-        self._end(asked, status_code(error).name)
+    def refused(self, pending: PendingRequest, error: RequestError) -> None:
+        """Counts a request that gets this error for an answer."""
+        self._fail(pending, status_code(error).name)
 
-    def left(self, asked: Asked) -> None:
-        """Its caller is gone."""
-        self._end(asked, CANCELLED)
+    def cancelled(self, pending: PendingRequest) -> None:
+        """Counts a request whose caller has left."""
+        self._fail(pending, CANCELLED)
 
     def stream_ended(self, code: str) -> None:
-        """A stream is over."""
-        self.tally.streams[code] += 1
+        """Counts a stream that is over."""
+        self.counters.streams[code] += 1
 
-    def _end(self, asked: Asked, code: str) -> None:
-        seconds = monotonic() - asked.arrived_s
-        asked.method.failed[code] += 1
-        asked.method.seconds.note(seconds)
+    def _fail(self, pending: PendingRequest, code: str) -> None:
+        seconds = monotonic() - pending.arrived_s
+        pending.method.failed[code] += 1
+        pending.method.seconds.observe(seconds)
         if self._listeners:
-            self._tell(asked, code, seconds, b"")
+            self._report(pending, code, seconds, b"")
 
-    def _tell(self, asked: Asked, code: str, seconds: float, reply: bytes) -> None:
-        is_forward = asked.method.name != GET_SERVER_INFO
-        request = _request(asked.data) if is_forward else pb.ForwardRequest()
+    def _report(self, pending: PendingRequest, code: str, seconds: float, reply: bytes) -> None:
+        is_forward = pending.method.name != GET_SERVER_INFO
+        request = _parsed(pending.data) if is_forward else pb.ForwardRequest()
         answer = split_reply(reply).rest if is_forward and reply else pb.ForwardReply()
-        ended = Ended(
-            method=asked.method.name,
+        finished = FinishedRequest(
+            method=pending.method.name,
             code=code,
             seconds=seconds,
             word_count=len(request.words) or (answer.shape[0] if answer.shape else 0),
             request=_without_contents(request),
             timing=answer.timing,
-            context=asked.context,
+            context=pending.context,
         )
         for listener in self._listeners:
             try:
-                listener(ended)
+                listener(finished)
             except Exception:
-                LOG.exception("could not tell of a request")  # which is answered all the same
+                LOG.exception("could not log or trace a request")  # which is answered all the same
 
 
-def _request(data: bytes) -> pb.ForwardRequest:
+def _parsed(data: bytes) -> pb.ForwardRequest:
     try:
         return pb.ForwardRequest.FromString(data)
     except DecodeError:
@@ -144,5 +134,4 @@ def _request(data: bytes) -> pb.ForwardRequest:
 
 
 def _without_contents(request: pb.ForwardRequest) -> pb.ForwardRequest:
-    """What a caller would not want to be read elsewhere stays here."""
     return pb.ForwardRequest(hidden_size=request.hidden_size, network=request.network, id=request.id)

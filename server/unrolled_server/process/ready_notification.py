@@ -1,8 +1,4 @@
-"""Saying that the server is ready: a line on standard output, and a word to systemd.
-
-A file of its own because the lone server and the supervisor of several have this to say, and because a full
-disk or a closed pipe at the other end must not end what is ready to serve.
-"""
+"""Reports that the server is ready: a line on standard output, and a message to systemd."""
 
 import logging
 import os
@@ -12,31 +8,31 @@ import sys
 LOG = logging.getLogger(__name__)
 
 
-def announce(line: str) -> None:
-    """Writes the line, and tells systemd if it started this process and waits (sd_notify(3), Type=notify).
+def notify_ready(line: str) -> None:
+    """Writes the line, and notifies systemd if it waits for this process (sd_notify(3), Type=notify).
 
-    Where that is impossible the log says why, and serving goes on.
+    A failure, such as a full disk or a closed pipe, is logged, and serving goes on.
     """
     _write(f"{line}\n")
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
-        _notify(path, f"READY=1\nSTATUS={line}\n")
+        _notify_systemd(path, f"READY=1\nSTATUS={line}\n")
 
 
 def _write(line: str) -> None:
-    """Passes by Python's buffer, which would try again at the end and spoil the exit code."""
-    if sys.__stdout__ is None:  # closed by the process that started this one
+    """Writes past Python's buffer, which would try again at exit and change the exit code."""
+    if sys.__stdout__ is None:  # closed by the parent process
         return
     try:
         os.write(sys.__stdout__.fileno(), os.fsencode(line))
     except OSError as error:
-        LOG.warning("standard output does not take the ready line: %s", error.strerror)
+        LOG.warning("cannot write the ready line to standard output: %s", error.strerror)
 
 
-def _notify(path: str, state: str) -> None:
-    address = f"\0{path[1:]}" if path.startswith("@") else path  # @ is how systemd writes an abstract name
+def _notify_systemd(path: str, state: str) -> None:
+    address = f"\0{path[1:]}" if path.startswith("@") else path  # @ marks an abstract socket
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
             notifier.sendto(os.fsencode(state), address)
     except OSError as error:
-        LOG.warning("cannot tell systemd through NOTIFY_SOCKET=%s: %s", path, error.strerror)
+        LOG.warning("cannot notify systemd through NOTIFY_SOCKET=%s: %s", path, error.strerror)

@@ -1,20 +1,26 @@
-"""When workers may serve, and when the server is ready: a decision without processes or clocks."""
+"""Decides when workers may serve and when dead ones are replaced, without processes or clocks."""
 
 from collections.abc import Sequence
 
+from unrolled_server.exit_codes import EXIT_PROOF, EXIT_WORKERS, StartupError
 
-class DifferentBitsError(Exception):
-    """A worker computes other bits than one before it. A retry does not help."""
+RESTART_DELAY_S = 1.0
+MAX_DELAY_S = 30.0
+MAX_UNSERVED_COUNT = 5
+"""Workers that die one after another before they serve; further ones are unlikely to."""
 
 
-class Muster:
-    """Counts the workers that are proved and that serve, by their process ids.
+class WorkersError(StartupError):
+    """The workers cannot go on, or did not end well."""
 
-    At the first start all wait for each other, so that the server is ready as a whole or not at all. From
-    then on a worker may serve as soon as it is proved.
+    exit_code = EXIT_WORKERS
 
-    Args:
-        worker_count: How many make the whole.
+
+class ReadinessGate:
+    """The workers that are proved or serve, by their process ids.
+
+    At the first start all wait for each other, so that the server is ready as a whole or not at all. Later a
+    worker may serve as soon as it is proved.
     """
 
     def __init__(self, worker_count: int) -> None:
@@ -22,45 +28,73 @@ class Muster:
         self._fingerprint: str | None = None
         self._waiting: list[int] = []
         self._serving: set[int] = set()
-        self._is_complete = False
+        self._is_open = False
         self.is_ready = False
 
     @property
     def is_serving(self) -> bool:
-        """Whether any serves."""
+        """Whether any worker serves."""
         return bool(self._serving)
 
-    def prove(self, pid: int, *, fingerprint: str) -> Sequence[int]:
-        """A worker is proved; gives those that may serve now.
+    def add_proved(self, pid: int, *, fingerprint: str) -> Sequence[int]:
+        """Adds a proved worker; returns those that may serve now.
 
         Raises:
-            DifferentBitsError: Its fingerprint is not that of the first.
+            WorkersError: It computes other bits than the first. Once ready, that means that the program has
+                changed under the server, so a new start helps.
         """
         self._fingerprint = self._fingerprint or fingerprint
         if fingerprint != self._fingerprint:
-            raise DifferentBitsError(
+            raise WorkersError(
                 f"workers compute different bits: fingerprint {fingerprint} beside {self._fingerprint}; "
-                "start the server anew, with all workers on one version and one kind of core"
+                "start the server anew, with all workers on one version and one kind of core",
+                exit_code=EXIT_WORKERS if self.is_ready else EXIT_PROOF,
             )
         self._waiting.append(pid)
-        self._is_complete = self._is_complete or len(self._waiting) == self._worker_count
-        if not self._is_complete:
+        self._is_open = self._is_open or len(self._waiting) == self._worker_count
+        if not self._is_open:
             return ()
-        let_in, self._waiting = self._waiting, []
-        return let_in
+        admitted, self._waiting = self._waiting, []
+        return admitted
 
-    def serve(self, pid: int) -> bool:
-        """A worker serves; gives whether this makes the server ready, which happens once."""
+    def add_serving(self, pid: int) -> bool:
+        """Adds a worker that serves; returns whether this makes the server ready, which happens once."""
         self._serving.add(pid)
         if self.is_ready or len(self._serving) < self._worker_count:
             return False
         self.is_ready = True
         return True
 
-    def lose(self, pid: int) -> bool:
-        """A worker is dead; gives whether it served."""
+    def remove(self, pid: int) -> bool:
+        """Removes a dead worker; returns whether it served."""
         if pid in self._waiting:
             self._waiting.remove(pid)
         served = pid in self._serving
         self._serving.discard(pid)
         return served
+
+
+class RestartBackoff:
+    """The delay before a dead worker is replaced; one for all workers of a server."""
+
+    def __init__(self) -> None:
+        self._unserved_count = 0
+
+    def next_delay(self, *, served: bool, others_serve: bool) -> float:
+        """Returns the seconds to wait: none after a worker that served, because its start worked.
+
+        Raises:
+            WorkersError: Many never served, and none serves now. While others serve, what hinders a start may
+                pass.
+        """
+        if served:
+            self._unserved_count = 0
+            return 0.0
+        self._unserved_count += 1
+        if self._unserved_count < MAX_UNSERVED_COUNT:
+            return RESTART_DELAY_S
+        if others_serve:
+            return MAX_DELAY_S
+        raise WorkersError(
+            f"{MAX_UNSERVED_COUNT} workers died one after another before they served; the log above says how"
+        )

@@ -1,208 +1,178 @@
-"""Several workers on one port: all ready at once, replaced when they die, drained together.
+"""Runs several workers on one port: all ready at once, replaced when they die, drained together.
 
-It computes nothing and answers no calls, so it imports neither torch nor gRPC, and has little to die of.
+The supervisor imports neither torch nor gRPC, so few failures can take it down.
 """
 
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED, EXIT_WORKERS, exit_code_of_signal
-from unrolled_server.observability import metrics
-from unrolled_server.observability.metrics import Reading
-from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
-from unrolled_server.observability.prometheus import serve_metrics
-from unrolled_server.process.ready_notification import announce
-from unrolled_server.process.restarts import MAX_UNSERVED_COUNT, Restarts
-from unrolled_server.process.shutdown_signals import end_at_once, told_to_stop
-from unrolled_server.process.supervision_policy import DifferentBitsError, Muster
+from prometheus_client import Metric
+
+from unrolled_server.exit_codes import EXIT_UNFINISHED, exit_code_of_signal
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerFiles
+from unrolled_server.observability.process_metrics import collect_workers
+from unrolled_server.observability.prometheus import MetricsEndpoint
+from unrolled_server.process.ready_notification import notify_ready
+from unrolled_server.process.shutdown_signals import exit_at_once, wait_for_shutdown
+from unrolled_server.process.supervision_policy import (
+    MAX_DELAY_S,
+    ReadinessGate,
+    RestartBackoff,
+    WorkersError,
+)
 from unrolled_server.process.worker_process import WorkerProcess
-from unrolled_server.process.worker_protocol import Failed, Proved, Report, Serving
+from unrolled_server.process.worker_protocol import Failed, Proved, Serving
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import shared_port
-from unrolled_server.transport.exposure import protection, refuse_clear_text
+from unrolled_server.transport.address import (
+    describe_protection,
+    listeners,
+    require_tls_or_loopback,
+    reserve_port,
+)
 
 LOG = logging.getLogger(__name__)
 
-# What a worker gets beyond the drain timeout, for the end of its last batch.
+# Time for a worker's last batch, beyond the drain timeout.
 END_MARGIN_S = 5.0
 
 
-class WorkersError(Exception):
-    """The workers can't go on, or did not end well; the message says why."""
-
-    def __init__(self, message: str, *, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 async def supervise(settings: Settings) -> None:
-    """Serves with `settings.workers` processes until told to stop; then drains them.
+    """Serves with `settings.workers` processes until shutdown; then drains them.
 
     Raises:
         AddressError: The address is taken, malformed, not of this machine, or open to others in clear text.
-        WorkersError: They can't start, keep dying, or one of them died while it drained; or a signal came
-            before they were ready.
+        WorkersError: The workers cannot start, keep dying, or one of them died while it drained; or a signal
+            came before they were ready.
     """
-    refuse_clear_text(settings)
+    require_tls_or_loopback(settings)
     with contextlib.ExitStack() as stack:
-        address = stack.enter_context(shared_port(settings.address))
-        share = settings.share().model_copy(update={"address": address})
-        supervisor = Supervisor(share)
+        address = stack.enter_context(reserve_port(settings.address))
+        supervisor = Supervisor(settings.share().model_copy(update={"address": address}))
         if settings.metrics_address:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="unrolled-metrics-")))
             supervisor.environment[DIRECTORY_VARIABLE] = str(directory)
-            stack.enter_context(
-                contextlib.closing(
-                    serve_metrics(settings.metrics_address, directory, reading=supervisor.reading)
-                )
-            )
+            sockets = listeners(settings.metrics_address, flag="--metrics-address")
+            collectors = (supervisor.collect, WorkerFiles(directory).collect)
+            endpoint = MetricsEndpoint(settings.metrics_address, sockets, collectors)
+            stack.callback(endpoint.close)
         await supervisor.run()
 
 
 class Supervisor:
-    """Keeps `settings.workers` workers.
+    """Keeps `settings.workers` workers running.
 
     Args:
-        settings: Each worker's own.
+        settings: The settings of each worker.
 
     Attributes:
-        environment: Variables that each worker gets, beside those of this process.
+        environment: Variables for workers, beside those of this process.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.environment: dict[str, str] = {}
         self._settings = settings
         self._workers: dict[int, WorkerProcess] = {}
-        self._muster = Muster(settings.workers)
-        self._restarts = Restarts()
+        self._gate = ReadinessGate(settings.workers)
+        self._backoff = RestartBackoff()
         self._stopping = asyncio.Event()
-        self._failures: dict[int, str] = {}
-        self._last_end = ""
         self._restart_count = 0
         self._unfinished_count = 0
 
-    def reading(self) -> Reading:
-        """What the workers' metrics can't say; may be called from any thread."""
-        return {
-            metrics.WORKERS: {(): self._settings.workers},
-            metrics.READY_WORKERS: {(): 0},  # and the living add themselves: 0 without them, not absent
-            metrics.WORKER_RESTARTS: {(): self._restart_count},
-        }
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics that its workers cannot know; may be called from any thread."""
+        yield from collect_workers(self._settings.workers, restart_count=self._restart_count)
 
     async def run(self) -> None:
-        """Starts the workers, says when they are ready, keeps them until told to stop, then drains them.
+        """Starts the workers, reports ready, replaces dead workers until shutdown, then drains.
 
         Raises:
-            WorkersError: As `supervise`.
+            WorkersError: See `supervise`.
         """
-        told = asyncio.create_task(
-            told_to_stop(watch_stdin=self._settings.exit_with_stdin, end=self._end_at_once)
+        watch_stdin = self._settings.exit_with_stdin
+        shutdown = asyncio.create_task(
+            wait_for_shutdown(watch_stdin=watch_stdin, on_second_signal=self._exit_at_once)
         )
-        keepers = [asyncio.create_task(self._keep_one()) for _ in range(self._settings.workers)]
-        await asyncio.wait([told, *keepers], return_when=asyncio.FIRST_COMPLETED)
-        was_ready = self._muster.is_ready
+        keepers = [asyncio.create_task(self._keep_worker()) for _ in range(self._settings.workers)]
+        await asyncio.wait([shutdown, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        was_ready = self._gate.is_ready
         await self._drain(keepers)
-        await asyncio.gather(*keepers)  # raises what one of them found
-        _judge(number=told.result(), was_ready=was_ready, unfinished_count=self._unfinished_count)
+        await asyncio.gather(*keepers)  # raises what ended one of them
+        number = shutdown.result()
+        if number is not None and not was_ready:
+            raise WorkersError("interrupted", exit_code=exit_code_of_signal(number))
+        if self._unfinished_count:
+            raise WorkersError(
+                f"{self._unfinished_count} workers died while they drained, and with them what they had not "
+                "answered",
+                exit_code=EXIT_UNFINISHED,
+            )
 
-    async def _keep_one(self) -> None:
-        """One worker after another, until told to stop."""
+    async def _keep_worker(self) -> None:
+        """Runs one worker after another until shutdown."""
         while not self._stopping.is_set():
-            served_s = await self._run_one()
-            if not self._stopping.is_set():
-                await self._wait_before_the_next(served_s)
+            served = await self._run_worker()
+            if self._stopping.is_set():
+                return
+            delay_s = self._backoff.next_delay(served=served, others_serve=self._gate.is_serving)
+            if delay_s >= MAX_DELAY_S:
+                LOG.error("no worker can be replaced, the others serve on; the log above says why")
+            self._restart_count += 1
+            LOG.info("a worker replaces it in %g s", delay_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay_s)
 
-    async def _run_one(self) -> float | None:
-        """A worker from its start to its end; gives how long it served, None if it never did."""
+    async def _run_worker(self) -> bool:
+        """Runs a worker until it ends; returns whether it served."""
         try:
             worker = await WorkerProcess.start(self._settings, environment=self.environment)
-        except OSError as error:  # too many processes, or too little memory: it may pass
-            self._last_end = f"no process can be started: {error.strerror}"
-            LOG.error("%s", self._last_end)  # noqa: TRY400 - the system's refusal, no bug of ours
-            return None
+        except OSError as error:  # too many processes, or too little memory, which may pass
+            LOG.error("no process can be started: %s", error.strerror)  # noqa: TRY400 - no bug here
+            return False
         self._workers[worker.pid] = worker
         try:
-            serving_since_s = await self._bring_up(worker)
+            await self._start_serving(worker)
         except BaseException:
-            worker.kill()  # else its end would never come
+            worker.kill()  # else it would not end
             raise
         finally:
-            exit_code = await worker.ended()
-            self._bury(worker, exit_code)
-        return None if serving_since_s is None else asyncio.get_running_loop().time() - serving_since_s
+            exit_code = await worker.wait()
+            del self._workers[worker.pid]
+            served = self._gate.remove(worker.pid)
+        end = f"worker {worker.pid} {_describe_exit(exit_code)}"
+        if not self._stopping.is_set():
+            LOG.warning("%s", end)
+        elif served and exit_code:
+            LOG.error("%s while it drained", end)
+            self._unfinished_count += 1
+        return served
 
-    async def _bring_up(self, worker: WorkerProcess) -> float | None:
-        """Brings a worker to serve; gives the loop's time when it does, None if it ends before."""
-        if self._stopping.is_set():
+    async def _start_serving(self, worker: WorkerProcess) -> None:
+        """Returns when the worker serves, or has ended."""
+        if self._stopping.is_set():  # while the process was created
             worker.kill()
-        report = await _report_of(worker)
+        report = await worker.read_report()
         if isinstance(report, Proved):
+            for pid in self._gate.add_proved(worker.pid, fingerprint=report.fingerprint):
+                self._workers[pid].go()
             ready_line = f"{report.ready_line} | {self._settings.workers} workers"
-            self._let_in(worker, fingerprint=report.fingerprint)
-            report = await _report_of(worker)
+            report = await worker.read_report()
             if isinstance(report, Serving):
                 LOG.info("worker %d serves", worker.pid)
-                if self._muster.serve(worker.pid):
-                    settings = self._settings
-                    LOG.info("serving on %s: %s", settings.address, protection(settings))
-                    announce(ready_line)
-                return asyncio.get_running_loop().time()
+                if self._gate.add_serving(worker.pid):
+                    LOG.info("serving on %s: %s", self._settings.address, describe_protection(self._settings))
+                    notify_ready(ready_line)
         if isinstance(report, Failed):
-            self._judge_failure(worker, report)
-        return None
-
-    def _let_in(self, worker: WorkerProcess, *, fingerprint: str) -> None:
-        """Lets those serve that may, now that `worker` is proved."""
-        try:
-            pids = self._muster.prove(worker.pid, fingerprint=fingerprint)
-        except DifferentBitsError as error:
-            # Once ready, the program has changed under the server: a new start has the new one for all.
-            exit_code = EXIT_WORKERS if self._muster.is_ready else EXIT_PROOF
-            raise WorkersError(str(error), exit_code=exit_code) from None
-        for pid in pids:
-            self._workers[pid].go()
-
-    def _judge_failure(self, worker: WorkerProcess, failure: Failed) -> None:
-        """What fails at the first start would fail again; later it is tried again, as after a death."""
-        if not self._muster.is_ready:
-            raise WorkersError(failure.message, exit_code=failure.exit_code)
-        self._failures[worker.pid] = f"cannot serve: {failure.message}"
-        LOG.error("worker %d cannot serve: %s", worker.pid, failure.message)
-
-    def _bury(self, worker: WorkerProcess, exit_code: int) -> None:
-        """Strikes an ended worker off; the one place that every end passes."""
-        del self._workers[worker.pid]
-        served = self._muster.lose(worker.pid)
-        why = self._failures.pop(worker.pid, _how_it_ended(exit_code))
-        self._last_end = f"worker {worker.pid} {why}"
-        if not self._stopping.is_set():
-            LOG.warning("worker %d %s", worker.pid, _how_it_ended(exit_code))
-        elif served and exit_code:
-            LOG.error("worker %d %s while it drained", worker.pid, _how_it_ended(exit_code))
-            self._unfinished_count += 1
-
-    async def _wait_before_the_next(self, served_s: float | None) -> None:
-        delay_s = self._restarts.delay_s(served_s=served_s, others_serve=self._muster.is_serving)
-        if delay_s is None:
-            raise WorkersError(
-                f"{MAX_UNSERVED_COUNT} workers died one after another before they served; "
-                "the log above says how",
-                exit_code=EXIT_WORKERS,
-            )
-        if self._restarts.is_blocked:
-            LOG.error("no worker can be replaced, the others serve on: %s", self._last_end)
-        self._restart_count += 1
-        LOG.info("a worker replaces it in %g s", delay_s)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+            if not self._gate.is_ready:  # at the first start, where a retry would fail again
+                raise WorkersError(report.message, exit_code=report.exit_code)
+            LOG.error("worker %d cannot serve: %s", worker.pid, report.message)
 
     async def _drain(self, keepers: Iterable[asyncio.Task[None]]) -> None:
-        """Ends all workers, those that serve when they have finished; after the timeout at once."""
+        """Stops all workers, and kills those that have not ended after the timeout."""
         self._stopping.set()
         timeout_s = self._settings.drain_timeout_s
         LOG.info("draining for up to %s s", timeout_s)
@@ -217,33 +187,12 @@ class Supervisor:
         for worker in self._workers.values():
             worker.kill()
 
-    def _end_at_once(self, number: int) -> None:
+    def _exit_at_once(self, number: int) -> None:
         self._kill_all()
-        end_at_once(number)
+        exit_at_once(number)
 
 
-def _judge(*, number: signal.Signals | None, was_ready: bool, unfinished_count: int) -> None:
-    """Says so if the end was not a good one."""
-    if not was_ready and number is not None:
-        raise WorkersError("interrupted", exit_code=exit_code_of_signal(number))
-    if unfinished_count:
-        raise WorkersError(
-            f"{unfinished_count} workers died while they drained, and with them what they had not answered",
-            exit_code=EXIT_UNFINISHED,
-        )
-
-
-async def _report_of(worker: WorkerProcess) -> Report | None:
-    """What the worker tells next; None when it has ended, as it must if it tells what nobody understands."""
-    try:
-        return await worker.report()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        LOG.error("worker %d reports what is no report: %r", worker.pid, error)  # noqa: TRY400 - no bug of ours
-        worker.kill()
-        return None
-
-
-def _how_it_ended(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     return f"was ended by {signal.Signals(-exit_code).name}"

@@ -1,18 +1,17 @@
-"""One of several servers on a port: `python -m unrolled_server.process.worker`, started by a supervisor only.
+"""One of several servers on a port: `python -m unrolled_server.process.worker`, for a supervisor only.
 
-Its settings come over standard input, it tells its start over standard output, and it ends with its
-supervisor, because its standard input does.
+It reads its settings from standard input, reports its start on standard output, and ends when its input does.
 """
 
 import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable
 
+from unrolled_server.exit_codes import StartupError
 from unrolled_server.observability import logging_setup
-from unrolled_server.process.serve import START_ERRORS, ready_line, settle
-from unrolled_server.process.shutdown_signals import draining_signals
+from unrolled_server.process.serve import freeze_startup_objects, ready_line
+from unrolled_server.process.shutdown_signals import wait_for_shutdown
 from unrolled_server.process.worker_protocol import (
     GO,
     Failed,
@@ -23,75 +22,49 @@ from unrolled_server.process.worker_protocol import (
     encode,
 )
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport import failed_handshakes
 from unrolled_server.transport.server import Server
 
 
 def main() -> int:
-    """Serves until told to stop; gives the exit code."""
-    # Byte by byte, so that what comes after the line is left to the event loop.
-    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
-        settings = decode_settings(stdin.readline())
-    reports = _take_stdout()
+    """Serves until it is stopped; returns the exit code."""
+    settings = decode_settings(_read_line())
+    reports = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed goes to standard error
     logging_setup.configure(level=settings.log_level, log_format=settings.log_format, names_process=True)
     try:
-        with failed_handshakes.told_seldom() if settings.tls_certificate else contextlib.nullcontext():
-            asyncio.run(_work(settings, reports))
-    except (*START_ERRORS,) as error:
-        exit_code = START_ERRORS[type(error)]
-        _tell(Failed(exit_code=exit_code, message=str(error)), reports)
-        return exit_code
+        asyncio.run(_serve(settings, reports))
+    except StartupError as error:
+        _report(Failed(exit_code=error.exit_code, message=str(error)), reports)
+        return error.exit_code
     return 0
 
 
-def _take_stdout() -> int:
-    """A descriptor for reports alone: what else is printed goes to standard error."""
-    reports = os.dup(1)
-    os.dup2(2, 1)
-    return reports
-
-
-def _tell(report: Report, reports: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and standard input tells that too
-        os.write(reports, encode(report))
-
-
-async def _work(settings: Settings, reports: int) -> None:
+async def _serve(settings: Settings, reports: int) -> None:
     server = Server(settings, shares_port=True)
     await server.prepare()
-    settle()
-    _tell(Proved(fingerprint=server.info.fingerprint, ready_line=ready_line(server)), reports)
-    orders = await _read_stdin()
-    if await orders.readline() != GO:
+    freeze_startup_objects()
+    _report(Proved(fingerprint=server.info.fingerprint, ready_line=ready_line(server)), reports)
+    if _read_line() != GO:  # the supervisor is gone
         return
-    stop = _stop_at_signals()
+    # A service manager may send SIGTERM beside the supervisor, so a second one means nothing.
+    shutdown = asyncio.create_task(wait_for_shutdown(watch_stdin=True, on_second_signal=lambda _: None))
+    await asyncio.sleep(0)  # so that it has begun to wait
     server.bind()
     await server.serve()
-    _tell(Serving(), reports)
-    await _first_of(stop.wait(), orders.read())
+    _report(Serving(), reports)
+    await shutdown
     await server.stop()
 
 
-async def _read_stdin() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-    return reader
+def _read_line() -> bytes:
+    # Unbuffered, so that no byte after the line is lost.
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
+        return stdin.readline()
 
 
-def _stop_at_signals() -> asyncio.Event:
-    """Returns an event that signals set; a service manager may send one beside the supervisor."""
-    stop = asyncio.Event()
-    for number in draining_signals():
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-async def _first_of(*things: Awaitable[object]) -> None:
-    tasks = [asyncio.ensure_future(thing) for thing in things]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+def _report(report: Report, reports: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, so standard input ends, too
+        os.write(reports, encode(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a supervisor and a worker write to each other at a start, as lines of JSON."""
+"""Messages between a supervisor and a worker while it starts, as lines of JSON."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from unrolled_server.settings.model import Settings
 
 GO = b"go\n"
-"""What the supervisor answers a proved worker that may serve. When its pipe ends, so must the worker."""
+"""Lets a proved worker serve. When the supervisor's pipe ends, so does the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proved:
-    """It could serve, and waits to be told to; the line is what it would say when it is ready."""
+    """The worker could serve, and waits for GO; `ready_line` is for the supervisor's standard output."""
 
     fingerprint: str
     ready_line: str
@@ -19,12 +19,12 @@ class Proved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """It answers calls."""
+    """The worker answers calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """It can't serve, and ends with this exit code."""
+    """The worker cannot serve, and ends with this exit code."""
 
     exit_code: int
     message: str
@@ -35,18 +35,18 @@ _KINDS: dict[str, type[Report]] = {kind.__name__: kind for kind in (Proved, Serv
 
 
 def encode(report: Report) -> bytes:
-    """The line, with its end."""
+    """Returns a report as a line."""
     return json.dumps({"kind": type(report).__name__, **asdict(report)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Report:
-    """The report in a line of `encode`."""
+    """Returns the report in a line of `encode`."""
     fields = json.loads(line)
     return _KINDS[fields.pop("kind")](**fields)
 
 
 def encode_settings(settings: Settings) -> bytes:
-    """Returns a worker's settings as a line, with its end. Not by pydantic, for paths that are not UTF-8."""
+    """Returns a worker's settings as a line. Pydantic's own JSON refuses paths that are not UTF-8."""
     return json.dumps(settings.model_dump(mode="json")).encode() + b"\n"
 
 

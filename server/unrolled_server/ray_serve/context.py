@@ -1,8 +1,4 @@
-"""A call as a replica has it: what the service asks of gRPC, answered out of what Serve passes on.
-
-A file of its own because Serve has no such object: it gives a context that travels with each message, and for
-streams an iterator of requests, and takes an iterator of replies.
-"""
+"""Calls in a replica: grpc.aio's context as the service uses it, on top of what Serve passes on."""
 
 import asyncio
 import time
@@ -16,22 +12,22 @@ from unrolled_server.ray_serve.deadline_metadata import Metadata, deadline_in
 
 
 class ServeContext(Protocol):
-    """What is used of ray.serve.grpc_util.RayServegRPCContext; what is set on it goes to the client."""
+    """The part of ray.serve.grpc_util.RayServegRPCContext that is used; what is set goes to the client."""
 
     def invocation_metadata(self) -> Any:
-        """What the client sent."""
+        """Returns the client's metadata."""
 
     def peer(self) -> str:
-        """The client, as the proxy's gRPC names it."""
+        """Returns the client's address as the proxy's gRPC writes it."""
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """Sets how the call ends."""
+        """Sets the status code."""
 
     def set_details(self, details: str) -> None:
-        """Sets the message that it ends with."""
+        """Sets the status message."""
 
     def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str | bytes]]) -> None:
-        """Sets the metadata that it ends with."""
+        """Sets the trailing metadata."""
 
 
 class AbortedError(Exception):
@@ -39,11 +35,7 @@ class AbortedError(Exception):
 
 
 class Call:
-    """A unary call.
-
-    Args:
-        context: Serve's.
-    """
+    """A unary call."""
 
     def __init__(self, context: ServeContext) -> None:
         self._context = context
@@ -52,20 +44,20 @@ class Call:
         self._done_callbacks: list[Callable[[Any], None]] = []
 
     def peer(self) -> str:
-        """The client, as the proxy's gRPC names it."""
+        """Returns the client's address as the proxy's gRPC writes it."""
         return self._peer
 
     def time_remaining(self) -> float | None:
-        """Seconds until its deadline; None if it has none."""
+        """Returns the seconds until the deadline; None without one."""
         return None if self._deadline_s is None else self._deadline_s - time.monotonic()
 
     def invocation_metadata(self) -> Metadata:
-        """What the client sent."""
+        """Returns the client's metadata."""
         metadata: Metadata = self._context.invocation_metadata()
         return metadata
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Has it called when the call is over."""
+        """Adds a function to call at the end of the call."""
         self._done_callbacks.append(callback)
 
     async def abort(
@@ -85,18 +77,13 @@ class Call:
         raise AbortedError
 
     def end(self) -> None:
-        """The call is over."""
+        """Calls the done callbacks."""
         for callback in self._done_callbacks:
             callback(self)
 
 
 class StreamCall(Call):
-    """A call with a stream each way.
-
-    Args:
-        context: Serve's.
-        requests: Those that come; Serve fetches each from its proxy.
-    """
+    """A call with a stream each way. Serve passes on an iterator of requests and takes one of replies."""
 
     def __init__(self, context: ServeContext, requests: AsyncIterator[bytes]) -> None:
         super().__init__(context)
@@ -104,19 +91,19 @@ class StreamCall(Call):
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def read(self) -> Any:
-        """The next request; grpc.aio.EOF after the last."""
+        """Returns the next request, grpc.aio.EOF after the last."""
         return await anext(self._requests, grpc.aio.EOF)
 
     async def write(self, message: bytes) -> None:
-        """Returns when Serve has taken the message, which it does whether anybody reads or not."""
+        """Waits until Serve has taken the message, which it does whether the client reads or not."""
         self._outbox.put_nowait(message)
         await self._outbox.join()
 
     async def replies(self, answering: Awaitable[None]) -> AsyncGenerator[bytes, None]:
-        """What `answering` writes.
+        """Yields what `answering` writes.
 
         Raises:
-            AbortedError: It ended the call.
+            AbortedError: `answering` aborted the call.
         """
         task = asyncio.ensure_future(answering)
         task.add_done_callback(lambda _: self._outbox.put_nowait(None))

@@ -1,13 +1,11 @@
-"""The contract at Serve's gRPC proxy: messages pass as bytes, and failed calls end as gRPC's clients expect.
+"""The contract in Serve's gRPC proxy: messages pass as bytes, errors as gRPC clients expect them.
 
-A file of its own because it runs in Serve's proxy, not in a replica, and must load no engine. Serve puts its
-own answer in the place of each handler here; what is around it is ours, because Serve by itself
+Serve replaces each handler here by its own; `ForwardServiceHandler` wraps them, because Serve by itself
 
-- ends a failed unary call with an empty message before the status, after which no gRPC client tries again:
-  neither what is overloaded nor what has lost its replica;
-- says INTERNAL when a replica dies with a call, and NOT_FOUND while a proxy has not heard of the application,
-  as if asking again were of no use;
-- tells replicas nothing of a call's deadline.
+- sends an empty message before the status of a failed unary call, after which no gRPC client retries;
+- answers INTERNAL when a replica dies with a call, and NOT_FOUND while a proxy does not know the application
+  yet, which clients do not retry;
+- does not pass deadlines to replicas.
 """
 
 import asyncio
@@ -20,18 +18,18 @@ import grpc
 import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
+from unrolled_server.errors import DETAILS_KEY
 from unrolled_server.ray_serve.deadline_metadata import with_time_left
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"]
-_DETAILS_KEY = "grpc-status-details-bin"
 _OK: int = grpc.StatusCode.OK.value[0]
 LOST = "Ray Serve lost the replica that had this call; a retry takes another"
-# What Serve, not a service, says of calls that may be sent again, and what their callers are told: of an
-# error in a replica Serve tells the traceback. None stands for Serve's own words.
-_PASSING: Mapping[int, str | None] = {
+# Codes that Serve itself, not the service, gives to calls that may be retried, and the message for clients:
+# Serve's own for INTERNAL is the replica's traceback. None leaves Serve's message.
+_RETRYABLE: Mapping[int, str | None] = {
     grpc.StatusCode.INTERNAL.value[0]: LOST,
     grpc.StatusCode.NOT_FOUND.value[0]: None,
-    # Its queue is full. gRPC tries unary calls of either code again; streams go again after this one only.
+    # A full queue. gRPC retries unary calls with either code, but streams only with UNAVAILABLE.
     grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]: None,
 }
 
@@ -42,21 +40,18 @@ _Stream = Callable[[AsyncIterator[bytes], Any], AsyncGenerator[bytes, None]]
 
 def add_forward_service(_servicer: object, server: grpc.aio.Server) -> None:
     """Adds the contract to Serve's proxy; one of its `grpc_servicer_functions`."""
-    server.add_generic_rpc_handlers((Edge(),))
+    server.add_generic_rpc_handlers((ForwardServiceHandler(),))
 
 
-class Edge(grpc.GenericRpcHandler):
-    """The contract's methods, around what Serve has put in their place.
-
-    Serve finds them in `_method_handlers`, as in gRPC's own handlers, and replaces them there.
-    """
+class ForwardServiceHandler(grpc.GenericRpcHandler):
+    """The contract's methods, around Serve's handlers, which it puts into `_method_handlers`."""
 
     def __init__(self) -> None:
         self._method_handlers: dict[str, Any] = {
             f"/{_SERVICE.full_name}/{method.name}": (
-                grpc.stream_stream_rpc_method_handler(_replaced)
+                grpc.stream_stream_rpc_method_handler(_replaced_by_serve)
                 if method.client_streaming
-                else grpc.unary_unary_rpc_method_handler(_replaced)
+                else grpc.unary_unary_rpc_method_handler(_replaced_by_serve)
             )
             for method in _SERVICE.methods
         }
@@ -64,27 +59,27 @@ class Edge(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """The handler of a call; None if it is for another service."""
+        """Returns the handler of a call; None if it is for another service."""
         handler = self._method_handlers.get(handler_call_details.method)
         if handler is None:
             return None
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(partial(_answer_stream, handler.stream_stream))
-        return grpc.unary_unary_rpc_method_handler(partial(_answer, handler.unary_unary))
+            return grpc.stream_stream_rpc_method_handler(partial(_forward_stream, handler.stream_stream))
+        return grpc.unary_unary_rpc_method_handler(partial(_forward, handler.unary_unary))
 
 
-async def _answer(serve: _Unary, request: bytes, context: _Context) -> bytes:
-    reply = await serve(request, Passed(context))
+async def _forward(serve: _Unary, request: bytes, context: _Context) -> bytes:
+    reply = await serve(request, ContextWithDeadline(context))
     await _end(context)
     return reply
 
 
-async def _answer_stream(
+async def _forward_stream(
     serve: _Stream, requests: AsyncIterator[bytes], context: _Context
 ) -> AsyncIterator[bytes]:
-    async with aclosing(serve(requests, Passed(context))) as replies:
+    async with aclosing(serve(requests, ContextWithDeadline(context))) as replies:
         async for reply in replies:
-            if _code_of(context) == _OK:  # else it is what carries the status here
+            if _code_of(context) == _OK:  # else an empty message beside the status
                 yield reply
     await _end(context)
 
@@ -96,26 +91,26 @@ async def _end(context: _Context) -> None:
         return
     details = str(context.details())
     try:
-        if code in _PASSING and not _is_ours(context.trailing_metadata() or ()):
-            await context.abort(grpc.StatusCode.UNAVAILABLE, _PASSING[code] or details)
+        if code in _RETRYABLE and not _is_from_service(context.trailing_metadata() or ()):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, _RETRYABLE[code] or details)
         await context.abort(_STATUS_CODES[code], details)
-    except grpc.aio.InternalError:  # the client is gone, as after a call that it cancelled
+    except grpc.aio.InternalError:  # the client is gone, for example after a cancellation
         raise asyncio.CancelledError from None
 
 
 def _code_of(context: _Context) -> int:
-    """GRPC's own contexts give a number."""
+    """Returns the status code as a number, which grpc.aio's own contexts return at once."""
     code: Any = context.code()
     return code.value[0] if isinstance(code, grpc.StatusCode) else int(code or _OK)
 
 
-def _is_ours(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether a service said so: its refusals have details, Serve's own have none."""
-    return any(key == _DETAILS_KEY for key, _ in trailing_metadata)
+def _is_from_service(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Returns whether the status is the service's: its errors have details, Serve's have none."""
+    return any(key == DETAILS_KEY for key, _ in trailing_metadata)
 
 
-class Passed:
-    """A call's context as Serve sees it: with what the call has left among its metadata."""
+class ContextWithDeadline:
+    """A call's context for Serve, with the time left among its metadata."""
 
     def __init__(self, context: _Context) -> None:
         self._context = context
@@ -124,7 +119,7 @@ class Passed:
         return getattr(self._context, name)
 
     def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
-        """What the caller sent, and the time left."""
+        """Returns the client's metadata and the time left."""
         metadata: Any = self._context.invocation_metadata() or ()
         return with_time_left(metadata, self._context.time_remaining())
 
@@ -132,5 +127,5 @@ class Passed:
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _replaced(_request: object, _context: object) -> Any:
+def _replaced_by_serve(_request: object, _context: object) -> Any:
     raise NotImplementedError("Serve puts its own answer here")

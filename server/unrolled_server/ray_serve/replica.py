@@ -1,10 +1,7 @@
-"""One replica of the service under Ray Serve: the server's backend, asked by Serve's proxies, not at a port.
-
-A file of its own, without Ray, because Serve wants a class whose methods are named as in the contract.
-"""
+"""One replica of the service under Ray Serve: a backend that Serve's proxies call. Without Ray."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import cast
@@ -14,9 +11,29 @@ from unrolled_server.call_context import Context
 from unrolled_server.ray_serve.context import AbortedError, Call, ServeContext, StreamCall
 from unrolled_server.settings.model import Settings
 
+# Settings without effect under Serve that users could rely on, and what to do instead.
+_SETTINGS_OF_SERVE: Mapping[str, str] = {
+    "tls_certificate": "set RAY_USE_TLS for the cluster, or end TLS before it",
+    "tls_client_ca": "set RAY_USE_TLS for the cluster, or end TLS before it",
+    "tokens": "check them before the cluster",
+    "metrics_address": "take Ray's own metrics",
+    "otel": "take Ray's own tracing",
+}
+
+
+def refuse_settings_of_serve(settings: Settings) -> None:
+    """Refuses settings of the server's own port and calls, which Ray Serve has.
+
+    Raises:
+        ValueError: One of them is set.
+    """
+    for name, remedy in _SETTINGS_OF_SERVE.items():
+        if getattr(settings, name):
+            raise ValueError(f"{name} is set, and Ray Serve has the port and its calls: {remedy}")
+
 
 class Message:
-    """What goes to the client; Serve asks each reply for its bytes as it would ask protobuf's."""
+    """A reply's bytes, with the one method of protobuf messages that Serve calls."""
 
     __slots__ = ("_data",)
 
@@ -24,43 +41,40 @@ class Message:
         self._data = data
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """The bytes, as they are."""
+        """Returns the bytes."""
         return self._data
 
 
-NOTHING = Message(b"")
-"""Carries the status of a call that failed, where Serve has no other way for it."""
+# For a failed call, whose status travels beside it.
+_EMPTY = Message(b"")
 
 
 class Replica:
-    """unrolled.v1.ForwardService to Serve. It is there once its engines are proved.
-
-    Args:
-        settings: What it answers.
+    """unrolled.v1.ForwardService for Serve, which calls methods by their names in the contract.
 
     Raises:
-        VectorsError, DeviceUnavailableError, ProofError: See `Backend.prepare`.
+        StartupError: See `Backend.prepare`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._backend = Backend(settings)
-        # Serve makes it on the loop that will call it, which has nothing else to do until then.
+        # Serve creates replicas on the loop that will call them, so that loop may block until then.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, self._backend.prepare()).result()
         self._service = self._backend.begin()
 
     async def Forward(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """One ForwardRequest to one ForwardReply."""
-        return await _answered(self._service.forward, request, grpc_context)
+        """Answers a ForwardRequest."""
+        return await _answer(self._service.forward, request, grpc_context)
 
     async def GetServerInfo(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """A GetServerInfoRequest to a GetServerInfoReply."""
-        return await _answered(self._service.get_server_info, request, grpc_context)
+        """Answers a GetServerInfoRequest."""
+        return await _answer(self._service.get_server_info, request, grpc_context)
 
     async def ForwardStream(  # noqa: N802
         self, requests: AsyncIterator[bytes], grpc_context: ServeContext
     ) -> AsyncIterator[Message]:
-        """Many ForwardRequests to as many ForwardReplies."""
+        """Answers each ForwardRequest of a stream."""
         call = StreamCall(grpc_context, requests)
         try:
             answering = self._service.forward_stream(requests, cast("Context", call))
@@ -68,23 +82,23 @@ class Replica:
                 async for reply in replies:
                     yield Message(reply)
         except AbortedError:
-            yield NOTHING
+            yield _EMPTY
         finally:
             call.end()
 
     async def check_health(self) -> None:
-        """Raises what ended a part of it that should not end; Serve then takes another replica."""
+        """Raises the error of a background task that has ended; Serve then replaces this replica."""
         self._backend.check()
 
 
-async def _answered(
+async def _answer(
     answer: Callable[[bytes, Context], Awaitable[bytes]], request: bytes, context: ServeContext
 ) -> Message:
-    """The reply; nothing where the status, which travels beside it, says why."""
+    """Returns the reply, or an empty message where the call failed."""
     call = Call(context)
     try:
         return Message(await answer(request, cast("Context", call)))
     except AbortedError:
-        return NOTHING
+        return _EMPTY
     finally:
         call.end()

@@ -12,12 +12,14 @@ from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.call_context import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status_code, trailing_metadata
-from unrolled_server.observability.counters import FORWARD, GET_SERVER_INFO, OK
-from unrolled_server.observability.request_observer import CANCELLED, Observer
+from unrolled_server.observability.counters import CANCELLED, FORWARD, GET_SERVER_INFO, OK
+from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.outbound import Outbound
 from unrolled_server.rpc.pipeline import Intake, as_refusal
 from unrolled_server.rpc.stream import Stream
@@ -41,18 +43,18 @@ def _answering(name: str) -> Callable[[Unary], Unary]:
     def answering(method: Unary) -> Unary:
         @wraps(method)
         async def answer(self: "ForwardService", data: bytes, context: Context) -> bytes:
-            asked = self.observer.asked(name, data, context)
+            pending = self.observer.received(name, data, context)
             try:
                 reply = await method(self, data, context)
             except Exception as error:  # noqa: BLE001 - logged, and told without its traceback
                 refusal = as_refusal(error)
             except BaseException:  # the caller is gone
-                self.observer.left(asked)
+                self.observer.cancelled(pending)
                 raise
             else:
-                self.observer.answered(asked, reply)
+                self.observer.answered(pending, reply)
                 return reply
-            self.observer.refused(asked, refusal)
+            self.observer.refused(pending, refusal)
             return await _abort(context, refusal)
 
         return answer
@@ -88,7 +90,7 @@ class ForwardService:
     def __init__(
         self,
         intake: Intake,
-        observer: Observer,
+        observer: RequestObserver,
         *,
         outbound: Outbound,
         max_stream_bytes: int,
@@ -108,7 +110,7 @@ class ForwardService:
         """One ForwardRequest to one ForwardReply."""
         known = self._intake.recall(data)
         if known is not None:
-            self.observer.tally.kept_replies += 1
+            self.observer.counters.kept_replies += 1
             return known
         if self._drain_s is not None:
             await self._hold()
@@ -117,7 +119,7 @@ class ForwardService:
         accepted = self._intake.accept(data)
         ticket = self._intake.admit(accepted, terms)
         reply = UnaryReply(ticket, context, self._outbound, peer=terms.peer)
-        self.observer.accepted(accepted)
+        self.observer.accepted(words=len(accepted.job.words), symbols=accepted.job.words.letter_count)
         message = self._intake.start(accepted, terms)
         if not isinstance(message, bytes):
             message = await message
@@ -140,10 +142,10 @@ class ForwardService:
         finally:
             self.observer.stream_ended(code)
 
-    @property
-    def stream_count(self) -> int:
-        """Streams that are open."""
-        return len(self._streams)
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        yield from self.observer.counters.collect()
+        yield GaugeMetricFamily("unrolled_open_streams", "Streams that are open.", len(self._streams))
 
     async def _run_stream(self, context: Context) -> None:
         stream = Stream(

@@ -15,7 +15,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.call_context import Context, terms_of
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.observability.counters import FORWARD_STREAM
-from unrolled_server.observability.request_observer import Asked, Observer
+from unrolled_server.observability.request_observer import PendingRequest, RequestObserver
 from unrolled_server.rpc.outbound import Outbound
 from unrolled_server.rpc.pipeline import Intake, as_refusal
 from unrolled_server.scheduling.admission import Ticket
@@ -42,7 +42,7 @@ class Stream:
         self,
         context: Context,
         intake: Intake,
-        observer: Observer,
+        observer: RequestObserver,
         *,
         outbound: Outbound,
         max_bytes: int,
@@ -103,11 +103,11 @@ class Stream:
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
-            asked = self._observer.asked(FORWARD_STREAM, data, self._context)
+            pending = self._observer.received(FORWARD_STREAM, data, self._context)
             known = self._intake.recall(data)
             if known is not None:  # such a request has words
-                self._observer.tally.kept_replies += 1
-                self._observer.answered(asked, known)
+                self._observer.counters.kept_replies += 1
+                self._observer.answered(pending, known)
                 self._shared.note(data)
                 await self._send_at_once(known)
                 continue
@@ -116,19 +116,19 @@ class Stream:
                 accepted = self._intake.accept(data, shared=self._shared)
                 if self._is_full(accepted.byte_count):
                     await self._wait_for_room(accepted.byte_count)
-                self._answer(accepted, asked)
+                self._answer(accepted, pending)
             except asyncio.CancelledError:  # the client is gone, or the server ends
-                self._observer.left(asked)
+                self._observer.cancelled(pending)
                 raise
             except Exception as error:  # noqa: BLE001 - the stream lives on whatever one request does
                 refusal = as_refusal(error)
-                self._observer.refused(asked, refusal)
+                self._observer.refused(pending, refusal)
                 await self._refuse(request_id(data), refusal)
 
-    def _answer(self, accepted: AcceptedRequest, asked: Asked) -> None:
+    def _answer(self, accepted: AcceptedRequest, pending: PendingRequest) -> None:
         """Answers at once, or has the reply computed."""
         ticket = self._intake.admit(accepted, self._terms)
-        self._observer.accepted(accepted)
+        self._observer.accepted(words=len(accepted.job.words), symbols=accepted.job.words.letter_count)
         try:
             reply = self._intake.start(accepted, self._terms)
         except BaseException:
@@ -137,24 +137,24 @@ class Stream:
         self._held_bytes += ticket.byte_count
         if not isinstance(reply, bytes):
             self._computing[reply] = ticket
-            reply.add_done_callback(partial(self._finish, accepted.id, asked))
+            reply.add_done_callback(partial(self._finish, accepted.id, pending))
         else:
-            self._observer.answered(asked, reply)
+            self._observer.answered(pending, reply)
             self._send(reply, ticket)
 
-    def _finish(self, name: str, asked: Asked, future: asyncio.Future[bytes]) -> None:
+    def _finish(self, name: str, pending: PendingRequest, future: asyncio.Future[bytes]) -> None:
         """Takes a computed reply to the writer."""
         error = None if future.cancelled() else future.exception()
         ticket = self._computing.pop(future, None)
         if ticket is None:  # the stream is over
-            self._observer.left(asked)
+            self._observer.cancelled(pending)
             return
         if error is None:
-            self._observer.answered(asked, future.result())
+            self._observer.answered(pending, future.result())
             self._send(future.result(), ticket)
             return
         refusal = as_refusal(error)
-        self._observer.refused(asked, refusal)
+        self._observer.refused(pending, refusal)
         self._send(encode_refusal(name, refusal), ticket)
 
     async def _refuse(self, name: str, error: RequestError) -> None:

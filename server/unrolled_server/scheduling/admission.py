@@ -11,7 +11,11 @@ none of the last quarter. So floods leave room for another's single calls.
 
 import enum
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from unrolled_server.errors import OverloadedError
 
@@ -169,6 +173,40 @@ class Admission:
     def max_slow_bytes(self) -> int:
         """Of replies that clients are slow to read, which are counted by themselves."""
         return self.max_bytes // SLOW_SHARE
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics; may be called from any thread."""
+        refused = CounterMetricFamily(
+            "unrolled_refusals_total", "Requests that admission did not let in.", labels=["reason"]
+        )
+        for reason, count in self.refused.items():
+            refused.add_metric([reason.value], count)
+        yield refused
+        yield GaugeMetricFamily("unrolled_inflight_bytes", "Requests and replies in flight.", self.held_bytes)
+        yield GaugeMetricFamily(
+            "unrolled_inflight_limit_bytes", "Beyond this, requests are refused.", self.max_bytes
+        )
+        yield GaugeMetricFamily(
+            "unrolled_inflight_requests", "Requests in flight, their replies included.", self.ticket_count
+        )
+        yield GaugeMetricFamily(
+            "unrolled_unread_bytes",
+            "Replies that clients are slow to read, and what waits behind them.",
+            self.slow_bytes,
+        )
+        yield GaugeMetricFamily(
+            "unrolled_unread_limit_bytes", "Beyond this, the slowest are sent away.", self.max_slow_bytes
+        )
+        yield GaugeMetricFamily(
+            "unrolled_waiting_multiplications",
+            "Work that is accepted and not computed yet.",
+            self.held_multiplications,
+        )
+        yield GaugeMetricFamily(
+            "unrolled_waiting_limit_multiplications",
+            "Beyond this, requests are refused.",
+            self.max_multiplications,
+        )
 
     def _limit_passed(self, client: str, byte_count: int, multiplications: int) -> Refusal | None:
         # What is there comes first: a lone request passes no limit.

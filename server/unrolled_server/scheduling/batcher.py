@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from prometheus_client import Metric
+
 from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job, NotWantedError
 from unrolled_server.errors import (
     ComputeError,
@@ -22,7 +24,7 @@ from unrolled_server.errors import (
     RequestError,
     Violation,
 )
-from unrolled_server.observability.counters import LaneTally
+from unrolled_server.observability.counters import LaneCounters
 from unrolled_server.scheduling.admission import NO_WAIT, Forecast, Terms
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.fair_queue import FairQueue
@@ -83,10 +85,10 @@ class Batcher:
     def _lane(self, job: Job) -> "_Lane":
         return self._lanes[hash(job.network) % len(self._lanes)]
 
-    @property
-    def tallies(self) -> list[LaneTally]:
-        """What each thread counts."""
-        return [lane.tally for lane in self._lanes]
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics of each compute thread; may be called from any thread."""
+        for lane in self._lanes:
+            yield from lane.counters.collect()
 
     async def close(self) -> None:
         """Ends the threads once everything that waits is computed."""
@@ -115,7 +117,7 @@ class _Lane:
 
     def __init__(self, engine: Engine, cost: CostModel, *, name: str) -> None:
         self._engine = engine
-        self.tally = LaneTally(engine)
+        self.counters = LaneCounters(engine)
         self._cost = cost
         self._busy_until_s = 0.0  # at a guess
         self._loop = asyncio.get_running_loop()
@@ -144,7 +146,7 @@ class _Lane:
         reply = _reply_to(job, encode, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
-        self.tally.note_job(queue_s=0.0, started_s=started_s)
+        self.counters.observe_job(queue_s=0.0, started_s=started_s)
         return reply
 
     def forecast(self, job: Job, terms: Terms) -> Forecast:
@@ -208,11 +210,11 @@ class _Lane:
     def _is_wanted(self, entry: _Waiting) -> bool:
         """Whether anybody waits for the reply; counts and tells where nobody does."""
         if entry.reply.done():  # its caller is gone
-            self.tally.cancelled += 1
+            self.counters.cancelled += 1
             return False
         if entry.deadline_s > time.monotonic():
             return True
-        self.tally.expired += 1
+        self.counters.expired += 1
         expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
         self._loop.call_soon_threadsafe(_hand_over, [_Outcome(entry.reply, expired)])
         return False
@@ -229,12 +231,12 @@ class _Lane:
             queue_s = started_s - entry.arrived_s
             reply = _reply_to(entry.job, entry.encode, result, queue_s=queue_s, started_s=started_s)
             computed_count += 1
-            self.tally.note_job(queue_s=queue_s, started_s=started_s)
+            self.counters.observe_job(queue_s=queue_s, started_s=started_s)
             now_s = time.monotonic()
             self._cost.observe(entry.job, taken_s=now_s - before_s)
             before_s = now_s
             yield _Outcome(entry.reply, reply)
-        self.tally.note_batch(computed_count, started_s=started_s)
+        self.counters.observe_batch(computed_count, started_s=started_s)
 
 
 def _reply_to(

@@ -5,6 +5,10 @@ than gRPC's Python takes it, this is where requests wait.
 """
 
 import asyncio
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 
 LOOK_S = 0.02
 # A look that finds less lag than the one before takes this part of the difference off.
@@ -28,3 +32,7 @@ class Lag:
             due_s = loop.time() + LOOK_S
             await asyncio.sleep(LOOK_S)
             self.note(loop.time() - due_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metric; may be called from any thread."""
+        yield GaugeMetricFamily("unrolled_loop_lag_seconds", "How far the event loop is behind.", self.lag_s)

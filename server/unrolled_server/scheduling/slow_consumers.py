@@ -7,6 +7,9 @@ gRPC's memory, and so does all that its stream has behind it. It decides without
 from collections.abc import Iterator
 from typing import Protocol
 
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
 from unrolled_server.scheduling.admission import Admission
 
 # A reply that is not taken after this is slow. Large ones over poor lines are, and still get their time.
@@ -73,6 +76,14 @@ class SlowReaders:
         """These connections were closed; what they have here goes soon."""
         self._sent_away |= peers
         self.sent_away_count += len(peers)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metric; may be called from any thread."""
+        yield CounterMetricFamily(
+            "unrolled_clients_sent_away_total",
+            "Connections closed because the client did not read its replies.",
+            self.sent_away_count,
+        )
 
     def _slow(self, now_s: float) -> Iterator[tuple[Unread, float]]:
         for unread, begun_s in self._begun_s.items():

@@ -1,7 +1,4 @@
-"""Bearer tokens: the file that lists them, and the check that every call must pass.
-
-The file has a line `NAME TOKEN` for each. A name may stand twice, so that an old token and a new one overlap.
-"""
+"""Bearer tokens: the file that lists them, and the check that every call must pass."""
 
 import hashlib
 import hmac
@@ -17,16 +14,16 @@ import grpc.aio
 from grpc_health.v1 import health
 
 from unrolled_server.call_context import TOKEN_NAME
-from unrolled_server.observability.log_throttle import Seldom
-from unrolled_server.security.credential_files import CredentialsError, WatchedFiles, read_secret
+from unrolled_server.observability.log_throttle import LogThrottle
+from unrolled_server.security.credential_files import CredentialsError, ReloadingFiles, read_file
 
 LOG = logging.getLogger(__name__)
 
 MIN_TOKEN_LENGTH = 16
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{MIN_TOKEN_LENGTH},}}=*")  # what RFC 6750 lets travel
+_TOKEN = re.compile(rf"[A-Za-z0-9._~+/-]{{{MIN_TOKEN_LENGTH},}}=*")  # RFC 6750's b64token
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
-# Probes cannot send tokens.
+# Health checks: probes cannot send tokens.
 _OPEN_METHODS = f"/{health.SERVICE_NAME}/"
 
 _Entry: TypeAlias = tuple[str, bytes]
@@ -34,23 +31,22 @@ _Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
-class Tokens:
-    """Whose token is it. Only digests are kept.
+class TokenFile:
+    """The digests of a file's tokens, reloaded when it changes.
 
-    Args:
-        path: The file, which may change.
+    The file has lines NAME TOKEN. A name may have two tokens, so that an old one and a new one overlap.
 
     Raises:
-        CredentialsError: It cannot be read or is malformed.
+        CredentialsError: The file cannot be read or is malformed.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = WatchedFiles([path], lambda: _read(path))
+        self._file = ReloadingFiles([path], lambda: _read(path))
 
     def name_of(self, token: str) -> str | None:
-        """The token's name; None for one that is not listed.
+        """Returns the token's name; None for an unknown token.
 
-        Digests are compared, each with all, so that the time tells nothing of the tokens.
+        Compares digests, always with all, so that the time it takes reveals nothing about the tokens.
         """
         digest = _digest(token)
         names = [name for name, known in self._file.content() if hmac.compare_digest(known, digest)]
@@ -58,23 +54,14 @@ class Tokens:
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):
-    """Answers calls without a known token with UNAUTHENTICATED, before their request is read.
+    """Refuses calls without a known token with UNAUTHENTICATED, before it reads their request."""
 
-    Args:
-        tokens: Those that are known.
-        clock: Seconds, for the log; the monotonic clock.
-    """
-
-    def __init__(self, tokens: Tokens, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tokens: TokenFile) -> None:
         self._tokens = tokens
-        self._clock = clock
-        self._told = Seldom()
-        # A handler of streams begins before a message has come, and refuses calls of every kind.
-        self._refuse_missing: _Handler = grpc.stream_stream_rpc_method_handler(
-            self._refusing("this server wants a token: send 'authorization: Bearer TOKEN'")
-        )
-        self._refuse_unknown: _Handler = grpc.stream_stream_rpc_method_handler(
-            self._refusing("this server does not know the token; it may have been replaced")
+        self._throttle = LogThrottle()
+        self._refuse_missing = self._refusing("this server wants a token: send 'authorization: Bearer TOKEN'")
+        self._refuse_unknown = self._refusing(
+            "this server does not know the token; it may have been replaced"
         )
 
     async def intercept_service(
@@ -82,7 +69,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """The handler of the call's method, or one that refuses."""
+        """Returns the handler of the call's method, or one that refuses the call."""
         if not handler_call_details.method.startswith(_OPEN_METHODS):
             token = _token_in(handler_call_details.invocation_metadata)
             if token is None:
@@ -93,22 +80,21 @@ class TokenCheck(grpc.aio.ServerInterceptor):
             TOKEN_NAME.set(name)
         return await continuation(handler_call_details)
 
-    def _refusing(self, reason: str) -> Callable[[Any, Any], Awaitable[None]]:
+    def _refusing(self, reason: str) -> _Handler:
         async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            self._tell(context.peer(), reason)
+            peer = context.peer()
+            host = peer.rpartition(":")[0] or peer  # each connection has another port
+            more = self._throttle.allow(f"{host} {reason}", now_s=time.monotonic())
+            if more is not None:
+                LOG.warning("refused a call of %s: %s%s", peer, reason, more)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, reason)
 
-        return refuse
-
-    def _tell(self, peer: str, reason: str) -> None:
-        host = peer.rpartition(":")[0] or peer  # each connection has another port
-        more = self._told.due(f"{host} {reason}", now_s=self._clock())
-        if more is not None:
-            LOG.warning("refused a call of %s: %s%s", peer, reason, more)
+        # A stream handler starts before any message has arrived, and can refuse calls of every kind.
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _token_in(metadata: _Metadata | None) -> str | None:
-    """The one bearer token of a call; None for none, and for several, of which no one would be it."""
+    """Returns the bearer token of a call; None unless it has exactly one."""
     values = [value for key, value in metadata or () if key == "authorization"]
     found = _BEARER.fullmatch(values[0]) if len(values) == 1 and isinstance(values[0], str) else None
     return None if found is None else found[1]
@@ -116,7 +102,7 @@ def _token_in(metadata: _Metadata | None) -> str | None:
 
 def _read(path: Path) -> list[_Entry]:
     try:
-        text = read_secret(path, setting="tokens").decode()
+        text = read_file(path, setting="tokens", is_secret=True).decode()
     except UnicodeDecodeError:
         raise CredentialsError(f"tokens {path} is not UTF-8 text") from None
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1)]
@@ -136,7 +122,7 @@ def _entry(parts: list[str], name: str) -> _Entry:
     if len(parts) != 2:  # noqa: PLR2004 - a name and a token
         raise CredentialsError(f"{name}: has {len(parts)} words; write NAME TOKEN")
     if not _NAME.fullmatch(parts[0]):
-        # It is not told, because it may be the token, with the name forgotten or behind it.
+        # The message leaves it out, because it may be the token.
         raise CredentialsError(f"{name}: the name is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
     if not _TOKEN.fullmatch(parts[1]):
         raise CredentialsError(

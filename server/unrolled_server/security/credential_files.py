@@ -1,8 +1,4 @@
-"""Files of keys, certificates and tokens: read at the start, and again when they change.
-
-A file of its own because certificates and tokens rotate by the same rules: a new file is taken without a
-restart, a broken one is told once and the old content stays.
-"""
+"""Files of keys, certificates and tokens that are read at startup and again when they change."""
 
 import logging
 import os
@@ -12,104 +8,96 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from unrolled_server.exit_codes import EXIT_CREDENTIALS, StartupError
+
 LOG = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 1.0
 
 _Content = TypeVar("_Content")
-_Mark: TypeAlias = tuple[int, int, int] | None
+_Version: TypeAlias = tuple[int, int, int] | None
 
 
-class CredentialsError(Exception):
+class CredentialsError(StartupError):
     """A file of credentials cannot be used; the message names setting, file and reason, never the content."""
 
-
-def read_file(path: Path, *, setting: str) -> bytes:
-    """The bytes of a file that `setting` names.
-
-    Raises:
-        CredentialsError: It cannot be read.
-    """
-    return _read(path, setting=setting)[0]
+    exit_code = EXIT_CREDENTIALS
 
 
-def read_secret(path: Path, *, setting: str) -> bytes:
-    """The bytes of a secret file; tells the log if every user of this machine may read it too.
+def read_file(path: Path, *, setting: str, is_secret: bool = False) -> bytes:
+    """Returns the bytes of a file; logs a warning if every user of this machine may open a secret one.
 
-    A group may: that is how Kubernetes hands secrets to a process that is not root.
+    A group may: that is how Kubernetes gives secrets to a process that is not root.
 
     Raises:
-        CredentialsError: It cannot be read.
+        CredentialsError: The file cannot be read.
     """
-    content, mode = _read(path, setting=setting)
-    if mode & stat.S_IRWXO:
+    try:
+        with path.open("rb") as file:
+            content, mode = file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except OSError as error:
+        raise CredentialsError(f"{setting} {path} cannot be read: {error.strerror}") from None
+    if is_secret and mode & stat.S_IRWXO:
         advice = "is open to every user of this machine"
         LOG.warning("%s %s %s (mode %04o); make it 0640 or less", setting, path, advice, mode)
     return content
 
 
-def _read(path: Path, *, setting: str) -> tuple[bytes, int]:
-    try:
-        with path.open("rb") as file:
-            return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-    except OSError as error:
-        raise CredentialsError(f"{setting} {path} cannot be read: {error.strerror}") from None
+class ReloadingFiles(Generic[_Content]):
+    """The parsed content of files, parsed again when they change; a broken new file leaves the old content.
 
-
-class WatchedFiles(Generic[_Content]):
-    """What was read from files, and is read again when they changed.
-
-    Looking is left to whoever asks, at most once a second: there is no thread and no timer.
+    `content` checks the files at most once a second; there is no thread and no timer.
 
     Args:
-        paths: The files.
-        read: Reads them; what it raises at the start is the caller's.
-        clock: Seconds; the monotonic clock.
+        parse: Reads and parses the files.
+        clock: The monotonic clock in seconds.
 
     Raises:
-        CredentialsError: The files cannot be used.
+        CredentialsError: The files cannot be used at the start.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        read: Callable[[], _Content],
+        parse: Callable[[], _Content],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._paths = paths
-        self._read = read
+        self._parse = parse
         self._clock = clock
-        self._marks = self._look()  # before the reading: a change meanwhile is seen the next time
-        self._content = read()
-        self._next_look_s = clock() + LOOK_INTERVAL_S
+        self._versions = (
+            self._current_versions()
+        )  # before parsing, so that a change meanwhile is seen next time
+        self._content = parse()
+        self._next_check_s = clock() + CHECK_INTERVAL_S
 
     def content(self) -> _Content:
-        """What the files hold, or held before they broke."""
+        """Returns what the files hold, or held before they broke."""
         now_s = self._clock()
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_INTERVAL_S
-            self._refresh()
+        if now_s >= self._next_check_s:
+            self._next_check_s = now_s + CHECK_INTERVAL_S
+            self._reload_changes()
         return self._content
 
-    def _refresh(self) -> None:
-        marks = self._look()
-        if marks == self._marks:
+    def _reload_changes(self) -> None:
+        versions = self._current_versions()
+        if versions == self._versions:
             return
-        self._marks = marks  # also of broken files, so that they are told once
+        self._versions = versions  # also of broken files, so that each is logged once
         try:
-            self._content = self._read()
+            self._content = self._parse()
         except CredentialsError as error:
             LOG.error("%s; what was read before stays in use", error)  # noqa: TRY400 - the traceback says no more
         else:
             LOG.info("read again: %s", ", ".join(map(str, self._paths)))
 
-    def _look(self) -> list[_Mark]:
-        return [_mark(path) for path in self._paths]
+    def _current_versions(self) -> list[_Version]:
+        return [_version(path) for path in self._paths]
 
 
-def _mark(path: Path) -> _Mark:
-    """What changes with a file's content; None for no file."""
+def _version(path: Path) -> _Version:
+    """Returns what changes with a file's content; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

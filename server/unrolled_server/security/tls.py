@@ -1,8 +1,4 @@
-"""The server's certificate and key, and whose clients it takes: what TLS is made of.
-
-gRPC asks for them before each handshake, so that new files serve new connections without a restart. They are
-judged here, because gRPC tells a wrong file to the log of its core at best, and an expired one to nobody.
-"""
+"""TLS credentials, checked and reloaded here: gRPC hardly reports a wrong file, and an expired one never."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from unrolled_server.security.credential_files import CredentialsError, WatchedFiles, read_file, read_secret
+from unrolled_server.security.credential_files import CredentialsError, ReloadingFiles, read_file
 
 LOG = logging.getLogger(__name__)
 
@@ -23,33 +19,33 @@ _WARN_BEFORE = timedelta(days=14)
 
 
 def tls_credentials(certificate: Path, key: Path, *, client_ca: Path | None = None) -> grpc.ServerCredentials:
-    """What a port needs to speak TLS, by files that may change while it is open.
+    """Returns credentials for a port; new connections use new files when the files change.
 
     Args:
-        certificate: PEM of the server's certificate, then of those that lead to its authority.
-        key: PEM of the key that belongs to it.
-        client_ca: PEM of those who may vouch for clients; with it a client without a certificate is refused.
+        certificate: PEM of the server's certificate, followed by its chain.
+        key: PEM of its private key.
+        client_ca: PEM of the authorities that sign client certificates, which are then required.
 
     Raises:
-        CredentialsError: A file cannot be read, is not what it should be, has expired, or does not fit.
+        CredentialsError: A file cannot be read, is malformed or has expired, or the key is another one's.
     """
 
     def read() -> grpc.ServerCertificateConfiguration:
         chain_pem = read_file(certificate, setting="tls_certificate")
-        key_pem = read_secret(key, setting="tls_key")
+        key_pem = read_file(key, setting="tls_key", is_secret=True)
         roots_pem = None if client_ca is None else read_file(client_ca, setting="tls_client_ca")
         now = datetime.now(UTC)
-        check_pair(chain_pem, key_pem, certificate=certificate, key=key, now=now)
+        _check_pair(chain_pem, key_pem, certificate=certificate, key=key, now=now)
         if roots_pem is not None:
-            check_authorities(roots_pem, f"tls_client_ca {client_ca}", now=now)
+            _check_authorities(roots_pem, f"tls_client_ca {client_ca}", now=now)
         return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots_pem)
 
     paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
-    files = WatchedFiles(paths, read)
+    files = ReloadingFiles(paths, read)
     given = files.content()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """What is new; else None, so that gRPC goes on with what it has parsed before."""
+        """Returns the configuration if it is new; gRPC asks before each handshake and keeps the last one."""
         nonlocal given
         before, given = given, files.content()
         return None if given is before else given
@@ -61,12 +57,8 @@ def tls_credentials(certificate: Path, key: Path, *, client_ca: Path | None = No
     )
 
 
-def check_pair(chain_pem: bytes, key_pem: bytes, *, certificate: Path, key: Path, now: datetime) -> None:
-    """Refuses a certificate that no client would accept.
-
-    Raises:
-        CredentialsError: See `tls_credentials`.
-    """
+def _check_pair(chain_pem: bytes, key_pem: bytes, *, certificate: Path, key: Path, now: datetime) -> None:
+    """Raises CredentialsError if no client would accept the certificate, or the key is another one's."""
     leaf = _certificates(chain_pem, f"tls_certificate {certificate}")[0]
     _check_dates(leaf, f"tls_certificate {certificate}", now=now)
     public_key = _private_key(key_pem, f"tls_key {key}").public_key()
@@ -76,14 +68,10 @@ def check_pair(chain_pem: bytes, key_pem: bytes, *, certificate: Path, key: Path
         )
 
 
-def check_authorities(pem: bytes, name: str, *, now: datetime) -> None:
-    """Refuses a list of authorities of which none can vouch for anybody.
-
-    Raises:
-        CredentialsError: It holds no certificate, or only such as are not valid now.
-    """
+def _check_authorities(pem: bytes, name: str, *, now: datetime) -> None:
+    """Raises CredentialsError if there is no authority whose certificate is valid now."""
     authorities = _certificates(pem, name)
-    if not any(_is_valid(authority, now=now) for authority in authorities):
+    if not any(each.not_valid_before_utc <= now <= each.not_valid_after_utc for each in authorities):
         _check_dates(authorities[0], name, now=now)
 
 
@@ -121,7 +109,3 @@ def _check_dates(certificate: x509.Certificate, name: str, *, now: datetime) -> 
         )
     if end - now < _WARN_BEFORE:
         LOG.warning("%s expires %s UTC; renew it", name, f"{end:%Y-%m-%d %H:%M}")
-
-
-def _is_valid(certificate: x509.Certificate, *, now: datetime) -> bool:
-    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc

@@ -1,45 +1,42 @@
-"""The forms of an address to listen on: HOST:PORT or unix:PATH, checked when settings are read.
-
-Errors have the form that is right. The probe and the supervisor use it, too, so it imports no gRPC.
-"""
+"""Parses addresses to listen on, HOST:PORT or unix:PATH; each error names the right form."""
 
 import ipaddress
 import os
 import re
 import sys
 
-from unrolled_server.paths import expanded
+from unrolled_server.paths import expand_home
 
 UNIX = "unix:"
-"""What the address of a Unix socket begins with; its path follows, as typed."""
+"""Prefix of a Unix socket's address; the path follows."""
 MAX_PORT = 65_535
-# What sockaddr_un holds, without the zero byte at its end.
+# The size of sockaddr_un's path, without the zero byte at its end.
 MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 _SOCKET = re.compile(r"unix(-abstract)?:", re.IGNORECASE)  # as clients of gRPC read it
 _PATHS = ("/", "./", "../", "~")
 _NOT_IN_A_HOST = re.compile(r"[\s:/,@?#%\[\]]")
 
 
-def checked_address(given: str, *, default_port: int) -> str:
+def parse_address(given: str, *, default_port: int) -> str:
     """Returns HOST:PORT without blanks around it, or unix:PATH with a leading `~` as the home directory.
 
     Args:
-        given: As a flag or a variable has it.
-        default_port: What an error proposes where the port is missing.
+        given: As in a flag or variable.
+        default_port: The port that an error suggests where there is none.
 
     Raises:
-        ValueError: It has another form; the message has the right one.
+        ValueError: It has another form; the message shows the right one.
     """
     address = given.lstrip()
     if _SOCKET.match(address):
-        return _checked_socket(address)
+        return _parse_socket(address)
     if address.startswith(_PATHS):
         raise ValueError(f"this is a path; write 'unix:{address}' for a Unix socket")
-    return checked_host_port(given, default_port=default_port)
+    return parse_host_port(given, default_port=default_port)
 
 
-def checked_host_port(given: str, *, default_port: int) -> str:
-    """Returns HOST:PORT without blanks around it; see `checked_address`."""
+def parse_host_port(given: str, *, default_port: int) -> str:
+    """Returns HOST:PORT without blanks around it; see `parse_address`."""
     address = given.strip()
     if _SOCKET.match(address) or address.startswith(_PATHS):
         raise ValueError(f"this is not HOST:PORT; write one, such as '127.0.0.1:{default_port}'")
@@ -69,20 +66,20 @@ def split_host_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _checked_socket(address: str) -> str:
+def _parse_socket(address: str) -> str:
     scheme, _, path = address.partition(":")
     if f"{scheme.lower()}:" != UNIX:
         raise ValueError("abstract sockets have no permissions, so anyone may connect; write 'unix:PATH'")
     if re.match("//[^/]", path):
         raise ValueError(f"write 'unix:/{path[2:]}', or 'unix:{path[2:]}' in the working directory")
-    path = re.sub("^//+", "/", path)  # gRPC reads "//" as the beginning of a host
+    path = re.sub("^//+", "/", path)  # gRPC reads "//" as the start of a host
     if not path or path != path.strip():
         raise ValueError(
             f"the path is {path!r}; write one without blanks around it, such as 'unix:/run/unrolled.sock'"
         )
     if re.search("[,\0]", path):
         raise ValueError("the path has a comma or a zero byte, which no gRPC client can connect to")
-    path = str(expanded(path))
+    path = str(expand_home(path))
     size = len(os.fsencode(path))
     if size > MAX_SOCKET_PATH_BYTES:
         raise ValueError(

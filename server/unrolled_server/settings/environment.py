@@ -1,16 +1,15 @@
-"""Explains flags and UNROLLED_ variables that are not settings, each with the nearest setting."""
+"""Explains flags and UNROLLED_ variables that are no settings, and names the nearest setting."""
 
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
 from unrolled_server.settings.model import Settings
 
 _PREFIX = "UNROLLED_"
 _SETTINGS = [name.upper() for name in Settings.model_fields]
-# What the client reads and what a service is often told, where the server has a setting for the same purpose.
-_SERVERS_NAME = {
+# Names that the client and other services use, and the server's setting for the same purpose.
+_SYNONYMS = {
     "TOKEN": "TOKENS",
     "TOKEN_FILE": "TOKENS",
     "CERTIFICATE": "TLS_CERTIFICATE",
@@ -19,9 +18,9 @@ _SERVERS_NAME = {
     "HOST": "ADDRESS",
     "PORT": "ADDRESS",
 }
-# The client's that have no counterpart here, and what a supervisor gives to its workers.
-_OTHERS = {"TARGET", "SPREAD", DIRECTORY_VARIABLE.removeprefix(_PREFIX)}
-# What Kubernetes and Docker set for a service or container named unrolled, unrolled-2, unrolled-pods, ...
+# Variables of the client, and the one that a supervisor sets for its workers.
+_OTHERS = {"TARGET", "SPREAD", "METRICS_DIRECTORY"}
+# Variables that Kubernetes and Docker set for a service or container named unrolled, unrolled-2, ...
 _OF_A_SERVICE = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _URL_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 
@@ -29,7 +28,7 @@ _URL_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Returns a sentence for each UNROLLED_ variable that the server does not read.
 
-    Values are left out, because a misplaced one may be a secret.
+    It leaves out values, which may be secrets.
     """
     given = {name: name.upper().removeprefix(_PREFIX) for name in sorted(environment)}
     return [
@@ -39,9 +38,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def explained(refusal: str) -> str:
-    """Returns what argparse says of wrong flags, with the nearest flag for each that does not exist."""
-    reason = refusal.removeprefix("error parsing CLI: ")
+def explain_flags(error: str) -> str:
+    """Returns argparse's error about wrong flags, with the nearest flag for each unknown one."""
+    reason = error.removeprefix("error parsing CLI: ")
     unknown = re.findall(r"(?<!\S)--(no-)?([\w-]+)", reason.partition("unrecognized arguments:")[2])
     hints = [
         f"--{no}{flag}: did you mean --{no}{near.lower().replace('_', '-')}?"
@@ -65,6 +64,6 @@ def _hint(setting: str) -> str:
 
 
 def _nearest(setting: str) -> str | None:
-    """Returns the setting that was probably meant, in capitals."""
+    """Returns the setting that the user probably meant, in capitals."""
     near = get_close_matches(setting, _SETTINGS, n=1)
-    return _SERVERS_NAME.get(setting) or next(iter(near), None)
+    return _SYNONYMS.get(setting) or next(iter(near), None)

@@ -1,7 +1,4 @@
-"""The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults.
-
-An empty variable is the same as none, because that is how deployments write what they do not set.
-"""
+"""The server's settings: one typed model, filled from flags, then `UNROLLED_*`, then defaults."""
 
 import os
 import re
@@ -32,25 +29,22 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from unrolled_server.paths import NoHomeError, default_cache_directory, expanded, is_url, named_files
-from unrolled_server.settings.address_forms import UNIX, checked_address, checked_host_port
+from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home, is_url, parse_named_files
+from unrolled_server.settings.address_forms import UNIX, parse_address, parse_host_port
 
-MAX_INT32 = 2**31 - 1
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
 """Settings that count for all workers together."""
-
-
+MAX_INT32 = 2**31 - 1
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
-
-_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
-
 DEFAULT_PORT = 50_051
 DEFAULT_METRICS_PORT = 9_464
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*")
 
-def _refuse_what_is_no_path(path: object) -> object:
-    """Refuses URLs, and "", which a script gives where a variable is not set and is the working directory."""
+
+def _check_path(path: object) -> object:
+    """Refuses URLs, and "", which scripts pass for an unset variable and which is the working directory."""
     if path == "":
         raise ValueError("it is empty; give a path, or leave the flag out")
     if isinstance(path, str) and is_url(path):
@@ -58,22 +52,24 @@ def _refuse_what_is_no_path(path: object) -> object:
     return path
 
 
-def _checked_metrics_address(given: str) -> str:
-    return given and checked_host_port(given, default_port=DEFAULT_METRICS_PORT)
+def _parse_metrics_address(given: str) -> str:
+    return given and parse_host_port(given, default_port=DEFAULT_METRICS_PORT)
 
 
-Address = Annotated[str, AfterValidator(partial(checked_address, default_port=DEFAULT_PORT))]
-MetricsAddress = Annotated[str, AfterValidator(_checked_metrics_address)]
+Count = Annotated[int, Field(gt=0, le=MAX_INT32)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Address = Annotated[str, AfterValidator(partial(parse_address, default_port=DEFAULT_PORT))]
+MetricsAddress = Annotated[str, AfterValidator(_parse_metrics_address)]
 File = Annotated[
     Path | None,
-    BeforeValidator(_refuse_what_is_no_path),
-    AfterValidator(lambda path: path and expanded(path)),
+    BeforeValidator(_check_path),
+    AfterValidator(lambda path: path and expand_home(path)),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may ask for; counts are of code points, bytes are of one message."""
+    """What a request may ask for. Symbols are code points; bytes are of one message."""
 
     max_words: int
     max_word_length: int
@@ -83,16 +79,16 @@ class Limits:
     max_reply_bytes: int
 
 
-def refuse_what_otel_cannot_use(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
-    """Refuses OpenTelemetry without its packages, or with an interval of its environment that is none."""
+def _check_otel(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
+    """Refuses OpenTelemetry without its packages, or with a variable that only the export of metrics had."""
     if not otel:
         return otel
     if not all(map(_is_installed, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.grpc"))):
         raise ValueError("its packages are not installed: pip install 'unrolled[otel]'")
-    interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "1")
-    if not re.fullmatch(r"0*[1-9]\d*", interval):
+    if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ:
         raise ValueError(
-            f"OTEL_METRIC_EXPORT_INTERVAL is {interval!r}; it must be a whole number of milliseconds above 0"
+            "OTEL_METRIC_EXPORT_INTERVAL is set, and the server does not send metrics by OTLP any more; "
+            "unset it, and have the collector scrape metrics_address"
         )
     return otel
 
@@ -100,7 +96,7 @@ def refuse_what_otel_cannot_use(otel: bool) -> bool:  # noqa: FBT001 - a validat
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # nor is what it would be in
+    except ModuleNotFoundError:  # its parent package is missing, too
         return False
 
 
@@ -118,174 +114,142 @@ class Settings(BaseSettings):
     )
 
     address: Address = Field(
-        default=DEFAULT_ADDRESS,
-        description=(
-            "Where to listen: HOST:PORT (port 0 takes a free one; [::]:PORT is every interface) or unix:PATH"
-        ),
+        DEFAULT_ADDRESS,
+        description="Address to listen on: HOST:PORT (port 0 takes a free one; [::]:PORT is every interface) "
+        "or unix:PATH",
     )
     workers: PositiveInt = Field(
-        default=1,
-        le=256,
-        description="Processes that serve on the port; memory and overload limits are shared out among them",
+        1, le=256, description="Processes that serve on the address; they share memory and overload limits"
     )
     tls_certificate: File = Field(
-        default=None,
-        description=(
-            "PEM file of the server's certificate and those above it; turns TLS on. This and the next three "
-            "files are read again when they change"
-        ),
+        None,
+        description="PEM file of the server's certificate and its chain; turns TLS on. The server reloads "
+        "this file and the next three when they change",
     )
-    tls_key: File = Field(default=None, description="PEM file of the certificate's key")
+    tls_key: File = Field(None, description="PEM file of the certificate's private key")
     tls_client_ca: File = Field(
-        default=None,
-        description="PEM file of those who may vouch for clients; a client without a certificate is refused",
+        None,
+        description="PEM file of the authorities of client certificates; clients without one are refused",
     )
     tokens: File = Field(
-        default=None,
-        description="File with lines NAME TOKEN; a call without one of these bearer tokens is refused",
+        None, description="File with lines NAME TOKEN; calls without one of these bearer tokens are refused"
     )
     allow_plaintext: CliImplicitFlag[bool] = Field(
-        default=False,
-        description="Listen without TLS where other machines may reach it: they can read and change all",
+        False,
+        description="Listen without TLS where other machines can connect: anyone on the way can read and "
+        "change everything",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto",
-        description="Where to compute; auto takes the accelerator that torch offers, else the CPU",
+        "auto",
+        description="Device that computes; auto takes torch's accelerator if there is one, else the CPU",
     )
     compute_threads: PositiveInt = Field(
-        default=1, le=256, description="Threads that compute; each network belongs to one of them"
+        1, le=256, description="Threads that compute; each network belongs to one thread"
     )
     state_memory_mb: PositiveInt = Field(
-        default=1_024,
-        description="MiB for networks and known states, all threads together; the least used leave first",
+        1_024,
+        description="MiB for networks and their computed states, all threads together; the least recently "
+        "used are dropped first",
     )
     reply_memory_mb: NonNegativeInt = Field(
-        default=16, le=2**20, description="MiB for small replies that may be asked for again; 0 keeps none"
+        16, le=2**20, description="MiB for a cache of small replies; 0 turns it off"
     )
-    max_words: PositiveInt = Field(default=65_536, le=MAX_INT32, description="Words in one request")
-    max_word_length: PositiveInt = Field(default=1_024, le=MAX_INT32, description="Symbols in one word")
-    max_hidden_size: PositiveInt = Field(default=4_096, le=MAX_INT32, description="Units of the hidden state")
-    max_alphabet_size: PositiveInt = Field(
-        default=16_384, le=MAX_INT32, description="Symbols of an alphabet, given or derived"
-    )
-    max_request_bytes: PositiveInt = Field(
-        default=32 * 2**20, le=MAX_INT32, description="Bytes of one request message"
-    )
+    max_words: Count = Field(65_536, description="Most words in a request")
+    max_word_length: Count = Field(1_024, description="Most symbols in a word")
+    max_hidden_size: Count = Field(4_096, description="Largest hidden size")
+    max_alphabet_size: Count = Field(16_384, description="Most symbols in an alphabet, given or derived")
+    max_request_bytes: Count = Field(32 * 2**20, description="Largest request message in bytes")
     max_reply_bytes: PositiveInt = Field(
-        default=32 * 2**20, le=2**30, description="Bytes of the array in one reply message"
+        32 * 2**20, le=2**30, description="Largest array in a reply message in bytes"
     )
     max_stream_bytes: PositiveInt = Field(
-        default=16 * 2**20,
+        16 * 2**20,
         le=2**40,
-        description="Bytes of requests and replies that one stream holds; beyond, it is not read from",
+        description="Bytes of requests and replies that a stream may hold; beyond, the server stops reading",
     )
     max_inflight_mb: PositiveInt = Field(
-        default=256,
+        256,
         le=2**20,
-        description=(
-            "MiB of requests and replies in flight, all calls together, of which one client gets half; "
-            "beyond, requests are refused"
-        ),
+        description="MiB of requests and replies in flight for all calls, of which one client gets half; "
+        "beyond, requests are refused",
     )
     max_inflight_gmul: PositiveInt = Field(
-        default=1_000,
+        1_000,
         le=10**9,
-        description=(
-            "Billions of multiplications that wait (a core does about 40 a second); "
-            "beyond, requests are refused"
-        ),
+        description="Billions of multiplications that may wait (a core does about 40 per second); beyond, "
+        "requests are refused",
     )
     max_queue_s: float = Field(
-        default=10.0,
+        10.0,
         gt=0,
         le=MAX_SECONDS,
-        description=(
-            "Seconds that a request may have to wait for others; beyond, and where its deadline is nearer, "
-            "it is refused"
-        ),
+        description="Seconds that a request may wait for others; if it would wait longer, or past its "
+        "deadline, it is refused",
     )
     send_timeout_s: float = Field(
-        default=60.0,
+        60.0,
         gt=0,
         le=MAX_SECONDS,
-        description="Seconds that a client may take to read one reply; then its connection is closed",
+        description="Seconds that a client may take to read a reply before its connection is closed",
     )
     max_metadata_bytes: PositiveInt = Field(
-        default=16_384, ge=1_024, le=2**20, description="Bytes of metadata that come with one call"
+        16_384, ge=1_024, le=2**20, description="Most bytes of metadata in a call"
     )
-    max_connections: PositiveInt = Field(
-        default=10_000, le=MAX_INT32, description="Connections at a time; further ones are closed"
+    max_connections: Count = Field(10_000, description="Most connections at a time; further ones are closed")
+    max_streams_per_connection: Count = Field(
+        1_000, description="Most calls at a time on one connection; further ones wait"
     )
-    max_streams_per_connection: PositiveInt = Field(
-        default=1_000, le=MAX_INT32, description="Calls at a time on one connection; further ones wait"
+    max_connection_age_s: Seconds = Field(
+        0,
+        description="Seconds after which a client has to reconnect, so that clients spread over servers; its "
+        "calls have drain_timeout_s to finish. 0 is no limit",
     )
-    max_connection_age_s: float = Field(
-        default=0,
-        ge=0,
-        le=MAX_SECONDS,
-        description=(
-            "Seconds after which a connection is to be made anew, so that clients spread over servers; its "
-            "calls get drain_timeout_s to end. 0 is no end"
-        ),
-    )
-    max_connection_idle_s: float = Field(
-        default=3_600,
-        ge=0,
-        le=MAX_SECONDS,
-        description="Seconds without a call after which a connection is closed; 0 is no end",
+    max_connection_idle_s: Seconds = Field(
+        3_600, description="Seconds without a call after which a connection is closed; 0 is no limit"
     )
     keepalive_s: float = Field(
-        default=60,
+        60,
         ge=1,
         le=MAX_SECONDS,
-        description="Seconds of silence after which a client is pinged; without an answer in 20 s it is gone",
+        description="Seconds of silence after which the server pings a client; without an answer within 20 s "
+        "it closes the connection",
     )
     # Undecoded: flags and environment give the same text to the same parser.
-    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(named_files)] = Field(
-        default={},
-        description=(
-            "NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or fastText .vec. "
-            "May be given again; several at once by commas or as JSON, and so in UNROLLED_VECTORS"
-        ),
+    vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(parse_named_files)] = Field(
+        {},
+        description="NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or "
+        "fastText .vec. For several files repeat the flag, or separate them by commas or give JSON, as in "
+        "UNROLLED_VECTORS",
     )
     vectors_cache: File = Field(
-        default=None,
-        description=(
-            "Directory for the converted form of vectors files, made at the first start with each; without "
-            "it, unrolled in XDG_CACHE_HOME or ~/.cache"
-        ),
+        None,
+        description="Directory for the converted vectors files, written at the first start with each "
+        "file; by default unrolled in XDG_CACHE_HOME or ~/.cache",
     )
     metrics_address: MetricsAddress = Field(
-        default="",
-        description=(
-            "Where Prometheus finds metrics: HOST:PORT, at /metrics (port 0 takes a free one); empty for none"
-        ),
+        "",
+        description="Where Prometheus scrapes metrics: HOST:PORT, at /metrics (port 0 takes a free one); "
+        "empty for none",
     )
-    drain_timeout_s: float = Field(
-        default=30.0,
-        ge=0,
-        le=MAX_SECONDS,
-        description="Seconds that accepted work gets to finish after SIGTERM",
+    drain_timeout_s: Seconds = Field(
+        30.0, description="Seconds that accepted work has to finish after SIGTERM"
     )
     reflection: CliImplicitFlag[bool] = Field(
-        default=True, description="Describe the service to tools that ask (gRPC reflection)"
+        True, description="Describe the service to tools that ask (gRPC reflection)"
     )
     exit_with_stdin: CliImplicitFlag[bool] = Field(
-        default=False, description="Stop when standard input ends, and so with the process that holds it"
+        False, description="Stop when standard input ends, as it does when the process that holds it ends"
     )
-    otel: Annotated[CliImplicitFlag[bool], AfterValidator(refuse_what_otel_cannot_use)] = Field(
-        default=False,
-        description=(
-            "Send a span for each request, and the metrics, by OpenTelemetry, as OTEL_* says "
-            "(pip install 'unrolled[otel]')"
-        ),
+    otel: Annotated[CliImplicitFlag[bool], AfterValidator(_check_otel)] = Field(
+        False,
+        description="Send a span for each request by OpenTelemetry, as OTEL_* says "
+        "(pip install 'unrolled[otel]')",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info",
-        description="Least severe messages to write to standard error; debug has a line for each request",
+        "info", description="Lowest level of messages on standard error; debug has a line for each request"
     )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="How messages look: for people, or one JSON object each"
+        "console", description="Form of messages: for people, or one JSON object each"
     )
 
     @classmethod
@@ -297,25 +261,28 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Returns the sources below flags. `env_ignore_empty` of the model would ignore empty flags, too."""
+        """Returns the sources below flags; an empty variable counts as unset, as deployments write it.
+
+        `env_ignore_empty` of the model would ignore empty flags, too.
+        """
         return init_settings, EnvSettingsSource(settings_cls, env_ignore_empty=True)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_other_kinds_of_number(cls, given: object, info: ValidationInfo) -> object:
-        """Refuses what pydantic would turn into another number without a word: True for 1, 64.0 for 64."""
+    def _check_number_type(cls, given: object, info: ValidationInfo) -> object:
+        """Refuses what pydantic would silently convert: True to 1, 64.0 to 64."""
         kind = cls.model_fields[info.field_name or ""].annotation
         if kind in (int, float) and isinstance(given, bool):
             raise ValueError("this is a bool; give a number")
-        is_loose = isinstance(given, float) or (isinstance(given, str) and not _WHOLE.fullmatch(given))
+        is_loose = isinstance(given, float) or (isinstance(given, str) and not _WHOLE_NUMBER.fullmatch(given))
         if kind is int and is_loose:
             raise ValueError("give a whole number, such as 64")
         return given
 
     @field_validator("workers")
     @classmethod
-    def _can_share_the_address(cls, workers: int, info: ValidationInfo) -> int:
-        address = info.data.get("address", "")  # not there if it is wrong itself
+    def _check_workers(cls, workers: int, info: ValidationInfo) -> int:
+        address = info.data.get("address", "")  # missing if it is invalid itself
         if workers > 1 and address.startswith(UNIX):
             raise ValueError(
                 f"{address} is a Unix socket, which only 1 worker can have; "
@@ -324,13 +291,13 @@ class Settings(BaseSettings):
         return workers
 
     def share(self) -> "Settings":
-        """What one worker gets: its part of the totals, at least 1 of what is not 0, and all else."""
+        """Returns the settings of one worker: its share of the totals, at least 1 unless the total is 0."""
         totals = {name: getattr(self, name) for name in TOTALS}
         parts = {name: min(total, max(total // self.workers, 1)) for name, total in totals.items()}
         return self.model_copy(update=parts)
 
     @model_validator(mode="after")
-    def _tls_goes_together(self) -> Self:
+    def _check_tls(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")
         if self.tls_certificate is None and self.tls_client_ca is not None:
@@ -343,7 +310,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _has_a_cache(self) -> Self:
+    def _check_vectors_cache(self) -> Self:
         if self.vectors:
             try:
                 self.cache_directory()
@@ -352,36 +319,36 @@ class Settings(BaseSettings):
         return self
 
     def cache_directory(self) -> Path:
-        """Returns where the converted form of vectors files is kept.
+        """Returns the directory for the converted form of vectors files.
 
         Raises:
-            NoHomeError: Nothing says where, and this user has no home directory.
+            NoHomeError: No setting or variable names it, and this user has no home directory.
         """
         return self.vectors_cache or default_cache_directory()
 
     @property
     def state_memory_bytes_per_thread(self) -> int:
-        """Each compute thread's share of the budget."""
+        """Each compute thread's share of `state_memory_mb`."""
         return self.state_memory_mb * 2**20 // self.compute_threads
 
     @property
     def stream_bytes(self) -> int:
-        """What one stream may hold: no more than one client, so that a lone stream waits instead."""
+        """What one stream may hold; at most what one client may, so that a lone stream waits, not fails."""
         return min(self.max_stream_bytes, self.max_inflight_mb * 2**20 // 2)
 
     def limits(self) -> Limits:
-        """What requests may ask for."""
+        """Returns the limits of a request."""
         return Limits(**self.model_dump(include={field.name for field in fields(Limits)}))
 
 
-def described(error: ValidationError) -> str:
-    """Returns what is wrong with the settings, in one line that names each."""
-    return "; ".join(map(_described, error.errors()))
+def describe_errors(error: ValidationError) -> str:
+    """Returns one line that names each wrong setting, its value and the reason."""
+    return "; ".join(map(_describe_error, error.errors()))
 
 
-def _described(error: ErrorDetails) -> str:
+def _describe_error(error: ErrorDetails) -> str:
     reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
     name = "_".join(map(str, error["loc"]))
-    if not name:  # of settings that do not go together
+    if not name:  # about several settings
         return reason
     return f"{name} is {error['input']!r}: {reason}"

@@ -1,7 +1,6 @@
-"""Closing connections that gRPC's Python gives no handle for: by their sockets, found by clients' addresses.
+"""Closes client connections by finding their sockets, because gRPC for Python offers no API for it.
 
-A file of its own because it goes below gRPC. There, a call whose client does not read can't be ended: its
-status would wait behind its message. Shut down, the socket looks to gRPC as if the client had gone.
+A call whose client does not read cannot be ended: its status would wait behind its message.
 """
 
 import os
@@ -17,16 +16,16 @@ _Address = tuple[str, int]
 
 
 def disconnect(peers: Collection[str]) -> set[str]:
-    """Closes this process's connections from clients such as "ipv4:127.0.0.1:50123"; gives whose it closed.
+    """Closes this process's connections from peers such as "ipv4:127.0.0.1:50123"; returns those closed.
 
-    Clients of a Unix socket have no address and stay.
+    To gRPC the clients seem to have gone. Clients of a Unix socket have no address and stay connected.
     """
     wanted = {address: peer for peer in peers if (address := _address_of(peer))}
     if not wanted:
         return set()
     try:
         descriptors = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - numbers, not paths
-    except OSError:  # no descriptor is left to look with; the next time there may be
+    except OSError:  # no file descriptor is free; the caller tries again later
         return set()
     closed = (_shut_down(descriptor, wanted) for descriptor in descriptors)
     return {wanted[address] for address in closed if address}
@@ -38,12 +37,12 @@ def _address_of(peer: str) -> _Address | None:
 
 
 def _shut_down(descriptor: int, wanted: Collection[_Address]) -> _Address | None:
-    """Shuts down a socket that is connected to one of `wanted`, and gives which; leaves all others alone."""
+    """Shuts down a socket that is connected to one of `wanted`; returns which, or None."""
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return None
-        connection = socket.socket(fileno=descriptor)  # borrowed: a copy may not be to be had
-    except OSError:  # gone meanwhile
+        connection = socket.socket(fileno=descriptor)  # not a copy: no descriptor may be free
+    except OSError:  # closed meanwhile
         return None
     try:
         if connection.family not in (socket.AF_INET, socket.AF_INET6):
@@ -53,7 +52,7 @@ def _shut_down(descriptor: int, wanted: Collection[_Address]) -> _Address | None
         if address not in wanted:
             return None
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # not connected, or not any more
+    except OSError:  # not connected, or no longer
         return None
     finally:
         connection.detach()

@@ -1,8 +1,4 @@
-"""grpc.health.v1: whether this server serves, for those who ask once and for those who watch.
-
-A file of its own because gRPC's servicer holds up the end: its watchers stay, so that a drain would last its
-whole timeout, and one that does not read keeps a lock for which the drain would wait without end.
-"""
+"""grpc.health.v1, in place of gRPC's servicer, whose watchers would hold up a drain for its whole timeout."""
 
 import asyncio
 import contextlib
@@ -18,17 +14,17 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[attr-defined]  # the stu
     HealthListResponse,
 )
 
-# What a watcher gets to take a few bytes before it is given up.
-SEND_S = 5.0
+# Time that a watcher has to read a status, before its call ends.
+SEND_TIMEOUT_S = 5.0
 
 Context = grpc.aio.ServicerContext[Any, HealthCheckResponse]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Serving from the start until `drain`. Used from one event loop.
+    """The health of one service, and of the server as a whole (""): SERVING until `drain`.
 
     Args:
-        service: The name of the service that is served; the empty name, the server as a whole, is known, too.
+        service: The name of the service.
     """
 
     def __init__(self, service: str) -> None:
@@ -36,11 +32,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._is_draining = asyncio.Event()
 
     def drain(self) -> None:
-        """Says from now on that nothing is served; tells those who watch, and lets them go."""
+        """Reports NOT_SERVING from now on, also to watchers, and ends their calls."""
         self._is_draining.set()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802
-        """The status of one service; NOT_FOUND where the server has none of that name."""
+        """Returns the status of one service, or NOT_FOUND."""
         if request.service not in self._services:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND, f"this server serves {' and '.join(map(repr, self._services))}"
@@ -48,19 +44,19 @@ class Health(health_pb2_grpc.HealthServicer):
         return self._response(request.service)
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
-        """The status now and, where that changes it, when the server drains. Then it ends."""
-        with contextlib.suppress(TimeoutError):  # a watcher that does not read
-            await self._tell(request.service, context)
+        """Sends the status now and, for a known service, once more when the server drains; then ends."""
+        with contextlib.suppress(TimeoutError):  # the watcher does not read
+            await self._send(request.service, context)
             await self._is_draining.wait()
             if request.service in self._services:
-                await self._tell(request.service, context)
+                await self._send(request.service, context)
 
-    async def _tell(self, name: str, context: Context) -> None:
-        async with asyncio.timeout(SEND_S):
+    async def _send(self, name: str, context: Context) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
             await context.write(self._response(name))
 
     async def List(self, _request: HealthListRequest, _context: Context) -> HealthListResponse:  # noqa: N802
-        """The status of all."""
+        """Returns the status of all services."""
         return HealthListResponse(statuses={name: self._response(name) for name in self._services})
 
     def _response(self, name: str) -> HealthCheckResponse:

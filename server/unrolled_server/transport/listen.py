@@ -11,25 +11,25 @@ from urllib.parse import quote
 import grpc
 import grpc.aio
 
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.transport.address import AddressError
 
 
 @contextlib.contextmanager
-def listening(
+def listen(
     server: grpc.aio.Server, address: str, *, credentials: grpc.ServerCredentials | None = None
 ) -> Iterator[str]:
-    """Binds `server`; gives the address as a client takes it, with the port that was found for port 0.
+    """Binds `server`; yields the address for clients, with the port that was found for port 0.
 
-    With credentials it speaks TLS there, else clear text. What lies at the path of a Unix socket is replaced
-    if it is a socket that no server holds.
+    With credentials the server speaks TLS there, else clear text. It replaces a Unix socket that an earlier
+    server left.
 
     Raises:
         AddressError: The address is taken, malformed or not of this machine.
     """
-    with _owning(address):
+    with _lock_socket(address):
         try:
-            name = _name_for_grpc(address)
+            name = _grpc_address(address)
             port = (
                 server.add_insecure_port(name)
                 if credentials is None
@@ -37,23 +37,23 @@ def listening(
             )
         except RuntimeError:
             raise AddressError(
-                f"cannot listen on {address}: {_why(address)}; choose another --address"
+                f"cannot listen on {address}: {_bind_error(address)}; choose another --address"
             ) from None
         yield address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
 
-def _name_for_grpc(address: str) -> str:
-    """Returns the address in gRPC's notation, where a path is part of a URI: % begins an escaped byte."""
+def _grpc_address(address: str) -> str:
+    """Returns the address in gRPC's notation, where a path is part of a URI: % starts an escaped byte."""
     if not address.startswith(UNIX):
         return address
     return f"{UNIX}{quote(os.fsencode(address.removeprefix(UNIX)))}"
 
 
 @contextlib.contextmanager
-def _owning(address: str) -> Iterator[None]:
-    """Holds the lock beside a Unix socket.
+def _lock_socket(address: str) -> Iterator[None]:
+    """Holds a lock file beside a Unix socket, because gRPC would silently replace a running server's socket.
 
-    gRPC unlinks a socket that is there, and so would take a running server's address without a word.
+    Not by filelock, which creates missing folders.
     """
     if not address.startswith(UNIX):
         yield
@@ -66,7 +66,7 @@ def _owning(address: str) -> Iterator[None]:
         )
     lock_path = Path(f"{path}.lock")
     try:
-        # Appending, so that a file of that name which is something else keeps its content.
+        # For appending, so that another program's file of that name keeps its content.
         lock = lock_path.open("a")  # closed by the with below
     except OSError as error:
         raise AddressError(
@@ -82,8 +82,8 @@ def _owning(address: str) -> Iterator[None]:
         yield
 
 
-def _why(address: str) -> str:
-    """Returns what the operating system says about binding `address`, which gRPC does not pass on."""
+def _bind_error(address: str) -> str:
+    """Returns the system's error for binding `address`, which gRPC does not pass on."""
     try:
         if address.startswith(UNIX):
             with socket.socket(socket.AF_UNIX) as probe:

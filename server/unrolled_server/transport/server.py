@@ -1,10 +1,11 @@
-"""One gRPC server on one address, around what answers: bind, prove, serve, stop."""
+"""One gRPC server on one address, around a backend: bind, prepare, serve, stop."""
 
 import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -12,60 +13,56 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from unrolled_server.backend import Backend
-from unrolled_server.observability.access_log import is_wanted, log_request
-from unrolled_server.observability.metrics_exporter import Outlet
+from unrolled_server.observability import access_log
+from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
-from unrolled_server.security.bearer_tokens import TokenCheck, Tokens
+from unrolled_server.security.bearer_tokens import TokenCheck, TokenFile
 from unrolled_server.settings.model import Settings
+from unrolled_server.transport.address import listeners, require_tls_or_loopback
 from unrolled_server.transport.channel_args import channel_arguments
 from unrolled_server.transport.disconnect import disconnect
-from unrolled_server.transport.exposure import refuse_clear_text
 from unrolled_server.transport.health import Health
-from unrolled_server.transport.listen import listening
+from unrolled_server.transport.listen import listen
 from unrolled_server.transport.unregistered_methods import aio_server
 
 if TYPE_CHECKING:
-    from unrolled_server.observability.otel import MetricsExport, Spans
+    from unrolled_server.observability.otel import RequestTracer
 
 LOG = logging.getLogger(__name__)
-# How long a server that ends goes on as before, how often it looks, and what its last replies get to travel.
+# For calls that clients sent before the drain, to arrive.
+ARRIVE_S = 0.1
+# For short calls, to finish before gRPC stops; then for their replies, to arrive.
 MAX_FINISH_S = 5.0
 POLL_S = 0.01
-# What was sent before the end began may have arrived without having begun.
-ARRIVE_S = 0.1
 SEND_S = 0.2
-# How often slow readers are looked for.
+# Between searches for slow readers.
 WATCH_S = 0.25
 
 
 class Server:
-    """Serves on one address.
-
-    `start` binds first, so that a taken address is told at once; calls that arrive before it is done wait in
-    the listening socket.
+    """A gRPC server on one address.
 
     Args:
-        settings: What it serves, and where.
-        shares_port: Whether other servers of this user may listen on the address too.
+        settings: All settings.
+        shares_port: Whether other processes of this user may listen on the address too.
     """
 
     def __init__(self, settings: Settings, *, shares_port: bool = False) -> None:
         self._settings = settings
         self._shares_port = shares_port
         self._stack = contextlib.ExitStack()
-        self._otel = _open_telemetry() if settings.otel else None
-        self._backend = Backend(settings, _listeners(self._otel))
-        self.outlet = Outlet(settings.metrics_address, self._otel and self._otel.metrics)
+        self._tracer = _request_tracer() if settings.otel else None
+        self._backend = Backend(settings, _listeners(self._tracer))
+        self.metrics = MetricsExporter()
         self.address = settings.address
         self.admission = self._backend.admission
 
     async def start(self) -> None:
-        """Binds, prepares and serves.
+        """Binds, so that a taken address fails at once; then prepares and serves.
 
         Raises:
-            CredentialsError, AddressError: See `bind`.
-            VectorsError, DeviceUnavailableError, ProofError: See `prepare`.
+            StartupError: See `bind` and `prepare`.
         """
         try:
             self.bind()
@@ -76,39 +73,39 @@ class Server:
             raise
 
     def bind(self) -> None:
-        """Takes the address; calls that arrive from now on wait in its listening socket.
+        """Binds the address; calls wait in its listening socket from now on.
 
         Raises:
             CredentialsError: A file of certificates, keys or tokens cannot be used.
-            AddressError: The address is taken, malformed, not of this machine, or open to others in clear
-                text.
+            AddressError: The address is taken, malformed, not of this machine, or open to other machines in
+                clear text.
         """
         settings = self._settings
-        credentials = _opened_credentials(settings)
-        refuse_clear_text(settings)
+        credentials = _load_credentials(settings)
+        require_tls_or_loopback(settings)
         self._server = aio_server(
             options=channel_arguments(settings, shares_port=self._shares_port),
             interceptors=_interceptors(settings),
         )
         self.address = self._stack.enter_context(
-            listening(self._server, settings.address, credentials=credentials)
+            listen(self._server, settings.address, credentials=credentials)
         )
-        self.outlet.open()
-        self._stack.callback(self.outlet.close)
-        if self._otel:
-            self._stack.callback(self._otel.spans.close)
+        self.metrics.open(settings.metrics_address, partial(listeners, flag="--metrics-address"))
+        self._stack.callback(self.metrics.close)
+        if self._tracer:
+            self._stack.callback(self._tracer.close)
 
     async def prepare(self) -> None:
         """Opens the word vectors and proves the engines, which takes most of a start.
 
         Raises:
-            VectorsError, DeviceUnavailableError, ProofError: See `Backend.prepare`.
+            StartupError: See `Backend.prepare`.
         """
         await self._backend.prepare()
         self.info = self._backend.info
 
     async def serve(self) -> None:
-        """Answers calls on the address, and says so to those who ask for its health."""
+        """Starts answering calls; health reports SERVING."""
         self._service = self._backend.begin()
         self._service.add_to(self._server)
         self._health = Health(SERVICE_NAME)
@@ -117,27 +114,27 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._backend.keep(self._send_slow_readers_away())
-        self.outlet.begin(self._backend.sources())
+        self._backend.keep(self._disconnect_slow_readers())
+        self.metrics.start(self._backend.collect)
 
     async def stop(self) -> None:
-        """Stops accepting, finishes what was accepted within the drain timeout, ends the thread."""
-        began_s = time.monotonic()
-        self.outlet.drain()
+        """Accepts nothing new, finishes accepted calls within the drain timeout, releases everything."""
+        started_s = time.monotonic()
+        self.metrics.drain()
         self._health.drain()
         await asyncio.sleep(min(ARRIVE_S, self._settings.drain_timeout_s))
         self._service.drain(within_s=self._settings.drain_timeout_s / 2)
-        await self._finish_what_is_short()
-        left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - began_s))
+        await self._finish_short_calls()
+        left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - started_s))
         ending = asyncio.create_task(self._server.stop(left_s))
-        await asyncio.sleep(0)  # so that those who are sent away have heard that the connection ends
+        await asyncio.sleep(0)  # so that clients learn that the connection ends before their calls do
         self._service.send_away()
         await ending
         await self._backend.close()
-        await self.outlet.finish()
+        self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
-    async def _send_slow_readers_away(self) -> None:
+    async def _disconnect_slow_readers(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             slow_readers = self._backend.slow_readers
@@ -146,52 +143,45 @@ class Server:
             for peer in sorted(closed):
                 LOG.warning("closed the connection of %s, which did not read its replies", peer)
 
-    async def _finish_what_is_short(self) -> None:
-        """Gives what was accepted a moment to end before gRPC is told to stop; new calls are held meanwhile.
+    async def _finish_short_calls(self) -> None:
+        """Gives accepted calls a moment to end before gRPC stops; the service holds new calls meanwhile.
 
-        Once told, gRPC closes a connection with its last call, and if the client has sent anything meanwhile
-        the system drops what it had not read yet: now and then the end of a large reply.
+        When it stops, gRPC closes each connection after its last call. If the client has sent anything in the
+        meantime, the system drops what the client has not read yet, which may be the end of a large reply.
         """
         if not self.admission.ticket_count:
             return
         limit_s = min(MAX_FINISH_S, self._settings.drain_timeout_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while self.admission.ticket_count:  # noqa: ASYNC110 - asked once, when the server ends
+                while self.admission.ticket_count:  # noqa: ASYNC110 - once in a server's life
                     await asyncio.sleep(POLL_S)
                 await asyncio.sleep(SEND_S)
 
 
-class _Telemetry(NamedTuple):
-    spans: "Spans"
-    metrics: "MetricsExport"
-
-
-def _open_telemetry() -> _Telemetry:
+def _request_tracer() -> "RequestTracer":
     # Here, because it is an extra.
-    from unrolled_server.observability.otel import MetricsExport, Spans  # noqa: PLC0415
+    from unrolled_server.observability.otel import RequestTracer  # noqa: PLC0415
 
-    return _Telemetry(Spans(), MetricsExport())
-
-
-def _listeners(telemetry: _Telemetry | None) -> list[Listener]:
-    """Who is told of each request that ends."""
-    listeners: list[Listener] = [log_request] if is_wanted() else []
-    if telemetry:
-        listeners.append(telemetry.spans.trace)
-    return listeners
+    return RequestTracer()
 
 
-def _opened_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """What the port needs for TLS; None for clear text."""
+def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
+    """Returns the listeners for finished requests."""
+    logs: list[Listener] = [access_log.log_request] if access_log.is_enabled() else []
+    return [*logs, tracer.trace] if tracer else logs
+
+
+def _load_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Returns the credentials for TLS; None for clear text."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
-    # Here, because most servers have no need of what it loads.
+    # Here, because `cryptography` takes 8 MiB, which a server without TLS saves.
     from unrolled_server.security.tls import tls_credentials  # noqa: PLC0415
 
     return tls_credentials(settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca)
 
 
 def _interceptors(settings: Settings) -> list[grpc.aio.ServerInterceptor]:
-    """What calls pass before they are answered; nothing at all where they need no token, for speed."""
-    return [] if settings.tokens is None else [TokenCheck(Tokens(settings.tokens))]
+    """Returns the check of tokens; nothing where calls need no token, because each interceptor costs time."""
+    return [] if settings.tokens is None else [TokenCheck(TokenFile(settings.tokens))]

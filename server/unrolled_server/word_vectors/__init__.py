@@ -1,9 +1,6 @@
-"""Tables of word vectors: text files as people have them, converted once, then mapped into memory.
+"""Tables of word vectors: text files that are converted once and then mapped into memory."""
 
-A package of its own, which knows numpy and no torch, no gRPC: opening a table must cost milliseconds.
-"""
-
-from unrolled_server.word_vectors.errors import VectorsError
 from unrolled_server.word_vectors.table import VectorTable, open_vectors
+from unrolled_server.word_vectors.text_format import VectorsError
 
 __all__ = ["VectorTable", "VectorsError", "open_vectors"]

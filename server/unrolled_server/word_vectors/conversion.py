@@ -1,27 +1,24 @@
-"""Converting a text file, once: what takes long, and has many ways to go wrong.
-
-The new file is written beside its place, and renamed into it when it is whole and on the disk: a conversion
-that was killed leaves nothing that would be read. A lock lets one server convert while others wait for what
-it makes.
-"""
+"""Converts a vectors file: one process writes the folder while others wait for it."""
 
 import contextlib
-import fcntl
 import logging
-import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
-from unrolled_server.word_vectors.errors import VectorsError
-from unrolled_server.word_vectors.header import Origin
-from unrolled_server.word_vectors.mapped_file import open_converted
-from unrolled_server.word_vectors.packed import unpacked
-from unrolled_server.word_vectors.text_format import Block, TextVectors
-from unrolled_server.word_vectors.writer import Writer
+from filelock import FileLock, Timeout
+
+from unrolled_server.word_vectors.mapped_file import (
+    SourceIdentity,
+    WrittenRows,
+    open_folder,
+    write_folder,
+)
+from unrolled_server.word_vectors.text_format import Block, TextVectors, VectorsError, decompressed
 
 LOG = logging.getLogger(__name__)
 PROGRESS_S = 5.0
@@ -30,100 +27,97 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """From `source`, which was as `origin` says, to `target`; given up soon after `stop` is set."""
+    """A conversion of the text file `source`, in the state `identity`, to the folder `target`."""
 
     source: Path
     target: Path
-    origin: Origin
+    identity: SourceIdentity
     stop: threading.Event
 
     def run(self) -> None:
-        """Makes the target, or waits while another process does.
+        """Makes the target, or waits while another process makes it.
+
+        The new folder is renamed into its place when it is whole and on the disk, so a conversion that is
+        killed leaves nothing that would be opened. Setting `stop` cancels it within a second or two.
 
         Raises:
-            VectorsError: The text is malformed or changed while it was read, the target cannot be written, or
-                `stop` was set.
+            VectorsError: The text is malformed or changed meanwhile, the target cannot be written, or `stop`
+                was set.
         """
-        part = self.target.with_suffix(".part")
+        unfinished = self.target.with_suffix(".unfinished")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                if open_converted(self.target, origin=self.origin) is not None:
+            with self._lock():
+                if open_folder(self.target, self.identity) is not None:
                     return
+                shutil.rmtree(unfinished, ignore_errors=True)
                 try:
-                    self._write(part)
-                    part.replace(self.target)
+                    self._write(unfinished)
+                    self._replace_target(unfinished)
                 finally:
-                    part.unlink(missing_ok=True)
+                    shutil.rmtree(unfinished, ignore_errors=True)
         except OSError as error:
             raise VectorsError(
                 f"{self.source} cannot be converted into {self.target.parent}: {error.strerror}; "
                 "name a directory that can be written and has room by --vectors-cache or XDG_CACHE_HOME"
             ) from None
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Holds the lock, which ends with the process that has it."""
-        with self.target.with_suffix(".lock").open("w") as lock:
-            if not _takes(lock):
-                LOG.info("waiting for another process, which converts %s", self.source)
-                while not _takes(lock):
-                    self._refuse_if_told_to_stop()
-                    self.stop.wait(POLL_S)
-            yield
+    def _lock(self) -> contextlib.AbstractContextManager[object]:
+        """Returns the lock, acquired. The system releases it if this process ends."""
+        lock = FileLock(self.target.with_suffix(".lock"))
+        with contextlib.suppress(Timeout):
+            return lock.acquire(blocking=False)
+        LOG.info("waiting for another process, which converts %s", self.source)
+        with contextlib.suppress(Timeout):
+            return lock.acquire(poll_interval=POLL_S, cancel_check=self.stop.is_set)
+        raise self._cancelled()
 
-    def _write(self, part: Path) -> None:
-        began_s = time.monotonic()
-        LOG.info("converting %s (%d MiB), once", self.source, self.origin.source_bytes >> 20)
-        with (
-            self.source.open("rb") as source,
-            unpacked(source, source=self.source) as text,
-            part.open("wb") as file,
-        ):
+    def _write(self, folder: Path) -> None:
+        started_s = time.monotonic()
+        LOG.info("converting %s (%d MiB), once", self.source, self.identity.byte_count >> 20)
+        folder.mkdir()
+        with self.source.open("rb") as source, decompressed(source, source=self.source) as text:
             vectors = TextVectors(text, source=self.source)
-            writer = Writer(file, size=vectors.size)
-            for block in self._watched(vectors, source):
-                writer.add(block.words, block.values)
-            writer.finish(self.origin)
-            file.flush()
-            os.fsync(file.fileno())
-        if Origin.of(self.source) != self.origin:
+            blocks = self._watched(vectors, source)
+            written = write_folder(folder, blocks, size=vectors.size, source=self.identity)
+        if SourceIdentity.of(self.source) != self.identity:
             raise VectorsError(f"{self.source} changed while it was read; start again when it is complete")
-        self._log_what_is_odd(writer)
-        taken_s = time.monotonic() - began_s
-        LOG.info("converted %d words of %d values in %.1f s", writer.word_count, vectors.size, taken_s)
+        self._warn_of_oddities(written)
+        elapsed_s = time.monotonic() - started_s
+        LOG.info("converted %d words of %d values in %.1f s", len(written.words), vectors.size, elapsed_s)
 
-    def _log_what_is_odd(self, writer: Writer) -> None:
-        if writer.repeated_count:
-            repeated = writer.repeated_count
-            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
-        if phrase_count := writer.phrase_count():
-            LOG.warning(
-                "%s: %d words have white space inside or are white space; sentences are split there, so none "
-                "has such a word",
-                self.source,
-                phrase_count,
-            )
+    def _replace_target(self, folder: Path) -> None:
+        """Puts the new folder in the place of the old one, if there is one."""
+        # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
+        old = self.target.with_suffix(f".{time.time_ns()}")
+        with contextlib.suppress(FileNotFoundError):
+            self.target.rename(old)
+        folder.rename(self.target)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _watched(self, vectors: TextVectors, source: BinaryIO) -> Iterator[Block]:
-        """Yields all blocks; logs now and then how far it is."""
-        told_s = time.monotonic()
+        """Yields all blocks, logs the progress, and stops when it is asked to."""
+        logged_s = time.monotonic()
         for block in vectors.blocks():
-            self._refuse_if_told_to_stop()
+            if self.stop.is_set():
+                raise self._cancelled()
             yield block
-            if time.monotonic() - told_s > PROGRESS_S:
-                told_s = time.monotonic()
-                LOG.info("converting %s: %d %%", self.source, 100 * source.tell() // self.origin.source_bytes)
+            if time.monotonic() - logged_s > PROGRESS_S:
+                logged_s = time.monotonic()
+                LOG.info("converting %s: %d %%", self.source, 100 * source.tell() // self.identity.byte_count)
 
-    def _refuse_if_told_to_stop(self) -> None:
-        if self.stop.is_set():
-            raise VectorsError(f"{self.source} is not converted: it was told to stop")
+    def _warn_of_oddities(self, written: WrittenRows) -> None:
+        if repeated := written.line_count - len(written.words):
+            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
+        # str.split, which takes sentences apart, would split or drop these words.
+        phrases = sum(word.decode().split() != [word.decode()] for word in written.words)
+        if phrases:
+            LOG.warning(
+                "%s: %d words have white space inside or are white space; sentences are split there, so they "
+                "are never found",
+                self.source,
+                phrases,
+            )
 
-
-def _takes(lock: TextIO) -> bool:
-    """Whether the lock is this process's now."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _cancelled(self) -> VectorsError:
+        return VectorsError(f"{self.source} is not converted, because the conversion was cancelled")

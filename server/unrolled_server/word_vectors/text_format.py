@@ -1,78 +1,128 @@
-"""Word vectors as text: GloVe's format, word2vec's text format and fastText's .vec.
+"""Word vectors as text: GloVe's format, word2vec's text format and fastText's .vec, plain or compressed."""
 
-A line holds a word and its values, with blanks or tabs between; blanks at the end and Windows' line ends are
-read over. A first line of two whole numbers is the header of word2vec and fastText, count and size; without
-one the first line's values tell the size. The values are the last fields and the word is the rest: it may
-have spaces inside, as a few of GloVe's do, be white space, or, where a header tells the size, end in a number
-("iphone 6"). The text is UTF-8.
-
-Everything else is an error with its line, because a word dropped or a value guessed would change states
-silently: bad UTF-8, blank lines, a value that is no finite float32 number, too few or too many values, and
-another number of lines than the header tells. Zero vectors are vectors. A last line without a line break is
-taken, with a warning.
-"""
-
+import bz2
 import codecs
 import contextlib
+import gzip
 import itertools
 import logging
+import lzma
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled_server.word_vectors.errors import VectorsError
-from unrolled_server.word_vectors.line import LineError, LineFormat, numbers_of, size_of, trailing_numbers
+from unrolled_server.exit_codes import EXIT_VECTORS, StartupError
 
 LOG = logging.getLogger(__name__)
 # About 1,600 lines of 300 values. Their strings take ten times that; larger blocks were no faster.
 BLOCK_BYTES = 4 << 20
 _HEADER = re.compile(rb"(\d{1,18})[ \t]+(\d{1,18})\s*")
+_SEPARATORS = " \t"
+_ENDING = _SEPARATORS + "\r\n"
+_BLANKS = re.compile(f"[{_SEPARATORS}]+")
+_FIELD = re.compile("[^ ]+")
+_NO_WORD = "has no word at its start; a line is a word and its values, with blanks or tabs between them"
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+_BZIP2_BLOCK = b"1AY&SY"  # follows the compression level; a word of a text may begin with BZh
+_REFUSED = {
+    b"PK\x03\x04": "is a zip archive; unpack it and name one of its files",
+    b"\x28\xb5\x2f\xfd": "is a zstd file; unpack it by zstd -d",
+    b"\xff\xfe": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
+}
+_MAGIC_BYTES = 10
+
+Rows = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Block:
-    """Consecutive lines: `values` is (len(words), size), and `first_line` counts from 1."""
+class VectorsError(StartupError):
+    """A table that cannot be opened; the message names the file and the remedy. A retry does not help."""
+
+    exit_code = EXIT_VECTORS
+
+
+class LineError(ValueError):
+    """What is wrong with a line, and the remedy."""
+
+
+class Block(NamedTuple):
+    """Consecutive lines: their words in UTF-8 and their values, (len(words), size)."""
 
     words: Sequence[bytes]
-    values: npt.NDArray[np.float32]
-    first_line: int
+    values: Rows
+
+
+@contextlib.contextmanager
+def decompressed(file: BinaryIO, *, source: Path) -> Iterator[BinaryIO]:
+    """Opens the text in a file, which may be compressed by gzip, bzip2 or xz; its first bytes show which.
+
+    Raises:
+        VectorsError: The file is another kind of archive, or is damaged or cut off.
+    """
+    start = file.read(_MAGIC_BYTES)
+    file.seek(0)
+    for magic, reason in _REFUSED.items():
+        if start.startswith(magic):
+            raise VectorsError(f"{source} {reason}")
+    opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+    if opener is None or (opener is bz2.open and start[4:] != _BZIP2_BLOCK):
+        yield file
+        return
+    try:
+        with opener(file) as text:
+            yield text
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # an error of the disk, not of the compressed data
+        raise VectorsError(
+            f"{source} cannot be unpacked: {error}; it is damaged or was cut off: fetch it again"
+        ) from None
 
 
 class TextVectors:
-    """A text file of word vectors, read from its start in blocks; `size` is known before the first.
+    """A text file of word vectors, read once, from its start, in blocks.
+
+    A line holds a word and its values, separated by blanks or tabs; blanks at the end and Windows' line ends
+    are ignored. The values are the last fields and the word is the rest, so a word may have spaces inside or
+    be white space. A first line of two whole numbers is a header, count and size, as word2vec and fastText
+    write it; without one the first line determines the size.
+
+    Everything else is an error, because a dropped word or a guessed value would change states silently. A
+    last line without a line break is read, with a warning.
 
     Raises:
-        VectorsError: The first line, or when blocks are taken any other, breaks the format.
+        VectorsError: The first line, or while `blocks` runs any other, breaks the format.
     """
 
     def __init__(self, file: BinaryIO, *, source: Path) -> None:
-        self._file = file
         self._source = source
         first = file.readline(BLOCK_BYTES)
         if len(first) == BLOCK_BYTES and not first.endswith(b"\n"):
             raise self._too_long(1)
         first = first.removeprefix(codecs.BOM_UTF8)
         header = _HEADER.fullmatch(first)
-        self._told_count = int(header[1]) if header else None
+        self._header_count = int(header[1]) if header else None
         self._first_line = 2 if header else 1
-        self._chunks = itertools.chain([b"" if header else first], iter(self._read, b""))
-        size = int(header[2]) if header else self._size_of(first)
-        if self._told_count == 0 or size == 0:
-            raise self._error(1, f"the header says {self._told_count} vectors of {size} values; correct it")
-        self._format = LineFormat(size=size, has_header=header is not None)
-
-    @property
-    def size(self) -> int:
-        """Values of each vector."""
-        return self._format.size
+        self._chunks = itertools.chain([b"" if header else first], iter(partial(file.read, BLOCK_BYTES), b""))
+        self.size = int(header[2]) if header else self._size_of(first)
+        if self._header_count == 0 or self.size == 0:
+            reason = f"the header says {self._header_count} vectors of {self.size} values; correct it"
+            raise self._error(1, reason)
+        self._format = LineFormat(size=self.size, has_header=header is not None)
 
     def blocks(self) -> Iterator[Block]:
-        """The file's vectors in order; once only."""
+        """Yields the file's vectors in order, once."""
         last_line = self._first_line - 1
         for first_line, text in self._whole_lines():
             block = self._parse(text, first_line=first_line)
@@ -84,15 +134,22 @@ class TextVectors:
         self._check_count(last_line, is_last=True)
 
     def _size_of(self, first: bytes) -> int:
+        """Returns how many values a first line that is no header has after its word."""
         if not first:
-            raise self._error(1, "the file is empty; a word and its values are due")
+            raise self._error(1, "the file is empty; its first line must hold a word and its values")
         try:
-            return size_of(first)
+            line = _decoded(first).rstrip(_ENDING)
         except LineError as error:
             raise self._error(1, str(error)) from None
+        if not line:
+            raise self._error(1, _NO_WORD)
+        if size := _trailing_numbers(line):
+            return size
+        reason = "is neither a word with values, as in GloVe's format, nor the header COUNT SIZE"
+        raise self._error(1, reason)
 
     def _whole_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Lines without the last line break, some MiB at a time, with the number of the first."""
+        """Yields some MiB of lines at a time, without the last line break, and the number of the first."""
         line = self._first_line
         rest = b""
         for chunk in self._chunks:
@@ -109,21 +166,14 @@ class TextVectors:
             )
             yield line, rest
 
-    def _read(self) -> bytes:
-        return self._file.read(BLOCK_BYTES)
-
     def _parse(self, text: bytes, *, first_line: int) -> Block:
-        for parse in (_parse_plain, _parse_split):
+        for parse in (_parse_plain, _parse_any):
             with contextlib.suppress(ValueError):
-                words, values = parse(text, self._format)
-                return Block(words=words, values=values, first_line=first_line)
-        words, values = self._parse_each(text.split(b"\n"), first_line=first_line)
-        return Block(words=words, values=values, first_line=first_line)
+                return parse(text, self._format)
+        return self._parse_each(text.split(b"\n"), first_line=first_line)
 
-    def _parse_each(
-        self, lines: Sequence[bytes], *, first_line: int
-    ) -> tuple[list[bytes], npt.NDArray[np.float32]]:
-        """What `_parse_split` gives, or the error of the first bad line."""
+    def _parse_each(self, lines: Sequence[bytes], *, first_line: int) -> Block:
+        """Parses line by line, to find the first bad one."""
         words, rows = [], []
         for number, raw in enumerate(lines, first_line):
             try:
@@ -132,12 +182,12 @@ class TextVectors:
                 raise self._error(number, str(error)) from None
             words.append(word)
             rows.append(row)
-        return words, np.stack(rows)
+        return Block(words, np.stack(rows))
 
     def _check_size(self, words: Sequence[bytes]) -> None:
         """Refuses a header whose size is too small: every word would end in the first of its values."""
-        counts = [trailing_numbers(word.decode()) for word in words if b" " in word or b"\t" in word]
-        if self._told_count is not None and len(counts) == len(words) and all(counts):
+        counts = [_trailing_numbers(word.decode()) for word in words if b" " in word or b"\t" in word]
+        if self._header_count is not None and len(counts) == len(words) and all(counts):
             reason = (
                 f"has {self.size + counts[0]} values after its word, and the lines below it have too many as "
                 f"well; the header says {self.size}; correct the header"
@@ -145,15 +195,15 @@ class TextVectors:
             raise self._error(self._first_line, reason)
 
     def _check_count(self, last_line: int, *, is_last: bool) -> None:
-        if self._told_count is None:
+        if self._header_count is None:
             return
         count = last_line - 1
-        if count > self._told_count:
-            reason = f"one vector more than the {self._told_count} that the header says; correct the header"
-            raise self._error(self._told_count + 2, reason)
-        if is_last and count < self._told_count:
+        if count > self._header_count:
+            reason = f"one vector more than the {self._header_count} that the header says; correct the header"
+            raise self._error(self._header_count + 2, reason)
+        if is_last and count < self._header_count:
             reason = (
-                f"the file ends after {count} of the {self._told_count} vectors that its header says; "
+                f"the file ends after {count} of the {self._header_count} vectors that its header says; "
                 "it was cut off: fetch it again"
             )
             raise self._error(last_line, reason)
@@ -162,16 +212,68 @@ class TextVectors:
         return self._error(line, f"is longer than {BLOCK_BYTES} bytes; save a binary file as text first")
 
     def _error(self, line: int, reason: str) -> VectorsError:
-        return VectorsError.at_line(self._source, line, reason)
+        return VectorsError(f"{self._source}, line {line}: {reason}")
 
 
-def _parse_plain(text: bytes, form: LineFormat) -> tuple[list[bytes], npt.NDArray[np.float32]]:
-    """Words and values (lines, size) of lines without surprises, all in one go.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFormat:
+    """The format of one file's lines: a word, then `size` values.
 
-    Of seven ways this was the fastest, at 2.7 times the speed of `float` and a list.
+    Only if a header says the size may a word such as "iphone 6" end in a number; without a header that is a
+    line with a value too many.
+    """
 
-    Raises:
-        ValueError: Some line is wrong, or has tabs, several blanks in a row or a word with spaces.
+    size: int
+    has_header: bool
+
+    def split(self, line: str) -> tuple[str, str]:
+        """Returns the word, and the values with single blanks between them; raises LineError."""
+        line = line.rstrip(_ENDING)
+        plain = line.replace("\t", " ")
+        parts = plain.rsplit(" ", self.size)
+        word, values = line[: len(parts[0])], parts[1:]
+        if "" in values:  # several blanks in a row
+            fields = list(_FIELD.finditer(plain))[-self.size :]
+            word, values = line[: max(0, fields[0].start() - 1)], [field[0] for field in fields]
+        word = word.rstrip(_SEPARATORS) or word
+        begins_blank = line[:1] in tuple(_SEPARATORS) and word.strip(_SEPARATORS)
+        if not word or begins_blank or len(values) < self.size:
+            raise LineError(self._too_few(plain))
+        if not self.has_header:
+            self._refuse_numbers_in(word)
+        return word, " ".join(values)
+
+    def parse(self, raw: bytes) -> tuple[bytes, Rows]:
+        """Returns the word in UTF-8 and its values (size,); raises LineError."""
+        word, values = self.split(_decoded(raw))
+        numbers = values.split(" ")
+        if not _are_numbers(numbers):
+            position = next(at for at, number in enumerate(numbers) if not _are_numbers([number]))
+            raise LineError(
+                f"value {position + 1} is {numbers[position]!r}, which is no finite float32 number"
+            )
+        return word.encode(), _numbers_of([values])[0]
+
+    def _too_few(self, line: str) -> str:
+        if line[:1].strip() == "":
+            return _NO_WORD
+        source = ", as the header says" if self.has_header else ""
+        count = len(_FIELD.findall(line)) - 1
+        return f"has {count} values after its word; each vector of this file has {self.size}{source}"
+
+    def _refuse_numbers_in(self, word: str) -> None:
+        parts = _BLANKS.split(word)[1:]
+        if any(_are_numbers([part]) for part in parts):
+            raise LineError(
+                f"has {len(parts) + self.size} values after its word; each vector of this file has "
+                f"{self.size}, as its first line; if words end in numbers, put a header COUNT SIZE first"
+            )
+
+
+def _parse_plain(text: bytes, form: LineFormat) -> Block:
+    """Parses lines without tabs, repeated blanks or words with spaces; raises ValueError for others.
+
+    The fastest of seven ways that were measured, at 2.7 times the speed of `float` and a list.
     """
     if b"\t" in text:
         raise ValueError
@@ -180,22 +282,55 @@ def _parse_plain(text: bytes, form: LineFormat) -> tuple[list[bytes], npt.NDArra
     return _checked(text, [word for word, _, _ in parts], [rest for _, _, rest in parts], size=form.size)
 
 
-def _parse_split(text: bytes, form: LineFormat) -> tuple[list[bytes], npt.NDArray[np.float32]]:
-    """Words and values of lines of all forms, in 1.5 times the time.
-
-    Raises:
-        ValueError: Some line is wrong; which one must be found line by line.
-    """
+def _parse_any(text: bytes, form: LineFormat) -> Block:
+    """Parses lines of all forms, in 1.5 times the time; raises ValueError if some line is wrong."""
     parts = [form.split(line) for line in text.decode().split("\n")]
     return _checked(text, [word for word, _ in parts], [values for _, values in parts], size=form.size)
 
 
-def _checked(
-    text: bytes, words: Sequence[str], values: Sequence[str], *, size: int
-) -> tuple[list[bytes], npt.NDArray[np.float32]]:
+def _checked(text: bytes, words: Sequence[str], values: Sequence[str], *, size: int) -> Block:
     if b"\0" in text or not all(words) or not all(values):
         raise ValueError
-    rows = numbers_of(values)
+    rows = _numbers_of(values)
     if rows.shape != (len(words), size) or not np.isfinite(rows).all():
         raise ValueError
-    return [word.encode() for word in words], rows
+    return Block([word.encode() for word in words], rows)
+
+
+def _decoded(raw: bytes) -> str:
+    """Decodes a line; raises LineError if it is not UTF-8."""
+    bad = raw.find(b"\0")
+    if bad < 0:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            bad = error.start
+    raise LineError(
+        f"byte {bad + 1} is {raw[bad]:#04x}, which is not UTF-8 text; save word2vec's binary format as text "
+        "first (gensim: KeyedVectors.load_word2vec_format(FILE, binary=True).save_word2vec_format(TEXT)), or "
+        "drop bad bytes with iconv -c -f UTF-8 -t UTF-8"
+    )
+
+
+def _trailing_numbers(line: str) -> int:
+    """Returns how many fields at the end are numbers: 1 for "iphone 6". The first field never counts."""
+    fields = _BLANKS.split(line)[1:]
+    return sum(1 for _ in itertools.takewhile(lambda field: _are_numbers([field]), reversed(fields)))
+
+
+def _numbers_of(lines: Sequence[str]) -> Rows:
+    """Returns the numbers of lines that hold nothing else, (lines, numbers), as `np.float32` reads them.
+
+    Raises ValueError if a field is no number or lines differ in length. No line may be empty.
+    """
+    return np.loadtxt(lines, np.float32, delimiter=" ", comments=None, ndmin=2)
+
+
+def _are_numbers(fields: Sequence[str]) -> bool:
+    """Returns whether there are fields, and all of them are finite float32 numbers."""
+    # Another number follows, because loadtxt ignores a carriage return at a line's end.
+    line = " ".join([*fields, "0"])
+    try:
+        return bool(fields) and all(fields) and bool(np.isfinite(_numbers_of([line])).all())
+    except ValueError:
+        return False

@@ -1,13 +1,8 @@
-"""Which word is which row: an index that is mapped as it is stored, with nothing to build at start.
-
-The words stand one after the other in one run of UTF-8. Their hashes stand sorted beside the rows they
-belong to, so a word is found by bisection, and then its bytes are compared: a hash that two words share, as
-some twenty pairs among 400,000 words do, leads to the next entry.
-"""
+"""An index from words to rows that is mapped as it is stored, so opening a table builds nothing."""
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +10,17 @@ import numpy.typing as npt
 UNKNOWN = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Vocabulary:
-    """The words of a table. Read-only, so any number of threads may share it.
+class Vocabulary(NamedTuple):
+    """The words of a table, found by bisection over sorted hashes. Read-only, so threads may share it.
+
+    A hash that matches does not prove a word, since some 20 pairs among 400,000 words share one; the word's
+    bytes are compared as well.
 
     Attributes:
-        hashes: uint32 (words,), ascending.
-        order: int32 (words,): the row whose word has the hash at the same place.
-        offsets: int64 (words + 1,): row r's word is `text[offsets[r]:offsets[r + 1]]`.
-        text: uint8, all words in the order of rows.
+        hashes: (words,), ascending.
+        order: (words,): `order[i]` is the row of the word that has `hashes[i]`.
+        offsets: (words + 1,): the word of row r is `text[offsets[r]:offsets[r + 1]]`.
+        text: All words in UTF-8, in the order of rows.
     """
 
     hashes: npt.NDArray[np.uint32]
@@ -33,7 +30,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, words: Sequence[bytes]) -> "Vocabulary":
-        """The index of distinct words, whose rows are in this order."""
+        """Builds the index of distinct words; row r has `words[r]`."""
         hashes = hashes_of(words)
         order = np.argsort(hashes, kind="stable").astype(np.int32)
         offsets = np.zeros(len(words) + 1, np.int64)
@@ -42,7 +39,7 @@ class Vocabulary:
         return cls(hashes=hashes[order], order=order, offsets=offsets, text=text)
 
     def find(self, words: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The row of each word, (len(words),) int32; -1 where it is unknown. Bytes are compared."""
+        """Returns the row of each word, (len(words),); UNKNOWN where the table lacks it."""
         distinct = list(dict.fromkeys(words))
         rows = self._find_distinct([word.encode("utf-8", "surrogatepass") for word in distinct])
         if len(distinct) == len(words):
@@ -53,18 +50,18 @@ class Vocabulary:
     def _find_distinct(self, words: Sequence[bytes]) -> npt.NDArray[np.int32]:
         hashes = hashes_of(words)
         places = np.searchsorted(self.hashes, hashes)
-        places[places == len(self.hashes)] = 0  # beyond the last: any other entry, whose hash differs
+        places[places == len(self.hashes)] = 0  # above the largest hash: any entry will do, since it differs
         rows = np.where(self.hashes[places] == hashes, self.order[places], UNKNOWN)
-        likely = np.flatnonzero(rows != UNKNOWN)
+        candidates = np.flatnonzero(rows != UNKNOWN)
         text = self.text.data
-        starts, ends = self.offsets[rows[likely]].tolist(), self.offsets[rows[likely] + 1].tolist()
-        for at, start, end in zip(likely.tolist(), starts, ends, strict=True):
+        starts, ends = self.offsets[rows[candidates]].tolist(), self.offsets[rows[candidates] + 1].tolist()
+        for at, start, end in zip(candidates.tolist(), starts, ends, strict=True):
             if text[start:end] != words[at]:
-                rows[at] = self._find_further(words[at], place=int(places[at]))
+                rows[at] = self._find_collision(words[at], place=int(places[at]))
         return rows
 
-    def _find_further(self, word: bytes, *, place: int) -> int:
-        """The row of a word whose hash another word has too, at `place`."""
+    def _find_collision(self, word: bytes, *, place: int) -> int:
+        """Returns the row of a word that shares its hash with the word at `place`."""
         shared = self.hashes[place]
         for further in range(place + 1, len(self.hashes)):
             if self.hashes[further] != shared:
@@ -76,5 +73,5 @@ class Vocabulary:
 
 
 def hashes_of(words: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """CRC-32 of each word: the same in every process, in an eighth of the time of a cryptographic hash."""
+    """Returns the CRC-32 of each word, in an eighth of the time of a cryptographic hash."""
     return np.fromiter(map(zlib.crc32, words), np.uint32, len(words))

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from unrolled_client import AuthenticationError, Client, InvalidRequestError, UnavailableError
 from unrolled_client.errors import error_from_call
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.rpc.service import ForwardService
 from unrolled_server.settings.model import Settings
 

@@ -15,7 +15,7 @@ from unrolled_client import Client, InvalidRequestError, _coalescing
 from unrolled_client._messages.encoding import check_request
 from unrolled_client._transport.endpoint import Endpoint
 from unrolled_client._transport.load_balancing import NETWORK_HEADER
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 from tests.support.client_fixtures import BlockingAsyncClient
@@ -23,7 +23,7 @@ from tests.support.names import name
 from tests.support.processes import TIMEOUT_S
 from tests.support.scrapes import scrape, value
 
-PAGE = (Path(__file__).parents[3] / "docs/spreading.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/operate/load-balancing.md").read_text()
 LIMITS = pb.Limits(max_words=65_536, max_reply_bytes=32 << 20)
 INFO = pb.GetServerInfoReply(limits=LIMITS).SerializeToString()
 WORDS = ["hello", "eolll"]

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from unrolled_client import Client, UnavailableError
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 from tests.support.client_fixtures import BlockingAsyncClient

@@ -10,7 +10,7 @@ from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, OverloadedError, UnsupportedError
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 WORDS = ["hello", "eolll", "he"]

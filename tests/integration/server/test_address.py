@@ -1,14 +1,21 @@
-"""A port held for workers: they may have it, nobody else may."""
+"""Addresses to listen on: ports reserved for workers, listeners, and what may be served without TLS."""
 
 import errno
 import socket
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
-from unrolled_server.process.serve import running_server
+from pydantic import ValidationError
+from unrolled_server.embedded import running_server
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.model import Settings
 from unrolled_server.transport import address as address_module
-from unrolled_server.transport.address import AddressError, listeners, shared_port
+from unrolled_server.transport.address import (
+    describe_protection,
+    listeners,
+    require_tls_or_loopback,
+    reserve_port,
+)
 
 
 def port_of(address):
@@ -27,7 +34,7 @@ def listener(port, *, shares):
 
 
 def test_port_0_is_resolved_and_several_listeners_share_it():
-    with shared_port("127.0.0.1:0") as address:
+    with reserve_port("127.0.0.1:0") as address:
         port = port_of(address)
         assert port
         with (
@@ -40,7 +47,7 @@ def test_port_0_is_resolved_and_several_listeners_share_it():
 
 def test_the_holder_itself_takes_no_connection():
     with (
-        shared_port("127.0.0.1:0") as address,
+        reserve_port("127.0.0.1:0") as address,
         closing(socket.socket()) as client,
         pytest.raises(ConnectionRefusedError),
     ):
@@ -48,10 +55,10 @@ def test_the_holder_itself_takes_no_connection():
 
 
 def test_a_held_port_is_refused_to_all_who_do_not_share():
-    with shared_port("127.0.0.1:0") as address:
+    with reserve_port("127.0.0.1:0") as address:
         with pytest.raises(OSError, match="in use"), listener(port_of(address), shares=False):
             pass
-        with pytest.raises(AddressError, match="cannot listen on"), shared_port(address):
+        with pytest.raises(AddressError, match="cannot listen on"), reserve_port(address):
             pass
         with pytest.raises(AddressError, match="Address already in use"):
             running_server(Settings(address=address)).__enter__()
@@ -62,7 +69,7 @@ def test_a_port_that_another_process_listens_on_is_refused(shares):
     with listener(0, shares=shares) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         reason = f"cannot listen on {address}: Address already in use; choose another --address"
-        with pytest.raises(AddressError, match=reason), shared_port(address):
+        with pytest.raises(AddressError, match=reason), reserve_port(address):
             pass
 
 
@@ -75,14 +82,14 @@ def test_a_port_is_taken_over_from_a_server_that_has_just_ended(shares):
             connection, _ = ended.accept()
             connection.close()
             assert client.recv(1) == b""
-    with shared_port(address) as held:
+    with reserve_port(address) as held:
         assert held == address
 
 
 @pytest.mark.parametrize("host", ["localhost", "[::]", "0.0.0.0"])
 def test_names_and_wildcards_are_held(host):
     with (
-        shared_port(f"{host}:0") as address,
+        reserve_port(f"{host}:0") as address,
         pytest.raises(OSError, match="in use"),
         listener(port_of(address), shares=False),
     ):
@@ -92,21 +99,21 @@ def test_names_and_wildcards_are_held(host):
 @pytest.fixture
 def _without_ipv6(monkeypatch):
     """A kernel that makes no such sockets."""
-    made = address_module._socket
+    open_socket = address_module._open_socket
 
-    def refuse_ipv6(place):
-        if place.family == socket.AF_INET6:
+    def refuse_ipv6(interface):
+        if interface.family == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-        return made(place)
+        return open_socket(interface)
 
-    monkeypatch.setattr(address_module, "_socket", refuse_ipv6)
+    monkeypatch.setattr(address_module, "_open_socket", refuse_ipv6)
 
 
 @pytest.mark.usefixtures("_without_ipv6")
 @pytest.mark.parametrize("host", ["localhost", "[::]"])
 def test_without_ipv6_names_and_wildcards_are_held_on_ipv4(host):
     with (
-        shared_port(f"{host}:0") as address,
+        reserve_port(f"{host}:0") as address,
         listener(port_of(address), shares=True),
         pytest.raises(OSError, match="in use"),
         listener(port_of(address), shares=False),
@@ -116,7 +123,7 @@ def test_without_ipv6_names_and_wildcards_are_held_on_ipv4(host):
 
 @pytest.mark.usefixtures("_without_ipv6")
 def test_without_ipv6_an_address_of_it_is_refused():
-    with pytest.raises(AddressError, match="Address family not supported"), shared_port("[::1]:0"):
+    with pytest.raises(AddressError, match="Address family not supported"), reserve_port("[::1]:0"):
         pass
 
 
@@ -129,7 +136,7 @@ def test_without_ipv6_an_address_of_it_is_refused():
     ],
 )
 def test_an_address_that_this_machine_has_not_is_told(address, reason):
-    with pytest.raises(AddressError, match=reason), shared_port(address):
+    with pytest.raises(AddressError, match=reason), reserve_port(address):
         pass
 
 
@@ -183,3 +190,60 @@ def test_a_name_that_lists_an_address_twice_is_listened_on_once(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
     with listening_on("twice:0") as port:
         assert port
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:1", "127.9.8.7:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "unix:/tmp/x"],
+)
+def test_this_machine_needs_no_tls(address):
+    require_tls_or_loopback(Settings(address=address))
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:1", "[::]:1", "10.1.2.3:1", "0:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"]
+)
+def test_what_others_reach_is_refused_with_the_remedy(address):
+    with pytest.raises(AddressError) as caught:
+        require_tls_or_loopback(Settings(address=address))
+    assert str(caught.value).startswith(f"refusing to listen on {address} in clear text")
+    assert "--tls-certificate" in str(caught.value)
+    assert "--allow-plaintext" in str(caught.value)
+
+
+def test_what_cannot_be_resolved_is_refused_too():
+    """So that no spelling that gRPC alone understands gets around the rule."""
+    with pytest.raises(AddressError, match="cannot listen on"):
+        require_tls_or_loopback(Settings(address="no..host:1"))
+
+
+@pytest.mark.parametrize("address", ["ipv4:0.0.0.0:1", "unix-abstract:x:1"])
+def test_spellings_that_grpc_alone_understands_are_no_addresses(address):
+    with pytest.raises(ValidationError):
+        Settings(address=address)
+
+
+def test_a_name_of_several_addresses_must_be_loopback_in_all(monkeypatch):
+    """A port would be open on each of them."""
+    found = [(socket.AF_INET, 1, 6, "", (host, 1)) for host in ("127.0.0.1", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
+    with pytest.raises(AddressError, match="refusing to listen on both:1"):
+        require_tls_or_loopback(Settings(address="both:1"))
+
+
+def test_the_server_keeps_to_it():
+    with pytest.raises(AddressError, match="refusing to listen on"):
+        running_server(Settings(address="[::]:0")).__enter__()
+
+
+def test_with_tls_every_interface_may_be_listened_on(server_identity):
+    with running_server(Settings(address="0.0.0.0:0", **server_identity.settings)) as server:
+        assert server.address.startswith("0.0.0.0:")
+
+
+def test_the_log_says_what_protects_calls(server_identity, authority, write_tokens):
+    assert describe_protection(Settings()) == "TLS off, client certificates off, tokens off"
+    with_tls = Settings(**server_identity.settings, tokens=write_tokens(ops="x" * 16))
+    assert describe_protection(with_tls) == "TLS on, client certificates off, tokens on"
+    with_both = Settings(**server_identity.settings, tls_client_ca=authority.file)
+    assert describe_protection(with_both) == "TLS on, client certificates on, tokens off"

@@ -8,9 +8,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.call_context import caller_of
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.rpc import service
-from unrolled_server.security.bearer_tokens import Tokens
+from unrolled_server.security.bearer_tokens import TokenFile
 from unrolled_server.security.credential_files import CredentialsError
 from unrolled_server.settings.model import Settings
 
@@ -23,7 +23,7 @@ def bearer(token):
 
 
 def test_each_token_has_its_name(write_tokens):
-    tokens = Tokens(write_tokens(ops=OPS, lab=LAB))
+    tokens = TokenFile(write_tokens(ops=OPS, lab=LAB))
     assert (tokens.name_of(OPS), tokens.name_of(LAB), tokens.name_of(OPS[:-1])) == ("ops", "lab", None)
 
 
@@ -31,7 +31,7 @@ def test_comments_and_blank_lines_are_nothing_and_a_name_may_have_two_tokens(tmp
     """Two, so that an old one and a new one overlap."""
     file = tmp_path / "tokens"
     file.write_text(f"# who may call\n\n  ops\t{OPS}  \nops {LAB}\n")
-    assert [Tokens(file).name_of(token) for token in (OPS, LAB)] == ["ops", "ops"]
+    assert [TokenFile(file).name_of(token) for token in (OPS, LAB)] == ["ops", "ops"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_malformed_file_is_told_without_its_tokens(tmp_path, content, reason):
     file = tmp_path / "tokens"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CredentialsError) as caught:
-        Tokens(file)
+        TokenFile(file)
     assert str(caught.value).startswith(f"tokens {file}")
     assert reason in str(caught.value)
     assert OPS not in str(caught.value)

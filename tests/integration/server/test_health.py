@@ -71,5 +71,5 @@ def test_a_watcher_is_told_when_the_server_drains_and_then_let_go(name, told):
 
 
 def test_a_watcher_that_does_not_read_is_given_up(monkeypatch):
-    monkeypatch.setattr(health, "SEND_S", 0.01)
+    monkeypatch.setattr(health, "SEND_TIMEOUT_S", 0.01)
     asyncio.run(Health(SERVICE).Watch(named(""), Unread()))

@@ -32,7 +32,7 @@ except ValueError:
 thread = threading.Thread(target=fail, args=("s3cret-value",), name="compute-0")
 thread.start()
 thread.join()
-logging_setup.say_last("cannot listen")
+logging_setup.fatal("cannot listen")
 fail("s3cret-value")
 """
 
@@ -57,9 +57,9 @@ def test_json_is_one_object_a_record_tracebacks_included():
     assert told[3][:2] == ("warning", "py.warnings")
     assert told[4] == ("error", "unrolled_server.some", "a job failed")
     assert told[5:] == [
-        ("critical", "unrolled_server", "an error that nobody caught in thread compute-0"),
+        ("critical", "unrolled_server", "uncaught error in thread compute-0"),
         ("critical", "unrolled_server", "cannot listen"),
-        ("critical", "unrolled_server", "an error that nobody caught"),
+        ("critical", "unrolled_server", "uncaught error"),
     ]
     assert (records[2]["words"], records[2]["id"]) == (3, 'a"\nb')
     failures = [record["exception"] for record in records if "exception" in record]
@@ -139,7 +139,7 @@ def test_letters_that_standard_error_cannot_carry_are_escaped(log_format, encodi
 from unrolled_server.observability import logging_setup
 logging_setup.configure(level="info", log_format={log_format!r})
 logging_setup.LOG.warning("file %s", "\\u65e5\\udcff.txt")
-logging_setup.say_last("\\u65e5\\udcff")
+logging_setup.fatal("\\u65e5\\udcff")
 """
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
@@ -155,7 +155,7 @@ import sys
 from unrolled_server.observability import logging_setup
 logging_setup.configure(level="info", log_format={log_format!r})
 logging_setup.LOG.warning("unheard")
-logging_setup.say_last("unheard")
+logging_setup.fatal("unheard")
 """
     command = ["/bin/sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code]
     run = subprocess.run(command, capture_output=True, text=True, check=True)

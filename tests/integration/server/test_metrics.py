@@ -1,6 +1,5 @@
-"""What is counted is what happened, and is told under the documented names, by one process and by several."""
+"""Metrics count what happened, and have the documented names, from one process and from several."""
 
-import json
 import logging
 import os
 import re
@@ -9,27 +8,34 @@ import subprocess
 import sys
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import grpc
 import pytest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.observability import metrics
-from unrolled_server.observability.counters import Histogram
-from unrolled_server.observability.metrics import METRICS, Buckets, Kind, merged
-from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerReadings, write_reading
-from unrolled_server.observability.prometheus import serve_metrics
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
+from unrolled_server.exit_codes import AddressError
+from unrolled_server.observability.metrics import MAXIMA
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, WorkerFiles, write_families
+from unrolled_server.observability.process_metrics import ready_workers
+from unrolled_server.observability.prometheus import MetricsEndpoint
 from unrolled_server.process.supervisor import Supervisor
 from unrolled_server.scheduling.admission import Terms
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.address import AddressError
+from unrolled_server.transport.address import listeners
 
 from tests.support.processes import needs_ipv6
-from tests.support.scrapes import TIMEOUT_S, scrape, scraped_until, value
+from tests.support.scrapes import (
+    TIMEOUT_S,
+    documented_metrics,
+    samples_of,
+    scrape,
+    scraped_families,
+    scraped_until,
+    value,
+)
 
-ROOT = Path(__file__).parents[3]
 LESSON = {"words": ["hello", "eolll", "lleel"], "hidden_size": 2, "alphabet": "helo"}
 
 
@@ -58,39 +64,33 @@ def grown(server):
     return growth
 
 
-def test_the_documents_table_is_the_codes_table():
-    text = (ROOT / "docs/metrics.md").read_text()
-    rows = re.findall(r"^\| `(unrolled_\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
-    documented = [(name, *(cell.strip() for cell in cells.split("|"))) for name, cells in rows]
-    assert documented == [
-        (
-            metric.name,
-            metric.kind.value,
-            metric.unit,
-            ", ".join(f"`{label}`" for label in metric.labels),
-            metric.merge.value,
-            metric.help,
-        )
-        for metric in METRICS
-    ]
+def serve_metrics(address, *collectors):
+    return closing(MetricsEndpoint(address, listeners(address, flag="--metrics-address"), collectors))
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_names_follow_prometheus_conventions(metric):
-    unit = {"seconds": "seconds", "bytes": "bytes", "multiplications": "multiplications"}.get(metric.unit, "")
-    assert metric.name.startswith("unrolled_")
-    assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
-    assert metric.name.removesuffix("_total").endswith(unit)
-    assert bool(metric.bounds) == (metric.kind is Kind.HISTOGRAM)
-
-
-def test_a_running_server_exports_the_table_and_nothing_else(server, stub):
+def test_a_running_server_exports_the_documented_table_and_nothing_else(server, stub):
     stub.Forward(pb.ForwardRequest(**LESSON))
-    names = {name for name, _ in scrape(server.metrics_address)}
-    exported = {re.sub("_(bucket|sum|count)$", "", name) for name in names}
-    # Nothing has streamed yet, perhaps; and resident memory is told on Linux alone.
-    assert exported - {"unrolled_streams"} <= {metric.name for metric in METRICS}
-    assert {m.name for m in METRICS if "streams" not in m.name and "resident" not in m.name} <= exported
+    list(stub.ForwardStream(iter([pb.ForwardRequest(**LESSON)])))
+    scraped_until(server.metrics_address, partial(value, name="unrolled_streams_total", code="OK"))
+    exported = {}
+    for family in scraped_families(server.metrics_address):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        merge = "max" if family.name in MAXIMA else "sum"
+        exported[name] = (family.type, labels, merge, family.documentation)
+    documented = {
+        metric.name: (metric.kind, set(re.findall(r"\w+", metric.labels)), metric.merge, metric.help)
+        for metric in documented_metrics()
+    }
+    resident = "unrolled_process_resident_memory_bytes"  # exported on Linux alone
+    assert exported == {name: row for name, row in documented.items() if name != resident or name in exported}
+
+
+@pytest.mark.parametrize("metric", documented_metrics(), ids=lambda metric: metric.name)
+def test_names_follow_prometheus_conventions(metric):
+    unit = metric.unit if metric.unit in {"seconds", "bytes", "multiplications"} else ""
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.name.removesuffix("_total").endswith(unit)
 
 
 def test_requests_are_counted_by_method_and_code_and_each_message_of_a_stream_counts(server, stub, grown):
@@ -192,81 +192,57 @@ def test_openmetrics_is_given_to_those_who_ask(server):
     assert text.endswith("# EOF\n")
 
 
-def test_a_bucket_has_its_bound():
-    histogram = Histogram(metrics.BATCH_JOBS)
-    for jobs in (1, 2, 3, 4, 5_000):
-        histogram.note(jobs)
-    assert histogram.buckets == Buckets((1, 1, 2, *[0] * 7, 1), 5_010.0)
-
-
-def test_workers_numbers_add_up_but_for_those_that_are_of_the_whole():
-    one = {
-        metrics.REQUESTS: {("Forward", "OK"): 2.0},
-        metrics.START_TIME: {(): 5.0},
-        metrics.QUEUE_SECONDS: {(): Buckets([1, 0, 2], 0.5)},
-    }
-    other = {
-        metrics.REQUESTS: {("Forward", "OK"): 3.0, ("Forward", "INTERNAL"): 1.0},
-        metrics.START_TIME: {(): 4.0},
-        metrics.QUEUE_SECONDS: {(): Buckets([0, 1, 1], 0.25)},
-    }
-    assert merged([one, other]) == {
-        metrics.REQUESTS: {("Forward", "OK"): 5.0, ("Forward", "INTERNAL"): 1.0},
-        metrics.START_TIME: {(): 5.0},
-        metrics.QUEUE_SECONDS: {(): Buckets([1, 1, 3], 0.75)},
-    }
-
-
-def a_worker(directory, code):
-    """Runs a process that writes a reading and ends."""
+def a_worker(directory, words):
+    """Runs a process that writes its metrics and ends."""
     script = f"""
 from pathlib import Path
-from unrolled_server.observability import metrics
-from unrolled_server.observability.multiprocess import write_reading
-write_reading(Path({str(directory)!r}), {{{code}}})
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from unrolled_server.observability.counters import Histogram
+from unrolled_server.observability.multiprocess import write_families
+histogram = Histogram([1.0])
+histogram.observe(0.5)
+words, nets = CounterMetricFamily("words", "", {words}), GaugeMetricFamily("nets", "", 5)
+write_families(Path({str(directory)!r}), [words, nets, histogram.family("s", "")])
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=TIMEOUT_S)
 
 
 def test_counters_of_the_dead_stay_and_their_gauges_and_files_go(tmp_path):
-    write_reading(tmp_path, {metrics.WORDS: {(): 1}, metrics.NETWORKS: {(): 2}})
-    workers = WorkerReadings(tmp_path)
+    write_families(tmp_path, [CounterMetricFamily("words", "", 1), GaugeMetricFamily("nets", "", 2)])
+    workers = WorkerFiles(tmp_path)
     for words in (10, 100):
-        reading = f"metrics.WORDS: {{(): {words}}}, metrics.NETWORKS: {{(): 5}}"
-        a_worker(tmp_path, f"{reading}, metrics.QUEUE_SECONDS: {{(): metrics.Buckets([1], 1.0)}}")
-        workers.read()
+        a_worker(tmp_path, words)
+        workers.collect()
     for _ in range(2):
-        assert workers.read() == {
-            metrics.WORDS: {(): 111.0},
-            metrics.NETWORKS: {(): 2.0},
-            metrics.QUEUE_SECONDS: {(): Buckets([2], 2.0)},
+        assert samples_of(workers.collect()) == {
+            ("words_total", ()): 111,
+            ("nets", ()): 2,
+            ("s_bucket", (("le", "1.0"),)): 2,
+            ("s_bucket", (("le", "+Inf"),)): 2,
+            ("s_count", ()): 2,
+            ("s_sum", ()): 1.0,
         }
     assert [file.stem for file in tmp_path.iterdir()] == [str(os.getpid())]
 
 
-def test_a_metric_of_another_version_is_left_out(tmp_path):
-    (tmp_path / f"{os.getpid()}.json").write_text(json.dumps({"unrolled_new_total": [[[], 1]]}))
-    assert WorkerReadings(tmp_path).read() == {}
-
-
-def test_a_supervisor_tells_of_its_workers_and_of_itself(tmp_path):
-    write_reading(tmp_path, {metrics.READY_WORKERS: {(): 1}})
-    own = {metrics.WORKERS: {(): 2}, metrics.READY_WORKERS: {(): 0}, metrics.WORKER_RESTARTS: {(): 7}}
-    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=lambda: own)) as endpoint:
+def test_a_supervisor_exports_its_workers_metrics_and_its_own(tmp_path):
+    write_families(tmp_path, [ready_workers(1)])
+    supervisor = Supervisor(Settings(workers=2))
+    with serve_metrics("127.0.0.1:0", supervisor.collect, WorkerFiles(tmp_path).collect) as endpoint:
         samples = scrape(endpoint.address)
     assert samples == {
         ("unrolled_workers", ()): 2.0,
         ("unrolled_ready_workers", ()): 1.0,
-        ("unrolled_worker_restarts_total", ()): 7.0,
+        ("unrolled_worker_restarts_total", ()): 0.0,
     }
 
 
-def test_a_supervisor_whose_workers_are_all_dead_says_that_none_is_ready(tmp_path):
-    reading = Supervisor(Settings(workers=2)).reading
-    with closing(serve_metrics("127.0.0.1:0", tmp_path, reading=reading)) as endpoint:
+def test_a_supervisor_whose_workers_are_all_dead_exports_that_none_is_ready(tmp_path):
+    supervisor = Supervisor(Settings(workers=2))
+    with serve_metrics("127.0.0.1:0", supervisor.collect, WorkerFiles(tmp_path).collect) as endpoint:
         samples = scrape(endpoint.address)
-    assert value(samples, "unrolled_workers") == 2
-    assert value(samples, "unrolled_ready_workers") == 0
+    assert samples["unrolled_workers", ()] == 2
+    assert samples["unrolled_ready_workers", ()] == 0
 
 
 @pytest.mark.long
@@ -274,7 +250,7 @@ def test_a_killed_workers_requests_stay_counted(tmp_path):
     """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
     with (
-        closing(serve_metrics("127.0.0.1:0", tmp_path)) as endpoint,
+        serve_metrics("127.0.0.1:0", WorkerFiles(tmp_path).collect) as endpoint,
         subprocess.Popen(
             [*command, "--metrics-address", endpoint.address],
             env={**os.environ, DIRECTORY_VARIABLE: str(tmp_path)},
@@ -308,20 +284,20 @@ def test_an_address_that_cannot_be_had_is_told(address, why):
 
 
 def test_every_interface_is_asked_by_ipv4_too():
-    with closing(serve_metrics("[::]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
+    with serve_metrics("[::]:0", lambda: [ready_workers(1)]) as endpoint:
         port = endpoint.address.rpartition(":")[2]
-        assert value(scrape(f"127.0.0.1:{port}"), "unrolled_workers") == 1
+        assert value(scrape(f"127.0.0.1:{port}"), "unrolled_ready_workers") == 1
 
 
 @needs_ipv6
 def test_ipv6_addresses_keep_their_brackets():
-    with closing(serve_metrics("[::1]:0", reading=lambda: {metrics.WORKERS: {(): 1}})) as endpoint:
+    with serve_metrics("[::1]:0", lambda: [ready_workers(1)]) as endpoint:
         assert re.fullmatch(r"\[::1\]:[1-9]\d*", endpoint.address)
-        assert value(scrape(endpoint.address), "unrolled_workers") == 1
+        assert value(scrape(endpoint.address), "unrolled_ready_workers") == 1
 
 
 def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
-    with caplog.at_level(logging.INFO), closing(serve_metrics("127.0.0.1:0")) as endpoint:
+    with caplog.at_level(logging.INFO), serve_metrics("127.0.0.1:0") as endpoint:
         assert f"metrics on http://{endpoint.address}/metrics" in caplog.messages
         assert not endpoint.address.endswith(":0")
 

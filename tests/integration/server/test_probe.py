@@ -13,7 +13,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from unrolled_server import probe
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 
@@ -151,7 +151,7 @@ def test_a_server_without_a_health_service_is_told(probed):
     with health_server(has_health=False) as address:
         code, words = probed(address=address)
     assert code == 1
-    assert words.startswith(f"{address} does not serve: its health service gives gRPC status 12: ")
+    assert words.startswith(f"{address} does not serve: its health service answers gRPC status 12: ")
 
 
 @pytest.mark.parametrize(

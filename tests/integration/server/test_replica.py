@@ -8,8 +8,7 @@ import grpc
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.ray_serve.deadline_metadata import LEFT_KEY
-from unrolled_server.ray_serve.replica import Replica
-from unrolled_server.ray_serve.settings import refuse_what_serve_decides
+from unrolled_server.ray_serve.replica import Replica, refuse_settings_of_serve
 from unrolled_server.settings.model import Settings
 
 REQUEST = pb.ForwardRequest(words=["hello"], hidden_size=2)
@@ -120,7 +119,7 @@ def test_a_stream_that_is_left_holds_nothing():
 @pytest.mark.parametrize("setting", [{"tokens": "/x"}, {"otel": True}, {"metrics_address": "127.0.0.1:0"}])
 def test_a_setting_that_would_only_seem_to_protect_is_refused(setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is set, and Ray Serve has the port"):
-        refuse_what_serve_decides(Settings(**setting))
+        refuse_settings_of_serve(Settings(**setting))
 
 
 @pytest.mark.long

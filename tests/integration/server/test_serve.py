@@ -16,10 +16,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.embedded import running_server
 from unrolled_server.engine import Engine
-from unrolled_server.process.serve import running_server
+from unrolled_server.exit_codes import AddressError
 from unrolled_server.settings.model import Settings
-from unrolled_server.transport.listen import AddressError
 from unrolled_server.word_vectors import open_vectors
 
 from tests.support.processes import (

@@ -6,7 +6,7 @@ import grpc.aio
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.rpc.service import SERVICE_NAME
 from unrolled_server.settings.model import Settings
 

@@ -9,9 +9,9 @@ import sys
 
 import psutil
 import pytest
-from unrolled_server.process import restarts, supervisor, worker_process
-from unrolled_server.process.supervision_policy import Muster
-from unrolled_server.process.supervisor import Supervisor, WorkersError
+from unrolled_server.process import supervision_policy, supervisor, worker_process
+from unrolled_server.process.supervision_policy import ReadinessGate, WorkersError
+from unrolled_server.process.supervisor import Supervisor
 from unrolled_server.process.worker_process import WorkerProcess
 from unrolled_server.settings.model import Settings
 
@@ -37,7 +37,7 @@ async def run_supervisor(settings, environment):
 @pytest.fixture
 def run(monkeypatch):
     """Runs a supervisor of two workers that behave as a script says."""
-    monkeypatch.setattr(restarts, "FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr(supervision_policy, "RESTART_DELAY_S", 0.0)
 
     def run_script(script, *, environment=None):
         monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", SCRIPT + script))
@@ -52,15 +52,15 @@ def when_ready(monkeypatch):
     """Has something done as soon as the supervisor is ready."""
 
     def arrange(action):
-        serve = Muster.serve
+        add_serving = ReadinessGate.add_serving
 
-        def serve_and_act(muster, pid):
-            is_ready = serve(muster, pid)
+        def add_and_act(gate, pid):
+            is_ready = add_serving(gate, pid)
             if is_ready:
                 action()
             return is_ready
 
-        monkeypatch.setattr(Muster, "serve", serve_and_act)
+        monkeypatch.setattr(ReadinessGate, "add_serving", add_and_act)
 
     return arrange
 
@@ -146,7 +146,8 @@ def test_a_worker_that_cannot_be_replaced_leaves_the_others_serving(
     run, when_ready, monkeypatch, caplog, tmp_path
 ):
     """Its tenth replacement has the server stop, which is a good end: the other one served all the while."""
-    monkeypatch.setattr(restarts, "MAX_DELAY_S", 0.0)
+    monkeypatch.setattr(supervision_policy, "MAX_DELAY_S", 0.0)
+    monkeypatch.setattr(supervisor, "MAX_DELAY_S", 0.0)
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
     later = f"""
 if os.path.exists({str(tmp_path / "ready")!r}):
@@ -157,7 +158,8 @@ if os.path.exists({str(tmp_path / "ready")!r}):
     sys.exit(tell("Failed", exit_code=6, message="gone"))
 """
     run(later + PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
-    assert re.search(r"ERROR .*the others serve on: worker \d+ cannot serve: gone", caplog.text)
+    assert re.search(r"ERROR .*worker \d+ cannot serve: gone", caplog.text)
+    assert re.search(r"ERROR .*no worker can be replaced, the others serve on", caplog.text)
 
 
 @pytest.mark.usefixtures("told_when_ready")
@@ -177,18 +179,18 @@ def test_a_process_that_cannot_be_started_is_tried_again(run, monkeypatch, caplo
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "1", "no JSON", '{"kind": "Serving", "of": 2}', "-" * 70_000])
-def test_a_worker_that_reports_nonsense_is_ended_as_if_it_had_died(run, caplog, line):
+def test_a_worker_that_sends_malformed_reports_is_ended_as_if_it_had_died(run, caplog, line):
     code, _ = refusal(run, f"print({line!r}, flush=True)\n" + WAIT)
     assert code == 8
-    assert "reports what is no report" in caplog.text
+    assert "sent a malformed report" in caplog.text
     assert "was ended by SIGKILL" in caplog.text
 
 
 def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, monkeypatch):
-    async def report(_worker):
+    async def read_report(_worker):
         raise RuntimeError("unexpected")
 
-    monkeypatch.setattr(WorkerProcess, "report", report)
+    monkeypatch.setattr(WorkerProcess, "read_report", read_report)
     with pytest.raises(RuntimeError, match="unexpected"):
         run(WAIT)
     assert workers() == []

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.security.credential_files import CredentialsError
 from unrolled_server.security.tls import tls_credentials
 from unrolled_server.settings.model import Settings

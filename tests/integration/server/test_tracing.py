@@ -1,21 +1,18 @@
-"""A server with --otel sends a span for each request, and its metrics, to where OTEL_* says."""
+"""A server with --otel sends a span for each request to where OTEL_* says."""
 
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.observability import metrics
 from unrolled_server.settings import model
 from unrolled_server.settings.model import Settings
 
@@ -26,29 +23,18 @@ SERVICE = "unrolled.v1.ForwardService"
 CALLER = f"00-{RandomIdGenerator().generate_trace_id():032x}-00f067aa0ba902b7-01"
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2_grpc.MetricsServiceServicer):
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     """Keeps what is sent to it by OTLP."""
 
     def __init__(self):
         self.spans = []
-        self.metrics = {}
         self.resources = []
-        self.has_metrics = threading.Event()
 
     def Export(self, request, _context):  # noqa: N802 - gRPC's name of it
-        if isinstance(request, trace_service_pb2.ExportTraceServiceRequest):
-            for sent in request.resource_spans:
-                self._keep(sent.resource)
-                self.spans += [span for scope in sent.scope_spans for span in scope.spans]
-            return trace_service_pb2.ExportTraceServiceResponse()
-        for sent in request.resource_metrics:
-            self._keep(sent.resource)
-            self.metrics |= {metric.name: metric for scope in sent.scope_metrics for metric in scope.metrics}
-        self.has_metrics.set()
-        return metrics_service_pb2.ExportMetricsServiceResponse()
-
-    def _keep(self, resource):
-        self.resources.append({item.key: item.value.string_value for item in resource.attributes})
+        for sent in request.resource_spans:
+            self.resources.append({item.key: item.value.string_value for item in sent.resource.attributes})
+            self.spans += [span for scope in sent.scope_spans for span in scope.spans]
+        return trace_service_pb2.ExportTraceServiceResponse()
 
 
 @contextmanager
@@ -57,7 +43,6 @@ def collecting():
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(collector, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -137,25 +122,6 @@ def test_a_request_at_fault_is_no_error_of_the_server(collected):
     assert refused.status.code == Status.STATUS_CODE_UNSET
 
 
-def test_the_metrics_are_those_that_prometheus_would_scrape(collected):
-    names = {metric.name.removesuffix("_total") for metric in metrics.METRICS}
-    assert set(collected.metrics) <= names
-    assert len(collected.metrics) >= len(names) - 1  # resident memory is told on Linux alone
-    requests = collected.metrics["unrolled_requests"].sum
-    counted = {
-        tuple(item.value.string_value for item in point.attributes): point.as_double or point.as_int
-        for point in requests.data_points
-    }
-    assert requests.is_monotonic
-    assert counted["Forward", "OK"] == counted["Forward", "INVALID_ARGUMENT"] == 1
-    queue = collected.metrics["unrolled_queue_seconds"]
-    (point,) = queue.histogram.data_points
-    assert (queue.unit, point.count, sum(point.bucket_counts)) == ("s", 2, 2)
-    assert tuple(point.explicit_bounds) == metrics.QUEUE_SECONDS.bounds
-    assert not point.HasField("max")
-    assert collected.metrics["unrolled_ready_workers"].HasField("gauge")
-
-
 @pytest.mark.long
 def test_the_process_has_our_name(collected):
     for resource in collected.resources:
@@ -165,12 +131,14 @@ def test_the_process_has_our_name(collected):
 
 
 @pytest.mark.long
-def test_the_environment_gives_another_name_and_metrics_come_while_it_serves():
+def test_the_environment_gives_another_name():
     with collecting() as (collector, environment):
-        named = {"OTEL_SERVICE_NAME": "encoders", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
-        with process("--address", "127.0.0.1:0", "--otel", env={**environment, **named}) as server:
-            server.stdout.readline()
-            assert collector.has_metrics.wait(TIMEOUT_S)
+        environment["OTEL_SERVICE_NAME"] = "encoders"
+        with process("--address", "127.0.0.1:0", "--otel", env=environment) as server:
+            with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
+                ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest())
+            server.terminate()
+            assert server.wait(TIMEOUT_S) == 0
     assert {resource["service.name"] for resource in collector.resources} == {"encoders"}
 
 

@@ -1,4 +1,4 @@
-"""Files get their names from NAME=FILE or JSON, and each wrong entry one clear sentence."""
+"""NAME=FILE entries are parsed, home directories expanded, and wrong entries refused with a reason."""
 
 import os
 import pwd
@@ -9,9 +9,9 @@ import pytest
 from unrolled_server.paths import (
     NoHomeError,
     default_cache_directory,
-    expanded,
+    expand_home,
     local_path,
-    named_files,
+    parse_named_files,
 )
 
 
@@ -40,7 +40,9 @@ def folder(tmp_path, monkeypatch):
 )
 def test_each_way_to_name_files(folder, monkeypatch, given, files):
     monkeypatch.setenv("HOME", str(folder))
-    assert named_files(given) == {name: Path(file.replace("~", str(folder))) for name, file in files.items()}
+    assert parse_named_files(given) == {
+        name: Path(file.replace("~", str(folder))) for name, file in files.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,15 +74,15 @@ def test_each_way_to_name_files(folder, monkeypatch, given, files):
         ('{"x"', "it is neither NAME=FILE nor JSON: Expecting ':' delimiter: line 1 column 5 (char 4)"),
     ],
 )
-def test_each_wrong_entry_is_told(folder, given, reason):
+def test_each_wrong_entry_is_refused_with_its_reason(folder, given, reason):
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
-        named_files(given)
+        parse_named_files(given)
 
 
 def test_a_name_has_64_characters_at_most(folder):
-    assert named_files(f"{'x' * 64}=a")
+    assert parse_named_files(f"{'x' * 64}=a")
     with pytest.raises(ValueError, match="is not 1 to 64 of"):
-        named_files(f"{'x' * 65}=a")
+        parse_named_files(f"{'x' * 65}=a")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_the_cache_lies_where_xdg_says(monkeypatch, cache_home, directory):
 
 @pytest.fixture
 def _without_home(monkeypatch):
-    """A user as OpenShift makes them: a number without an entry, and no HOME."""
+    """A user as OpenShift creates them: a number without an entry in /etc/passwd, and no HOME."""
 
     def no_entry(_uid):
         raise KeyError
@@ -110,12 +112,12 @@ def _without_home(monkeypatch):
 
 
 @pytest.mark.usefixtures("_without_home")
-def test_without_a_home_a_path_in_it_is_refused_and_no_folder_named_tilde_is_meant():
+def test_without_a_home_a_path_in_it_is_refused_rather_than_taken_for_a_folder_named_tilde():
     with pytest.raises(NoHomeError, match="~/tokens begins with a home directory that is not known; write"):
-        expanded("~/tokens")
+        expand_home("~/tokens")
     with pytest.raises(NoHomeError, match="XDG_CACHE_HOME or HOME"):
         default_cache_directory()
-    assert expanded("tokens") == Path("tokens")
+    assert expand_home("tokens") == Path("tokens")
 
 
 @pytest.mark.usefixtures("_without_home")
@@ -126,7 +128,7 @@ def test_without_a_home_the_cache_may_be_named(monkeypatch):
 
 def test_the_home_of_an_unknown_user_is_refused():
     with pytest.raises(NoHomeError, match="write the whole path"):
-        expanded("~nobody-of-this-name/tokens")
+        expand_home("~nobody-of-this-name/tokens")
 
 
 @pytest.mark.parametrize(

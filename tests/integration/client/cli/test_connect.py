@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from unrolled_client._transport import target
-from unrolled_server.process.serve import running_server
+from unrolled_server.embedded import running_server
 from unrolled_server.settings.model import Settings
 
 TOKEN = "ops-" + "a" * 28

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client.cli import printable
-from unrolled_loadtest.report import axis, formatting, markup, terminal
+from unrolled_loadtest.report import formatting, terminal
 from unrolled_loadtest.results import histogram
 
 
-@pytest.mark.parametrize("module", [printable, axis, histogram, markup, formatting, terminal])
+@pytest.mark.parametrize("module", [printable, histogram, formatting, terminal])
 def test_the_examples_are_true(module):
     assert doctest.testmod(module, raise_on_error=True).attempted
 

@@ -4,19 +4,16 @@ import re
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from hypothesis import given
-from unrolled_loadtest.report import html
 from unrolled_loadtest.report.formatting import duration, rate
-from unrolled_loadtest.report.html import page
+from unrolled_loadtest.report.html import render
 from unrolled_loadtest.report.summary import conditions, facts, latency_rows, remarks, trial_row
 
 from tests.support.loadtest.records import RECORDS, any_records, record_of
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
-CSS = Path(html.__file__).with_suffix(".css").read_text()
 
 
 class Read(HTMLParser):
@@ -39,7 +36,7 @@ class Read(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] != "style" and data.strip():
             self.texts.append(data)
 
     def values(self, name):
@@ -49,7 +46,7 @@ class Read(HTMLParser):
 @cache
 def page_of(name):
     """The page of a record, rendered once."""
-    return page(record_of(name))
+    return render(record_of(name))
 
 
 @pytest.fixture(scope="session")
@@ -102,21 +99,14 @@ def test_the_numbers_of_the_charts_are_in_a_table(read_page):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_every_drawing_says_what_it_shows(read_page, name):
-    read = read_page(name)
-    drawings, says = (
-        [value for tag, key, value in read.attributes if (tag, key) == ("svg", name)]
-        for name in ("role", "aria-label")
-    )
-    assert drawings == ["img"] * len(says)
-    assert all(len(text) > 20 for text in says)
-
-
-def test_pointing_at_a_second_tells_its_values(read_page):
-    record, interval = record_of("paused"), record_of("paused").intervals[12]
-    told = f"maximum {duration(interval.latency.max_s)}, p99 {duration(interval.latency.percentile(99))}"
-    assert any(text.startswith(f"0:10: {told}") for text in read_page("paused").texts)
-    assert record.intervals[12].since_s == 10
+def test_there_is_one_svg_a_chart_and_each_says_what_it_shows(read_page, name):
+    record, read = record_of(name), read_page(name)
+    has_latencies = any(interval.latency.count for interval in record.intervals)
+    has_trials = record.search is not None and record.search.found_per_s is not None
+    charts = sum([1, has_latencies, record.latency.count > 0, record.error_count > 0, has_trials])
+    assert read.tags.count("svg") == read.tags.count("figure") == charts
+    assert read.values("role").count("img") == charts
+    assert all(label for tag, key, label in read.attributes if (tag, key) == ("div", "aria-label"))
 
 
 def test_what_a_record_says_is_nothing_but_text(read_page):
@@ -131,73 +121,28 @@ def test_what_a_record_says_is_nothing_but_text(read_page):
 @given(any_records())
 def test_every_record_has_a_page(record):
     """It can be written, its tags match, and the tags are the page's own."""
-    text = page(record)
+    text = render(record)
     text.encode()
     assert set(Read(text).tags) <= TAGS
 
 
-PLAIN = {
-    "html",
-    "head",
-    "meta",
-    "title",
-    "style",
-    "body",
-    "header",
-    "main",
-    "section",
-    "h1",
-    "h2",
-    "p",
-    "strong",
-}
-LISTS = {"div", "dl", "dt", "dd", "ul", "li", "details", "summary", "pre", "code"}
+TEXT = {"html", "head", "meta", "title", "style", "body", "header", "main", "h1", "h2", "p", "strong"}
+LISTS = {"div", "dl", "dt", "dd", "details", "summary", "pre", "code"}
 TABLES = {"table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption"}
 DRAWINGS = {"svg", "g", "path", "text", "rect", "use", "defs", "clippath"}
-TAGS = PLAIN | LISTS | TABLES | DRAWINGS
+TAGS = TEXT | LISTS | TABLES | DRAWINGS
 
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_page_is_small(name):
-    assert len(page_of(name).encode()) < 200_000
+    assert len(page_of(name).encode()) < 300_000
 
 
 def test_the_same_record_makes_the_same_page():
-    assert page(record_of("paused")) == page(record_of("paused"))
+    assert render(record_of("paused")) == render(record_of("paused"))
 
 
 def test_a_command_that_is_not_unicode_has_a_page_in_utf_8():
     """Python reads bytes of the command line that are not UTF-8 as lone surrogates."""
     record = replace(record_of("short"), command="unrolled load --file \udcff", target="\udcff:1")
-    assert rb"--file \udcff" in page(record).encode()
-
-
-def colors():
-    """The page's colours in light and in dark, by name."""
-    light, dark = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
-    found = [dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in (light, dark)]
-    return [pytest.param(each, id=name) for name, each in zip(("light", "dark"), found, strict=True)]
-
-
-def contrast(one, other):
-    """Of two colours, from 1 to 21, as WCAG 2 computes it."""
-
-    def luminance(color):
-        channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        linear = [(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for c in channels]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("named", colors())
-def test_texts_and_lines_stand_out(named):
-    for text, papers in {
-        "ink": ("paper", "panel", "bad-paper", "care-paper"),
-        "soft": ("paper", "panel"),
-    }.items():
-        assert all(contrast(named[text], named[paper]) >= 4.5 for paper in papers)
-    for line in ("blue", "orange", "violet", "green", "red"):
-        assert contrast(named[line], named["paper"]) >= 3
-        assert contrast(named[line], named["shade"]) >= 3
+    assert rb"--file \udcff" in render(record).encode()

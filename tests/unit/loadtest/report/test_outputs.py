@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import typer
 from unrolled_loadtest.report.json_report import to_json
-from unrolled_loadtest.report.outputs import ReportFlags, Reports
+from unrolled_loadtest.report.outputs import ReportFlags, open_reports
 
 from tests.support.loadtest.records import record_of
 
 RECORD = record_of("failing")
+
+
+def opened(flags, **inputs):
+    return open_reports(flags, inputs={f"--{name}": path for name, path in inputs.items()})
 
 
 def names_in(folder):
@@ -21,22 +25,23 @@ def names_in(folder):
 
 
 def test_every_report_is_written(tmp_path, capsys):
-    flags = ReportFlags(as_json=True, html=f"{tmp_path}/x.html", hdr_log=f"{tmp_path}/x.hgrm")
-    with Reports(flags) as reports:
+    flags = ReportFlags(as_json=True, html=f"{tmp_path}/x.html", raw_log=f"{tmp_path}/x.tsv")
+    with opened(flags) as reports:
+        reports.raw_log.begin()
         reports.write(RECORD)
     assert reports.are_complete
     assert (tmp_path / "x.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert "Percentile" in (tmp_path / "x.hgrm").read_text()
+    assert (tmp_path / "x.tsv").read_text() == "due_s\tsent_s\tdone_s\tcode\n"
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(to_json(RECORD)))
-    assert names_in(tmp_path) == ["x.hgrm", "x.html"]
+    assert names_in(tmp_path) == ["x.html", "x.tsv"]
 
 
-@pytest.mark.parametrize("option", ["html", "hdr_log", "raw_log"])
+@pytest.mark.parametrize("option", ["html", "raw_log"])
 def test_a_report_that_cannot_be_written_does_not_take_the_others_along(tmp_path, capsys, option):
     if not Path("/dev/full").exists():
         pytest.skip("Linux has it")
-    files = {name: f"{tmp_path}/{name}" for name in ("html", "hdr_log", "raw_log")} | {option: "/dev/full"}
-    with Reports(ReportFlags(as_json=True, **files)) as reports:
+    files = {name: f"{tmp_path}/{name}" for name in ("html", "raw_log")} | {option: "/dev/full"}
+    with opened(ReportFlags(as_json=True, **files)) as reports:
         reports.raw_log.begin()
         reports.write(RECORD)
     captured = capsys.readouterr()
@@ -44,7 +49,7 @@ def test_a_report_that_cannot_be_written_does_not_take_the_others_along(tmp_path
     name = option.replace("_", "-")
     assert captured.err == f"unrolled: --{name} /dev/full could not be written: No space left on device\n"
     assert json.loads(captured.out)
-    assert len(names_in(tmp_path)) == 2
+    assert len(names_in(tmp_path)) == 1
     assert all(file.stat().st_size for file in tmp_path.iterdir())
 
 
@@ -52,8 +57,9 @@ def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys,
     def fail(_record):
         raise ZeroDivisionError("no width")
 
-    monkeypatch.setattr("unrolled_loadtest.report.html.page", fail)
-    with Reports(ReportFlags(html=f"{tmp_path}/x", hdr_log=f"{tmp_path}/y")) as reports:
+    monkeypatch.setattr("unrolled_loadtest.report.html.render", fail)
+    with opened(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/y")) as reports:
+        reports.raw_log.begin()
         reports.write(RECORD)
     captured = capsys.readouterr()
     assert "--html" in captured.err
@@ -67,7 +73,7 @@ def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys,
 def test_a_terminal_of_any_encoding_gets_the_report(monkeypatch, as_json, encoding):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", out)
-    with Reports(ReportFlags(as_json=as_json)) as reports:
+    with opened(ReportFlags(as_json=as_json)) as reports:
         reports.write(RECORD)
     assert reports.are_complete
     assert "81.64 %" in out.buffer.getvalue().decode(encoding) or as_json
@@ -75,7 +81,7 @@ def test_a_terminal_of_any_encoding_gets_the_report(monkeypatch, as_json, encodi
 
 def test_standard_output_may_be_closed(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdout", None)
-    with Reports(ReportFlags(html=f"{tmp_path}/x")) as reports:
+    with opened(ReportFlags(html=f"{tmp_path}/x")) as reports:
         reports.write(RECORD)
     assert reports.are_complete
     assert (tmp_path / "x").exists()
@@ -87,7 +93,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, tmp_path, as_jso
     os.close(read_end)
     with os.fdopen(write_end, "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        with Reports(ReportFlags(html=f"{tmp_path}/x", as_json=as_json)) as reports:
+        with opened(ReportFlags(html=f"{tmp_path}/x", as_json=as_json)) as reports:
             reports.write(RECORD)
     assert reports.are_complete
     assert (tmp_path / "x").exists()
@@ -95,11 +101,30 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, tmp_path, as_jso
 
 def test_two_options_name_two_files(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "x")
-    with pytest.raises(typer.BadParameter, match="--html and --raw-log name the same file"):
-        Reports(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/link"))
+    flags = ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/link")
+    with pytest.raises(typer.BadParameter, match="--html and --raw-log name the same file"), opened(flags):
+        pass
+
+
+@pytest.mark.parametrize("option", ["html", "raw_log"])
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_an_output_is_no_input(tmp_path, option, link):
+    """A list of words would be overwritten before it is read."""
+    words, output = tmp_path / "words.txt", tmp_path / "output"
+    words.write_text("hello\n")
+    if link is None:
+        output = words
+    else:
+        link(words, output)
+    flags = ReportFlags(**{option: str(output)})
+    message = f"--file and --{option.replace('_', '-')} name the same file"
+    with pytest.raises(typer.BadParameter, match=message), opened(flags, file=words):
+        pass
+    assert words.read_text() == "hello\n"
 
 
 def test_a_second_file_that_cannot_be_leaves_no_trace_of_the_first(tmp_path):
-    with pytest.raises(typer.BadParameter, match=r"--raw-log .* there is no folder"):
-        Reports(ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/missing/y"))
+    flags = ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/missing/y")
+    with pytest.raises(typer.BadParameter, match=r"--raw-log .* there is no folder"), opened(flags):
+        pass
     assert names_in(tmp_path) == []

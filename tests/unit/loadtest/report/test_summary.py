@@ -10,10 +10,11 @@ from unrolled_loadtest.report.summary import (
     Remark,
     conditions,
     facts,
-    found,
     headline,
     latency_rows,
+    mean_parts,
     remarks,
+    search_result,
     trial_row,
 )
 
@@ -153,12 +154,27 @@ def test_the_load_and_the_machine_take_a_line_each():
     }
 
 
+def test_mean_latency_is_the_sum_of_its_parts():
+    record = record_of("paused")
+    parts = mean_parts(record)
+    assert list(parts) == ["before the send", "network and client", "server queue", "server compute"]
+    assert sum(parts.values()) == pytest.approx(record.latency.mean_s)
+    assert parts["server compute"] == record.server_compute.mean_s
+    assert mean_parts(record_of("unanswered")) == {}
+
+
+def test_a_closed_loop_has_no_time_before_the_send():
+    parts = mean_parts(record_of("closed"))
+    assert "before the send" not in parts
+    assert sum(parts.values()) == pytest.approx(record_of("closed").latency.mean_s)
+
+
 def test_a_search_tells_its_target_and_its_trials():
     search = record_of("found").search
     target = "p99 under 50 ms, errors under 0.1 %."
-    assert found(search) == f"2,250/s is the highest rate found that meets the target: {target}"
+    assert search_result(search) == f"2,250/s is the highest rate found that meets the target: {target}"
     assert trial_row(search.trials[3]) == ["4,000/s", "2,418/s", "1,400", "0.4 %", "missed"]
-    assert found(record_of("not_found").search) == f"No rate that was tried met the target: {target}"
+    assert search_result(record_of("not_found").search) == f"No rate that was tried met the target: {target}"
 
 
 @given(any_records())

@@ -7,7 +7,7 @@ from unrolled_server.engine.network import base_nbytes
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def test_held_bytes_are_those_of_the_networks_in_memory(cache: NetworkCache) -> 
 def test_a_forgotten_network_gives_back_what_was_counted_for_it(cache: NetworkCache) -> None:
     network = cache.use(spec(0))
     words = Alphabet.of("abc").encode(["abcabc"])
-    network.learn(words, max_rows=None, make_room=cache.room_maker(network))
+    network.compute_rows(words, max_rows=None, make_room=cache.room_maker(network))
     cache.measure(network)
     assert cache.held_bytes == network.nbytes > SIZE
     cache.forget(spec(0))
@@ -74,14 +74,14 @@ def test_a_network_larger_than_the_budget_still_runs_alone() -> None:
     assert cache.max_rows(cache.use(spec(1))) == 0
 
 
-def test_a_guest_is_counted_while_it_is_there(cache: NetworkCache) -> None:
+def test_a_temporary_network_is_counted_while_it_exists(cache: NetworkCache) -> None:
     network = cache.use(spec(0))
     before = cache.held_bytes
-    starts = Starts(State(np.ones((1, 2, 8), np.float32)))
-    with cache.guest(network, starts) as guest:
+    starts = InitialStates(State(np.ones((1, 2, 8), np.float32)))
+    with cache.temporary(network, starts) as temporary:
         words = Alphabet.of("abc").encode(["abcabc"]).starting_at(np.zeros(1, np.int32))
-        guest.learn(words, max_rows=None, make_room=cache.room_maker(guest))
-        cache.measure(guest)
-        assert cache.held_bytes == before + guest.nbytes > before + SIZE
+        temporary.compute_rows(words, max_rows=None, make_room=cache.room_maker(temporary))
+        cache.measure(temporary)
+        assert cache.held_bytes == before + temporary.nbytes > before + SIZE
         assert network.nbytes == SIZE
     assert cache.held_bytes == before

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from unrolled_server.engine.job import State
-from unrolled_server.engine.starts import Starts
+from unrolled_server.engine.starts import InitialStates
 
 
 @pytest.mark.parametrize("has_cells", [False, True])
@@ -12,7 +12,7 @@ def test_each_word_finds_its_own_state_again(has_cells):
     chosen = [0, 1, 0, 2, 1, 0]
     h = numbers.standard_normal((2, 3, 4), np.float32)[:, chosen]
     c = numbers.standard_normal((2, 3, 5), np.float32)[:, chosen] if has_cells else None
-    starts = Starts(State(h, c))
+    starts = InitialStates(State(h, c))
     assert starts.count == 3
     for layer, rows in enumerate(starts.h(slice(None))):
         assert np.array_equal(rows[starts.of_words], h[layer])
@@ -25,5 +25,5 @@ def test_each_word_finds_its_own_state_again(has_cells):
 
 def test_states_that_differ_in_cells_only_are_two():
     h = np.zeros((1, 2, 3), np.float32)
-    assert Starts(State(h, np.arange(6, dtype=np.float32).reshape(1, 2, 3))).count == 2
-    assert Starts(State(h)).count == 1
+    assert InitialStates(State(h, np.arange(6, dtype=np.float32).reshape(1, 2, 3))).count == 2
+    assert InitialStates(State(h)).count == 1

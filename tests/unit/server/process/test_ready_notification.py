@@ -4,7 +4,7 @@ import logging
 import socket
 
 import pytest
-from unrolled_server.process.ready_notification import announce
+from unrolled_server.process.ready_notification import notify_ready
 
 READY = "unrolled-server ready on 127.0.0.1:50051"
 
@@ -24,33 +24,33 @@ def notified(monkeypatch):
 
 def test_without_systemd_it_prints_the_line_alone(monkeypatch, capfd):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    announce(READY)
+    notify_ready(READY)
     assert capfd.readouterr().out == f"{READY}\n"
 
 
 def test_a_path_of_any_bytes_is_printed_as_it_is(monkeypatch, capfdbinary):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    announce("ready on unix:/run/\udcff\u00e9")
+    notify_ready("ready on unix:/run/\udcff\u00e9")
     assert capfdbinary.readouterr().out == b"ready on unix:/run/\xff\xc3\xa9\n"
 
 
 def test_systemd_learns_that_it_is_ready_and_the_line(notified, tmp_path):
     with notified(f"{tmp_path}/notify", name=f"{tmp_path}/notify") as systemd:
-        announce(READY)
+        notify_ready(READY)
         assert systemd.recv(4096).decode() == f"READY=1\nSTATUS={READY}\n"
 
 
 def test_an_abstract_name_is_written_with_an_at_sign(notified, tmp_path):
     with notified(f"\0{tmp_path}", name=f"@{tmp_path}") as systemd:
-        announce(READY)
+        notify_ready(READY)
         assert systemd.recv(4096).startswith(b"READY=1\n")
 
 
 def test_a_systemd_that_is_gone_is_no_reason_not_to_serve(monkeypatch, tmp_path, caplog, capfd):
     monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/none")
     with caplog.at_level(logging.WARNING):
-        announce(READY)
+        notify_ready(READY)
     assert capfd.readouterr().out == f"{READY}\n"
     assert caplog.messages == [
-        f"cannot tell systemd through NOTIFY_SOCKET={tmp_path}/none: No such file or directory"
+        f"cannot notify systemd through NOTIFY_SOCKET={tmp_path}/none: No such file or directory"
     ]

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from unrolled_server.process.shutdown_signals import draining_signals, told_to_stop
+from unrolled_server.process.shutdown_signals import draining_signals, wait_for_shutdown
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _own_handlers():
 
 async def told_after(*numbers, ended):
     """What the process is told by signals that it gets one after the other, each after the first one."""
-    waiting = asyncio.create_task(told_to_stop(watch_stdin=False, end=ended.append))
+    waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False, on_second_signal=ended.append))
     await asyncio.sleep(0)
     for number in numbers:
         os.kill(os.getpid(), number)
@@ -53,7 +53,7 @@ def test_after_a_first_sighup_the_next_signal_is_the_first_that_counts():
     ended = []
 
     async def told():
-        waiting = asyncio.create_task(told_to_stop(watch_stdin=False, end=ended.append))
+        waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False, on_second_signal=ended.append))
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGHUP)
         await waiting
@@ -75,7 +75,7 @@ def test_an_ignored_sighup_stays_ignored():
 
 
 async def told_after_ignored():
-    waiting = asyncio.create_task(told_to_stop(watch_stdin=False))
+    waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False))
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,74 +1,129 @@
-"""When workers may serve, and when their server is ready."""
+"""When workers may serve, when their server is ready, and when dead workers are replaced."""
 
 import pytest
-from unrolled_server.process.supervision_policy import DifferentBitsError, Muster
+from unrolled_server.process.supervision_policy import (
+    MAX_DELAY_S,
+    MAX_UNSERVED_COUNT,
+    RESTART_DELAY_S,
+    ReadinessGate,
+    RestartBackoff,
+    WorkersError,
+)
 
 
 @pytest.fixture
-def muster():
-    return Muster(3)
+def gate():
+    return ReadinessGate(3)
 
 
-def proved(muster, *pids):
-    return [pid for at in pids for pid in muster.prove(at, fingerprint="f")]
+def proved(gate, *pids):
+    return [pid for at in pids for pid in gate.add_proved(at, fingerprint="f")]
 
 
-def test_none_may_serve_before_all_are_proved(muster):
-    assert proved(muster, 1, 2) == []
-    assert proved(muster, 3) == [1, 2, 3]
+def test_none_may_serve_before_all_are_proved(gate):
+    assert proved(gate, 1, 2) == []
+    assert proved(gate, 3) == [1, 2, 3]
 
 
-def test_one_that_dies_while_it_waits_is_waited_for_again(muster):
-    proved(muster, 1, 2)
-    muster.lose(2)
-    assert proved(muster, 3) == []
-    assert proved(muster, 4) == [1, 3, 4]
+def test_one_that_dies_while_it_waits_is_waited_for_again(gate):
+    proved(gate, 1, 2)
+    gate.remove(2)
+    assert proved(gate, 3) == []
+    assert proved(gate, 4) == [1, 3, 4]
 
 
-def test_the_server_is_ready_once_when_all_serve(muster):
-    proved(muster, 1, 2, 3)
-    assert [muster.serve(pid) for pid in (1, 2)] == [False, False]
-    assert not muster.is_ready
-    assert muster.serve(3)
-    muster.lose(1)
-    proved(muster, 4)
-    assert not muster.serve(4)
-    assert muster.is_ready
+def test_the_server_is_ready_once_when_all_serve(gate):
+    proved(gate, 1, 2, 3)
+    assert [gate.add_serving(pid) for pid in (1, 2)] == [False, False]
+    assert not gate.is_ready
+    assert gate.add_serving(3)
+    gate.remove(1)
+    proved(gate, 4)
+    assert not gate.add_serving(4)
+    assert gate.is_ready
 
 
-def test_one_that_dies_before_the_others_serve_holds_up_ready(muster):
-    proved(muster, 1, 2, 3)
-    muster.serve(1)
-    muster.serve(2)
-    muster.lose(1)
-    assert not muster.serve(3)
-    proved(muster, 4)
-    assert muster.serve(4)
+def test_one_that_dies_before_the_others_serve_holds_up_ready(gate):
+    proved(gate, 1, 2, 3)
+    gate.add_serving(1)
+    gate.add_serving(2)
+    gate.remove(1)
+    assert not gate.add_serving(3)
+    proved(gate, 4)
+    assert gate.add_serving(4)
 
 
-def test_some_serve_until_the_last_is_dead(muster):
-    proved(muster, 1, 2, 3)
-    assert not muster.is_serving
-    muster.serve(1)
-    muster.lose(2)
-    assert muster.is_serving
-    muster.lose(1)
-    assert not muster.is_serving
+def test_some_serve_until_the_last_is_dead(gate):
+    proved(gate, 1, 2, 3)
+    assert not gate.is_serving
+    gate.add_serving(1)
+    gate.remove(2)
+    assert gate.is_serving
+    gate.remove(1)
+    assert not gate.is_serving
 
 
-def test_a_replacement_may_serve_as_soon_as_it_is_proved(muster):
-    proved(muster, 1, 2, 3)
-    muster.lose(2)
-    assert proved(muster, 4) == [4]
+def test_a_replacement_may_serve_as_soon_as_it_is_proved(gate):
+    proved(gate, 1, 2, 3)
+    gate.remove(2)
+    assert proved(gate, 4) == [4]
 
 
-def test_losing_tells_whether_it_served(muster):
-    proved(muster, 1, 2, 3)
-    muster.serve(1)
-    assert [muster.lose(pid) for pid in (1, 2, 9)] == [True, False, False]
+def test_removing_returns_whether_it_served(gate):
+    proved(gate, 1, 2, 3)
+    gate.add_serving(1)
+    assert [gate.remove(pid) for pid in (1, 2, 9)] == [True, False, False]
 
 
-def test_a_worker_with_other_bits_is_refused_also_later(muster):
-    proved(muster, 1, 2, 3)
-    with pytest.raises(DifferentBitsError, match="fingerprint g beside f"):
-        muster.prove(4, fingerprint="g")
+def test_a_worker_with_other_bits_is_refused_also_later(gate):
+    proved(gate, 1, 2, 3)
+    with pytest.raises(WorkersError, match="fingerprint g beside f"):
+        gate.add_proved(4, fingerprint="g")
+
+
+def test_other_bits_help_after_a_new_start_only_once_the_server_was_ready(gate):
+    proved(gate, 1, 2, 3)
+    with pytest.raises(WorkersError) as caught:
+        gate.add_proved(4, fingerprint="g")
+    assert caught.value.exit_code == 5
+    for pid in (1, 2, 3):
+        gate.add_serving(pid)
+    with pytest.raises(WorkersError) as caught:
+        gate.add_proved(4, fingerprint="g")
+    assert caught.value.exit_code == 8
+
+
+@pytest.fixture
+def backoff():
+    return RestartBackoff()
+
+
+def delay_of(backoff, *, served=False, others_serve=False):
+    return backoff.next_delay(served=served, others_serve=others_serve)
+
+
+def test_a_worker_that_served_is_replaced_at_once_however_often(backoff):
+    assert [delay_of(backoff, served=True) for _ in range(100)] == [0.0] * 100
+
+
+def test_the_last_of_many_that_never_served_is_not_replaced(backoff):
+    delays = [delay_of(backoff) for _ in range(MAX_UNSERVED_COUNT - 1)]
+    assert delays == [RESTART_DELAY_S] * len(delays)
+    with pytest.raises(WorkersError, match="5 workers died one after another"):
+        delay_of(backoff)
+
+
+def test_while_others_serve_the_last_of_many_only_waits_longest(backoff):
+    delays = [delay_of(backoff, others_serve=True) for _ in range(MAX_UNSERVED_COUNT + 9)]
+    assert MAX_DELAY_S not in delays[: MAX_UNSERVED_COUNT - 1]
+    assert delays[MAX_UNSERVED_COUNT - 1 :] == [MAX_DELAY_S] * 10
+    with pytest.raises(WorkersError):
+        delay_of(backoff)
+
+
+def test_one_that_served_ends_the_waiting(backoff):
+    for _ in range(3):
+        for _ in range(MAX_UNSERVED_COUNT - 1):
+            delay_of(backoff)
+        delay_of(backoff, served=True)
+    assert delay_of(backoff) == RESTART_DELAY_S

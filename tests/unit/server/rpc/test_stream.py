@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -9,8 +10,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import NetworkSpec
-from unrolled_server.observability.counters import Tally
-from unrolled_server.observability.request_observer import Observer
+from unrolled_server.observability.counters import RequestCounters
+from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc import service
 from unrolled_server.rpc.outbound import Outbound
 from unrolled_server.rpc.pipeline import Intake
@@ -25,6 +26,7 @@ from unrolled_server.scheduling.slow_consumers import SlowReaders
 from unrolled_server.settings.model import Settings
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
+from tests.support.scrapes import samples_of, value
 
 FORWARD = f"/{SERVICE_NAME}/Forward"
 FORWARD_STREAM = f"/{SERVICE_NAME}/ForwardStream"
@@ -61,10 +63,10 @@ class House:
             tables={},
             fingerprint="f",
         )
-        self.tally = Tally()
+        self.counters = RequestCounters()
         self.service = ForwardService(
             intake,
-            Observer(self.tally),
+            RequestObserver(self.counters),
             outbound=Outbound(Turns(), SlowReaders(self.admission, send_timeout_s=60)),
             max_stream_bytes=max_stream_bytes,
             info=pb.GetServerInfoReply(),
@@ -456,15 +458,15 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await until(lambda: house.admission.ticket_count == 3)
         call.cancel()
         stream.cancel()
-        await until(lambda: house.tally.requests.get(("Forward", "CANCELLED")) == 1)
-        await until(lambda: house.tally.requests.get(("ForwardStream", "CANCELLED")) == 1)
-        await until(lambda: house.tally.streams["CANCELLED"] == 1)
+        await until(lambda: house.counters.methods["Forward"].failed["CANCELLED"] == 1)
+        await until(lambda: house.counters.methods["ForwardStream"].failed["CANCELLED"] == 1)
+        await until(lambda: house.counters.streams["CANCELLED"] == 1)
         house.engine.open.set()
         await first
-        await until(
-            lambda: sum(tally.cancelled for tally in house.batcher.tallies) == 2
-        )  # when the thread comes to them
-        return house.engine.seeds, dict(house.tally.requests)
+        cancelled = partial(value, name="unrolled_dropped_total", reason="cancelled")
+        # The thread counts them when it comes to them.
+        await until(lambda: cancelled(samples_of(house.batcher.collect())) == 2)
+        return house.engine.seeds, house.counters.methods
 
-    seeds, requests = within_loop(scenario)
-    assert (len(seeds), requests["Forward", "OK"]) == (1, 1)
+    seeds, methods = within_loop(scenario)
+    assert (len(seeds), methods["Forward"].answered) == (1, 1)

@@ -13,6 +13,7 @@ from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
+from tests.support.scrapes import samples_of, value
 
 WORDS = Alphabet.of("ab").encode(["ab", "b"])
 
@@ -47,6 +48,13 @@ def within_loop(scenario):
             await batcher.close()
 
     return asyncio.run(main())
+
+
+def dropped(samples):
+    """How many jobs were dropped because their caller left, and because their deadline passed."""
+    return tuple(
+        value(samples, "unrolled_dropped_total", reason=reason) for reason in ("cancelled", "expired")
+    )
 
 
 def alone(job):
@@ -99,11 +107,11 @@ def test_a_job_whose_caller_left_is_not_computed():
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        return engine.runs, batcher.tallies[0]
+        return engine.runs, samples_of(batcher.collect())
 
-    runs, tally = within_loop(scenario)
+    runs, samples = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
-    assert (tally.cancelled, tally.expired) == (1, 0)
+    assert dropped(samples) == (1, 0)
 
 
 def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
@@ -117,11 +125,11 @@ def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
         await asyncio.gather(first, stays)
         with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
             await late
-        return engine.runs, batcher.tallies[0]
+        return engine.runs, samples_of(batcher.collect())
 
-    runs, tally = within_loop(scenario)
+    runs, samples = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
-    assert (tally.cancelled, tally.expired) == (0, 1)
+    assert dropped(samples) == (0, 1)
 
 
 def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from unrolled_server.security.credential_files import CredentialsError, WatchedFiles, read_file, read_secret
+from unrolled_server.security.credential_files import CredentialsError, ReloadingFiles, read_file
 
 
 class Clock:
@@ -27,59 +27,59 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def watched(file, clock):
-    return WatchedFiles([file], lambda: read_file(file, setting="tokens"), clock=clock)
+def files(file, clock):
+    return ReloadingFiles([file], lambda: read_file(file, setting="tokens"), clock=clock)
 
 
-def test_a_change_is_seen_after_a_second_and_not_before(watched, file, clock):
+def test_a_change_is_seen_after_a_second_and_not_before(files, file, clock):
     """Files are looked at once a second, however often they are asked for."""
     file.write_text("another")
     clock.now_s = 0.9
-    assert watched.content() == b"one"
+    assert files.content() == b"one"
     clock.now_s = 1.0
-    assert watched.content() == b"another"
+    assert files.content() == b"another"
 
 
-def test_a_file_put_in_place_of_the_old_one_is_a_change(watched, file, clock, tmp_path):
+def test_a_file_put_in_place_of_the_old_one_is_a_change(files, file, clock, tmp_path):
     """As Kubernetes and careful people do it: same name, same length, another file."""
     (tmp_path / "new").write_text("two")
     (tmp_path / "new").replace(file)
     clock.now_s = 1.0
-    assert watched.content() == b"two"
+    assert files.content() == b"two"
 
 
-def test_a_broken_file_is_told_once_and_the_old_content_stays(watched, file, clock, caplog):
+def test_a_broken_file_is_told_once_and_the_old_content_stays(files, file, clock, caplog):
     """A file that vanishes does not end the service, and comes back as if nothing was."""
     file.unlink()
     for clock.now_s in (1.0, 2.0, 3.0):
-        assert watched.content() == b"one"
+        assert files.content() == b"one"
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage() for record in errors] == [
         f"tokens {file} cannot be read: No such file or directory; what was read before stays in use"
     ]
     file.write_text("back")
     clock.now_s = 4.0
-    assert watched.content() == b"back"
+    assert files.content() == b"back"
 
 
 def test_unchanged_files_are_not_read_again(file, clock):
     """Looking costs a stat, not a read."""
     reads = []
-    watched = WatchedFiles([file], lambda: reads.append(1), clock=clock)
+    files = ReloadingFiles([file], lambda: reads.append(1), clock=clock)
     for clock.now_s in (1.0, 2.0):
-        watched.content()
+        files.content()
     assert reads == [1]
 
 
 def test_the_first_reading_may_fail(tmp_path, clock):
     """At the start there is nothing to go back to."""
     with pytest.raises(CredentialsError, match=r"tls_key .*none cannot be read: No such file"):
-        WatchedFiles([], lambda: read_file(tmp_path / "none", setting="tls_key"), clock=clock)
+        ReloadingFiles([], lambda: read_file(tmp_path / "none", setting="tls_key"), clock=clock)
 
 
 @pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o440, False), (0o644, True), (0o602, True)])
 def test_a_secret_that_everybody_may_read_is_told(file, caplog, mode, is_told):
     """A group may read it, others may not."""
     file.chmod(mode)
-    assert read_secret(file, setting="tokens") == b"one"
+    assert read_file(file, setting="tokens", is_secret=True) == b"one"
     assert ("open to every user of this machine" in caplog.text) == is_told

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.settings.address_forms import (
     MAX_SOCKET_PATH_BYTES,
-    checked_address,
-    checked_host_port,
+    parse_address,
+    parse_host_port,
     split_host_port,
 )
 
-check = partial(checked_address, default_port=50051)
+check = partial(parse_address, default_port=50051)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_socket_path_is_as_long_as_the_system_allows_and_counts_in_bytes():
 
 def test_a_metrics_address_is_refused_with_its_own_port():
     with pytest.raises(ValueError, match="write 'localhost:9464'"):
-        checked_host_port("localhost", default_port=9464)
+        parse_host_port("localhost", default_port=9464)
 
 
 @pytest.mark.parametrize("address", ["unix:/run/s", "unix-abstract:s", "/run/s", "~/s"])
 def test_a_path_is_refused_where_only_a_port_will_do(address):
     with pytest.raises(ValueError, match=r"not HOST:PORT; write one, such as '127\.0\.0\.1:9464'"):
-        checked_host_port(address, default_port=9464)
+        parse_host_port(address, default_port=9464)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 from pydantic_settings import CliApp, SettingsError
-from unrolled_server.settings.environment import explained, unknown_variables
+from unrolled_server.settings.environment import explain_flags, unknown_variables
 from unrolled_server.settings.model import Settings
 
 
@@ -71,7 +71,7 @@ def test_what_kubernetes_sets_for_services_is_not_named(service):
 def test_a_wrong_flag_is_explained_and_never_taken_for_another(flags, hint):
     with pytest.raises(SettingsError) as caught:
         CliApp.run(Settings, cli_args=flags)
-    told = explained(str(caught.value))
+    told = explain_flags(str(caught.value))
     assert hint in told
     assert told.endswith("; see unrolled-server --help")
     assert "\n" not in told

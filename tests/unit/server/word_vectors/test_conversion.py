@@ -1,4 +1,4 @@
-"""A conversion is whole or not there, whoever ends it and however many run at once."""
+"""A conversion is whole or absent, however it ends and however many processes run it at once."""
 
 import fcntl
 import re
@@ -10,23 +10,24 @@ import threading
 import pytest
 from unrolled_server.word_vectors import VectorsError, conversion, open_vectors
 from unrolled_server.word_vectors.conversion import Conversion
-from unrolled_server.word_vectors.header import Origin
+from unrolled_server.word_vectors.mapped_file import SourceIdentity
 
 TIMEOUT_S = 120
+CANCELLED = "is not converted, because the conversion was cancelled"
 OPEN = """
 import sys
 from pathlib import Path
 from unrolled_server.word_vectors import open_vectors
 print(open_vectors("test", Path(sys.argv[1]), cache_directory=Path(sys.argv[2])).digest)
 """
-# The moment before the new file takes its place is the last at which a kill could leave a part of one.
+# The moment before the new folder takes its place is the last at which a kill could leave a part of one.
 KILLED_BEFORE_ITS_PLACE = """
 import os, signal, pathlib
-pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+pathlib.Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 NO_ROOM = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (4100, 4100))
+resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 """
 
 
@@ -36,8 +37,8 @@ def process(code, *arguments, **options):
 
 
 def conversion_of(source, folder, **options):
-    options = {"origin": Origin.of(source), "stop": threading.Event(), **options}
-    return Conversion(source=source, target=folder / "target.vectors", **options)
+    options = {"identity": SourceIdentity.of(source), "stop": threading.Event(), **options}
+    return Conversion(source=source, target=folder / "target.table", **options)
 
 
 def test_a_malformed_file_leaves_nothing_that_would_be_read(tmp_path, source):
@@ -52,16 +53,19 @@ def test_a_killed_conversion_leaves_nothing_that_would_be_read(tmp_path, source)
     cache = tmp_path / "cache"
     with process(KILLED_BEFORE_ITS_PLACE + OPEN, source, cache) as killed:
         assert killed.wait(TIMEOUT_S) == -signal.SIGKILL
-    assert {path.suffix for path in cache.iterdir()} == {".lock", ".part"}
+    assert {path.suffix for path in cache.iterdir()} == {".lock", ".unfinished"}
     assert open_vectors("test", source, cache_directory=cache).rows.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert {path.suffix for path in cache.iterdir()} == {".lock", ".vectors"}
+    assert {path.suffix for path in cache.iterdir()} == {".lock", ".table"}
 
 
-def test_what_another_conversion_left_is_written_over(tmp_path, source):
+@pytest.mark.parametrize("folder", ["target.unfinished", "target.table"])
+def test_what_another_conversion_left_is_removed(tmp_path, source, folder):
     conversion = conversion_of(source, tmp_path)
-    (tmp_path / "target.part").write_bytes(b"x" * 100_000)
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "left_over").touch()
     conversion.run()
-    assert conversion.target.stat().st_size < 100_000
+    assert "meta.json" in {path.name for path in conversion.target.iterdir()}
+    assert not list(tmp_path.rglob("left_over"))
 
 
 def test_processes_that_open_at_once_all_get_the_table(tmp_path, source):
@@ -71,7 +75,7 @@ def test_processes_that_open_at_once_all_get_the_table(tmp_path, source):
     assert digests == [f"{open_vectors('test', source, cache_directory=tmp_path / 'cache').digest}\n"] * 3
 
 
-def test_who_waits_takes_what_the_other_has_made(tmp_path, source, caplog):
+def test_a_conversion_that_another_process_has_made_is_taken(tmp_path, source, caplog):
     caplog.set_level("INFO")
     conversion = conversion_of(source, tmp_path)
     conversion.run()
@@ -82,39 +86,39 @@ def test_who_waits_takes_what_the_other_has_made(tmp_path, source, caplog):
     assert not caplog.text
 
 
-def test_who_waits_for_another_process_says_so_and_can_be_stopped(tmp_path, source, caplog):
+def test_waiting_for_another_process_is_logged_and_can_be_cancelled(tmp_path, source, caplog):
     caplog.set_level("INFO")
     stop = threading.Event()
+    stop.set()
     with (tmp_path / "target.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stop.set()
-        with pytest.raises(VectorsError, match="is not converted: it was told to stop"):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another process does; a FileLock of this thread is an error
+        with pytest.raises(VectorsError, match=CANCELLED):
             conversion_of(source, tmp_path, stop=stop).run()
     assert f"waiting for another process, which converts {source}" in caplog.text
 
 
-def test_a_conversion_that_is_told_to_stop_leaves_nothing(tmp_path, source):
+def test_a_cancelled_conversion_leaves_nothing(tmp_path, source):
     stop = threading.Event()
     stop.set()
-    with pytest.raises(VectorsError, match="is not converted: it was told to stop"):
+    with pytest.raises(VectorsError, match=CANCELLED):
         conversion_of(source, tmp_path / "cache", stop=stop).run()
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, source):
-    earlier = Origin(source_bytes=source.stat().st_size, source_mtime_ns=1)
+    earlier = SourceIdentity(source.stat().st_size, mtime_ns=1)
     with pytest.raises(VectorsError, match="changed while it was read; start again when it is complete"):
-        conversion_of(source, tmp_path, origin=earlier).run()
+        conversion_of(source, tmp_path, identity=earlier).run()
 
 
-def test_a_place_that_cannot_be_written_is_told_with_the_setting(tmp_path, source):
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting(tmp_path, source):
     (tmp_path / "taken").write_text("a file, no directory")
     reason = f"{source} cannot be converted into {tmp_path}/taken: File exists; name a directory that can be "
     with pytest.raises(VectorsError, match=f"^{re.escape(reason)}"):
         open_vectors("test", source, cache_directory=tmp_path / "taken")
 
 
-def test_a_disk_without_room_is_told_with_the_setting(tmp_path, source):
+def test_a_disk_without_room_is_an_error_that_names_the_setting(tmp_path, source):
     cache = tmp_path / "cache"
     with process(NO_ROOM + OPEN, source, cache, stderr=subprocess.PIPE) as crowded:
         _, errors = crowded.communicate(timeout=TIMEOUT_S)
@@ -122,12 +126,12 @@ def test_a_disk_without_room_is_told_with_the_setting(tmp_path, source):
     assert {path.suffix for path in cache.iterdir()} == {".lock"}
 
 
-def test_a_source_that_is_not_there_is_told(tmp_path):
+def test_a_missing_source_is_an_error(tmp_path):
     with pytest.raises(VectorsError, match=r"none\.txt cannot be read: No such file or directory"):
         open_vectors("test", tmp_path / "none.txt", cache_directory=tmp_path)
 
 
-def test_the_log_tells_that_a_file_is_converted_and_how_far_it_is(tmp_path, source, caplog, monkeypatch):
+def test_a_conversion_and_its_progress_are_logged(tmp_path, source, caplog, monkeypatch):
     caplog.set_level("INFO")
     monkeypatch.setattr(conversion, "PROGRESS_S", -1.0)
     conversion_of(source, tmp_path).run()

@@ -1,17 +1,18 @@
-"""A converted file is mapped as it is, by all who open it, and made anew where it does not fit."""
+"""A converted folder is mapped and shared by all processes; one that is not whole or current is made anew."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from unrolled_server.word_vectors import header, open_vectors
+from unrolled_server.word_vectors import mapped_file, open_vectors
 
 TIMEOUT_S = 120
-# Reads every row, then waits to be asked for what the system says of the mapping.
+# Reads every row, then waits for a line before it prints what the system counts for the mapping.
 MAPS_IT = """
 import sys
 from pathlib import Path
@@ -31,10 +32,10 @@ def opened(tmp_path, source):
 
 @pytest.fixture
 def converted(tmp_path, opened) -> Path:
-    """The converted file."""
+    """The converted folder."""
     opened()
-    (path,) = (tmp_path / "cache").glob("*.vectors")
-    return path
+    (folder,) = (tmp_path / "cache").glob("*.table")
+    return folder
 
 
 def test_rows_are_mapped_aligned_and_read_only(opened):
@@ -65,49 +66,89 @@ def test_a_source_that_changed_is_converted_anew(opened, converted, source, chan
     assert table.rows[0].tolist() == ([1, 2, 3] if change == "time" else [7, 8, 9])
 
 
-def damaged(content):
-    """Each way a file may be spoilt, with its name."""
-    flipped = bytearray(content)
-    flipped[40] ^= 1
-    yield "nothing in it", b""
-    yield "half of the header", content[:50]
-    yield "the last byte missing", content[:-1]
-    yield "a byte more", content + b"\0"
-    yield "a bit of the header flipped", bytes(flipped)
-    yield "zeros", bytes(len(content))
-    yield "another file", b"the 1 2 3\n" * 1000
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_damaged_file_is_made_anew(opened, converted):
-    whole = converted.read_bytes()
-    for damage, content in damaged(whole):
-        converted.write_bytes(content)
+FILES = ["rows.npy", "mean.npy", "hashes.npy", "order.npy", "offsets.npy", "text.npy", "meta.json"]
+DAMAGES = {
+    "nothing in it": lambda _: b"",
+    "half of it": lambda whole: whole[: len(whole) // 2],
+    "the last byte missing": lambda whole: whole[:-1],
+    "another first byte": lambda whole: b"\0" + whole[1:],
+    "a bit of the header flipped": lambda whole: whole[:12] + bytes([whole[12] ^ 1]) + whole[13:],
+    "a bracket lost": lambda whole: whole.replace(b"}", b"{"),
+    "zeros": lambda whole: bytes(len(whole)),
+    "text": lambda _: b"the 1 2 3\n" * 1000,
+    "an archive": lambda _: b"PK\x03\x04",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_with_a_damaged_file_is_made_anew(opened, converted, name):
+    whole = contents(converted)
+    assert set(whole) == set(FILES)
+    for damage, damaged in DAMAGES.items():
+        (converted / name).write_bytes(damaged(whole[name]))
         assert opened().rows.tolist() == [[1, 2, 3], [4, 5, 6]], damage
-        assert converted.read_bytes() == whole, damage
+        assert contents(converted) == whole, damage
 
 
-def test_a_file_of_another_version_is_made_anew(opened, converted, monkeypatch):
-    before = converted.read_bytes()
-    monkeypatch.setattr(header, "_VERSION", header._VERSION + 1)
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_without_one_of_its_files_is_made_anew(opened, converted, name):
+    whole = contents(converted)
+    (converted / name).unlink()
+    opened()
+    assert contents(converted) == whole
+
+
+def test_a_folder_of_another_table_is_not_taken(opened, converted, table_of):
+    table_of("a 1 2\nb 3 4\nc 5 6\n", "other.txt")
+    (other,) = set(converted.parent.glob("*.table")) - {converted}
+    shutil.copy(other / "rows.npy", converted)
+    assert opened().rows.tolist() == [[1, 2, 3], [4, 5, 6]]
+    shutil.rmtree(converted)
+    other.rename(converted)
+    assert opened().rows.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_folder_that_is_replaced_while_it_is_opened_is_not_taken(converted, source, monkeypatch):
+    def replace_and_open(*args, **options):
+        if converted.exists():
+            shutil.copytree(converted, converted.with_name("new"))
+            shutil.rmtree(converted)
+            converted.with_name("new").rename(converted)
+        monkeypatch.undo()
+        return np.lib.format.open_memmap(*args, **options)
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", replace_and_open)
+    identity = mapped_file.SourceIdentity.of(source)
+    assert mapped_file.open_folder(converted, identity) is None
+    assert mapped_file.open_folder(converted, identity) is not None
+
+
+def test_a_folder_of_another_version_is_made_anew(opened, converted, monkeypatch):
+    before = contents(converted)
+    monkeypatch.setattr(mapped_file, "FORMAT_VERSION", mapped_file.FORMAT_VERSION + 1)
     assert opened().find(["two"]).tolist() == [1]
-    assert converted.read_bytes() != before
+    assert contents(converted) != before
 
 
-def test_an_open_table_outlives_the_file_that_takes_its_place(opened, converted, source):
+def test_an_open_table_outlives_the_folder_that_takes_its_place(opened, converted, source):
     table = opened()
     source.write_text("one 7 8 9\n")
     opened()
     assert table.rows.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_current_file_needs_no_writable_directory(opened, converted):
+def test_a_current_folder_needs_no_writable_directory(opened, converted):
     (lock,) = converted.parent.glob("*.lock")
     lock.unlink()
     opened()
     assert list(converted.parent.iterdir()) == [converted]
 
 
-def test_files_of_one_name_in_two_folders_do_not_meet(tmp_path):
+def test_files_of_one_name_in_two_folders_do_not_collide(tmp_path):
     for folder, value in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "v.txt").write_text(f"w {value}\n")
@@ -160,7 +201,6 @@ def mapped_kib(smaps, file_name):
 def test_two_processes_share_the_memory(tmp_path, source):
     source.write_text("".join(f"w{at} {' '.join(['0.25'] * 100)}\n" for at in range(10_000)))
     table = open_vectors("test", source, cache_directory=tmp_path / "cache")
-    (path,) = (tmp_path / "cache").glob("*.vectors")
     command = [sys.executable, "-c", MAPS_IT, str(source), str(tmp_path / "cache")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
@@ -168,7 +208,7 @@ def test_two_processes_share_the_memory(tmp_path, source):
             assert process.stdout.readline() == "250000.0 1\n"
         smaps, _ = one.communicate("go on\n", timeout=TIMEOUT_S)  # the other still has it mapped
         other.communicate("go on\n", timeout=TIMEOUT_S)
-    mapped = mapped_kib(smaps, path.name)
+    mapped = mapped_kib(smaps, "rows.npy")
     assert mapped["Rss:"] >= table.rows.nbytes >> 10
     assert mapped["Shared_Clean:"] + mapped["Shared_Dirty:"] >= table.rows.nbytes >> 10
     assert mapped["Pss:"] <= 0.6 * mapped["Rss:"]

@@ -1,0 +1,94 @@
+"""Health checks beside heavy work: how late do they come back?
+
+Four callers ask for X without pause, in a process of their own; beside them a check goes out at fixed times,
+whether the one before is back or not. Late is counted from when it should have gone.
+"""
+
+import asyncio
+import math
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import grpc.aio
+import numpy as np
+from client_calls import ask
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.table import Table
+from servers import server_process
+from unrolled_client import Client
+from workloads import Workload, workloads
+
+CALLERS = 4
+CHECKS_PER_S = 50
+WARM_UP_S = 5.0
+
+
+async def check_regularly(address: str, *, duration_s: float) -> list[float]:
+    """Seconds from when each check was due to its answer."""
+    taken: list[float] = []
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        await check(health_pb2.HealthCheckRequest())
+
+        async def timed(due_s: float) -> None:
+            await check(health_pb2.HealthCheckRequest())
+            taken.append(time.perf_counter() - due_s)
+
+        begin = time.perf_counter()
+        for number in range(int(duration_s * CHECKS_PER_S)):
+            due_s = begin + number / CHECKS_PER_S
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            tasks.create_task(timed(due_s))
+    return taken
+
+
+def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
+    """One table: an idle server, and one that computes X."""
+    for workload in workloads:
+        if workload.name != "X":
+            continue
+        table = Table("", "p50, ms", "p99, ms", "longest, ms", title="Health checks, from when they were due")
+        with server_process("127.0.0.1:0") as address:
+            _add_row(table, "idle", address, duration_s=budget_s)
+            command = [sys.executable, __file__, address, str(WARM_UP_S + budget_s)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as callers:
+                time.sleep(WARM_UP_S)
+                _add_row(table, f"beside {CALLERS} callers of X", address, duration_s=budget_s)
+                count, _ = callers.communicate()
+        table.caption = f"{count.strip()} requests of X were answered meanwhile"
+        yield table
+
+
+def _add_row(table: Table, name: str, address: str, *, duration_s: float) -> None:
+    taken = asyncio.run(check_regularly(address, duration_s=duration_s))
+    shown = [*np.percentile(taken, [50, 99]), max(taken)]
+    table.add_row(name, *(f"{seconds * 1e3:.1f}" for seconds in shown))
+
+
+def _call_without_pause(address: str, duration_s: float) -> None:
+    """Asks for X on every thread until the time is over; prints how often."""
+    workload = next(workload for workload in workloads() if workload.name == "X")
+    counts: list[int] = []
+
+    def call() -> None:
+        end = time.perf_counter() + duration_s
+        count = 0
+        with Client(address, timeout_s=math.inf) as client:
+            while time.perf_counter() < end:
+                ask(client, workload)
+                count += 1
+        counts.append(count)
+
+    threads = [threading.Thread(target=call) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(sum(counts))
+
+
+if __name__ == "__main__":
+    _call_without_pause(sys.argv[1], float(sys.argv[2]))
