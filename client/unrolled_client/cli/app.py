@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
@@ -110,12 +109,13 @@ def plot(
     Example: unrolled plot hello world --hidden-size 16 --save states.png
     """
     batch = _read(words)
-    with _open_drawing(save) as draw_to_file, exit_on_failure():
+    file = None if save is None else _open_drawing(save)
+    with file or contextlib.nullcontext(), exit_on_failure():
         picture = make_picture(batch, _forward(batch, network, server), network)
-        if draw_to_file is None:
+        if file is None:
             draw(picture, Console())
-        elif note := draw_to_file(picture):
-            typer.echo(note, err=True)
+        else:
+            _save(picture, file)
 
 
 @app.command(cls=GroupedCommand)
@@ -185,6 +185,15 @@ def _split_lines(name: str, read: Callable[[], bytes]) -> list[str]:
     return lines
 
 
+def _save(picture: Picture, file: OutputFile) -> None:
+    from unrolled_client.cli.plot_file import render  # noqa: PLC0415 - loads matplotlib
+
+    content, note = render(picture, kind=file.path.suffix[1:].lower())
+    file.write(content)
+    if note:
+        typer.echo(note, err=True)
+
+
 def _forward(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
     with _client(server, network) as client:
         return client.forward(
@@ -207,26 +216,17 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
         yield client
 
 
-@contextlib.contextmanager
-def _open_drawing(text: str | None) -> Iterator[Callable[[Picture], str] | None]:
-    """Yields a function that draws a picture in the file of --save, or None without --save.
-
-    The file and matplotlib are checked before the server is called.
+def _open_drawing(text: str) -> OutputFile:
+    """Opens the file of --save.
 
     Raises:
         typer.BadParameter: The ending names no kind of picture, or the file cannot be written.
         typer.Exit: matplotlib is not installed.
     """
-    if text is None:
-        yield None
-        return
     path = parse_path("--save", text)
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")
     if missing := describe_missing("plot"):
         report(f"--save {missing}")
         raise typer.Exit(2)
-    from unrolled_client.cli.plot_file import save  # noqa: PLC0415 - loads matplotlib
-
-    with OutputFile("--save", path) as file:
-        yield partial(save, kind=path.suffix[1:].lower(), write=file.write)
+    return OutputFile("--save", path)

@@ -3,7 +3,6 @@
 import functools
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from textwrap import wrap
@@ -48,27 +47,17 @@ _MAX_WIDTH = 10.0
 _MIN_HEIGHT, _MAX_HEIGHT = 1.0, 4.0
 
 
-def save(picture: Picture, *, kind: str, write: Callable[[bytes], object]) -> str:
-    """Draws a picture as the content of a file and returns a note on what was left out, or "".
-
-    Args:
-        picture: The picture to draw.
-        kind: "png", "svg" or "pdf".
-        write: Takes the content.
-
-    Raises:
-        OSError: The content cannot be written.
-    """
+def render(picture: Picture, *, kind: str) -> tuple[bytes, str]:
+    """Returns the picture as a "png", "svg" or "pdf", and a note on what was left out, or ""."""
     shown = replace(picture, panels=[_cut(panel) for panel in picture.panels[:_MAX_PANELS]])
     content = BytesIO()
     with mpl.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as those about letters that an SVG leaves to its viewer
         figure = _draw(shown if kind == "svg" else escape_labels(shown, _has_glyph))
         figure.savefig(content, format=kind, metadata=_METADATA[kind])
-    write(content.getvalue())
-    if shown.row_count == picture.row_count:
-        return ""
-    return f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
+    is_whole = shown.row_count == picture.row_count
+    note = f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
+    return content.getvalue(), "" if is_whole else note
 
 
 def _cut(panel: Panel) -> Panel:

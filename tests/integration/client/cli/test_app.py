@@ -145,7 +145,7 @@ def test_a_source_of_words_that_cannot_be_read_is_named(run, tmp_path, content, 
 
 
 def test_a_terminal_is_not_read_for_words():
-    """Who types the command alone is told what is missing, instead of waiting for lines."""
+    """Typed alone, the command names what is missing instead of waiting for lines."""
     leader, terminal = pty.openpty()
     command = [sys.executable, "-m", "unrolled_client", "forward"]
     done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, check=False)
@@ -181,7 +181,7 @@ def test_every_seed_of_torchs_is_taken(run, server_address):
     assert "seed is 18446744073709551616; it must be from" in done.stderr
 
 
-def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
+def test_plot_prints_digits_without_colors(run, lesson):
     """Without a terminal each letter has a row of ninths of the largest state."""
     done = run("plot", *LESSON, "--hidden-size", 2)
     lines = done.output.splitlines()
@@ -196,7 +196,7 @@ def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
     assert lines[-1] == f"9 is {limit:.3g}, -9 is {-limit:.3g}"
 
 
-def test_plot_prints_colors_where_they_are_seen(run, monkeypatch):
+def test_plot_prints_colors_on_a_terminal(run, monkeypatch):
     """A terminal that says it has all colours gets blocks of them, and no digits."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -215,14 +215,14 @@ def test_plot_saves_what_the_ending_says(run, tmp_path, ending, magic):
     assert file.read_bytes().startswith(magic)
 
 
-def test_plot_tells_what_a_file_leaves_out(run, tmp_path):
-    """What no page has room for is told on standard error."""
+def test_plot_notes_what_a_file_leaves_out(run, tmp_path):
+    """A note on standard error counts what a file leaves out."""
     done = run("plot", *LESSON * 9, "--hidden-size", 2, "--save", tmp_path / "states.svg")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "drawn: 120 of 135 letters\n"
 
 
-def test_info_tells_what_answers(run, lesson):
+def test_info_describes_the_server(run, lesson):
     """Both forms of info name the limits and the fingerprint."""
     content = json.loads(run("info", "--json").output)
     table = run("info").output
@@ -255,7 +255,7 @@ def test_info_tells_what_answers(run, lesson):
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
-    """A mistake in the arguments is told on standard error, with code 2."""
+    """A mistake in the arguments is reported on standard error, with code 2."""
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.stderr

@@ -19,7 +19,9 @@ SENTENCE = " ".join(f"{'untrained' * (n % 3)}word{n}" for n in range(45))
 
 
 def save(picture, path):
-    return plot_file.save(picture, kind=path.suffix[1:].lower(), write=path.write_bytes)
+    content, note = plot_file.render(picture, kind=path.suffix[1:].lower())
+    path.write_bytes(content)
+    return note
 
 
 def colors_of(states, limit):
