@@ -86,10 +86,10 @@ def forward(
         if array_file is not None:
             np.save(array_file.begin(), result.outputs)
             array_file.finish()
-        if as_json:
-            typer.echo(json.dumps(to_json(result)))
-        elif array_file is None:
-            print_states(batch, result, network)
+    if as_json:
+        typer.echo(json.dumps(to_json(result)))
+    elif array_file is None:
+        print_states(batch, result, network)
 
 
 @app.command(cls=GroupedCommand)
@@ -112,10 +112,10 @@ def plot(
     file = None if save is None else _open_drawing(save)
     with file or contextlib.nullcontext(), exit_on_failure():
         picture = make_picture(batch, _forward(batch, network, server), network)
-        if file is None:
-            draw(picture, Console())
-        else:
+        if file is not None:
             _save(picture, file)
+    if file is None:
+        draw(picture, Console())
 
 
 @app.command(cls=GroupedCommand)
@@ -124,10 +124,10 @@ def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
     """Print the server's versions, device, limits and fingerprint."""
     with exit_on_failure(), _client(server) as client:
         content = client.server_info()
-        if as_json:
-            typer.echo(json.dumps(asdict(content)))
-        else:
-            print_info(content)
+    if as_json:
+        typer.echo(json.dumps(asdict(content)))
+    else:
+        print_info(content)
 
 
 @app.command(

@@ -69,9 +69,10 @@ def _lines(picture: Picture, grid: _Grid) -> Iterator[Text]:
         row_count += len(labels)
         if labels:
             yield Text(panel.title, style="bold", no_wrap=True)
-        for label, states in zip(labels, panel.states.astype(float) / picture.limit, strict=False):
-            halves = np.split(states, len(picture.directions))
-            yield _line(label, (_cells(half[: grid.unit_count], grid) for half in halves), grid)
+        levels = panel.states[: len(labels)].astype(float) / picture.limit
+        for label, row in zip(labels, levels, strict=True):
+            parts = np.split(row, len(picture.directions))
+            yield _line(label, (_cells(part[: grid.unit_count], grid) for part in parts), grid)
     yield Text()
     yield _scale(picture.limit, grid)
     if row_count < picture.row_count or grid.unit_count < picture.unit_count:
