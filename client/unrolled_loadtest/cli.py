@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
-from unrolled_client.cli.connect import access_of, report, reporting, target_of
+from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags
-from unrolled_client.cli.outputs import path_of
+from unrolled_client.cli.output_files import parse_path
 from unrolled_client.errors import InvalidRequestError
 
 from unrolled_loadtest.report.outputs import ReportFlags, Reports
@@ -171,13 +171,13 @@ def load(  # noqa: PLR0913 - a group for each section of its help
     from unrolled_loadtest.interrupts import Interrupts  # noqa: PLC0415 - loaded when asked for
 
     try:
-        with Interrupts() as interrupts, Reports(reports) as outputs, reporting(), _refusing():
+        with Interrupts() as interrupts, Reports(reports) as outputs, exit_on_failure(), _refusing():
             task = _task(words, network, load, generator=generator, server=server)
             if task.goal is not None and outputs.raw_log is not None:
                 raise typer.BadParameter(
                     "--raw-log is for one run; --find-max makes many, so give one of them"
                 )
-            with target_of(server, network) as target:
+            with choose_target(server, network) as target:
                 measure = partial(_measure, task, target, interrupts=interrupts, raw_log=outputs.raw_log)
                 record = measure(is_calibrated=generator.calibrate, is_live=reports.live)
                 outputs.write(record)
@@ -256,7 +256,7 @@ def _questions(words: DrawFlags, network: DrawnNetworkFlags) -> "Questions":
         words_per_request=parse_amount(words.words, name="--words", at_least=1, at_most=_MAX_WORDS),
         hidden_size=parse_amount(network.hidden_size, name="--hidden-size", at_least=1, at_most=_MAX_INT32),
         seed=parse_amount(network.seed, name="--seed"),
-        words_file=None if words.file is None else path_of("--file", words.file),
+        words_file=None if words.file is None else parse_path("--file", words.file),
         draw=words.draw,
         alphabet=network.alphabet,
         layout=network.layout,
@@ -286,7 +286,7 @@ def _plan(
     return Plan(
         command=shlex.join(["unrolled-load", *sys.argv[1:]]),
         target="",
-        access=access_of(server),
+        access=read_access(server),
         spread=server.spread,
         questions=questions,
         load=_shape(load),

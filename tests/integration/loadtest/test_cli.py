@@ -264,7 +264,7 @@ def test_a_signal_while_files_are_opened_is_exit_code_130(run, monkeypatch):
     def interrupt(*_arguments):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("unrolled_loadtest.report.outputs.path_of", interrupt)
+    monkeypatch.setattr("unrolled_loadtest.report.outputs.parse_path", interrupt)
     done = run("load", "--html", "x")
     assert (done.exit_code, done.output) == (130, "")
 
