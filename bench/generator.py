@@ -18,8 +18,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_loadtest.echo_server import echo_server
 from unrolled_loadtest.results.record import Transport
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import parse_amount
-from unrolled_loadtest.workload.plan import ClosedLoop, Plan, Questions
+from unrolled_loadtest.workload.distributions import parse_distribution
+from unrolled_loadtest.workload.plan import ClosedLoop, Plan, RequestMix
 from unrolled_loadtest.workload.requests import make_workload
 from workloads import Workload
 
@@ -85,10 +85,10 @@ async def _bare_rate(target: str, requests: Sequence[bytes], transport: Transpor
 
 
 def _plan(target: str, transport: Transport) -> Plan:
-    one, few = (parse_amount(text, name="number") for text in ("2", "3"))
+    one, few = (parse_distribution(text, name="number") for text in ("2", "3"))
     return Plan(
         target=target,
-        questions=Questions(words_per_request=few, hidden_size=one, seed=one),
+        request_mix=RequestMix(words_per_request=few, hidden_size=one, seed=one),
         load=ClosedLoop(concurrency=CONCURRENCY, duration_s=ROUND_S),
         transport=transport,
         warmup_s=WARMUP_S,
@@ -118,7 +118,7 @@ async def _reply(address: str, request: bytes) -> bytes:
 
 
 def _compare(plan: Plan, *, budget_s: float) -> Sequence[str]:
-    requests = make_workload(plan.questions, seed=plan.seed).data
+    requests = make_workload(plan.request_mix, seed=plan.seed).data
     bare, generated, busy = [], [], []
     end = time.monotonic() + budget_s
     while time.monotonic() < end or len(bare) < MIN_ROUNDS:

@@ -1,4 +1,4 @@
-"""A run in the terminal: live while it lasts, tables when it is done."""
+"""Shows a run in the terminal: live during the run, as tables at the end."""
 
 import sys
 from collections import Counter
@@ -35,37 +35,37 @@ from unrolled_loadtest.results.record import Interval, Record, Search
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _GAP = " "
-_COURSE_WORDS = 22  # what else stands in its line
+_COURSE_TEXT = 22  # columns of text beside the blocks
 _LIVE_PERCENTS = (50, 99, 99.9)
-_NAME, _BAD, _CARE, _GOOD = "dim", "bold red", "yellow", "green"
+_NAME, _BAD, _NOTE, _GOOD = "dim", "bold red", "yellow", "green"
 
 
 @contextmanager
-def live(plan_title: str, total_s: float | None, *, console: Console | None = None) -> Iterator["LiveView"]:
-    """Shows a run on standard error while it lasts; nothing where that is no terminal or knows ASCII only.
+def live_view(title: str, total_s: float | None, *, console: Console | None = None) -> Iterator["LiveView"]:
+    """Shows a run on standard error, if that is a terminal that knows more than ASCII.
 
     Args:
-        plan_title: What is run, in one line.
-        total_s: The length of the measurement, without the warm-up; None where nobody knows it.
-        console: Where to show it instead.
+        title: The load in one line.
+        total_s: The length of the measurement, without the warm-up; None if unknown.
+        console: A console instead of standard error.
     """
     console = console or Console(stderr=True)
-    view = LiveView(plan_title, total_s)
+    view = LiveView(title, total_s)
     if not console.is_terminal or console.options.ascii_only:
         yield view
         return
-    # Without a thread that refreshes: it would wake up beside processes that keep time.
+    # No refresh thread: it would wake up beside processes that keep time.
     shown = Live(view, console=console, auto_refresh=False, transient=True)
-    view.on_update = partial(_while_possible, shown.refresh, view)
-    _while_possible(partial(shown.start, refresh=True), view)
+    view.on_update = partial(_try, shown.refresh, view)
+    _try(partial(shown.start, refresh=True), view)
     try:
         yield view
     finally:
-        _while_possible(shown.stop, view)
+        _try(shown.stop, view)
 
 
-def _while_possible(act: Callable[[], None], view: "LiveView") -> None:
-    """Shows no more once the terminal is gone, which must not end the run."""
+def _try(act: Callable[[], None], view: "LiveView") -> None:
+    """Stops the view, not the run, once the terminal is gone."""
     try:
         act()
     except OSError:
@@ -73,7 +73,7 @@ def _while_possible(act: Callable[[], None], view: "LiveView") -> None:
 
 
 class LiveView:
-    """What a run has been so far, as a renderable of rich's. Not thread-safe."""
+    """The run so far, as a renderable of rich. Not thread-safe."""
 
     def __init__(self, title: str, total_s: float | None) -> None:
         self.on_update: Callable[[], None] = lambda: None
@@ -86,7 +86,7 @@ class LiveView:
         self._p99s: list[float] = []
 
     def update(self, interval: Interval) -> None:
-        """Takes an interval that has ended, and shows it."""
+        """Adds an interval that has ended, and shows it."""
         self._last = interval
         self._p99s.append(interval.latency.percentile(99))
         if interval.since_s >= 0:
@@ -106,7 +106,7 @@ class LiveView:
         yield self._course(console.width)
 
     def _top(self, width: int) -> Group:
-        """What runs, and how far it is."""
+        """Returns the title and the progress."""
         ended_s = 0.0 if self._last is None else self._last.since_s + self._last.length_s
         at = f"warm-up, {clock(-ended_s)} to go" if ended_s < 0 else clock(ended_s)
         if self._total_s is not None and ended_s >= 0:
@@ -135,14 +135,14 @@ class LiveView:
         return table
 
     def _course(self, width: int) -> Text:
-        """The p99 of the last intervals, as blocks as high as it was."""
-        shown = self._p99s[-(width - _COURSE_WORDS) :]
+        """Returns the p99 of the last intervals as a line of blocks."""
+        shown = self._p99s[-(width - _COURSE_TEXT) :]
         highest = max((p99 for p99 in shown if not isnan(p99)), default=nan)
         return Text.assemble(("p99 ", _NAME), sparkline(shown), (f" up to {milliseconds(highest)} ms", _NAME))
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A block for each value, as high as its share of the largest; a gap for NaN.
+    """Returns a block for each value, as high as its share of the largest; a gap for NaN.
 
     >>> sparkline([0, 1, float("nan"), 8])
     '▁▂ █'
@@ -175,12 +175,10 @@ def _live_cells(counts: Mapping[str, int], length_s: float, latency: Latencies) 
 
 
 def show(record: Record, *, console: Console | None = None) -> None:
-    """Prints the final tables to standard output, with what a reader must know last, where it is seen."""
+    """Prints the final tables to standard output; remarks come last, where they are seen."""
     if console is None:
         if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(
-                errors="replace"
-            )  # an encoding that lacks a letter must not cost the report
+            sys.stdout.reconfigure(errors="replace")  # no letter is worth losing the report
         console = Console()
     console.print(Text(printable(headline(record)), style="bold"))
     console.print(_lines(conditions(record)))
@@ -195,12 +193,11 @@ def show(record: Record, *, console: Console | None = None) -> None:
         console.print(Text(search_result(record.search), style="bold"))
     for remark in remarks(record):
         console.print()
-        word, style = ("warning: ", _BAD) if remark.is_bad else ("note: ", _CARE)
+        word, style = ("warning: ", _BAD) if remark.is_bad else ("note: ", _NOTE)
         console.print(Text.assemble((word, style), (printable(remark.text), style if remark.is_bad else "")))
 
 
 def _lines(values: Mapping[str, str]) -> Table:
-    """Names, and what they are."""
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
         table.add_row(Text(name, style=_NAME), Text(printable(value)))
@@ -220,5 +217,5 @@ def _trial_table(search: Search) -> Table:
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for trial in search.trials:
         *cells, outcome = trial_row(trial)
-        table.add_row(*cells, Text(outcome, style=_GOOD if trial.is_met else _CARE))
+        table.add_row(*cells, Text(outcome, style=_GOOD if trial.is_met else _NOTE))
     return table

@@ -5,17 +5,18 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_loadtest.generator.bit_check import Checker, together, verification
+from unrolled_loadtest.generator.bit_check import BitChecker
+from unrolled_loadtest.results.verification import make_verification, merge_bit_checks
 from unrolled_loadtest.workload.requests import make_workload
 
-from tests.support.loadtest.plans import questions
+from tests.support.loadtest.plans import request_mix
 
 
 def checked(*answers, count=4):
-    checker = Checker(count)
+    checker = BitChecker(count)
     for index, bits in answers:
         checker.check(index, bits)
-    return checker.checked()
+    return checker.result()
 
 
 @given(st.binary(min_size=1, max_size=300), st.data())
@@ -36,15 +37,15 @@ def test_processes_find_together_what_one_would_find(answers, process_count):
     """What the first process has first is right. A process that began with a wrong one counts more."""
     parts = [answers[process::process_count] for process in range(process_count)]
     alone = checked(*(answer for part in parts for answer in part))
-    found = together(checked(*part) for part in parts)
-    assert found.firsts == alone.firsts
+    found = merge_bit_checks(checked(*part) for part in parts)
+    assert found.first_digests == alone.first_digests
     assert (found.differing_count > 0) == (alone.differing_count > 0)
     assert (found.first_differing is None) == (alone.first_differing is None)
 
 
 def test_the_report_counts_comparisons_and_shows_the_request():
-    workload = make_workload(questions(), seed=0)
-    found = verification(
+    workload = make_workload(request_mix(), seed=0)
+    found = make_verification(
         checked((0, b"a"), (0, b"a"), (1, b"c"), (0, b"x"), count=50), as_json=workload.as_json
     )
     assert (found.mode, found.checked_count, found.distinct_count, found.differing_count) == ("bits", 2, 2, 1)
@@ -52,5 +53,5 @@ def test_the_report_counts_comparisons_and_shows_the_request():
 
 
 def test_nothing_answered_is_nothing_compared():
-    found = verification(together([checked()]), as_json=pytest.fail)
+    found = make_verification(merge_bit_checks([checked()]), as_json=pytest.fail)
     assert (found.checked_count, found.distinct_count, found.first_differing) == (0, 0, None)

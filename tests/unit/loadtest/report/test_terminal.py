@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from unrolled_loadtest.report.formatting import milliseconds
 from unrolled_loadtest.report.summary import facts, latency_rows, remarks
-from unrolled_loadtest.report.terminal import LiveView, live, show
+from unrolled_loadtest.report.terminal import LiveView, live_view, show
 
 from tests.support.loadtest.records import RECORDS, any_records, record_of
 
@@ -84,7 +84,7 @@ def test_no_record_breaks_the_tables_or_moves_the_cursor(record):
 
 
 def test_nothing_is_shown_live_where_there_is_no_terminal(capsys):
-    with live("a run", 5.0) as view:
+    with live_view("a run", 5.0) as view:
         for interval in record_of("short").intervals:
             view.update(interval)
     assert capsys.readouterr() == ("", "")
@@ -140,7 +140,7 @@ def test_a_terminal_that_knows_only_ascii_has_the_tables_alone(monkeypatch):
     """What it cannot write ends neither the run nor its report."""
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", file)
-    with live("a run", 5.0, console=Console(file=file, force_terminal=True)) as view:
+    with live_view("a run", 5.0, console=Console(file=file, force_terminal=True)) as view:
         view.update(record_of("short").intervals[0])
     assert file.buffer.getvalue() == b""
     show(record_of("short"))
@@ -159,7 +159,7 @@ class Gone(io.StringIO):
 
 def test_a_terminal_that_goes_away_does_not_end_the_run():
     console = Console(file=Gone(), force_terminal=True, width=80)
-    with live("a run", 5.0, console=console) as view:
+    with live_view("a run", 5.0, console=console) as view:
         for interval in record_of("usual").intervals[:3]:
             view.update(interval)
 
@@ -168,7 +168,7 @@ def test_the_live_view_leaves_nothing_behind_and_lets_exceptions_through():
     console = terminal(force_terminal=True)
 
     def interrupted():
-        with live("a run", None, console=console) as view:
+        with live_view("a run", None, console=console) as view:
             view.update(record_of("short").intervals[0])
             raise KeyboardInterrupt
 
