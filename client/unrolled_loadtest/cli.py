@@ -110,8 +110,7 @@ class LoadFlags:
     find_max: Annotated[
         str | None,
         _load(
-            metavar="TARGET",
-            help="Search the highest rate that meets a target, as 'p99<50ms,errors<0.1%'.",
+            metavar="TARGET", help="Search the highest rate that meets a target, as 'p99<50ms,errors<0.1%'."
         ),
     ] = None
     duration_s: Annotated[
@@ -189,7 +188,7 @@ def load(  # noqa: PLR0913 - a group for each section of its help
             with open_reports(reports, inputs=_input_files(words, network, server)) as outputs:
                 plan = _plan(words, network, load, generator=generator, server=server)
                 goal = None if load.find_max is None else parse_goal(load.find_max)
-                workload = _make_workload(plan)
+                workload = make_workload(plan.request_mix, seed=plan.seed)
                 with target_of(server, network) as target:
                     record = _measure(
                         replace(plan, target=target),
@@ -208,11 +207,7 @@ def load(  # noqa: PLR0913 - a group for each section of its help
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Turns invalid arguments into usage errors.
-
-    Raises:
-        typer.BadParameter: An argument is invalid.
-    """
+    """Turns invalid arguments into usage errors."""
     try:
         yield
     except InvalidRequestError as error:
@@ -220,14 +215,10 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _refuse_options_without_effect(load: LoadFlags, generator: GeneratorFlags, reports: ReportFlags) -> None:
-    """Refuses an option that another one makes useless.
-
-    Raises:
-        typer.BadParameter: There is such an option; the message names both.
-    """
+    """Refuses an option that another one makes useless, and names both."""
     is_closed_loop, transport = load.concurrency is not None, f"--transport {load.transport}"
     closed_loop = is_closed_loop, "--concurrency", "a closed loop has no rate"
-    no_limit = is_closed_loop, "--concurrency", "it is the number of requests in flight"
+    no_limit = is_closed_loop, "--concurrency", "that is the number of requests in flight"
     no_streams = load.transport != "stream", transport, "only --transport stream has streams"
     merged = load.transport == "merged", transport, "an echo server cannot answer merged calls"
     search = load.find_max is not None, "--find-max", "it is for one run, and a search makes many"
@@ -318,14 +309,6 @@ def _load_shape(load: LoadFlags) -> Load:
 
 def _or_default(value: _T | None, default: _T) -> _T:
     return default if value is None else value
-
-
-def _make_workload(plan: Plan) -> Workload:
-    try:
-        return make_workload(plan.request_mix, seed=plan.seed)
-    except OSError as error:
-        file = plan.request_mix.words_file
-        raise typer.BadParameter(f"--file {file} cannot be read: {error.strerror}") from None
 
 
 def _measure(  # noqa: PLR0913 - the parts of a measurement

@@ -99,12 +99,7 @@ def find_max_rate(
 ) -> Record:
     """Returns the record of the highest rate that met the target, else of the lowest that was tried.
 
-    Args:
-        plan: The plan of a trial, at any rate.
-        goal: The target.
-        first_per_s: The first rate to try.
-        run: Runs a trial. A trial that ends early ends the search.
-        on_trial: Called with each trial.
+    `plan` is that of a trial, at any rate; `run` runs a trial. A trial that ends early ends the search.
 
     Raises:
         UnrolledError: The first trial failed before its load began. A later one ends the search with what the

@@ -16,7 +16,7 @@ from unrolled_loadtest.report.raw_log import RawLog
 from unrolled_loadtest.results.aggregate import Aggregator
 from unrolled_loadtest.results.environment import describe_machine
 from unrolled_loadtest.results.record import Ending, Generator, Interval, Record, Verification
-from unrolled_loadtest.results.verification import make_verification, merge_bit_checks
+from unrolled_loadtest.results.verification import merge_bit_checks
 from unrolled_loadtest.workload.plan import ClosedLoop, OpenLoop, Plan
 from unrolled_loadtest.workload.requests import Workload, make_workload
 
@@ -42,17 +42,11 @@ def run(  # noqa: PLR0913 - all but the plan are optional
 ) -> Record:
     """Runs a plan. Once the load has begun, the measurements are returned even if the run ends early.
 
-    Args:
-        plan: The plan.
-        on_interval: Called with each interval.
-        raw_log: Takes a line for each request.
-        workload: The plan's requests, if they are made already.
-        ceiling_per_s: What the generator reached against an echo server, if that was measured.
-        interrupts: The caller's handling of signals; by default a first signal ends the run.
+    `workload` has the plan's requests, if they are made already. `ceiling_per_s` is what the generator
+    reached against an echo server. `interrupts` handles signals; by default the first one ends the run.
 
     Raises:
         UnrolledError: The plan cannot be carried out, or the server cannot be reached.
-        OSError: A file of words cannot be read.
         KeyboardInterrupt: A signal came before the load began.
     """
     with Interrupts() if interrupts is None else nullcontext(interrupts) as signals:
@@ -143,7 +137,7 @@ class _Collector:
         if self._plan.verify == "off":
             return Verification(mode="off")
         checks = [message.bit_check for message in self._finished if message.bit_check is not None]
-        return make_verification(merge_bit_checks(checks), as_json=workload.as_json)
+        return merge_bit_checks(checks, as_json=workload.as_json)
 
     def _add(self, process: int, report: Progress) -> None:
         if self._raw_log is not None:
@@ -212,21 +206,12 @@ def _record(  # noqa: PLR0913 - the parts of a record
 
 
 def generator_limit(
-    *,
-    busy: float,
-    late_share: float,
-    achieved_per_s: float,
-    ceiling_per_s: float | None,
-    is_behind: bool,
+    *, busy: float, late_share: float, achieved_per_s: float, ceiling_per_s: float | None, is_behind: bool
 ) -> str | None:
     """Returns why the generator, not the server, limited a result; None if it did not.
 
-    Args:
-        busy: The share of one core that the busiest process used.
-        late_share: The share of requests that were sent late though there was room for them.
-        achieved_per_s: Answers per second.
-        ceiling_per_s: The generator's answers per second from an echo server; None if unknown.
-        is_behind: Whether less was answered than was offered, or as much as possible was asked for.
+    `late_share` is the share of requests that were sent late though there was room for them. `is_behind`
+    means that less was answered than was offered, or that as much as possible was asked for.
     """
     if busy > MAX_BUSY:
         return f"its busiest process used {busy:.2f} of a core; add processes, on more cores"

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from unrolled_loadtest.generator.events import FLAG_AT_LIMIT
 from unrolled_loadtest.workload.arrivals import DueBlock
@@ -27,17 +27,8 @@ class DueRequest(NamedTuple):
 Waiter: TypeAlias = "asyncio.Future[DueRequest | None]"
 
 
-class RequestSource(Protocol):
-    """A sequence of requests; the next one is due at `next_s`, infinity if there is none."""
-
-    next_s: float
-
-    def pop(self, now_s: float) -> DueRequest | None:
-        """Returns the next request; None while none is due."""
-
-
 class OpenLoopSource:
-    """Requests that are due by a schedule."""
+    """Requests that are due by a schedule; the next one at `next_s`, infinity if there is none."""
 
     def __init__(self, blocks: Iterator[DueBlock]) -> None:
         self._next = 0
@@ -76,14 +67,14 @@ class ClosedLoopSource:
         return DueRequest(number, now_s)
 
 
+RequestSource: TypeAlias = OpenLoopSource | ClosedLoopSource
+
+
 class Pacer:
     """Gives requests to lanes, which send them one after the other. For one event loop.
 
-    Args:
-        source: Supplies the requests.
-        origin: When the measurement begins, on the monotonic clock.
-        start_lane: Starts a lane with its first request.
-        max_lanes: The number of lanes that the pacer may start; streams are lanes that it does not start.
+    `origin` is when the measurement begins, on the monotonic clock. `start_lane` starts a lane with its first
+    request, for up to `max_lanes` lanes; streams are lanes that the pacer does not start.
     """
 
     def __init__(

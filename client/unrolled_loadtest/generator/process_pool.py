@@ -124,10 +124,8 @@ class ProcessPool:
         working = set(range(len(self._workers)))
         while working:
             process, message = self._inbox.get()
-            if isinstance(message, Progress):
-                yield process, message
-            elif isinstance(message, Finished):
-                working.discard(process)
+            if isinstance(message, Progress | Finished):
+                working -= {process} if isinstance(message, Finished) else set()
                 yield process, message
             elif process in working:
                 working.discard(process)

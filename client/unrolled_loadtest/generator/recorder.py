@@ -10,13 +10,7 @@ from unrolled_loadtest.workload.requests import Workload
 
 
 class Recorder:
-    """The events of one process.
-
-    Attributes:
-        index_of: Returns the index in the workload of a request, given its number in the run.
-        sent_count: Requests sent so far.
-        in_flight_count: Requests without an answer now.
-    """
+    """The events of one process, and its requests sent so far and without an answer now."""
 
     def __init__(self, workload: Workload, checker: BitChecker | None) -> None:
         self.index_of = workload.index_of

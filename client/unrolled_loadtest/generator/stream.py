@@ -39,13 +39,8 @@ class _Sent(NamedTuple):
 class Stream:
     """One stream, and another one whenever it breaks.
 
-    Args:
-        open_stream: Opens a ForwardStream with these requests.
-        data: The requests' bytes, by index, without ids.
-        recorder: Records outcomes.
-        pacer: Supplies requests.
-        window: The maximum number of requests without an answer.
-        timeout_s: The time that each request may take.
+    `data` has the requests' bytes, by index, without ids. At most `window` requests are without an answer,
+    each for at most `timeout_s`.
     """
 
     def __init__(  # noqa: PLR0913 - each is needed once

@@ -43,12 +43,7 @@ Report: TypeAlias = Callable[[object], object]
 
 
 class Worker:
-    """One process's share of a run.
-
-    Args:
-        job: The share.
-        report: Sends a message to the parent, without waiting.
-    """
+    """One process's share of a run; `report` sends a message to the parent, without waiting."""
 
     def __init__(self, job: Job, report: Report) -> None:
         self._process = job.process
@@ -145,10 +140,7 @@ class Worker:
         if plan.transport == "stream":
             pacer = Pacer(source, origin=origin, start_lane=lambda _due: None, max_lanes=0)
             method = endpoint.method([channel.stream_stream(FORWARD_STREAM) for channel in channels])
-            stream_count = plan.share_of(plan.stream_count, process=self._process)
-            for at in range(stream_count):
-                window = lane_count // stream_count + (at < lane_count % stream_count)
-                self._start_stream(method, pacer, window=max(1, window))
+            self._start_streams(method, pacer, max_in_flight=lane_count)
             return pacer
         if plan.transport == "merged":
             call, read = merged_calls(client, self._workload, plan.request_mix)
@@ -158,10 +150,7 @@ class Worker:
         lanes = UnaryLanes(call, read, recorder=self._recorder)
         self._tasks = lanes.tasks
         pacer = Pacer(
-            source,
-            origin=origin,
-            start_lane=lambda due: lanes.start(due, pacer=pacer),
-            max_lanes=lane_count,
+            source, origin=origin, start_lane=lambda due: lanes.start(due, pacer=pacer), max_lanes=lane_count
         )
         return pacer
 
@@ -182,17 +171,19 @@ class Worker:
         )
         return OpenLoopSource(blocks), plan.share_of(plan.max_in_flight, process=process)
 
-    def _start_stream(self, method: Callable[..., Any], pacer: Pacer, *, window: int) -> None:
-        stream = Stream(
-            method,
-            self._workload.data,
-            recorder=self._recorder,
-            pacer=pacer,
-            window=window,
-            timeout_s=self._plan.timeout_s,
-        )
-        self._streams.append(stream)
-        self._tasks.add(asyncio.create_task(stream.run()))
+    def _start_streams(self, method: Callable[..., Any], pacer: Pacer, *, max_in_flight: int) -> None:
+        count = self._plan.share_of(self._plan.stream_count, process=self._process)
+        for at in range(count):
+            stream = Stream(
+                method,
+                self._workload.data,
+                recorder=self._recorder,
+                pacer=pacer,
+                window=max(1, max_in_flight // count + (at < max_in_flight % count)),
+                timeout_s=self._plan.timeout_s,
+            )
+            self._streams.append(stream)
+            self._tasks.add(asyncio.create_task(stream.run()))
 
     async def _expire(self) -> None:
         while self._streams:

@@ -16,9 +16,6 @@ class RawLog:
 
     The `done_s` of an UNANSWERED or UNSENT request is when the run stopped waiting for it. If the file cannot
     be written, the run goes on, and `end` raises the first error.
-
-    Args:
-        open_file: Returns the file when the load begins.
     """
 
     def __init__(self, open_file: Callable[[], IO[bytes]]) -> None:

@@ -1,11 +1,9 @@
 """Shows a run in the terminal: live during the run, as tables at the end."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
 from math import isnan, nan
 
 from rich.box import SIMPLE_HEAD
@@ -41,14 +39,8 @@ _NAME, _BAD, _NOTE, _GOOD = "dim", "bold red", "yellow", "green"
 
 
 @contextmanager
-def live_view(title: str, total_s: float | None, *, console: Console | None = None) -> Iterator["LiveView"]:
-    """Shows a run on standard error, if that is a terminal that knows more than ASCII.
-
-    Args:
-        title: The load in one line.
-        total_s: The length of the measurement, without the warm-up; None if unknown.
-        console: A console instead of standard error.
-    """
+def live_view(title: str, total_s: float, *, console: Console | None = None) -> Iterator["LiveView"]:
+    """Shows a run of `total_s` without its warm-up on standard error, if that is a terminal beyond ASCII."""
     console = console or Console(stderr=True)
     view = LiveView(title, total_s)
     if not console.is_terminal or console.options.ascii_only:
@@ -75,7 +67,7 @@ def _try(act: Callable[[], None], view: "LiveView") -> None:
 class LiveView:
     """The run so far, as a renderable of rich. Not thread-safe."""
 
-    def __init__(self, title: str, total_s: float | None) -> None:
+    def __init__(self, title: str, total_s: float) -> None:
         self.on_update: Callable[[], None] = lambda: None
         self._title = printable(title)
         self._total_s = total_s
@@ -108,28 +100,21 @@ class LiveView:
     def _top(self, width: int) -> Group:
         """Returns the title and the progress."""
         ended_s = 0.0 if self._last is None else self._last.since_s + self._last.length_s
-        at = f"warm-up, {clock(-ended_s)} to go" if ended_s < 0 else clock(ended_s)
-        if self._total_s is not None and ended_s >= 0:
-            at += f" of {clock(self._total_s)}"
+        at = f"{clock(ended_s)} of {clock(self._total_s)}"
+        if ended_s < 0:
+            at = f"warm-up, {clock(-ended_s)} to go"
         title = Text(self._title, style="bold", no_wrap=True)
         title.truncate(max(width - len(at) - 1, 1), overflow="ellipsis", pad=True)
-        if self._total_s is None:
-            return Group(Text.assemble(title, " ", at))
         bar = ProgressBar(self._total_s, max(ended_s, 0.0), width=width, complete_style="blue")
         return Group(Text.assemble(title, " ", at), Padding(bar, 0))  # a bar alone does not end its line
 
     def _table(self, last: Interval) -> Table:
-        heads = [
-            "offered",
-            "achieved",
-            *(f"p{percent:g} ms" for percent in _LIVE_PERCENTS),
-            "max ms",
-            "errors",
-        ]
-        columns = (Column(head, justify="right") for head in heads)
+        percentiles = (f"p{percent:g} ms" for percent in _LIVE_PERCENTS)
+        columns = _right_aligned("offered", "achieved", *percentiles, "max ms", "errors")
         table = Table("", *columns, box=None, pad_edge=False, header_style=_NAME)
-        name = f"last {length(last.length_s)}"
-        table.add_row(name, *_live_cells(_counts(last), last.length_s, last.latency))
+        table.add_row(
+            f"last {length(last.length_s)}", *_live_cells(_counts(last), last.length_s, last.latency)
+        )
         if self._length_s:
             table.add_row("so far", *_live_cells(self._counts, self._length_s, self._latency))
         return table
@@ -176,10 +161,7 @@ def _live_cells(counts: Mapping[str, int], length_s: float, latency: Latencies) 
 
 def show(record: Record, *, console: Console | None = None) -> None:
     """Prints the final tables to standard output; remarks come last, where they are seen."""
-    if console is None:
-        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(errors="replace")  # no letter is worth losing the report
-        console = Console()
+    console = console or Console()
     console.print(Text(printable(headline(record)), style="bold"))
     console.print(_lines(conditions(record)))
     console.print()
@@ -197,6 +179,10 @@ def show(record: Record, *, console: Console | None = None) -> None:
         console.print(Text.assemble((word, style), (printable(remark.text), style if remark.is_bad else "")))
 
 
+def _right_aligned(*heads: str) -> Iterator[Column]:
+    return (Column(head, justify="right") for head in heads)
+
+
 def _lines(values: Mapping[str, str]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
@@ -205,7 +191,7 @@ def _lines(values: Mapping[str, str]) -> Table:
 
 
 def _latency_table(record: Record) -> Table:
-    columns = (Column(name, justify="right") for name in latency_columns(record))
+    columns = _right_aligned(*latency_columns(record))
     table = Table("latency, ms", *columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name, cells in latency_rows(record).items():
         table.add_row(name, *cells)
@@ -213,7 +199,7 @@ def _latency_table(record: Record) -> Table:
 
 
 def _trial_table(search: Search) -> Table:
-    columns = (Column(name, justify="right") for name in trial_columns(search))
+    columns = _right_aligned(*trial_columns(search))
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for trial in search.trials:
         *cells, outcome = trial_row(trial)

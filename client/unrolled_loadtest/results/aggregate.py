@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unrolled_loadtest.generator.events import CODE_NAMES, EVENT, FLAG_AT_LIMIT, UNANSWERED, UNSENT
 from unrolled_loadtest.generator.protocol import Progress
-from unrolled_loadtest.results.histogram import HIGHEST_US, LOWEST_US, Latencies
+from unrolled_loadtest.results.histogram import Latencies, microseconds
 from unrolled_loadtest.results.record import Interval, Outcomes
 from unrolled_loadtest.workload.arrivals import due_times
 from unrolled_loadtest.workload.plan import OpenLoop, Plan
@@ -61,10 +61,10 @@ class Totals:
         self.max_late_s = max(self.max_late_s, float(lateness_s.max(initial=0.0)))
         self.error_counts.update(_error_counts(code))
         waited = events[_has_latency(code)]
-        self.latency.record_all(_microseconds(waited["done_s"] - waited["due_s"]))
-        self.latency_from_send.record_all(_microseconds(waited["done_s"] - waited["sent_s"]))
-        self.server_queue.record_all(_microseconds(events["queue_s"]))
-        self.server_compute.record_all(_microseconds(events["compute_s"]))
+        self.latency.record(microseconds(waited["done_s"] - waited["due_s"]))
+        self.latency_from_send.record(microseconds(waited["done_s"] - waited["sent_s"]))
+        self.server_queue.record(microseconds(events["queue_s"]))
+        self.server_compute.record(microseconds(events["compute_s"]))
 
     def record_fields(self) -> dict[str, Any]:
         """Returns the counts as fields of `Record`."""
@@ -91,7 +91,7 @@ class _IntervalCounts:
         self.unsent_count += int((events["code"] == UNSENT).sum())
         self.late_count += int((_lateness_s(events) > LATE_S).sum())
         waited = events[_has_latency(events["code"])]
-        self.durations_us.append(_microseconds(waited["done_s"] - waited["due_s"]))
+        self.durations_us.append(microseconds(waited["done_s"] - waited["due_s"]))
 
     def add_done(self, codes: NDArray[np.uint8]) -> None:
         """Adds the codes of events that were done in the interval."""
@@ -102,7 +102,7 @@ class _IntervalCounts:
         """Returns the interval as far as it is known."""
         latency = Latencies()
         if self.durations_us:
-            latency.record_all(np.concatenate(self.durations_us))
+            latency.record(np.concatenate(self.durations_us))
         return Interval(
             since_s=since_s,
             length_s=end_s - since_s,
@@ -143,6 +143,7 @@ class Aggregator:
         self._last = math.ceil(plan.load.duration_s) - 1
         self._counts: dict[int, _IntervalCounts] = defaultdict(_IntervalCounts)
         self._reports: list[list[Progress]] = [[] for _ in range(plan.process_count)]
+        self._sent_counts: list[dict[int, int]] = [{} for _ in range(plan.process_count)]  # by interval
         self._offered = _OfferedCounts(plan.load, plan) if isinstance(plan.load, OpenLoop) else None
         self._next_live = self._first
         self.totals = Totals()
@@ -166,9 +167,9 @@ class Aggregator:
 
         Their latencies lack the requests that are not answered yet.
         """
-        while all(_place_of(self._next_live, reports) is not None for reports in self._reports):
+        while all(self._next_live in sent_counts for sent_counts in self._sent_counts):
             interval, self._next_live = self._next_live, self._next_live + 1
-            sent_count = sum(_sent_in(interval, reports) for reports in self._reports)
+            sent_count = sum(sent_counts[interval] for sent_counts in self._sent_counts)
             offered_count = sent_count if self._offered is None else self._offered.count(interval)
             since_s, end_s = self._bounds(interval, interval)
             known = self._counts[interval].as_interval(since_s, end_s)
@@ -207,16 +208,18 @@ class Aggregator:
 
     def _add_state(self, process: int, report: Progress, events: _Events) -> None:
         """Adds the state of a process at the end of an interval."""
-        reports = self._reports[process]
+        reports, sent_counts = self._reports[process], self._sent_counts[process]
         if reports:
             interval, in_flight_count = report.interval, report.in_flight_count
             if interval is None:  # the last report, of a run that may have ended within an interval
                 interval = min(math.floor(report.at_s), self._last)
                 in_flight_count = int((events["code"] == UNANSWERED).sum())
-            if _place_of(interval, reports) is None:
+            if interval not in sent_counts:
                 counts = self._counts[interval]
                 counts.in_flight_counts[process] = in_flight_count
                 counts.busy = max(counts.busy, _busy_between(reports[-1], report))
+            if report.interval is not None:
+                sent_counts[interval] = report.sent_count - reports[-1].sent_count
         reports.append(report)
 
 
@@ -245,13 +248,6 @@ def _add_outcomes(outcomes: Outcomes, events: _Events) -> Outcomes:
     )
 
 
-def _microseconds(durations_s: NDArray[np.floating]) -> NDArray[np.uint32]:
-    """Returns durations in the histogram's range, without those that are NaN."""
-    known = durations_s[~np.isnan(durations_s)].astype(np.float64)
-    whole: NDArray[np.uint32] = np.clip(np.rint(known * 1e6), LOWEST_US, HIGHEST_US).astype(np.uint32)
-    return whole
-
-
 def _lateness_s(events: _Events) -> NDArray[np.float64]:
     """Returns how late each request was sent; 0 if it never was."""
     late: NDArray[np.float64] = np.nan_to_num(events["sent_s"] - events["due_s"], nan=0.0)
@@ -267,17 +263,6 @@ def _error_counts(codes: NDArray[np.uint8]) -> Mapping[str, int]:
     numbers, counts = np.unique(codes[(codes != _OK) & (codes < UNANSWERED)], return_counts=True)
     names = [CODE_NAMES.get(number, str(number)) for number in numbers.tolist()]
     return dict(zip(names, counts.tolist(), strict=True))
-
-
-def _place_of(interval: int, reports: Sequence[Progress]) -> int | None:
-    """Returns the place of the report that ended an interval; None if it has not ended."""
-    return next((at for at in range(len(reports) - 1, -1, -1) if reports[at].interval == interval), None)
-
-
-def _sent_in(interval: int, reports: Sequence[Progress]) -> int:
-    at = _place_of(interval, reports)
-    assert at is not None  # noqa: S101 - the interval has ended; and the first report ends no interval
-    return reports[at].sent_count - reports[at - 1].sent_count
 
 
 def _busy_between(before: Progress, after: Progress) -> float:

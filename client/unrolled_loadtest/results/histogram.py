@@ -1,8 +1,7 @@
 """Histograms of durations in whole microseconds, with HdrHistogram's encoding."""
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Self
+from collections.abc import Iterator
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -17,21 +16,17 @@ class Latencies:
     """Counts of durations from a microsecond to an hour, to a thousandth of their value. Not thread-safe.
 
     >>> latencies = Latencies()
-    >>> latencies.record(0.25, count=3)
+    >>> latencies.record(microseconds(np.array([0.25, 0.25, math.nan])))
     >>> latencies.count, round(latencies.percentile(50), 3)
-    (3, 0.25)
+    (2, 0.25)
     """
 
     __slots__ = ("_histogram",)
 
-    def __init__(self, histogram: HdrHistogram | None = None) -> None:
-        self._histogram = histogram or HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
+    def __init__(self) -> None:
+        self._histogram = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
 
-    def record(self, duration_s: float, *, count: int = 1) -> None:
-        """Adds a duration; one out of range counts as the nearest in range."""
-        self._histogram.record_value(min(max(round(duration_s * 1e6), LOWEST_US), HIGHEST_US), count)
-
-    def record_all(self, durations_us: NDArray[np.uint32]) -> None:
+    def record(self, durations_us: NDArray[np.uint32]) -> None:
         """Adds durations in microseconds, which are in range."""
         values, counts = np.unique(durations_us, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
@@ -40,14 +35,6 @@ class Latencies:
     def add(self, other: "Latencies") -> None:
         """Adds the durations of another histogram."""
         self._histogram.add(other._histogram)  # noqa: SLF001 - of the same class
-
-    @classmethod
-    def merged(cls, parts: Iterable["Latencies"]) -> Self:
-        """Returns a histogram of the durations of all parts."""
-        whole = cls()
-        for part in parts:
-            whole.add(part)
-        return whole
 
     @property
     def count(self) -> int:
@@ -94,7 +81,9 @@ class Latencies:
         encoded: bytes = self._histogram.encode()
         return encoded.decode()
 
-    @classmethod
-    def decoded(cls, text: str) -> Self:
-        """Returns the histogram that `encoded` encoded."""
-        return cls(HdrHistogram.decode(text.encode()))
+
+def microseconds(durations_s: NDArray[np.floating]) -> NDArray[np.uint32]:
+    """Returns durations as a histogram takes them: in its range, without those that are NaN."""
+    known = durations_s[~np.isnan(durations_s)].astype(np.float64)
+    whole: NDArray[np.uint32] = np.clip(np.rint(known * 1e6), LOWEST_US, HIGHEST_US).astype(np.uint32)
+    return whole

@@ -177,9 +177,7 @@ def parse_rate(text: str, *, duration_s: float) -> tuple[RateSegment, ...]:
     found = [_RATE.fullmatch(part) for part in text.split(",")]
     segments = tuple(
         RateSegment(
-            length_s=duration_s / len(found),
-            from_per_s=float(part[1]),
-            to_per_s=float(part[2] or part[1]),
+            length_s=duration_s / len(found), from_per_s=float(part[1]), to_per_s=float(part[2] or part[1])
         )
         for part in found
         if part is not None

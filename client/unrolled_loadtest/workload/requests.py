@@ -46,7 +46,6 @@ def make_workload(mix: RequestMix, *, seed: int) -> Workload:
     Raises:
         InvalidRequestError: A value that the contract cannot carry, or a file without words.
         TypeError: A value of a wrong type.
-        OSError: The file of words cannot be read.
     """
     vocabulary = load_vocabulary(mix.words_file, draw=mix.draw)
     has_vectors = mix.network.get("vectors") is not None
@@ -71,7 +70,5 @@ def make_workload(mix: RequestMix, *, seed: int) -> Workload:
         order.append(data)
     places = {data: at for at, data in enumerate(found)}
     return Workload(
-        requests=tuple(found.values()),
-        data=tuple(found),
-        order=tuple(places[data] for data in order),
+        requests=tuple(found.values()), data=tuple(found), order=tuple(places[data] for data in order)
     )

@@ -35,9 +35,8 @@ def load_vocabulary(path: Path | None, *, draw: Draw) -> Vocabulary:
     """Returns the words of a file, or of the built-in list.
 
     Raises:
-        InvalidRequestError: The file is no text in UTF-8, has a line without a word or with a malformed
-            count, has no words, or has no counts and words are to be drawn by them.
-        OSError: The file cannot be read.
+        InvalidRequestError: The file cannot be read, is no text in UTF-8, has no words, has a line without a
+            word or with a malformed count, or has no counts and words are to be drawn by them.
     """
     name = "the built-in list" if path is None else f"--file {path}"
     counts = _count(_lines(path or _BUILT_IN, name=name), name=name)
@@ -58,7 +57,10 @@ def _lines(path: Path, *, name: str) -> list[str]:
     """Returns the lines of a file, with any line endings."""
     if path.exists() and not path.is_file():
         raise InvalidRequestError(f"{name} is no regular file, which every process of the generator can read")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{name} cannot be read: {error.strerror}") from None
     for start, kind in _OTHER_KINDS.items():
         if data.startswith(start):
             raise InvalidRequestError(f"{name} is {kind}; give its words as plain text in UTF-8")

@@ -13,6 +13,7 @@ from unrolled_loadtest.results.histogram import Latencies
 from unrolled_loadtest.results.record import Generator, Record, Trial, Verification
 
 from tests.support.loadtest.plans import open_plan
+from tests.support.loadtest.records import latencies_of
 
 GOAL = Goal(percent=99, limit_s=0.05)
 
@@ -21,8 +22,7 @@ def record_of(
     rate_per_s, *, latency_s=0.01, answered=1.0, errors=0, ending="done", bound_by=None, differing=0
 ):
     count = round(rate_per_s)
-    latency = Latencies()
-    latency.record(latency_s, count=count)
+    latency = latencies_of([latency_s] * count)
     return Record(
         command="",
         target="",

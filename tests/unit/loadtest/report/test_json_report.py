@@ -8,13 +8,13 @@ from hypothesis import given
 from unrolled_loadtest.report.json_report import to_json
 from unrolled_loadtest.results.histogram import Latencies
 
-from tests.support.loadtest.records import RECORDS, any_records, record_of
+from tests.support.loadtest.records import RECORDS, any_records, decoded, record_of
 
 
 def read_back(value, content):
     """Asserts that JSON has every field of a value; histograms decode to the same, and NaN is null."""
     if isinstance(value, Latencies):
-        assert Latencies.decoded(content["hdr_v2"]).encoded() == value.encoded()
+        assert decoded(content["hdr_v2"]).encoded() == value.encoded()
         assert content["count"] == value.count
     elif is_dataclass(value):
         for field in fields(value):
