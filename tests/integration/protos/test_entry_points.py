@@ -1,4 +1,4 @@
-"""The three commands as programs: their versions, and what they say where an extra is not installed."""
+"""The commands as programs: their versions, and what they say where an extra is not installed."""
 
 import re
 import subprocess
@@ -13,6 +13,7 @@ from unrolled.entry_points import EXTRAS, describe_missing
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 MODULES = {
     "unrolled": "unrolled_client",
+    "unrolled-load": "unrolled_loadtest",
     "unrolled-server": "unrolled_server",
     "unrolled-map": "unrolled_corpus",
 }
@@ -48,6 +49,7 @@ def test_each_command_prints_its_version_without_its_extra(command):
     [
         ("unrolled", ("rich", "typer"), "cli"),
         ("unrolled", ("rich",), "cli"),
+        ("unrolled-load", ("hdrh", "jinja2", "matplotlib"), "load"),
         ("unrolled-server", ("pydantic_settings", "torch"), "server"),
         ("unrolled-server", ("torch",), "server"),
         ("unrolled-map", ("pyarrow", "ray", "typer", "torch"), "ray"),
@@ -67,7 +69,11 @@ def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
 @pytest.mark.parametrize("command", MODULES)
 def test_closed_output_is_no_failure(command):
     """As under a service manager that closes it."""
-    if describe_missing({"unrolled": "cli", "unrolled-server": "server", "unrolled-map": "ray"}[command]):
+    if describe_missing(
+        {"unrolled": "cli", "unrolled-load": "load", "unrolled-server": "server", "unrolled-map": "ray"}[
+            command
+        ]
+    ):
         pytest.skip("its extra is not installed")
     closed = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, MODULES[command]]
     done = subprocess.run(closed, capture_output=True, text=True, check=False)
