@@ -1,7 +1,7 @@
-"""A short honest session of the load tester against a local server: `make load`, a minute and a half.
+"""A short session of the load tester against a local server: `make load`, a minute and a half.
 
-What the generator can do, the highest rate that meets a target, and the latency at shares of that rate, from
-intended times. Arrivals are random, as those of many callers are. Generator and server share the machine.
+Measures the generator's maximum, the highest rate that meets a target, and the latency at shares of that
+rate. Arrivals are random, as those of many callers. Generator and server share the machine.
 """
 
 import argparse
@@ -34,7 +34,7 @@ COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals
 
 
 def main() -> int:
-    """Prints what it finds; gives the exit code."""
+    """Prints the results; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("unary", "stream"), default="unary")
     parser.add_argument("--processes", type=int, default=1)
@@ -45,7 +45,7 @@ def main() -> int:
     console = Console()
     with server_process("127.0.0.1:0") as target:
         records = _measure(_plan(target, options), console)
-    _tell(records, console)
+    _print_results(records, console)
     if options.html is not None:
         for name, record in records.items():
             (options.html / f"{name}.html").write_text(html.render(record), encoding="utf-8")
@@ -71,36 +71,36 @@ def _plan(target: str, options: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
-    """The record of the search, and one for each share of what it found."""
+    """Returns the record of the search, and one for each share of the rate that it found."""
     ceiling_per_s = measure_ceiling(plan)
     console.print(f"The generator's own ceiling, against an echo server: {ceiling_per_s:,.0f}/s")
-    ask = partial(run, ceiling_per_s=ceiling_per_s)
+    run_plan = partial(run, ceiling_per_s=ceiling_per_s)
     goal = parse_goal(GOAL)
     searched = replace(
         plan, command=f"{plan.command} --find-max {shlex.quote(GOAL)} --duration-s {TRIAL_S:g}"
     )
     found = find_max_rate(
-        searched, goal, first_per_s=FIRST_PER_S, run=ask, on_trial=partial(_tell_trial, console=console)
+        searched, goal, first_per_s=FIRST_PER_S, run=run_plan, on_trial=partial(_print_trial, console=console)
     )
-    assert found.search is not None  # noqa: S101 - find_max_rate says how it went
+    assert found.search is not None  # noqa: S101 - find_max_rate sets it
     records = {"find-max": found}
     for share in SHARES if found.search.found_per_s else ():
         rate = f"{share * found.search.found_per_s:.0f}"
         load = OpenLoop(segments=parse_rate(rate, duration_s=MEASURED_S), arrivals="poisson")
         command = f"{plan.command} --rate {rate} --duration-s {MEASURED_S:g}"
-        records[f"{share * 100:.0f}-percent"] = ask(replace(plan, load=load, command=command))
+        records[f"{share * 100:.0f}-percent"] = run_plan(replace(plan, load=load, command=command))
     return records
 
 
-def _tell_trial(trial: Trial, *, console: Console) -> None:
+def _print_trial(trial: Trial, *, console: Console) -> None:
     console.print(
         f"  {trial.rate_per_s:,.0f}/s offered, {trial.achieved_per_s:,.0f}/s answered, "
         f"p99 {trial.percentile_s * 1e3:.1f} ms: {'met' if trial.is_met else 'missed'}"
     )
 
 
-def _tell(records: Mapping[str, Record], console: Console) -> None:
-    """The search's tables, and one with a row for each share."""
+def _print_results(records: Mapping[str, Record], console: Console) -> None:
+    """Prints the tables of the search, and one with a row for each share."""
     console.print()
     terminal.show(records["find-max"], console=console)
     shares = {name: record for name, record in records.items() if record.search is None}
