@@ -45,12 +45,7 @@ class ReportFlags:
 
 
 class Reports:
-    """The requested reports. If one cannot be written, the others still are.
-
-    Attributes:
-        raw_log: Takes a line for each request; None if it was not requested.
-        are_complete: Whether all reports were written.
-    """
+    """The requested reports. If one cannot be written, the others still are, and `are_complete` is false."""
 
     def __init__(self, files: Mapping[str, OutputFile], *, as_json: bool) -> None:
         self.raw_log: RawLog | None = None
@@ -77,11 +72,9 @@ class Reports:
 
 @contextmanager
 def open_reports(flags: ReportFlags, *, inputs: Mapping[str, str | Path]) -> Iterator[Reports]:
-    """Opens the report files; files that were not written when the block ends stay as they were.
+    """Opens the report files; those that are not written by the end of the block stay as they were.
 
-    Args:
-        flags: The requested reports.
-        inputs: Files that the load test reads, by their options.
+    `inputs` are the files that the load test reads, by their options.
 
     Raises:
         typer.BadParameter: A file cannot be written, is named twice, or is one of the inputs.
