@@ -222,8 +222,8 @@ def _append(
 def _head(tag: int, *, byte_count: int, position: int) -> bytes:
     """Returns a tag and a length with padding that aligns the payload.
 
-    Without padding three of four arrays would be misaligned, which makes numpy four times as slow. The padding
-    is an empty piece of the same field (two bytes) and an overlong length (one byte), which every parser
+    Without padding three of four arrays would be misaligned, which makes numpy four times as slow. The
+    padding is an empty piece of the same field (two bytes) and an overlong length (one byte), which every parser
     accepts. An overlong tag would work as well, but protobuf's pure Python treats such a field as unknown.
     """
     length_size = len(_varint(byte_count))
@@ -293,7 +293,8 @@ def _view(data: bytes, field: _Field | None, *, dtype: np.dtype[_Scalar]) -> NDA
 def _split_by_protobuf(data: bytes) -> SplitReply:
     """Parses a reply with protobuf.
 
-    Protobuf re-encodes the arrays in its usual form, which keeps every bit of a NaN; `split_reply` views them.
+    Protobuf re-encodes the arrays in its usual form, which keeps every bit of a NaN; `split_reply` views
+    them.
     """
     rest = ForwardReply.FromString(data)
     known = ForwardReply.FromString(data)  # CopyFrom would take the elements one by one
