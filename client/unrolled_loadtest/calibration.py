@@ -1,11 +1,12 @@
 """Measures what the generator can do at most: the same requests, asked of a server that does nothing."""
 
 from dataclasses import replace
+from typing import Any
 
 import grpc
 from unrolled.v1.wire import find_trailer
-from unrolled_client._transport.endpoint import FORWARD, Access, Endpoint, open_channel
 from unrolled_client.errors import InvalidRequestError
+from unrolled_client.low_level import FORWARD, Access, Endpoint, open_channel
 
 from unrolled_loadtest.echo_server import echo_server
 from unrolled_loadtest.generator.process_pool import GeneratorError
@@ -59,8 +60,8 @@ def _reply_to_first(plan: Plan) -> bytes:
     endpoint = Endpoint(target=plan.target, **plan.access)
     with open_channel(endpoint) as channel:
         try:
-            method = endpoint.method([channel.unary_unary(FORWARD)])
-            reply: bytes = method(request, timeout=plan.timeout_s)
+            method: Any = channel.unary_unary(FORWARD)
+            reply: bytes = method(request, timeout=plan.timeout_s, metadata=endpoint.metadata)
         except grpc.RpcError as error:
             raise endpoint.error(error) from None
     return reply[: find_trailer(reply)[0]]

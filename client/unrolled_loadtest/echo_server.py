@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import grpc
 import grpc.aio
 from unrolled.v1.wire import split_id
-from unrolled_client._transport.endpoint import FORWARD
+from unrolled_client.low_level import FORWARD
 
 from unrolled_loadtest.generator.process_pool import pipe
 

@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
-from unrolled_client._streaming.aio_driver import FAILED_WRITE
+from unrolled_client.low_level import FAILED_WRITE
 
 from unrolled_loadtest.generator.events import UNANSWERED
 from unrolled_loadtest.generator.pacer import Item, Pacer, Sleeper

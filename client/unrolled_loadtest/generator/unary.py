@@ -2,14 +2,14 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled_client import AsyncClient, UnrolledError
-from unrolled_client._transport.endpoint import Endpoint
+from unrolled_client.low_level import Endpoint
 from unrolled_client.results import Result
 
 from unrolled_loadtest.generator.events import UNANSWERED
@@ -85,14 +85,14 @@ class Callers:
 
 
 def unary(
-    method: Callable[..., Any], workload: Workload, *, endpoint: Endpoint, timeout_s: float
+    methods: Iterator[Callable[..., Any]], workload: Workload, *, endpoint: Endpoint, timeout_s: float
 ) -> tuple[Ask, Read]:
     """Asks by bytes in and bytes out."""
     data = workload.data
-    more = [endpoint.arguments_about(request) for request in workload.requests]
+    metadata = [endpoint.metadata_for(request) for request in workload.requests]
 
     def ask(index: int) -> Awaitable[bytes]:
-        call: Awaitable[bytes] = method(data[index], timeout=timeout_s, **more[index])
+        call: Awaitable[bytes] = next(methods)(data[index], timeout=timeout_s, metadata=metadata[index])
         return call
 
     return ask, read

@@ -14,15 +14,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import cycle
 from typing import IO, Any
 
 import grpc.aio
 from unrolled_client import AsyncClient
-from unrolled_client._streaming.driver import FORWARD_STREAM
-from unrolled_client._transport.aio_connection import open_aio_channel
-from unrolled_client._transport.endpoint import FORWARD, Endpoint
-from unrolled_client._transport.load_balancing import service_config
+from unrolled_client.low_level import (
+    FORWARD,
+    FORWARD_STREAM,
+    Endpoint,
+    open_aio_channel,
+    service_config,
+)
 
 from unrolled_loadtest.generator.bit_check import Checker
 from unrolled_loadtest.generator.pacer import ClosedSource, OpenSource, Pacer, Source
@@ -146,17 +150,21 @@ class Sender:
         source, lane_count = self._make_source()
         if plan.transport == "stream":
             pacer = Pacer(source, origin=origin, start_lane=lambda _item: None, max_lanes=0)
-            method = endpoint.method([channel.stream_stream(FORWARD_STREAM) for channel in channels])
+            streams: Iterator[Any] = cycle([channel.stream_stream(FORWARD_STREAM) for channel in channels])
+
+            def open_stream(requests: AsyncIterator[bytes]) -> Any:
+                return next(streams)(requests, metadata=endpoint.metadata)
+
             stream_count = plan.share_of(plan.stream_count, process=process)
             for at in range(stream_count):
                 window = lane_count // stream_count + (at < lane_count % stream_count)
-                self._start_stream(method, pacer, window=max(1, window))
+                self._start_stream(open_stream, pacer, window=max(1, window))
             return pacer
         if plan.transport == "merged":
             ask, read = merged(client, self._workload, plan.questions)
         else:
-            method = endpoint.method([channel.unary_unary(FORWARD) for channel in channels])
-            ask, read = unary(method, self._workload, endpoint=endpoint, timeout_s=plan.timeout_s)
+            methods: Iterator[Any] = cycle([channel.unary_unary(FORWARD) for channel in channels])
+            ask, read = unary(methods, self._workload, endpoint=endpoint, timeout_s=plan.timeout_s)
         callers = Callers(ask, read, ledger=self._ledger)
         self._tasks = callers.tasks
         pacer = Pacer(

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from unrolled_client._transport.endpoint import Access
-from unrolled_client._transport.load_balancing import Spread
 from unrolled_client.errors import InvalidRequestError
+from unrolled_client.low_level import Access, Spread
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf import json_format
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client._messages.encoding import Request, check_request
-from unrolled_client._messages.words import derive_alphabet
-from unrolled_client._streaming.sizing import encode_whole
+from unrolled_client import derive_alphabet
+from unrolled_client.low_level import Request, check_request, encode_request
 
 from unrolled_loadtest.workload.plan import Questions
 from unrolled_loadtest.workload.vocabulary import load_vocabulary
@@ -71,7 +70,7 @@ def make_workload(questions: Questions, *, seed: int) -> Workload:
             layout=questions.layout,
             options=questions.network,
         )
-        data = encode_whole(request).data
+        data = encode_request(request).data
         found.setdefault(data, request)
         order.append(data)
     places = {data: at for at, data in enumerate(found)}
