@@ -68,11 +68,9 @@ class Connection:
                 channel.close()
 
     def before_fork(self) -> bool:
-        """See `ForkAware`; these channels survive a fork in the parent."""
-        return False
+        return False  # these channels survive a fork in the parent
 
     def after_fork_in_child(self) -> object:
-        """See `ForkAware`."""
         channels = self._channels
         self._lock = threading.Lock()  # a thread that does not exist here may hold the old one
         self._channels, self._methods = [], {}

@@ -8,32 +8,21 @@ import os
 import threading
 import time
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
-# A fork that waited longer would surprise more than a child that may fail.
-_MAX_WAIT_S = 1.0
+_MAX_WAIT_S = 1.0  # a fork that took longer would surprise more than a child that may fail
 # gRPC's threads end a connection after its channel; a fork in between left one child of 80 hanging.
 _SETTLE_S = 0.05
 
 
-class ForkAware(Protocol):
-    """An owner of channels."""
-
-    def before_fork(self) -> bool:
-        """Closes channels that nothing can use any more; returns whether there were any."""
-
-    def after_fork_in_child(self) -> object:
-        """Forgets all channels without closing them, and returns them."""
-
-
 class _RunningCalls:
-    """Counts unary calls, each a `with` block, and holds new ones back while the process forks."""
+    """Counts unary calls, each a `with` block; forks wait for them, and new calls for the fork."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the calls of threads that do not exist in a forked child."""
+        """Forgets calls of threads that a forked child does not have."""
         self._changed = threading.Condition(threading.Lock())
         self._count = 0
         self._is_forking = False
@@ -50,12 +39,12 @@ class _RunningCalls:
             if self._is_forking:
                 self._changed.notify_all()
 
-    def hold_back(self) -> None:
+    def before_fork(self) -> None:
         with self._changed:
             self._is_forking = True
             self._changed.wait_for(lambda: not self._count, timeout=_MAX_WAIT_S)
 
-    def let_go(self) -> None:
+    def after_fork_in_parent(self) -> None:
         with self._changed:
             self._is_forking = False
             self._changed.notify_all()
@@ -66,8 +55,12 @@ _owners: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _parents_channels: list[object] = []  # never collected, because that would close them
 
 
-def register(owner: ForkAware) -> None:
-    """Calls the owner's methods at every fork from now on."""
+def register(owner: Any) -> None:
+    """Calls an owner of channels at every fork from now on.
+
+    Its `before_fork()` closes unused channels and returns whether there were any; its `after_fork_in_child()`
+    forgets all channels without closing them, and returns them.
+    """
     _owners.add(owner)
 
 
@@ -77,7 +70,7 @@ def child_options() -> list[tuple[str, Any]]:
 
 
 def _before_fork() -> None:
-    RUNNING_CALLS.hold_back()
+    RUNNING_CALLS.before_fork()
     has_closed = [owner.before_fork() for owner in list(_owners)]
     if any(has_closed):
         time.sleep(_SETTLE_S)
@@ -90,5 +83,7 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork, after_in_parent=RUNNING_CALLS.let_go, after_in_child=_after_fork_in_child
+        before=_before_fork,
+        after_in_parent=RUNNING_CALLS.after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
     )
