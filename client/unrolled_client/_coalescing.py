@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -128,25 +129,22 @@ class Coalescer:
             call.future.set_exception(DeadlineError(message, code=grpc.StatusCode.DEADLINE_EXCEEDED))
 
 
+@dataclass(slots=True, eq=False)
 class _Call:
     """A waiting call.
 
     Attributes:
-        request: What it asks.
         future: Receives the function that returns its result.
         deadline_s: On the loop's clock; None for no deadline.
         batch: The request that it is part of; None while it waits in the queue.
         caller: As `Tracing.current_caller` returns it.
     """
 
-    __slots__ = ("batch", "caller", "deadline_s", "future", "request")
-
-    def __init__(self, request: Request, future: "asyncio.Future[_GetResult]") -> None:
-        self.request = request
-        self.future = future
-        self.deadline_s: float | None = None
-        self.batch: _Batch | None = None
-        self.caller: Any = None
+    request: Request
+    future: "asyncio.Future[_GetResult]"
+    deadline_s: float | None = None
+    batch: "_Batch | None" = None
+    caller: Any = None
 
     def abandon(self) -> None:
         """Records that the caller was cancelled or has reached its deadline."""
@@ -261,11 +259,7 @@ class _Batch:
         self._sent = encode_whole(request)
 
     async def run(self, send: Send, *, now_s: float) -> None:
-        """Sends the request and answers every call.
-
-        Raises:
-            UnrolledError: The request failed; no call has an answer.
-        """
+        """Sends the request and answers every call."""
         self._task = asyncio.current_task()
         data = await send(self._sent, self._timeout_s(now_s))
         get_result = self._decode(data)
@@ -286,12 +280,13 @@ class _Batch:
             result = decode_reply(data, self._sent)
             return lambda _request: result
         reply = parse_reply(data)
-        return _SharedReply(
+        return partial(
+            _result_in_shared_reply,
             received=read_outputs(reply, self._sent),
             positions=self._positions,
             timing=read_timing(reply),
             fingerprint=reply.rest.fingerprint,
-        ).result
+        )
 
     def abandon_one(self) -> None:
         """Cancels the request with the last of its calls."""
@@ -314,23 +309,15 @@ def _positions(calls: Sequence[_Call]) -> dict[str, int]:
     return dict(zip(words, range(len(words)), strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SharedReply:
-    """The reply to a merged request."""
-
-    received: Outputs
-    positions: dict[str, int]
-    timing: Timing
-    fingerprint: str
-
-    def result(self, request: Request) -> Result:
-        """Returns the result of one call: its rows, cut to its own longest word, in memory of their own."""
-        at = [self.positions[word] for word in request.words]
-        rows, index = self.received.rows, self.received.index
-        if request.network.is_pooled:
-            outputs = rows[at]
-        elif index is None:
-            outputs = rows.reshape(self.received.shape)[at, : max(request.lengths)]
-        else:
-            outputs = rows[index[at, : max(request.lengths)]]
-        return make_result(request, outputs=outputs, timing=self.timing, fingerprint=self.fingerprint)
+def _result_in_shared_reply(
+    request: Request, *, received: Outputs, positions: dict[str, int], timing: Timing, fingerprint: str
+) -> Result:
+    """Returns the result of one call: its rows, cut to its own longest word, in memory of their own."""
+    at = [positions[word] for word in request.words]
+    if request.network.is_pooled:
+        outputs = received.rows[at]
+    elif received.index is None:
+        outputs = received.rows.reshape(received.shape)[at, : max(request.lengths)]
+    else:
+        outputs = received.rows[received.index[at, : max(request.lengths)]]
+    return make_result(request, outputs=outputs, timing=timing, fingerprint=fingerprint)

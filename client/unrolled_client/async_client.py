@@ -5,7 +5,6 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Never, Self, Unpack
 
 import grpc
@@ -14,7 +13,7 @@ from unrolled_client._coalescing import Coalescer, is_mergeable
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
 from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
-from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.request import EncodedRequest
 from unrolled_client._messages.validation import check_request
 from unrolled_client._messages.words import refuse_surrogates
 from unrolled_client._streaming.aio_driver import Source, drive
@@ -148,7 +147,9 @@ class AsyncClient(BaseClient):
             refuse_surrogates(request.words, request.alphabet)
             return await self._loop_state().coalescer.call(request, timeout_s=limit_s)
         if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(limit_s)):
-            return await self._forward_in_parts(request, limits=limits, limit_s=limit_s)
+            exchange = exchange_for_parts(request, limits=limits)
+            (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
+            return outcome.result
         encoded = encode_whole(request)
         return decode_reply(await self._send(encoded, limit_s), encoded)
 
@@ -252,7 +253,10 @@ class AsyncClient(BaseClient):
 
     async def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Returns the server's device, limits, versions and fingerprint."""
-        return await self._server_info(resolve_timeout_s(timeout_s, default_s=self._timeout_s))
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        metadata = self._endpoint.metadata
+        reply = await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
+        return decode_server_info(reply)
 
     async def close(self) -> None:
         """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""
@@ -269,12 +273,7 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
     def before_fork(self) -> bool:
@@ -328,16 +327,11 @@ class AsyncClient(BaseClient):
         with self._translating():
             return await connection.call(path, data, timeout_s=timeout_s, metadata=metadata)
 
-    async def _server_info(self, limit_s: float | None) -> ServerInfo:
-        metadata = self._endpoint.metadata
-        return decode_server_info(
-            await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
-        )
-
     async def _known_limits(self, limit_s: float | None) -> Limits:
         """Returns the server's limits; asks for them once."""
         if self._limits is None:
-            self._limits = (await self._server_info(limit_s)).limits
+            info = await self.server_info(timeout_s=math.inf if limit_s is None else limit_s)
+            self._limits = info.limits
         return self._limits
 
     def _stored_limits(self) -> Limits:
@@ -368,8 +362,3 @@ class AsyncClient(BaseClient):
             # grpc.aio also raises this for a server's CANCELLED
             message = "the call was cancelled by the server or on the way"
             raise CallCancelledError(message, code=grpc.StatusCode.CANCELLED) from None
-
-    async def _forward_in_parts(self, request: Request, *, limits: Limits, limit_s: float | None) -> Result:
-        exchange = exchange_for_parts(request, limits=limits)
-        (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
-        return outcome.result

@@ -4,7 +4,6 @@ import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, Never, Self, Unpack
 
 import grpc
@@ -12,7 +11,6 @@ import grpc
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
 from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
-from unrolled_client._messages.request import Request
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming.calls import (
     exchange_for_map,
@@ -49,10 +47,8 @@ class Client(BaseClient):
     four times: for about 1.5 s if no server answers, or when an overloaded server says.
 
     bools may be numpy's, 0 or 1, and ints numpy's integers; None is the default of every argument that has
-    one, except `target`. Anything else raises a TypeError that names the argument.
-
-    Copies and pickles consist of the client's arguments, token and private key in clear text, and open their
-    own connections. A client of `local` can be neither copied nor pickled.
+    one, except `target`. A pickle contains the arguments, token and private key in clear text; copies open
+    their own connections. A client of `local` can be neither copied nor pickled.
 
     Every method that calls the server raises:
         InvalidRequestError, UnsupportedError, AuthenticationError: The server refuses the request.
@@ -90,8 +86,7 @@ class Client(BaseClient):
             certificate_chain: PEM of the client's certificate.
             token: Sent with every call as `authorization: Bearer ...`. Needs TLS, a loopback address or a
                 Unix socket.
-            channels: Number of connections, used in turn. More than one helps if a proxy or the kernel
-                assigns each connection to one of several workers.
+            channels: Connections to use in turn; several help if each reaches only one of many workers.
             spread: Load balancing over the replicas of `target`: "round_robin" asks them in turn, "network"
                 asks the same one for each network, which then has its states cached (docs/spreading.md).
                 None asks the first that answers.
@@ -131,8 +126,8 @@ class Client(BaseClient):
         """Starts a server in a child process on a private Unix socket, which `close` stops.
 
         Args:
-            timeout_s: As for `Client`.
-            options: As for `Client`.
+            timeout_s: As for `Client`, and so are `options`.
+            options: See above.
             start_timeout_s: Seconds that the server may take to start; it loads torch.
             **server_settings: The server's settings by the names of its flags, such as `max_words=100` or
                 `vectors="glove=glove.txt"`; several tables are a list of these, or a dict of names and files.
@@ -179,8 +174,7 @@ class Client(BaseClient):
             The states of every word at every symbol, (batch, seq, hidden), and their metadata.
 
         Raises:
-            TypeError: There is no such argument, or one has the wrong type, such as a str, table, mapping or
-                set for `words`.
+            TypeError: There is no such argument, or one has the wrong type, such as one str for `words`.
             UnrolledError: See the class.
         """
         request = check_request(
@@ -195,7 +189,8 @@ class Client(BaseClient):
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
-            return self._forward_in_parts(request, limits=limits, limit_s=limit_s)
+            (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
+            return outcome.result
         encoded = encode_whole(request)
         metadata = self._endpoint.metadata_for(request)
         return decode_reply(self._call(FORWARD, encoded.data, timeout_s=limit_s, metadata=metadata), encoded)
@@ -217,25 +212,22 @@ class Client(BaseClient):
     ) -> Generator[Outcome, None, None]:
         """Runs many batches of words over one stream, with a bounded number in flight.
 
-        The generator takes batches in the caller's thread when it is asked for an outcome; closing it cancels
-        what is in flight.
+        Yields one outcome per batch: its `index`, and its `result` or `error`. The generator takes batches in
+        the caller's thread when it is asked for an outcome; closing it cancels what is in flight.
 
         Args:
             batches: Lists of words, of any size each; a generator is fine.
-            hidden_size: As for `forward`, and so are `seed` and `layout`.
+            hidden_size: As for `forward`, and so are `seed`, `layout` and the network's options.
             alphabet: The symbols in one-hot order, required unless `vectors` is set: batches that derived
                 their own would run different networks. `derive_alphabet` makes one from all words.
-            seed: As for `forward`.
-            layout: As for `forward`.
+            seed: See above.
+            layout: See above.
             ordered: Whether outcomes come in the order of `batches`, else in order of completion.
             on_error: "raise" raises the first batch's error; "return" puts errors into the outcomes.
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not yielded.
             timeout_s: Seconds for all batches together. Default: no deadline.
-            **network: As for `forward`.
-
-        Returns:
-            One outcome per batch: its `index`, and its `result` or `error`.
+            **network: See above.
 
         Raises:
             TypeError: There is no such argument, or one has the wrong type.
@@ -282,25 +274,21 @@ class Client(BaseClient):
     ) -> Generator[Result, None, None]:
         """Runs the same words through many networks over one stream, which carries the words once.
 
-        Words that are too many for one message travel in parts, and again for each network.
+        Yields one result per network, in the order of `itertools.product(hidden_sizes, seeds)`, until one
+        fails. Words that are too many for one message travel in parts, and again for each network.
 
         Args:
-            words: As for `forward`, and so are `alphabet`, which is derived once, and `layout`.
+            words: As for `forward`, and so are `alphabet`, `layout` and the network's other options.
             hidden_sizes: One or more; each runs with each seed.
             seeds: One or more.
-            alphabet: As for `forward`.
-            layout: As for `forward`.
+            alphabet: See above; derived once.
+            layout: See above.
             max_in_flight: Networks that may be requested and not yielded.
             timeout_s: Seconds for all networks together. Default: no deadline.
-            **network: As for `forward`; the same for all.
-
-        Returns:
-            One result per network, in the order of `itertools.product(hidden_sizes, seeds)`; the first error
-            ends the sweep.
+            **network: See above.
 
         Raises:
             TypeError: An argument has the wrong type.
-            InvalidRequestError: There is no network, or the contract cannot carry a value.
             UnrolledError: See the class.
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
@@ -337,8 +325,8 @@ class Client(BaseClient):
         """Returns a session that feeds long texts piece by piece, with the bits that one piece would give.
 
         Args:
-            hidden_size: As for `forward`, and so is `seed`.
-            alphabet: Required unless `vectors` is set, as for `map`.
+            hidden_size: As for `forward`.
+            alphabet: As for `map`.
             seed: As for `forward`.
             state: The initial state, such as the `state` of an earlier session.
             layout: Only "batch_first".
@@ -367,7 +355,10 @@ class Client(BaseClient):
         Raises:
             UnrolledError: See the class.
         """
-        return self._server_info(resolve_timeout_s(timeout_s, default_s=self._timeout_s))
+        limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        metadata = self._endpoint.metadata
+        reply = self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
+        return decode_server_info(reply)
 
     def close(self) -> None:
         """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""
@@ -379,12 +370,7 @@ class Client(BaseClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _call(self, path: str, data: bytes, *, timeout_s: float | None, metadata: Metadata | None) -> bytes:
@@ -392,26 +378,14 @@ class Client(BaseClient):
             return self._connection.call(path, data, timeout_s=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise self._error(error) from None
-        except ValueError:
-            if self._is_closed:  # gRPC raises it for a closed channel
-                raise self._closed() from None
-            raise
-
-    def _server_info(self, limit_s: float | None) -> ServerInfo:
-        metadata = self._endpoint.metadata
-        return decode_server_info(
-            self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
-        )
+        except ValueError as error:  # gRPC's error for a closed channel
+            raise (self._closed() if self._is_closed else error) from None
 
     def _known_limits(self, limit_s: float | None) -> Limits:
         """Returns the server's limits; asks for them once."""
         if self._limits is None:
-            self._limits = self._server_info(limit_s).limits
+            self._limits = self.server_info(timeout_s=math.inf if limit_s is None else limit_s).limits
         return self._limits
-
-    def _forward_in_parts(self, request: Request, *, limits: Limits, limit_s: float | None) -> Result:
-        (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
-        return outcome.result
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> Generator[Outcome, None, None]:
         def open_stream(requests: Iterator[bytes], left_s: float | None) -> Any:
@@ -420,9 +394,7 @@ class Client(BaseClient):
                 return self._connection.open_stream(
                     FORWARD_STREAM, requests, timeout_s=left_s, metadata=metadata
                 )
-            except ValueError:
-                if self._is_closed:  # gRPC raises it for a closed channel
-                    raise self._closed() from None
-                raise
+            except ValueError as error:  # gRPC's error for a closed channel
+                raise (self._closed() if self._is_closed else error) from None
 
         return drive(exchange, open_stream, timeout_s=timeout_s, as_error=self._error)

@@ -25,38 +25,25 @@ _Forward = TypeVar("_Forward", bound=Callable[..., Any])
 class _BaseSession(Generic[_Forward]):
     """The state after the latest piece of every text, and the checks of the next piece."""
 
-    def __init__(  # noqa: PLR0913 - what `session` is asked, by name
+    def __init__(
         self,
         forward: _Forward,
         *,
-        hidden_size: int,
-        seed: int | None,
-        alphabet: str | None,
         state: StateLike | None,
-        layout: Layout | None,
         timeout_s: float | None,
         options: NetworkOptions,
         call: Callable[..., Any],
+        **arguments: Any,
     ) -> None:
         """Takes a client's `forward` and the arguments of `Client.session`; `call` is for error messages."""
-        asked = check_request_without_words(
-            "session",
-            hidden_size=hidden_size,
-            seed=seed,
-            alphabet=alphabet,
-            layout=layout,
-            options=options,
-            call=call,
-        )
+        asked = check_request_without_words("session", options=options, call=call, **arguments)
         _refuse_whole_text_options(asked.network, asked.layout)
         self._forward = forward
         self._network = asked.network
         self._hidden_size = asked.hidden_size
         self._arguments = {
             "timeout_s": None if timeout_s is None else as_timeout_s("timeout_s", timeout_s),
-            "hidden_size": hidden_size,
-            "seed": seed,
-            "alphabet": alphabet,
+            **arguments,
             **options,
             "return_final_state": True,
         }
@@ -87,12 +74,7 @@ class _BaseSession(Generic[_Forward]):
 
     @contextmanager
     def _next_piece(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Yields the arguments of the call that runs the piece.
-
-        Raises:
-            TypeError: The words are not a list of str.
-            InvalidRequestError: Their number is wrong, or another piece is running.
-        """
+        """Yields the arguments of the call that runs the piece."""
         words = as_words(words)
         if not self._lock.acquire(blocking=False):
             raise InvalidRequestError(
@@ -111,12 +93,7 @@ class _BaseSession(Generic[_Forward]):
             )
 
     def _advance(self, result: Result) -> Result:
-        """Stores the state after a piece, and returns the piece's result.
-
-        Raises:
-            ProtocolError: A server with another fingerprint answered.
-            InvalidRequestError: The states overflowed, so that no piece can follow.
-        """
+        """Stores the state after a piece, and returns the piece's result."""
         if self._fingerprint not in {None, result.fingerprint}:
             raise ProtocolError(
                 f"this session's pieces so far were answered with the fingerprint {self._fingerprint}, this "
@@ -168,11 +145,7 @@ class AsyncSession(_BaseSession[Callable[..., Awaitable[Result]]]):
 
 
 def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
-    """Refuses options that need the whole text.
-
-    Raises:
-        InvalidRequestError: There is one.
-    """
+    """Refuses options that need the whole text."""
     if network.bidirectional:
         raise invalid(
             "bidirectional",
@@ -192,11 +165,7 @@ def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
 
 
 def _refuse_overflow(state: State) -> None:
-    """Refuses a state with infinite numbers or NaN.
-
-    Raises:
-        InvalidRequestError: Names the first of them.
-    """
+    """Refuses a state with infinite numbers or NaN."""
     for name, array in (("h", state.h), ("c", state.c)):
         if array is not None and (place := first_not_finite(array)) is not None:
             raise InvalidRequestError(

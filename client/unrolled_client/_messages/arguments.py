@@ -1,6 +1,7 @@
-"""Checks of single arguments, with errors that name the argument, its value and the remedy.
+"""Checks of single arguments: TypeError for a wrong type, InvalidRequestError for a wrong value.
 
-A bool is Python's, numpy's, or 0 or 1; an int is what `operator.index` takes; a number is any real number.
+A bool is Python's, numpy's, or 0 or 1; an int is what `operator.index` takes (not 64.0); a number is any real
+number but a bool. Errors name the argument, its value and the remedy.
 """
 
 import math
@@ -24,11 +25,7 @@ _SHOWN_LETTERS = 40
 
 
 def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
-    """Returns the value as a bool; the default, if there is one, for None.
-
-    Raises:
-        TypeError: It is anything else, such as the text "False", which is true in Python.
-    """
+    """Returns the value as a bool; the default, if there is one, for None."""
     if value is None and default is not None:
         return default
     if isinstance(value, bool | np.bool_):
@@ -43,12 +40,7 @@ def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
 
 
 def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: int = _INT32_RANGE[1]) -> int:
-    """Returns the value as an int; the default range is the contract's int32.
-
-    Raises:
-        TypeError: It is not an integer. Floats such as 64.0 are not.
-        InvalidRequestError: It is out of range.
-    """
+    """Returns the value as an int; the default range is the contract's int32."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -59,22 +51,18 @@ def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: in
 
 
 def as_count(name: str, value: object) -> int:
-    """Returns the value as an int32 of 0 or more; raises what `as_integer` raises."""
+    """Returns the value as an int32 of 0 or more."""
     return as_integer(name, value, low=0)
 
 
 def as_seed(name: str, value: object) -> int:
-    """Returns the value as a seed for torch.manual_seed; raises what `as_integer` raises."""
+    """Returns the value as a seed for torch.manual_seed."""
     low, high = _SEED_RANGE
     return as_integer(name, value, low=low, high=high)
 
 
 def as_number(name: str, value: object) -> float:
-    """Returns a real number as a float, infinite if no float is large enough.
-
-    Raises:
-        TypeError: It is not a number, or it is a bool.
-    """
+    """Returns a real number as a float, infinite if no float is large enough."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise wrong_type(name, value, "pass a number")
     try:
@@ -84,12 +72,7 @@ def as_number(name: str, value: object) -> float:
 
 
 def as_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """Returns the value if it is one of the choices.
-
-    Raises:
-        TypeError: It is not a str.
-        InvalidRequestError: It is another str.
-    """
+    """Returns the value if it is one of the choices."""
     if not isinstance(value, str):
         raise wrong_type(name, value, f"it must be one of {', '.join(choices)}")
     if value not in choices:
@@ -98,12 +81,7 @@ def as_choice(name: str, value: object, choices: Collection[str]) -> str:
 
 
 def as_timeout_s(name: str, value: float) -> float:
-    """Returns a timeout in seconds, infinite for no deadline.
-
-    Raises:
-        TypeError: It is not a number.
-        InvalidRequestError: It is not above 0.
-    """
+    """Returns a timeout in seconds, infinite for no deadline."""
     seconds = as_number(name, value)
     if not seconds > 0:  # false for NaN too
         raise invalid(name, f"{name} is {seconds:g}; it must be above 0, or math.inf for no deadline")
@@ -111,12 +89,7 @@ def as_timeout_s(name: str, value: float) -> float:
 
 
 def resolve_timeout_s(timeout_s: float | None, *, default_s: float) -> float | None:
-    """Returns a call's timeout for gRPC: the default in place of None, and None for no deadline.
-
-    Raises:
-        TypeError: It is not a number.
-        InvalidRequestError: It is not above 0.
-    """
+    """Returns a call's timeout for gRPC: the default in place of None, and None for no deadline."""
     limit_s = default_s if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
     return None if limit_s > _MAX_DEADLINE_S else limit_s
 
@@ -135,12 +108,9 @@ def wrong_type(name: str, value: object, remedy: str) -> TypeError:
 
 
 def unknown_argument(name: str, *, call: Callable[..., Any] | None, options: Collection[str]) -> TypeError:
-    """Returns the error for an unknown keyword, with the known keyword that is nearest.
+    """Returns the error for an unknown keyword, with the nearest known one.
 
-    Args:
-        name: The keyword.
-        call: The function or class that was called; None if only options were given.
-        options: The keywords that it takes by `**network`.
+    `call` is the function or class, None if unknown; `options` are the keywords that it takes by `**network`.
     """
     parameters = () if call is None else signature(call).parameters.values()
     own = [one.name for one in parameters if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"]

@@ -1,4 +1,4 @@
-"""Decodes reply bytes into results, and checks that a reply fits its request."""
+"""Decodes reply bytes into results; a reply that does not fit its request raises ProtocolError."""
 
 import math
 from dataclasses import dataclass
@@ -57,20 +57,12 @@ def parse_reply(data: bytes) -> SplitReply:
 
 
 def decode_reply(data: bytes, request: EncodedRequest) -> Result:
-    """Returns the result in a ForwardReply.
-
-    Raises:
-        ProtocolError: The bytes are not a ForwardReply, or do not answer `request`.
-    """
+    """Returns the result in a ForwardReply."""
     return decode_parsed(parse_reply(data), request)
 
 
 def decode_parsed(reply: SplitReply, request: EncodedRequest) -> Result:
-    """Returns the result in a reply.
-
-    Raises:
-        ProtocolError: It does not answer `request`.
-    """
+    """Returns the result in a reply."""
     asked = request.request
     return make_result(
         asked,
@@ -111,11 +103,7 @@ def read_timing(reply: SplitReply) -> Timing:
 
 
 def read_final_state(reply: SplitReply, request: EncodedRequest) -> State:
-    """Returns every layer's last states.
-
-    Raises:
-        ProtocolError: The reply has none, or not those of the request.
-    """
+    """Returns every layer's last states."""
     state, asked = reply.rest.final_state, request.request
     h_shape = asked.network.h_shape(asked.hidden_size, batch=asked.batch)
     c_shape = asked.network.c_shape(asked.hidden_size, batch=asked.batch)
@@ -137,11 +125,7 @@ def read_final_state(reply: SplitReply, request: EncodedRequest) -> State:
 
 
 def read_outputs(reply: SplitReply, request: EncodedRequest) -> Outputs:
-    """Returns the outputs in a reply.
-
-    Raises:
-        ProtocolError: Its parts do not agree with each other and with the request.
-    """
+    """Returns the outputs in a reply."""
     lengths, hidden = request.request.lengths, request.request.hidden
     batch, seq = len(lengths), max(lengths, default=0)
     shape = (batch, hidden) if request.request.network.is_pooled else (batch, seq, hidden)
@@ -180,11 +164,7 @@ def _has_distinct(reply: SplitReply, shape: tuple[int, ...]) -> bool:
 
 
 def decode_server_info(data: bytes) -> ServerInfo:
-    """Returns the content of a GetServerInfoReply.
-
-    Raises:
-        ProtocolError: The bytes are not a GetServerInfoReply.
-    """
+    """Returns the content of a GetServerInfoReply."""
     try:
         reply = pb.GetServerInfoReply.FromString(data)
     except DecodeError as error:

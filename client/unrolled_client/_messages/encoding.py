@@ -37,9 +37,6 @@ def encode(
         is_distinct: Whether the reply is to send each distinct state once.
         request_id: What the reply repeats.
         is_same_words: Leaves words and alphabet out, because an earlier request of the stream carried them.
-
-    Raises:
-        InvalidRequestError: A text has a lone surrogate.
     """
     message = pb.ForwardRequest(
         hidden_size=request.hidden_size,

@@ -12,11 +12,7 @@ from unrolled_client.results import State, StateLike
 
 
 def as_initial_state(given: StateLike, *, request: Request) -> State:
-    """Returns the state to start a request from.
-
-    Raises:
-        InvalidRequestError: It is not a state, or not one of the request's network and words.
-    """
+    """Returns the state to start a request from."""
     state = as_state(given, name="initial_state")
     check_shapes(
         state,
@@ -30,11 +26,7 @@ def as_initial_state(given: StateLike, *, request: Request) -> State:
 
 
 def as_state(given: StateLike, *, name: str) -> State:
-    """Returns the state of the argument `name` as C-contiguous float32 arrays.
-
-    Raises:
-        InvalidRequestError: They are not finite numbers.
-    """
+    """Returns the state of the argument `name` as C-contiguous float32 arrays."""
     h, c, digest = _unpack(given)
     return State(
         h=_as_float32(h, name=f"{name}.h"),
@@ -46,11 +38,7 @@ def as_state(given: StateLike, *, name: str) -> State:
 def check_shapes(  # noqa: PLR0913 - what shapes depend on, by name
     state: State, *, network: Network, hidden_size: int, batch: int, name: str, batch_name: str
 ) -> None:
-    """Refuses a state whose arrays do not have the shapes of this network and batch.
-
-    Raises:
-        InvalidRequestError: Names the given and the expected shape.
-    """
+    """Refuses a state whose arrays do not have the shapes of this network and batch."""
     axes = f"(num_layers * directions, {batch_name}, "
     _check_shape(
         state.h,

@@ -1,6 +1,6 @@
 """Checks the arguments of a call in Python's terms: types, ranges of the wire's integers, contradictions.
 
-The server judges everything else.
+Wrong types raise TypeError, wrong values InvalidRequestError. The server judges everything else.
 """
 
 import math
@@ -34,6 +34,8 @@ from unrolled_client.network import (
 )
 from unrolled_client.results import Layout, StateLike
 
+_LAYOUTS = get_args(Layout)
+
 
 def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     words: Iterable[str],
@@ -63,7 +65,7 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
         hidden_size=as_integer("hidden_size", hidden_size),
         seed=0 if seed is None else as_seed("seed", seed),
         alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
-        layout="batch_first" if layout is None else as_layout(layout),
+        layout="batch_first" if layout is None else cast("Layout", as_choice("layout", layout, _LAYOUTS)),
         network=network,
     )
     if initial_state is None:
@@ -71,23 +73,10 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     return replace(request, initial_state=as_initial_state(initial_state, request=request))
 
 
-def as_layout(value: object) -> Layout:
-    """Returns the value as a layout; raises what `as_choice` raises."""
-    return cast("Layout", as_choice("layout", value, get_args(Layout)))
-
-
 def check_request_without_words(what: str, *, call: Callable[..., Any], **arguments: Any) -> Request:
-    """Returns the checked arguments of a call whose words follow later.
+    """Returns the checked arguments of a call whose words follow later; `what` is its name for errors.
 
-    Args:
-        what: The call's name, for error messages.
-        call: The method that took the arguments.
-        **arguments: As for `check_request`.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        InvalidRequestError: The contract cannot carry a value; or there is neither an alphabet nor word
-            vectors, so that each batch would derive an alphabet of its own.
+    It requires an alphabet or word vectors, because each batch would derive an alphabet of its own.
     """
     request = check_request([], call=call, **arguments)
     if not request.alphabet and request.network.vectors is None:
@@ -97,12 +86,7 @@ def check_request_without_words(what: str, *, call: Callable[..., Any], **argume
 
 
 def check_alphabet(alphabet: str | None, network: Network) -> None:
-    """Refuses an alphabet that is not a str, or that accompanies word vectors.
-
-    Raises:
-        TypeError: It is not a str.
-        InvalidRequestError: There are word vectors.
-    """
+    """Refuses an alphabet that is not a str, or that accompanies word vectors."""
     if alphabet is None:
         return
     if not isinstance(alphabet, str):
@@ -116,12 +100,7 @@ def check_alphabet(alphabet: str | None, network: Network) -> None:
 
 
 def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | None = None) -> Network:
-    """Returns the network that the options describe; None stands for the default, of one option or of all.
-
-    Raises:
-        TypeError: There is no such option, or its value has the wrong type.
-        InvalidRequestError: The contract cannot carry a value, or two options contradict each other.
-    """
+    """Returns the network that the options describe; None stands for the default, of one option or of all."""
     if not options:
         return DEFAULT_NETWORK
     given: dict[str, Any] = {}

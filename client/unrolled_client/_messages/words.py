@@ -33,11 +33,7 @@ def alphabet_of(words: list[str]) -> str:
 
 
 def as_words(words: Iterable[str], *, name: str = "words") -> list[str]:
-    """Returns the words of a list, column, array or other iterable of str, which is the argument `name`.
-
-    Raises:
-        TypeError: It is one str, bytes, a table, a mapping or a set; or an entry is missing or not a str.
-    """
+    """Returns the words of a list, column, array or other iterable of str, which is the argument `name`."""
     listed = list(words) if type(words) in {list, tuple} else as_list(name, words, items="words")
     for word in listed:
         if not isinstance(word, str):
@@ -46,11 +42,7 @@ def as_words(words: Iterable[str], *, name: str = "words") -> list[str]:
 
 
 def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
-    """Returns the values of the argument `name`, a list of `items` ("words" or "ints") or another iterable.
-
-    Raises:
-        TypeError: It is not an iterable, or its items are of another kind or have no order.
-    """
+    """Returns the values of the argument `name`, an ordered iterable of `items` ("words" or "ints")."""
     refuse_other_iterables(name, values, items=items)
     shape = getattr(values, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
@@ -64,7 +56,7 @@ def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
 
 
 def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
-    """Raises the TypeError of `as_list` for values that are not a list of anything."""
+    """Raises TypeError for values that are not an ordered iterable of items."""
     remedy = f"pass a list of {items}"
     if isinstance(values, str | bytes | bytearray | memoryview | int):
         is_item = isinstance(values, _TYPES_OF_ITEMS.get(items, ()))
@@ -109,11 +101,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def refuse_surrogates(words: list[str], alphabet: str) -> None:
-    """Refuses texts with a lone surrogate, which UTF-8 and so the wire cannot carry.
-
-    Raises:
-        InvalidRequestError: Names the first such text.
-    """
+    """Refuses texts with a lone surrogate, which UTF-8 and so the wire cannot carry."""
     try:
         "".join([*words, alphabet]).encode()
     except UnicodeEncodeError:

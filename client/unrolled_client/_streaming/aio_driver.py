@@ -59,17 +59,7 @@ class Source(Iterator[Any]):
 async def drive(
     exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
 ) -> AsyncGenerator[Outcome, None]:
-    """Yields the outcomes of an exchange; closing the iterator cancels the stream.
-
-    Args:
-        exchange: What to send.
-        open_stream: Starts ForwardStream.
-        timeout_s: Seconds for the whole exchange; None for no deadline.
-        translating: Turns grpc.aio's errors into this package's.
-
-    Raises:
-        UnrolledError: The stream failed and would fail again.
-    """
+    """Yields the outcomes of an exchange within `timeout_s`; closing the iterator cancels the stream."""
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     stream = _Stream(open_stream, deadline_s=deadline_s)
     try:
@@ -114,9 +104,6 @@ async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s
     """Waits for a batch, a message or the time to send a request again; returns whether there is a message.
 
     The exchange is starved, so its batches are a `Source`.
-
-    Raises:
-        DeadlineError: The deadline passed while no reply was due; else gRPC raises it.
     """
     now_s = time.monotonic()
     awaited, limits_s = {cast("Source", exchange.batches).pending}, []

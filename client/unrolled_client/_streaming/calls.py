@@ -38,11 +38,7 @@ def exchange_for_parts(request: Request, *, limits: Limits) -> Exchange[Request]
 
 
 def assemble(request: Request, *, limits: Limits) -> Assembly:
-    """Returns a call as one request, or in parts if one would be too large.
-
-    Raises:
-        InvalidRequestError: A text has a lone surrogate.
-    """
+    """Returns a call as one request, or in parts if one would be too large."""
     refuse_surrogates(request.words, request.alphabet)
     return InParts(request, limits=limits) if is_bulk(request, limits) else Whole(request)
 
@@ -59,10 +55,6 @@ def exchange_for_map(
     """Returns the exchange of `Client.map`, whose other arguments are in `arguments`.
 
     Each batch calls `limits` for the server's limits; `call` is the method that took the arguments.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        InvalidRequestError: No alphabet and no word vectors, or an invalid value.
     """
     request = check_request_without_words("map", call=call, **arguments)
     indices = count()
@@ -87,12 +79,7 @@ def _as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
 
 
 def is_raising(on_error: str | None) -> bool:
-    """Returns whether `map` ends with the first batch that fails.
-
-    Raises:
-        TypeError: `on_error` is not a str.
-        InvalidRequestError: It is neither "raise" nor "return".
-    """
+    """Returns whether `map` ends with the first batch that fails."""
     return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
 
 
@@ -109,10 +96,6 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
     """Returns the exchange of `Client.sweep`: only a stream's first request carries the words.
 
     The stream goes to the replica of the first network, so that the same sweep meets its cached states.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        InvalidRequestError: There is no network, or the contract cannot carry a value.
     """
     sizes = _as_numbers("hidden_sizes", hidden_sizes, as_integer)
     numbers = _as_numbers("seeds", seeds, as_seed)
@@ -143,12 +126,7 @@ def _as_max_in_flight(value: int | None) -> int:
 
 
 def _as_numbers(name: str, values: Iterable[int], check: Callable[[str, int], int]) -> list[int]:
-    """Returns the ints that `hidden_sizes` or `seeds` lists.
-
-    Raises:
-        TypeError: They are not ints.
-        InvalidRequestError: There are none, or one is out of range.
-    """
+    """Returns the ints that `hidden_sizes` or `seeds` lists."""
     numbers = [check(f"{name}[{at}]", value) for at, value in enumerate(as_list(name, values, items="ints"))]
     if not numbers:
         raise invalid(name, f"{name} is empty; name at least one")

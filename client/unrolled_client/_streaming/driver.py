@@ -29,15 +29,7 @@ def drive(
     """Yields the outcomes of an exchange; closing the iterator cancels the stream.
 
     Everything happens in the caller's thread when it asks for an outcome; batches are taken there, too.
-
-    Args:
-        exchange: What to send.
-        open_stream: Starts ForwardStream.
-        timeout_s: Seconds for the whole exchange; None for no deadline.
-        as_error: Returns the exception for a failed call.
-
-    Raises:
-        UnrolledError: The stream failed and would fail again.
+    `timeout_s` is for the whole exchange; `as_error` returns the exception for a failed call.
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     stream = _Stream(open_stream, deadline_s=deadline_s)

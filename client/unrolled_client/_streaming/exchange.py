@@ -38,8 +38,6 @@ class _Item:
     """A batch in progress.
 
     Attributes:
-        index: Its position in the input.
-        assembly: Its requests.
         unsent: Parts that were never sent.
         left_count: Parts without a reply.
         is_over: Whether its outcome is known; further replies are dropped.
@@ -54,15 +52,7 @@ class _Item:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Part:
-    """A request in progress.
-
-    Attributes:
-        item: Its batch.
-        at: Its number in the batch.
-        request_id: Its id on the stream.
-        reply_bytes: Approximate size of its reply.
-        request: What was sent.
-    """
+    """A request in progress, number `at` of its batch; `request` is what was sent."""
 
     item: _Item
     at: int
@@ -155,11 +145,7 @@ class Exchange(Generic[_Batch]):
         return part.request.data
 
     def receive(self, data: bytes, *, now_s: float) -> None:
-        """Processes a message from the stream.
-
-        Raises:
-            ProtocolError: It is not a reply, or has an unknown id.
-        """
+        """Processes a message from the stream."""
         self._broken_stream_count = 0
         self._max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED
         reply = parse_reply(data)

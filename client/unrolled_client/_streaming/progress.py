@@ -7,11 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(batches: object, *, is_wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """Yields a function that advances the bar by a batch; the bar appears only if stderr is a terminal.
-
-    Raises:
-        ModuleNotFoundError: rich is not installed.
-    """
+    """Yields a function that advances the bar by a batch; the bar appears only if stderr is a terminal."""
     if not is_wanted or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -30,11 +30,7 @@ class AioConnection:
     async def call(
         self, path: str, data: bytes, *, timeout_s: float | None, metadata: Metadata | None
     ) -> bytes:
-        """Makes a unary call, and once more if its server was lost: asking twice changes nothing.
-
-        Raises:
-            grpc.aio.AioRpcError: The call failed.
-        """
+        """Makes a unary call, and once more if its server was lost: asking twice changes nothing."""
         begin_s = time.monotonic()
         try:
             return await self._attempt(path, data, timeout_s, metadata)

@@ -24,12 +24,7 @@ class BaseClient:
     def __init__(
         self, target: Target, *, timeout_s: float | None, unknown: Mapping[str, object], **endpoint: Any
     ) -> None:
-        """Takes the arguments of `Client`; those in `endpoint` describe the endpoint.
-
-        Raises:
-            TypeError: There are unknown arguments, or one has the wrong type.
-            InvalidRequestError: The arguments contradict each other.
-        """
+        """Takes the arguments of `Client`; those in `endpoint` describe the endpoint."""
         for name in unknown:
             raise unknown_argument(name, call=type(self), options=())
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)

@@ -82,12 +82,7 @@ _PAIR = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The checked arguments of a client that concern its connections; see `Client` for their meaning.
-
-    Raises:
-        TypeError: One has the wrong type.
-        InvalidRequestError: One is malformed, or they contradict each other.
-    """
+    """The checked arguments of a client that concern its connections; see `Client` for their meaning."""
 
     target: str
     options: tuple[tuple[str, Any], ...] = ()
@@ -181,11 +176,7 @@ class Endpoint:
         return channel_options((*local, *self.options, *own, *child_options()), spread=self.spread)
 
     def tracing(self) -> "Tracing | None":
-        """Returns what makes spans; None if calls are not traced.
-
-        Raises:
-            InvalidRequestError: OpenTelemetry is not installed.
-        """
+        """Returns what makes spans; None if calls are not traced."""
         if not self.is_traced:
             return None
         try:

@@ -7,11 +7,7 @@ from unrolled_client.errors import InvalidRequestError
 
 
 def adapt_grpc() -> None:
-    """Initializes gRPC for gevent if gevent has patched threading.
-
-    Raises:
-        InvalidRequestError: eventlet has patched it, which gRPC does not support.
-    """
+    """Initializes gRPC for gevent if gevent has patched threading."""
     if _is_gevent():
         _initialize_for_gevent()
     eventlet = sys.modules.get("eventlet.patcher")
@@ -23,11 +19,7 @@ def adapt_grpc() -> None:
 
 
 def refuse_aio() -> None:
-    """Refuses grpc.aio, whose calls would never end, if gevent or eventlet has patched threading.
-
-    Raises:
-        InvalidRequestError: One of them has.
-    """
+    """Refuses grpc.aio, whose calls would never end, if gevent or eventlet has patched threading."""
     if _is_gevent():
         raise InvalidRequestError(
             "gevent has patched this process's threads, with which AsyncClient's calls never end: use Client"

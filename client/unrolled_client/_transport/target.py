@@ -40,11 +40,7 @@ Target: TypeAlias = str | Literal[_NotGiven.NOT_GIVEN]
 def resolve_target(given: str | None, *, name: str = "target") -> str:
     """Returns the given target, else that of `UNROLLED_TARGET`, else localhost:50051.
 
-    `name` is what the caller calls it, for errors.
-
-    Raises:
-        TypeError: It is not a str.
-        InvalidRequestError: It is malformed; the message contains the right form.
+    A malformed one raises InvalidRequestError with the right form; `name` is what the caller calls it.
     """
     if given is not None:
         check_target(given, name=name)
