@@ -306,7 +306,7 @@ class AsyncClient(BaseClient):
                 "for asyncio does not survive that; fork before the first call or after the loop has ended, "
                 "start processes with the method spawn, or use Client"
             )
-        self.before_fork()
+        self.before_fork()  # drops ended loops
         connection = AioConnection(self._endpoint, tracing=self._tracing)
         coalescer = Coalescer(self._send, target=self._endpoint.target, tracing=self._tracing)
         state = self._loops[loop] = _LoopState(connection, coalescer)
