@@ -2,16 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import grpc
 from unrolled.v1.wire import find_trailer
 from unrolled_client.errors import InvalidRequestError
+from unrolled_client.low_level import FORWARD, Access, Endpoint, open_aio_channel
 
 from unrolled_loadtest.echo_server import echo_server
 from unrolled_loadtest.generator.process_pool import GeneratorError
 from unrolled_loadtest.interrupts import Interrupts
 from unrolled_loadtest.run import run
-from unrolled_loadtest.sdk import FORWARD, Access, Endpoint, open_aio_channel
 from unrolled_loadtest.workload.plan import ClosedLoop, Plan
 from unrolled_loadtest.workload.requests import make_workload
 
@@ -57,9 +58,9 @@ async def _first_reply(plan: Plan) -> bytes:
     request = make_workload(plan.request_mix, seed=plan.seed).data[0]
     endpoint = Endpoint(target=plan.target, **plan.access)
     async with open_aio_channel(endpoint) as channel:
-        method = endpoint.method([channel.unary_unary(FORWARD)])
+        method: Any = channel.unary_unary(FORWARD)
         try:
-            reply: bytes = await method(request, timeout=plan.timeout_s)
+            reply: bytes = await method(request, timeout=plan.timeout_s, metadata=endpoint.metadata)
         except grpc.RpcError as error:
             raise endpoint.error(error) from None
     return reply[: find_trailer(reply)[0]]

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 
 import grpc
 import grpc.aio
+from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_id
 
 from unrolled_loadtest.generator.process_pool import pipe
-from unrolled_loadtest.sdk import SERVICE
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 
 
 async def serve(reply: bytes) -> None:
@@ -37,7 +39,7 @@ async def serve(reply: bytes) -> None:
         "GetServerInfo": grpc.unary_unary_rpc_method_handler(get_server_info),
     }
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)  # noqa: T201 - the parent waits for it

@@ -8,13 +8,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
+from unrolled_client.low_level import FAILED_WRITE
 
 from unrolled_loadtest.generator.events import UNANSWERED
 from unrolled_loadtest.generator.pacer import DueRequest, Pacer, Waiter
 from unrolled_loadtest.generator.recorder import Recorder
 from unrolled_loadtest.generator.reply_reader import Reply, has_trailer, read_fields, read_with_trailer
 from unrolled_loadtest.generator.unary import code_of, is_cancelled_by_us
-from unrolled_loadtest.sdk import FAILED_WRITE
 
 # Ids of one length at the end of a message: those of replies are found without a parser.
 _ID = b"%08x"

@@ -2,19 +2,19 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled_client import AsyncClient, Result, UnrolledError
+from unrolled_client.low_level import Endpoint
 
 from unrolled_loadtest.generator.events import UNANSWERED
 from unrolled_loadtest.generator.pacer import DueRequest, Pacer
 from unrolled_loadtest.generator.recorder import Recorder
 from unrolled_loadtest.generator.reply_reader import Reply, read_reply
-from unrolled_loadtest.sdk import Endpoint
 from unrolled_loadtest.workload.plan import RequestMix
 from unrolled_loadtest.workload.requests import Workload
 
@@ -75,14 +75,14 @@ class UnaryLanes:
 
 
 def unary_calls(
-    method: Callable[..., Any], workload: Workload, *, endpoint: Endpoint, timeout_s: float
+    methods: Iterator[Callable[..., Any]], workload: Workload, *, endpoint: Endpoint, timeout_s: float
 ) -> tuple[Call, Read]:
     """Returns calls that send and return bytes."""
     data = workload.data
-    arguments = [endpoint.arguments_about(request) for request in workload.requests]
+    metadata = [endpoint.metadata_for(request) for request in workload.requests]
 
     def call(index: int) -> Awaitable[bytes]:
-        sent: Awaitable[bytes] = method(data[index], timeout=timeout_s, **arguments[index])
+        sent: Awaitable[bytes] = next(methods)(data[index], timeout=timeout_s, metadata=metadata[index])
         return sent
 
     return call, read_reply

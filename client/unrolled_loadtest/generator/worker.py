@@ -12,13 +12,15 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import cycle
 from typing import IO, Any, TypeAlias
 
 import grpc.aio
 from unrolled_client import AsyncClient
+from unrolled_client.low_level import FORWARD, FORWARD_STREAM, Endpoint, open_aio_channel, service_config
 
 from unrolled_loadtest.generator.bit_check import BitChecker
 from unrolled_loadtest.generator.pacer import ClosedLoopSource, OpenLoopSource, Pacer, RequestSource
@@ -26,7 +28,6 @@ from unrolled_loadtest.generator.protocol import Finished, Job, Progress, Ready,
 from unrolled_loadtest.generator.recorder import Recorder
 from unrolled_loadtest.generator.stream import Stream
 from unrolled_loadtest.generator.unary import UnaryLanes, merged_calls, unary_calls
-from unrolled_loadtest.sdk import FORWARD, FORWARD_STREAM, Endpoint, open_aio_channel, service_config
 from unrolled_loadtest.workload.arrivals import due_times
 from unrolled_loadtest.workload.plan import ClosedLoop
 from unrolled_loadtest.workload.requests import make_workload
@@ -139,14 +140,18 @@ class Worker:
         source, lane_count = self._make_source()
         if plan.transport == "stream":
             pacer = Pacer(source, origin=origin, start_lane=lambda _due: None, max_lanes=0)
-            method = endpoint.method([channel.stream_stream(FORWARD_STREAM) for channel in channels])
-            self._start_streams(method, pacer, max_in_flight=lane_count)
+            streams: Iterator[Any] = cycle([channel.stream_stream(FORWARD_STREAM) for channel in channels])
+
+            def open_stream(requests: AsyncIterator[bytes]) -> Any:
+                return next(streams)(requests, metadata=endpoint.metadata)
+
+            self._start_streams(open_stream, pacer, max_in_flight=lane_count)
             return pacer
         if plan.transport == "merged":
             call, read = merged_calls(client, self._workload, plan.request_mix)
         else:
-            method = endpoint.method([channel.unary_unary(FORWARD) for channel in channels])
-            call, read = unary_calls(method, self._workload, endpoint=endpoint, timeout_s=plan.timeout_s)
+            methods: Iterator[Any] = cycle([channel.unary_unary(FORWARD) for channel in channels])
+            call, read = unary_calls(methods, self._workload, endpoint=endpoint, timeout_s=plan.timeout_s)
         lanes = UnaryLanes(call, read, recorder=self._recorder)
         self._tasks = lanes.tasks
         pacer = Pacer(

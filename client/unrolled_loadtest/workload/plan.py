@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from unrolled_client import InvalidRequestError, Layout, NetworkOptions
+from unrolled_client.low_level import Access, Spread
 
-from unrolled_loadtest.sdk import Access, Spread
 from unrolled_loadtest.workload.distributions import MAX_SEED, MIN_SEED, Distribution
 
 Arrivals: TypeAlias = Literal["constant", "poisson"]

@@ -6,8 +6,8 @@ import numpy as np
 from google.protobuf import json_format
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import derive_alphabet
+from unrolled_client.low_level import Request, check_request, encode_request
 
-from unrolled_loadtest.sdk import Request, check_request, encode_whole
 from unrolled_loadtest.workload.plan import RequestMix
 from unrolled_loadtest.workload.vocabulary import load_vocabulary
 
@@ -65,7 +65,7 @@ def make_workload(mix: RequestMix, *, seed: int) -> Workload:
             layout=mix.layout,
             options=mix.network,
         )
-        data = encode_whole(request).data
+        data = encode_request(request).data
         found.setdefault(data, request)
         order.append(data)
     places = {data: at for at, data in enumerate(found)}
