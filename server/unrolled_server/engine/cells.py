@@ -123,7 +123,6 @@ class Scratch:
         self._products = torch.empty(max_rows, width, device=device)
 
     def clear(self) -> None:
-        """Zeroes the states."""
         self._states.zero_()
 
     def block(self, row_count: int, *, padded: int, hidden_size: int) -> Block:
@@ -163,7 +162,6 @@ class Stepper:
         self._width = self._hidden_size = width
 
     def run(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
-        """Computes the steps' rows into the table, in order."""
         if self._hidden_size != table.hidden_size:
             self._scratch.clear()  # no network may see in its padding what a wider one left there
             self._blocks.clear()
@@ -190,7 +188,6 @@ class Stepper:
             rows[first_row : first_row + row_count] = block.results_on_cpu
 
     def _run_on_device(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
-        """Computes the same by torch, on any device."""
         hidden_size = table.hidden_size
         for first_row, parents, symbols in steps:
             row_count = len(parents)

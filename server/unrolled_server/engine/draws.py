@@ -60,7 +60,6 @@ def draw(spec: NetworkSpec) -> Parameters:
 
 
 def _layer(spec: NetworkSpec, layer: int, generator: torch.Generator) -> LayerParameters:
-    """Draws one direction of one layer."""
     bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
 
     def uniform(*shape: int) -> Tensor:

@@ -81,17 +81,14 @@ class Engine:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the budget in use."""
         return self._networks.held_bytes
 
     @property
     def network_count(self) -> int:
-        """Networks in memory."""
         return len(self._networks)
 
     @property
     def proved_count(self) -> int:
-        """Shapes of steps whose bits were proved equal so far."""
         return self._proof.shape_count
 
     def prove(self) -> None:
@@ -250,7 +247,6 @@ class Engine:
             self._networks.measure(network)
 
     def _answer_in_slices(self, job: Job, network: CachedNetwork, words: EncodedWords) -> Answer:
-        """Runs a job that is larger than the budget, in either form."""
         recurrence, state = network.recurrence, None
         if job.return_final_state:
             parts = self._slices(network, words)
@@ -282,7 +278,6 @@ class Engine:
     def _run_in_slices(
         self, job: Job, network: CachedNetwork, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq output"]:
-        """Returns all outputs of a job that is larger than the budget."""
         batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
             values = filled = self._scratch.view((batch, seq, size))

@@ -36,7 +36,6 @@ class LayerShape(NamedTuple):
 
     @property
     def gates(self) -> int:
-        """Columns of all gates."""
         return GATES[self.cell] * self.hidden
 
 

@@ -47,7 +47,6 @@ class PlainLayer:
         self.inputs: Sequence[Inputs] = ()
 
     def run(self, steps: Sequence[Step]) -> None:
-        """See `Layers`."""
         self._stepper.run(steps, self._weights, self._table)
 
 
@@ -61,7 +60,6 @@ class StackedLayers:
         self.inputs: Sequence[Inputs] = [layer.inputs for layer in layers]
 
     def run(self, steps: Sequence[Step]) -> None:
-        """See `Layers`."""
         for layer in self._layers:
             layer.stepper.run(steps, layer)
 

@@ -39,7 +39,6 @@ class CachedNetwork:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, the estimate of cached words included."""
         return self.base_nbytes + self.recurrence.nbytes + self._words.nbytes
 
     def starting_at(self, starts: InitialStates) -> "CachedNetwork":

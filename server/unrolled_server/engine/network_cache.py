@@ -87,7 +87,6 @@ class NetworkCache:
         self._make_room(0, keep=network)
 
     def forget(self, spec: NetworkSpec) -> None:
-        """Drops a network."""
         network = self._networks.pop(spec, None)
         if network is not None:
             self.held_bytes -= network.counted_nbytes

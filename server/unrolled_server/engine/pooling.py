@@ -29,12 +29,7 @@ def pool_max(rows: Rows, index: Index, lengths: Lengths) -> Pooled:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # initial states, and so sums, may be any numbers
-def _fold(
-    rows: Rows,
-    index: Index,
-    lengths: Lengths,
-    combine: Callable[..., object],
-) -> Pooled:
+def _fold(rows: Rows, index: Index, lengths: Lengths, combine: Callable[..., object]) -> Pooled:
     """Combines each word's states from first to last; longest words first, so each step is a prefix."""
     order = np.argsort(-lengths, kind="stable")
     columns = np.ascontiguousarray(index[order].T)  # (batch, seq) -> (seq, batch), longest words first

@@ -36,7 +36,6 @@ class Proof:
 
     @property
     def shape_count(self) -> int:
-        """Shapes of steps that were proved so far."""
         return len(self._steppers) + len(self._gated_steppers) + len(self._product_scratches)
 
     def stepper(self, width: int) -> Stepper:
@@ -90,7 +89,6 @@ def find_product_row_counts(shape: ProductShape, device: torch.device) -> RowCou
 
 
 def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
-    """Returns a kernel's smallest floor, if there is one."""
     multiple, max_rows = row_multiple(width), _max_rows(width)
     floor = _floor(WidthSample(width, max_rows, device, advance), multiple=multiple, max_rows=max_rows)
     if floor is None:

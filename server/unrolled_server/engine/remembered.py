@@ -22,7 +22,6 @@ class WordCache:
         self.clear()
 
     def clear(self) -> None:
-        """Drops everything."""
         self._rows_by_word: dict[Hashable, dict[str, bytes]] = {}
         self._by_list: dict[tuple[Hashable, ...], Index] = {}
         self._columns: tuple[int, ...] = ()

@@ -33,7 +33,6 @@ class Weights:
     def of(
         *, input_table: Float32[Tensor, "symbols width"], recurrent: Float32[Tensor, "width width"]
     ) -> "Weights":
-        """Returns the weights in these tensors, on their device."""
         return Weights(
             input_table=input_table,
             recurrent=recurrent,

@@ -53,12 +53,10 @@ class WholeWords:
 
     @property
     def known_count(self) -> int:
-        """Rows of words, roots excluded."""
         return self.row_count - self._root_count
 
     @property
     def nbytes(self) -> int:
-        """Memory held, estimated."""
         return _WORD_NBYTES * len(self._rows_of) + 6 * self.row_count
 
     def resolve(

@@ -49,11 +49,9 @@ class MetricsEndpoint(Collector):
         LOG.info("metrics on http://%s/metrics", self.address)
 
     def collect(self) -> Iterable[Metric]:
-        """Returns what a scrape gets."""
         return merge(family for collect in self._collectors for family in collect())
 
     def close(self) -> None:
-        """Stops listening."""
         for server in self._servers:
             server.shutdown()
             server.server_close()

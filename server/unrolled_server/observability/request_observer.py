@@ -75,12 +75,10 @@ class RequestObserver:
         return PendingRequest(self._methods[method], data if self._listeners else b"", context)
 
     def accepted(self, *, words: int, symbols: int) -> None:
-        """Counts a request that is valid and admitted."""
         self.counters.words += words
         self.counters.symbols += symbols
 
     def answered(self, pending: PendingRequest, reply: bytes) -> None:
-        """Counts a request whose reply is ready to be sent."""
         seconds = monotonic() - pending.arrived_s
         pending.method.answered += 1
         pending.method.seconds.observe(seconds)
@@ -88,15 +86,12 @@ class RequestObserver:
             self._report(pending, OK, seconds, reply)
 
     def refused(self, pending: PendingRequest, error: RequestError) -> None:
-        """Counts a request that gets this error for an answer."""
         self._fail(pending, status_code(error).name)
 
     def cancelled(self, pending: PendingRequest) -> None:
-        """Counts a request whose caller has left."""
         self._fail(pending, CANCELLED)
 
     def stream_ended(self, code: str) -> None:
-        """Counts a stream that is over."""
         self.counters.streams[code] += 1
 
     def _fail(self, pending: PendingRequest, code: str) -> None:

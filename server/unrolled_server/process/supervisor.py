@@ -113,7 +113,6 @@ class Supervisor:
             )
 
     async def _keep_worker(self) -> None:
-        """Runs one worker after another until shutdown."""
         while not self._stopping.is_set():
             served = await self._run_worker()
             if self._stopping.is_set():

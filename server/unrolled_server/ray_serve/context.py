@@ -57,7 +57,6 @@ class Call:
         raise AbortedError
 
     def end(self) -> None:
-        """Calls the done callbacks."""
         for callback in self._done_callbacks:
             callback(self)
 

@@ -90,7 +90,6 @@ class Replica:
 async def _answer(
     answer: Callable[[bytes, Context], Awaitable[bytes]], request: bytes, context: ServeContext
 ) -> Message:
-    """Returns the reply, or an empty message where the call failed."""
     call = Call(context)
     try:
         return Message(await answer(request, cast("Context", call)))

@@ -36,7 +36,6 @@ class Health(health_pb2_grpc.HealthServicer):
         self._is_draining.set()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802
-        """Returns the status of one service, or NOT_FOUND."""
         if request.service not in self._services:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND, f"this server serves {' and '.join(map(repr, self._services))}"
@@ -56,7 +55,6 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.write(self._response(name))
 
     async def List(self, _request: HealthListRequest, _context: Context) -> HealthListResponse:  # noqa: N802
-        """Returns the status of all services."""
         return HealthListResponse(statuses={name: self._response(name) for name in self._services})
 
     def _response(self, name: str) -> HealthCheckResponse:

@@ -167,7 +167,6 @@ def _request_tracer() -> "RequestTracer":
 
 
 def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
-    """Returns the listeners for finished requests."""
     logs: list[Listener] = [access_log.log_request] if access_log.is_enabled() else []
     return [*logs, tracer.trace] if tracer else logs
 

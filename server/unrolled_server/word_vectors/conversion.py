@@ -12,12 +12,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from unrolled_server.word_vectors.mapped_file import (
-    SourceIdentity,
-    WrittenRows,
-    open_folder,
-    write_folder,
-)
+from unrolled_server.word_vectors.mapped_file import SourceIdentity, WrittenRows, open_folder, write_folder
 from unrolled_server.word_vectors.text_format import Block, TextVectors, VectorsError, decompressed
 
 LOG = logging.getLogger(__name__)
@@ -87,7 +82,6 @@ class Conversion:
         LOG.info("converted %d words of %d values in %.1f s", len(written.words), vectors.size, elapsed_s)
 
     def _replace_target(self, folder: Path) -> None:
-        """Puts the new folder in the place of the old one, if there is one."""
         # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
         old = self.target.with_suffix(f".{time.time_ns()}")
         with contextlib.suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ def open_tracer() -> tuple[Tracer, Callable[[], None]]:
     The function takes at most `MAX_SHUTDOWN_S`, also if no collector answers.
     """
     exporter = OTLPSpanExporter(
-        channel_options=_channel_options(),  # type: ignore[arg-type]  # it takes any number of any
+        channel_options=_channel_options()  # type: ignore[arg-type]  # it takes any number of any
     )
     provider = TracerProvider(resource=_resource())
     provider.add_span_processor(BatchSpanProcessor(exporter))

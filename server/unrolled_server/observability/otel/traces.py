@@ -30,7 +30,6 @@ class RequestTracer:
         self._tracer, self.close = open_tracer()
 
     def trace(self, finished: FinishedRequest) -> None:
-        """Makes the span of a request."""
         end_ns = time.time_ns()
         span = self._tracer.start_span(
             f"{SERVICE}/{finished.method}",
