@@ -1,8 +1,7 @@
 """The networks and their states: everything that the server may use of the engine."""
 
 from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
-from unrolled_server.engine.device import DeviceUnavailableError
-from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
+from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, DeviceUnavailableError, Engine
 from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,

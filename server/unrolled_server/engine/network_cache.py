@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
+from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.network import CachedNetwork, base_nbytes
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.recurrence import draw_recurrence
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.vector_rows import WordVectors
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import Output, State
+from unrolled_server.engine.job import InitialStates, Output, State
 from unrolled_server.engine.layers import Layers
-from unrolled_server.engine.outputs import last_rows, pooled
+from unrolled_server.engine.pooling import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, TableGroup
 from unrolled_server.engine.words import EncodedWords
 

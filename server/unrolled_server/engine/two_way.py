@@ -7,11 +7,10 @@ from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.gated import Layer
 from unrolled_server.engine.inputs import PairsBelow
-from unrolled_server.engine.job import Output, State
-from unrolled_server.engine.outputs import last_rows, pooled
+from unrolled_server.engine.job import InitialStates, Output, State
+from unrolled_server.engine.pooling import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, StateTable, TableGroup
 from unrolled_server.engine.whole_words import NewWords, WholeWords
 from unrolled_server.engine.words import EncodedWords

@@ -72,6 +72,7 @@ class WorkerProcess:
         self._send(signal.SIGKILL)
 
     async def wait(self) -> int:
+        """Returns the exit code, or minus the signal that ended the worker."""
         return await self._process.wait()
 
     def _send(self, number: signal.Signals) -> None:

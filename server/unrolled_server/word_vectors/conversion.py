@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Conversion:
 
     def _replace_target(self, folder: Path) -> None:
         # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
-        old = self.target.with_suffix(f".{time.time_ns()}")
+        old = self.target.with_suffix(f".{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             self.target.rename(old)
         folder.rename(self.target)
