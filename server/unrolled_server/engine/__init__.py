@@ -19,26 +19,8 @@ from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
-    "DEFAULT_STATE_MEMORY_BYTES",
-    "Alphabet",
-    "Answer",
-    "AnswerTooLargeError",
-    "Cell",
-    "DeviceUnavailableError",
-    "DuplicateSymbolError",
-    "EncodedWords",
-    "Engine",
-    "Job",
-    "Layout",
-    "NetworkSpec",
-    "Nonlinearity",
-    "NotWantedError",
-    "Output",
-    "ProofError",
-    "ReplyForm",
-    "State",
-    "UnknownSymbolError",
-    "WordVectors",
-    "layers_nbytes",
-    "plain_network",
-]
+    "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell",
+    "DeviceUnavailableError", "DuplicateSymbolError", "EncodedWords", "Engine", "Job", "Layout",
+    "NetworkSpec", "Nonlinearity", "NotWantedError", "Output", "ProofError", "ReplyForm", "State",
+    "UnknownSymbolError", "WordVectors", "layers_nbytes", "plain_network",
+]  # fmt: skip

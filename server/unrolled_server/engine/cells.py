@@ -23,15 +23,9 @@ _MAX_NUMPY_WIDTH = 32
 class Block(NamedTuple):
     """The scratch for one row count, cached because slicing costs as much as a small product.
 
-    The arrays share the tensors' memory on the CPU and have no rows on other devices.
-
-    Attributes:
-        states: The rows of the product, rows added for the floor included.
-        sums: The rows of the input table, which become the next states.
-        products_on_cpu: Memory for a product that cannot be added in place.
-        parents_on_cpu: The rows and columns of ``states`` that a step fills.
-        inputs_on_cpu: The rows of ``sums`` that a step fills.
-        results_on_cpu: The rows and columns of ``sums`` that a step stores.
+    A step fills ``parents_on_cpu``, which is a part of ``states``, and ``inputs_on_cpu``, a part of ``sums``;
+    ``sums`` become the next states, of which it stores ``results_on_cpu``. The arrays share the tensors'
+    memory on the CPU and have no rows on other devices.
     """
 
     states: Float32[Tensor, "padded width"]

@@ -21,10 +21,7 @@ _ARPACK_VECTORS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerParameters:
-    """One layer's parameters in torch's shapes and names; absent ones are None.
-
-    ``weight_hr`` is the LSTM's projection.
-    """
+    """One layer's parameters in torch's shapes and names; ``weight_hr`` is the LSTM's projection."""
 
     weight_ih: Float32[Tensor, "gates inputs"]
     weight_hh: Float32[Tensor, "gates state"]
@@ -35,12 +32,7 @@ class LayerParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All parameters of a spec.
-
-    Attributes:
-        embedding: Those of a torch.nn.Embedding; None for one-hot symbols and word vectors.
-        layers: From the input on; each layer's directions, forward first.
-    """
+    """All parameters of a spec: layers from the input on, and each layer's directions, forward first."""
 
     embedding: Float32[Tensor, "symbols inputs"] | None
     layers: tuple[tuple[LayerParameters, ...], ...]

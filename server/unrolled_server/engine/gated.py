@@ -199,12 +199,7 @@ class GatedStepper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One direction of a layer, and the states of its prefixes.
-
-    Attributes:
-        states: h of each row; both directions of a layer share it.
-        cells: c of each row, for an LSTM.
-    """
+    """One direction of a layer; h and, for an LSTM, c of its prefixes, in tables that directions share."""
 
     weights: LayerWeights
     inputs: Inputs

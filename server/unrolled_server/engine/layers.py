@@ -83,13 +83,7 @@ def layers_nbytes(spec: NetworkSpec) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A network's weights, laid out for its steps, without states.
-
-    Attributes:
-        weights: Those of each layer, in each direction.
-        steppers: One for each layer.
-        vectors: What symbols stand for; None for one-hot symbols.
-    """
+    """A network's weights, by layer and direction, laid out for its steps; ``vectors`` unless one-hot."""
 
     spec: NetworkSpec
     weights: Sequence[Sequence[LayerWeights]]

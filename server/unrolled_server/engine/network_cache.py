@@ -17,10 +17,8 @@ from unrolled_server.engine.vector_rows import WordVectors
 class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
-    Args:
-        budget_bytes: For weights, trees, states and cached words of all networks. One network that needs more
-            for a single word gets it while it is the only one.
-        vectors: Those that specs may name, by digest.
+    ``budget_bytes`` are for weights, trees, states and cached words of all networks; one network that needs
+    more for a single word gets it while it is the only one. Specs name ``vectors`` by digest.
     """
 
     def __init__(

@@ -116,12 +116,8 @@ class CountsRows(Protocol):
 class LaneCounters:
     """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
 
-    Args:
-        engine: The thread's engine; rows that it computed before, to prove itself, do not count.
-
-    Attributes:
-        expired: Jobs that were dropped before computation because their deadline had passed.
-        cancelled: Jobs that were dropped because their caller had left.
+    Rows that the engine computed before, to prove itself, do not count. `expired` and `cancelled` are jobs
+    that were dropped before computation, because their deadline had passed or their caller had left.
     """
 
     def __init__(self, engine: CountsRows) -> None:

@@ -26,12 +26,8 @@ LOG = logging.getLogger(__name__)
 class FinishedRequest:
     """A request that ended, without the contents that must not appear in logs and traces.
 
-    Attributes:
-        code: The name of its gRPC status code.
-        seconds: From its arrival until its reply was ready.
-        request: Without words, alphabet and state; empty if its bytes were no message.
-        word_count: Taken from the reply where the request reuses the words of an earlier one.
-        timing: As in the reply; empty without a reply.
+    `request` has no words, alphabet and state, and is empty if its bytes were no message; `timing` is empty
+    without a reply.
     """
 
     method: str
@@ -59,10 +55,9 @@ class PendingRequest:
 
 
 class RequestObserver:
-    """Counts the requests of one event loop. Each method records the event that it is named after.
+    """Counts the requests of one event loop, each method the event that it is named after.
 
-    Args:
-        listeners: Called with each request that ended.
+    Each request that ended is passed to all `listeners`.
     """
 
     def __init__(self, counters: RequestCounters, listeners: Sequence[Listener] = ()) -> None:

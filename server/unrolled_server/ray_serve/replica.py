@@ -49,11 +49,7 @@ _EMPTY = Message(b"")
 
 
 class Replica:
-    """unrolled.v1.ForwardService for Serve, which calls methods by their names in the contract.
-
-    Raises:
-        StartupError: See `Backend.prepare`.
-    """
+    """unrolled.v1.ForwardService for Serve, which calls methods by their names in the contract."""
 
     def __init__(self, settings: Settings) -> None:
         self._backend = Backend(settings)

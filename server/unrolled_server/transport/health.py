@@ -21,11 +21,7 @@ Context = grpc.aio.ServicerContext[Any, HealthCheckResponse]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of one service, and of the server as a whole (""): SERVING until `drain`.
-
-    Args:
-        service: The name of the service.
-    """
+    """The health of one service, and of the server as a whole (""): SERVING until `drain`."""
 
     def __init__(self, service: str) -> None:
         self._services = ("", service)
