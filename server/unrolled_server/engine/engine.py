@@ -54,11 +54,9 @@ class Engine:
         device: "auto", "cpu", "cuda" or "mps".
         state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far),
             step scratch (1 MB at 256 columns) and word vectors come on top.
-        vectors: Word vectors that networks may use.
 
     Attributes:
         asked_rows: States that jobs needed so far, cached or not; those of failed jobs included.
-        computed_rows: States that were computed so far.
     """
 
     def __init__(
