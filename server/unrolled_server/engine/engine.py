@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -232,7 +233,8 @@ class Engine:
 
         Raises TableFullError if the words do not fit into an empty table either.
         """
-        max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(network)
+        max_rows = self._networks.max_rows(network)
+        make_room = partial(self._networks.make_room, keep=network)
         known_rows = network.recurrence.row_count
         try:
             try:
