@@ -122,7 +122,7 @@ def test_a_server_without_memory_for_words_gets_them_with_each_request(make_clie
     networks = {"hidden_sizes": [2], "seeds": range(5), "alphabet": "0123456789abcdef", "output": "last"}
     with running_server(settings) as server, make_client(server.address) as client:
         results = list(client.sweep(words, **networks))
-        assert server.admission.kept_bytes == 0
+        assert server.admission.shared_words_bytes == 0
     assert [result.seed for result in results] == list(range(5))
     assert len({result.outputs.tobytes() for result in results}) == 5
 

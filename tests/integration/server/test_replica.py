@@ -50,7 +50,7 @@ def asked(ask, **settings):
         replica = Replica(Settings(device="cpu", **settings))
         answer = await ask(replica)
         await replica.check_health()
-        assert replica._backend.admission.ticket_count == 0
+        assert replica._backend.admission.reservation_count == 0
         await replica._backend.close()
         return answer
 

@@ -52,4 +52,4 @@ def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cas
         replies = asyncio.run(ask(server.address, cases))
     assert len(replies) == 3 * len(cases)
     assert all(bits == cases[int(name)].expected for name, bits in replies)
-    assert (server.admission.held_bytes, server.admission.ticket_count) == (0, 0)
+    assert (server.admission.held_bytes, server.admission.reservation_count) == (0, 0)
