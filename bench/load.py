@@ -1,7 +1,7 @@
-"""A short honest session of the load tester against a local server: `make load`, a minute and a half.
+"""A short session of the load tester against a local server: `make load`, a minute and a half.
 
-What the generator can do, the highest rate that meets a target, and the latency at shares of that rate, from
-intended times. Arrivals are random, as those of many callers are. Generator and server share the machine.
+Measures the generator's maximum, the highest rate that meets a target, and the latency at shares of that
+rate. Arrivals are random, as those of many callers. Generator and server share the machine.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
-from unrolled_loadtest.calibration import ceiling_of
-from unrolled_loadtest.max_rate import find_max, parse_goal
+from unrolled_loadtest.calibration import measure_ceiling
+from unrolled_loadtest.max_rate import find_max_rate, parse_goal
 from unrolled_loadtest.report import html, terminal
 from unrolled_loadtest.results.record import Record, Trial
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import parse_amount
-from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
+from unrolled_loadtest.workload.distributions import parse_distribution
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, RequestMix, parse_rate
 
 GOAL = "p99<50ms,errors<0.1%"
 SHARES = (0.3, 0.6, 0.9)
@@ -34,7 +34,7 @@ COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals
 
 
 def main() -> int:
-    """Prints what it finds; returns the exit code."""
+    """Prints the results; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("unary", "stream"), default="unary")
     parser.add_argument("--processes", type=int, default=1)
@@ -45,22 +45,22 @@ def main() -> int:
     console = Console()
     with server_process("127.0.0.1:0") as target:
         records = _measure(_plan(target, options), console)
-    _tell(records, console)
+    _print_results(records, console)
     if options.html is not None:
         for name, record in records.items():
-            (options.html / f"{name}.html").write_text(html.page(record), encoding="utf-8")
+            (options.html / f"{name}.html").write_text(html.render(record), encoding="utf-8")
     return 2 if any(record.verification.differing_count for record in records.values()) else 0
 
 
 def _plan(target: str, options: argparse.Namespace) -> Plan:
     return Plan(
         target=target,
-        questions=Questions(
-            words_per_request=parse_amount(WORDS, name="words"),
-            hidden_size=parse_amount(HIDDEN_SIZE, name="hidden_size"),
-            seed=parse_amount("0", name="seed"),
+        request_mix=RequestMix(
+            words_per_request=parse_distribution(WORDS, name="words"),
+            hidden_size=parse_distribution(HIDDEN_SIZE, name="hidden_size"),
+            seed=parse_distribution("0", name="seed"),
         ),
-        load=OpenLoop(pieces=parse_rate(f"{FIRST_PER_S}", duration_s=TRIAL_S), arrivals="poisson"),
+        load=OpenLoop(segments=parse_rate(f"{FIRST_PER_S}", duration_s=TRIAL_S), arrivals="poisson"),
         transport=options.transport,
         warmup_s=1.0,
         process_count=options.processes,
@@ -71,36 +71,36 @@ def _plan(target: str, options: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
-    """The record of the search, and one for each share of what it found."""
-    ceiling_per_s = ceiling_of(plan)
+    """Returns the record of the search, and one for each share of the rate that it found."""
+    ceiling_per_s = measure_ceiling(plan)
     console.print(f"The generator's own ceiling, against an echo server: {ceiling_per_s:,.0f}/s")
-    ask = partial(run, ceiling_per_s=ceiling_per_s)
+    run_plan = partial(run, ceiling_per_s=ceiling_per_s)
     goal = parse_goal(GOAL)
     searched = replace(
         plan, command=f"{plan.command} --find-max {shlex.quote(GOAL)} --duration-s {TRIAL_S:g}"
     )
-    found = find_max(
-        searched, goal, first_per_s=FIRST_PER_S, run=ask, on_trial=partial(_tell_trial, console=console)
+    found = find_max_rate(
+        searched, goal, first_per_s=FIRST_PER_S, run=run_plan, on_trial=partial(_print_trial, console=console)
     )
-    assert found.search is not None  # noqa: S101 - find_max says how it went
+    assert found.search is not None  # noqa: S101 - find_max_rate sets it
     records = {"find-max": found}
     for share in SHARES if found.search.found_per_s else ():
         rate = f"{share * found.search.found_per_s:.0f}"
-        load = OpenLoop(pieces=parse_rate(rate, duration_s=MEASURED_S), arrivals="poisson")
+        load = OpenLoop(segments=parse_rate(rate, duration_s=MEASURED_S), arrivals="poisson")
         command = f"{plan.command} --rate {rate} --duration-s {MEASURED_S:g}"
-        records[f"{share * 100:.0f}-percent"] = ask(replace(plan, load=load, command=command))
+        records[f"{share * 100:.0f}-percent"] = run_plan(replace(plan, load=load, command=command))
     return records
 
 
-def _tell_trial(trial: Trial, *, console: Console) -> None:
+def _print_trial(trial: Trial, *, console: Console) -> None:
     console.print(
         f"  {trial.rate_per_s:,.0f}/s offered, {trial.achieved_per_s:,.0f}/s answered, "
         f"p99 {trial.percentile_s * 1e3:.1f} ms: {'met' if trial.is_met else 'missed'}"
     )
 
 
-def _tell(records: Mapping[str, Record], console: Console) -> None:
-    """The search's tables, and one with a row for each share."""
+def _print_results(records: Mapping[str, Record], console: Console) -> None:
+    """Prints the tables of the search, and one with a row for each share."""
     console.print()
     terminal.show(records["find-max"], console=console)
     shares = {name: record for name, record in records.items() if record.search is None}

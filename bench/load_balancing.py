@@ -23,8 +23,8 @@ from servers import server_process
 from unrolled_client._transport.load_balancing import Spread
 from unrolled_loadtest.results.record import Record
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import Amount, parse_amount
-from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
+from unrolled_loadtest.workload.distributions import Distribution, parse_distribution
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, RequestMix, parse_rate
 
 WAYS: tuple[Spread, ...] = ("round_robin", "network")
 REPLICAS, NETWORKS = 4, 400
@@ -95,13 +95,13 @@ def main() -> int:
     return 0
 
 
-def _draws() -> Mapping[str, Amount]:
+def _draws() -> Mapping[str, Distribution]:
     """The networks of requests: each as likely, or by Zipf's law, where the first has a seventh of them."""
     copies = np.round(NETWORKS / np.arange(1, NETWORKS + 1)).astype(int)
     by_rank = tuple(np.repeat(np.arange(NETWORKS), copies).tolist())
     return {
-        "each network as likely": parse_amount(f"0-{NETWORKS - 1}", name="seed"),
-        "networks by Zipf's law": Amount(text="by Zipf's law", kind="choice", numbers=by_rank),
+        "each network as likely": parse_distribution(f"0-{NETWORKS - 1}", name="seed"),
+        "networks by Zipf's law": Distribution(text="by Zipf's law", kind="choice", numbers=by_rank),
     }
 
 
@@ -131,24 +131,24 @@ def _scraped(address: str) -> dict[str, float]:
     return sums
 
 
-def _measure(replicas: Replicas, seeds: Amount, *, rate: float, duration_s: float) -> Measured:
+def _measure(replicas: Replicas, seeds: Distribution, *, rate: float, duration_s: float) -> Measured:
     before = replicas.read()
     record = run(_plan(replicas, seeds, rate=rate, duration_s=duration_s))
     return _compared(before, replicas.read(), record)
 
 
-def _plan(replicas: Replicas, seeds: Amount, *, rate: float, duration_s: float) -> Plan:
+def _plan(replicas: Replicas, seeds: Distribution, *, rate: float, duration_s: float) -> Plan:
     return Plan(
         target=replicas.target,
         spread=replicas.spread,
-        questions=Questions(
-            words_per_request=parse_amount(f"{WORDS}", name="words"),
-            hidden_size=parse_amount(f"{HIDDEN_SIZE}", name="hidden_size"),
+        request_mix=RequestMix(
+            words_per_request=parse_distribution(f"{WORDS}", name="words"),
+            hidden_size=parse_distribution(f"{HIDDEN_SIZE}", name="hidden_size"),
             seed=seeds,
             network={"output": "last"},
             pool_count=4_000,
         ),
-        load=OpenLoop(pieces=parse_rate(f"{rate}", duration_s=duration_s), arrivals="poisson"),
+        load=OpenLoop(segments=parse_rate(f"{rate}", duration_s=duration_s), arrivals="poisson"),
         warmup_s=WARMUP_S,
     )
 

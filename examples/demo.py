@@ -1,7 +1,6 @@
-"""The lesson, end to end: words go in, hidden states come out, and two readings of one array differ.
+"""Runs the lesson's words through a server in both layouts and compares the arrays with torch.nn.RNN.
 
-Starts a server inside this process, calls it through the SDK, prints what the lesson printed, and compares
-both arrays with torch.nn.RNN itself.
+Starts the server inside this process and calls it through the SDK.
 """
 
 import sys
@@ -24,7 +23,7 @@ def show(array: np.ndarray) -> None:
 
 
 def by_torch(alphabet: str, *, batch_first: bool) -> np.ndarray:
-    """Returns the states that torch computes for the words in this process, (batch, seq, hidden)."""
+    """Returns the states that torch computes in this process, (batch, seq, hidden)."""
     symbols = torch.tensor([[alphabet.index(letter) for letter in word] for word in WORDS])
     torch.manual_seed(0)
     states, _ = torch.nn.RNN(len(alphabet), 2, batch_first=batch_first)(torch.eye(len(alphabet))[symbols])
@@ -59,7 +58,7 @@ def main() -> int:
     print(
         f"Both have shape {result.outputs.shape}: (batch, seq, hidden).\n"
         f"They differ first at {WORDS[word]!r}, letter {position + 1}.\n"
-        "The lesson handed the array to torch.nn.RNN, whose default order is (seq, batch, input): the\n"
+        "The lesson passed the array to torch.nn.RNN, whose default order is (seq, batch, input): the\n"
         "network ran along the words, so both l's of 'hello' have one state. The default runs along each\n"
         "word's letters, as the lesson's axes say."
     )

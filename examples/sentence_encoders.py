@@ -1,8 +1,8 @@
-"""Untrained sentence encoders against bags of words, in the manner of Wieting and Kiela (2019).
+"""Compares untrained sentence encoders with bags of words, like Wieting and Kiela (2019).
 
-A recurrent network that nobody trained runs over a sentence's word vectors in both directions; the largest
-value of each unit is a feature, and only a linear readout is learnt. `make examples` runs it. What came out,
-and what that does not show, stands in docs/background/sentence-encoders.md.
+An untrained recurrent network runs over a sentence's word vectors in both directions; the largest value of
+each unit is a feature, and only a linear readout is trained. `make examples` runs it; results and limits are
+in docs/background/sentence-encoders.md.
 """
 
 import argparse
@@ -31,12 +31,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "echo-state network, radius 1.0": {"cell": "rnn", "spectral_radius": 1.0},
 }
 HELD_OUT = 0.2
-# Inverse strengths of regularisation to choose from. They suit rows of length 1, which all inputs here have.
+# Candidate inverse regularisation strengths, for rows of length 1 (all inputs here have length 1).
 STRENGTHS = (0.1, 0.5, 2.0, 10.0)
 
 
 class Split(NamedTuple):
-    """Row numbers of sentences: `fit` and `choose` are the training part; `test` is looked at once."""
+    """Row numbers of sentences: `fit` and `choose` are the training part; `test` is used once."""
 
     fit: np.ndarray
     choose: np.ndarray
@@ -44,7 +44,7 @@ class Split(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What one readout came to."""
+    """The result of one readout."""
 
     accuracy: float
     feature_count: int
@@ -52,13 +52,13 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One way from sentences to features.
+    """One way to turn sentences into features.
 
     Attributes:
-        name: For the table.
-        inputs: What the readout of each run gets, a row a sentence.
-        prepare: Makes the steps before the classifier, which see training rows alone when they are fit.
-        encode_s: Seconds that one run's inputs took to make.
+        name: Row title in the table.
+        inputs: The readout's input for each run, one row per sentence.
+        prepare: Makes the steps before the classifier, which are fit on training rows only.
+        encode_s: Seconds to make the inputs of one run.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Method:
 
 
 def split_rows(labels: np.ndarray, *, seed: int) -> Split:
-    """Holds out a fifth for the test and a fifth of the rest to choose by, both stratified."""
+    """Holds out a fifth for the test and a fifth of the rest to choose a regularisation; both stratified."""
 
     def divide(rows: np.ndarray) -> list[np.ndarray]:
         return train_test_split(rows, test_size=HELD_OUT, stratify=labels[rows], random_state=seed)
@@ -97,7 +97,7 @@ def read_out(method: Method, run: int, *, labels: np.ndarray, split: Split) -> S
 
 
 def guess(labels: np.ndarray, split: Split) -> Score:
-    """The accuracy of always saying what most training sentences are."""
+    """Returns the accuracy of always predicting the most frequent training label."""
     commoner = labels[split.fit].mean() > 1 / 2
     return Score(float((labels[split.test] == commoner).mean()), 0)
 
@@ -114,12 +114,12 @@ def letters() -> Pipeline:
 
 
 def words() -> TfidfVectorizer:
-    """Counts each word of the training sentences, the rarer the heavier."""
+    """Weights the words of the training sentences by tf-idf."""
     return TfidfVectorizer(analyzer=str.split)
 
 
 def vector_bags(sentences: np.ndarray, *, file: Path, size: int, run_count: int) -> Iterator[Method]:
-    """Word vectors without their order: the mean, and the maximum of random projections (BOREP)."""
+    """Yields methods that ignore word order: the mean, and the maximum of random projections (BOREP)."""
     vocabulary = {word: row for row, word in enumerate(sorted(set(" ".join(sentences).split())))}
     table = read_vectors(file, vocabulary=vocabulary)
     rows = [[vocabulary[word] for word in sentence.split()] for sentence in sentences]
@@ -144,7 +144,7 @@ def vector_bags(sentences: np.ndarray, *, file: Path, size: int, run_count: int)
 
 
 def recurrent(client: Client, sentences: np.ndarray, *, hidden_size: int, run_count: int) -> Iterator[Method]:
-    """Untrained networks over word vectors, the largest value of each unit; a run's number is its seed."""
+    """Yields untrained networks over word vectors, with each unit's maximum; a run's number is its seed."""
     for name, options in NETWORKS.items():
         started = time.perf_counter()
         results = client.sweep(
@@ -170,12 +170,12 @@ def recurrent(client: Client, sentences: np.ndarray, *, hidden_size: int, run_co
 def all_methods(
     data: Path, *, sentences: np.ndarray, hidden_sizes: list[int], run_count: int
 ) -> Iterator[Method]:
-    """Every row of the table, made when it is asked for, because the widest one's arrays take 200 MB."""
+    """Yields the methods of the table one by one, because the arrays of the widest take 200 MB."""
     yield Method(name="bag of letters", inputs=[sentences] * run_count, prepare=letters)
     yield Method(name="bag of words, tf-idf", inputs=[sentences] * run_count, prepare=words)
     file = data / VECTORS_FILE
     yield from vector_bags(sentences, file=file, size=2 * max(hidden_sizes), run_count=run_count)
-    # The first start converts the file for good, which may take a slow machine a minute.
+    # The first start converts the file once, which may take a minute on a slow machine.
     settings = {"vectors": f"glove={file}", "vectors_cache": data, "compute_threads": 2}
     with Client.local(start_timeout_s=300, **settings) as client:
         for hidden_size in hidden_sizes:
@@ -183,7 +183,7 @@ def all_methods(
 
 
 def cells(scores: Sequence[Score]) -> list[str]:
-    """Number of features, mean and standard deviation of the accuracy, lowest and highest."""
+    """Returns the number of features, the accuracy's mean and standard deviation, and its range."""
     percent = 100 * np.array([score.accuracy for score in scores])
     spread = percent.std(ddof=1) if len(percent) > 1 else 0.0
     return [
@@ -194,7 +194,7 @@ def cells(scores: Sequence[Score]) -> list[str]:
 
 
 def report(methods: Iterable[Method], *, labels: np.ndarray, splits: Sequence[Split]) -> Table:
-    """Reads every method out in every run, and tells."""
+    """Evaluates every method in every run; returns the table."""
     table = Table("sentence features", box=MARKDOWN)
     for heading in ("features", "accuracy, %", "lowest, highest", "encoding, s", "readout, s"):
         table.add_column(heading, justify="right")
@@ -210,11 +210,11 @@ def report(methods: Iterable[Method], *, labels: np.ndarray, splits: Sequence[Sp
 def main() -> None:
     """Prints the table as Markdown, and how long it took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="the folder of the reviews' package and the vectors' file")
+    parser.add_argument("data", type=Path, help="folder with the reviews' package and the vectors' file")
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--runs", type=int, default=5, help="run n has seed n, for its split and its network")
     parser.add_argument(
-        "--same-split", action="store_true", help="split all runs alike: the networks' own spread"
+        "--same-split", action="store_true", help="split all runs alike, to show the spread of the networks"
     )
     options = parser.parse_args()
 
@@ -224,7 +224,7 @@ def main() -> None:
     methods = all_methods(
         options.data, sentences=sentences, hidden_sizes=options.hidden_sizes, run_count=options.runs
     )
-    # Two threads that share two cores with anything else wait for each other: six times as slow, measured.
+    # With other work on two cores, two BLAS threads wait for each other: six times as slow, measured.
     with threadpool_limits(1):
         table = report(methods, labels=labels, splits=splits)
     Console(width=max(Console().width, 120)).print(table)

@@ -35,7 +35,6 @@ WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
 # When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
 TELLS_MOMENTS = {
     "backend.py",
-    "observability/otel/exporting.py",
     "observability/otel/traces.py",
     "run.py",
     "security/tls.py",

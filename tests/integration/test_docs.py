@@ -1,4 +1,4 @@
-"""What the pages tell people to type works as written."""
+"""The commands and code blocks of the documentation work as written."""
 
 import doctest
 import os
@@ -25,10 +25,14 @@ COMMANDS = ("unrolled", "unrolled-server", "unrolled-load")
 
 
 def blocks(language):
-    """Every code block of a language, with its page and line as the name of the test."""
+    """Returns every code block of a language; its page and line are the id of the test."""
     fence = re.compile(rf"^```{language}\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
     return [
-        pytest.param(found[1], id=f"{page}:{text.count(chr(10), 0, found.start()) + 1}")
+        pytest.param(
+            found[1],
+            id=f"{page}:{text.count(chr(10), 0, found.start()) + 1}",
+            marks=[pytest.mark.corpus] if "import pyarrow" in found[1] else [],
+        )
         for page, text in PAGES.items()
         for found in fence.finditer(text)
     ]
@@ -48,7 +52,7 @@ def test_each_python_block_runs_by_itself(code, server_address):
 
 @pytest.mark.parametrize("session", blocks("console"))
 def test_each_command_prints_what_its_page_shows(session, server_address):
-    """Three dots stand for any text."""
+    """`...` stands for any text."""
     for command, _, shown in (step.partition("\n") for step in session.split("$ ")[1:]):
         done = run(["bash", "-c", command], server_address)
         assert (done.returncode, done.stderr) == (0, "")
@@ -57,7 +61,7 @@ def test_each_command_prints_what_its_page_shows(session, server_address):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_option_that_the_pages_give_a_command_exists(command):
+def test_each_option_of_a_command_on_the_pages_exists(command):
     given = {
         option
         for text in PAGES.values()
@@ -78,8 +82,8 @@ def test_each_option_that_the_pages_give_a_command_exists(command):
     assert given - set(re.findall(r"--[a-z-]+", shown)) - {"--help", "--version"} == set()
 
 
-def test_the_server_listens_where_the_client_asks():
-    """By default, as the README's first commands do."""
+def test_the_server_listens_where_the_client_calls():
+    """The defaults agree, as the README's first commands need."""
     assert DEFAULT_TARGET == "localhost:50051"
     assert Settings.model_fields["address"].default == DEFAULT_TARGET.replace("localhost", "127.0.0.1")
 

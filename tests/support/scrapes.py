@@ -35,7 +35,7 @@ def samples_of(families):
 
 
 def value(samples, name, **labels):
-    """One sample; 0 where there is none."""
+    """The value of one sample; 0 if it is missing."""
     return samples.get((name, tuple(sorted(labels.items()))), 0)
 
 

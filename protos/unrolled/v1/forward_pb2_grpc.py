@@ -61,7 +61,7 @@ class ForwardServiceServicer:
 
         Fails with INVALID_ARGUMENT (google.rpc.BadRequest details name each field), UNIMPLEMENTED (an
         option this server does not have), RESOURCE_EXHAUSTED (overload; google.rpc.RetryInfo says when to
-        come back), DEADLINE_EXCEEDED or UNAVAILABLE. The call is pure: repeating it is always safe.
+        retry), DEADLINE_EXCEEDED or UNAVAILABLE. The call is pure: repeating it is always safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,14 +71,14 @@ class ForwardServiceServicer:
         """Runs many requests over one connection.
 
         Replies come in completion order and carry the request's id. A request that fails gets a reply with
-        `error` set, and the stream lives on.
+        `error` set, and the stream continues.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """Tells what answers: device, limits, versions and the fingerprint of its bits.
+        """Describes the server: device, limits, versions and the fingerprint of its bits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,13 +1,11 @@
-"""Joins a ForwardReply to its arrays, and splits it again, without touching the elements; states likewise.
+"""Encodes and decodes replies and states without handling their array elements one by one.
 
 On the wire a packed `float` or `sfixed32` field is a tag, a length and little-endian memory. Protobuf would
-take the elements one by one (3 million floats: over a second), so the server appends the arrays' memory to
-the serialised rest, and the client views it in place. The bytes are those of an ordinary ForwardReply.
+copy element by element (3 million floats: over a second), so the server appends the arrays' memory to the
+other serialised fields, and the client views it in place. The bytes are those of an ordinary ForwardReply.
 
-What differs between equal answers, the id and the timing, goes to the message's end, so that all before it
-can be kept and sent again.
-
-This is a file of its own because both halves must agree to the bit; nothing else here knows the encoding.
+The id and the timing, which differ between replies to equal requests, come last, so that the server can cache
+the bytes before them. Server and client share this module because both must agree on the encoding to the bit.
 """
 
 import math
@@ -24,7 +22,7 @@ _FLOAT32 = np.dtype("<f4")
 _INT32 = np.dtype("<i4")
 _ALIGNMENT = 4
 
-# A tag is a field's number and its wire type; type 2 is a length followed by that many bytes.
+# A tag is a field number and a wire type; type 2 is a length followed by that many bytes.
 _VALUES_TAG = ForwardReply.VALUES_FIELD_NUMBER << 3 | 2
 _INDEX_TAG = ForwardReply.INDEX_FIELD_NUMBER << 3 | 2
 # Every field of a reply is of type 2; there are 15 numbers below 16.
@@ -34,7 +32,7 @@ _H_TAG = State.H_FIELD_NUMBER << 3 | 2
 _C_TAG = State.C_FIELD_NUMBER << 3 | 2
 _REQUEST_ID_TAG = ForwardRequest.ID_FIELD_NUMBER << 3 | 2
 _REPLY_ID_TAG = bytes([ForwardReply.ID_FIELD_NUMBER << 3 | 2])
-# Type 1 is eight bytes, here a double. Zeros are written out, so that every trailer has one size.
+# Wire type 1 is eight bytes, here a double. Zeros are written too, so that every trailer has the same size.
 _TIMING = struct.Struct("<BBBdBd")
 _TIMING_HEAD = (
     ForwardReply.TIMING_FIELD_NUMBER << 3 | 2,
@@ -43,14 +41,14 @@ _TIMING_HEAD = (
 )
 _TIMING_START = bytes(_TIMING_HEAD)
 TIMING_BYTES = _TIMING.size
-"""What a reply's trailer takes beside the id."""
+"""Size of a reply's trailer without the id."""
 _COMPUTE_TAG = Timing.COMPUTE_S_FIELD_NUMBER << 3 | 1
 
 _MAX_IN_ONE_BYTE = 0x7F
 _MAX_VARINT_BYTES = 5
 
-# Where a field stands in a message: its tag's position, then its payload's begin and end. A plain tuple,
-# because a small reply is read in a few microseconds.
+# The position of a field in a message: of its tag, and its payload's begin and end. A plain tuple, because
+# decoding a small reply takes only a few microseconds.
 _Field: TypeAlias = tuple[int, int, int]
 
 _Scalar = TypeVar("_Scalar", np.float32, np.int32)
@@ -61,9 +59,9 @@ class SplitReply:
     """A reply with its two large fields as arrays.
 
     Attributes:
-        rest: Everything but `values` and `index`, which are empty here.
-        values: (n,) float32, read-only, a view of the message where it can be.
-        index: (m,) int32, the same; empty in the dense form.
+        rest: All other fields; `values` and `index` are empty here.
+        values: (n,) float32, read-only, a view of the message if possible.
+        index: (m,) int32, like `values`; empty in the dense form.
     """
 
     rest: ForwardReply
@@ -72,7 +70,7 @@ class SplitReply:
 
 
 class _NotPlainError(Exception):
-    """Protobuf must read this message for itself."""
+    """The message has a valid but unusual encoding that only protobuf parses."""
 
 
 def join_reply(
@@ -82,22 +80,22 @@ def join_reply(
     index: NDArray[np.int32] | None = None,
     trailer: bytes = b"",
 ) -> bytes:
-    """Serialises a reply whose arrays are given as memory, in one copy.
+    """Returns a serialised reply; copies its arrays once.
 
     Args:
         rest: The reply without `values` and `index`.
         values: Any shape, float32, little-endian and C-contiguous.
         index: Any shape, int32, little-endian and C-contiguous; None for the dense form.
-        trailer: More fields, serialised, to stand at the end; see `reply_trailer`.
+        trailer: Serialised fields for the end of the message; see `reply_trailer`.
 
     Returns:
         The bytes of an ordinary ForwardReply, in which arrays below 256 MiB are aligned to 4 bytes.
 
     Raises:
-        ValueError: An array has another type or layout, or `rest` has arrays of its own.
+        ValueError: An array has another type or layout, or `rest` contains arrays.
     """
     if rest.values or rest.index:
-        raise ValueError("rest has values or an index of its own; give arrays only")
+        raise ValueError("rest contains values or an index; pass them as arrays only")
     message: list[bytes | memoryview] = [rest.SerializeToString()]
     position = _append(message, values, tag=_VALUES_TAG, dtype=_FLOAT32, position=len(message[0]))
     if index is not None:
@@ -107,10 +105,10 @@ def join_reply(
 
 
 def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
-    """The fields `id` and `timing` of a reply, serialised: what differs between equal answers.
+    """Returns a reply's serialised `id` and `timing`, which differ between replies to equal requests.
 
     Args:
-        id_field: As `encode_id` or `split_id` gives it.
+        id_field: From `encode_id` or `split_id`.
         queue_s: See `Timing`.
         compute_s: See `Timing`.
     """
@@ -118,14 +116,14 @@ def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes
 
 
 def find_trailer(reply: bytes, id_field: bytes = b"") -> tuple[int, float, float]:
-    """Where what differs between equal answers begins, and what it says; without parsing.
+    """Returns the position and the timing of a reply's trailer, without parsing the reply.
 
     Args:
-        reply: As `join_reply` makes it, with this id and with or without a timing.
-        id_field: As `encode_id` gives it.
+        reply: From `join_reply`, with this id and with or without a timing.
+        id_field: From `encode_id`.
 
     Returns:
-        The place in the reply, then the seconds in the queue and of computing; NaN where it says none.
+        The position in the reply, then the seconds in the queue and of computing; NaN without a timing.
     """
     end = len(reply) - len(id_field)
     begin = end - TIMING_BYTES
@@ -139,12 +137,12 @@ def find_trailer(reply: bytes, id_field: bytes = b"") -> tuple[int, float, float
 def state_field(
     number: int, *, h: NDArray[np.float32], c: NDArray[np.float32] | None, network_digest: str
 ) -> bytes:
-    """A field of type `State`, serialised, its arrays as memory: a reply's or, from a client, a request's.
+    """Returns a serialised field of type `State`, of a reply or a request; copies its arrays once.
 
     Args:
-        number: The field's, of `ForwardReply.final_state` or of `ForwardRequest.initial_state`.
-        h: See `State.h`; little-endian and C-contiguous, as is `c`.
-        c: See `State.c`; None where the cell has none.
+        number: Field number of `ForwardReply.final_state` or `ForwardRequest.initial_state`.
+        h: See `State.h`; little-endian and C-contiguous, like `c`.
+        c: See `State.c`; None for cells other than LSTM.
         network_digest: See `State.network_digest`.
 
     Raises:
@@ -159,16 +157,16 @@ def state_field(
 
 
 def encode_id(request_id: str) -> bytes:
-    """A reply's field `id`, serialised; empty without an id."""
+    """Returns a reply's serialised field `id`; empty without an id."""
     return ForwardReply(id=request_id).SerializeToString() if request_id else b""
 
 
 def split_id(request: bytes) -> tuple[bytes, bytes]:
-    """A request without its id, and the id as `reply_trailer` takes it; bytes in, bytes out.
+    """Returns a request without its id, and the id field for `reply_trailer`, without parsing the request.
 
-    It finds ids of 1 to 127 ASCII characters in the last field of a message. With others, and without one,
-    the request comes back whole. A request may end with text that looks like an id: only if what is left is a
-    message was it one.
+    Only an id of 1 to 127 ASCII characters in the last field of the message is split off; otherwise the
+    request is returned unchanged. A request may end with text that looks like an id, so the split is right
+    only if the rest is a valid message.
     """
     size = len(request)
     at = request.rfind(_REQUEST_ID_TAG, -_MAX_IN_ONE_BYTE - 2)
@@ -183,17 +181,14 @@ def split_id(request: bytes) -> tuple[bytes, bytes]:
 def split_reply(data: bytes) -> SplitReply:
     """Parses a reply and views its arrays in place.
 
-    Encodings that the format allows but encoders hardly choose (unpacked, in several pieces) are left to
-    protobuf, at the price of copies. The answer is the same.
+    Protobuf decodes valid but unusual encodings (unpacked, or in several pieces), with the same result but
+    with copies.
 
     Args:
         data: A serialised ForwardReply. The arrays keep it alive.
 
-    Returns:
-        The reply in three parts.
-
     Raises:
-        google.protobuf.message.DecodeError: `data` is no ForwardReply. A retry does not help.
+        google.protobuf.message.DecodeError: `data` is not a ForwardReply. A retry does not help.
     """
     try:
         fields = _find_fields(data)
@@ -213,11 +208,11 @@ def _append(
     dtype: np.dtype[_Scalar],
     position: int,
 ) -> int:
-    """Appends a field to the pieces of a message that ends at `position`, and gives its new end."""
+    """Appends a field to the pieces of a message that ends at `position`; returns the new end."""
     if array.dtype != dtype or not array.flags.c_contiguous:
         order = "C-contiguous" if array.flags.c_contiguous else "strided"
         raise ValueError(f"the array is {array.dtype.str}, {order}; it must be {dtype.str}, C-contiguous")
-    if not array.size:  # an empty field is not written
+    if not array.size:  # protobuf omits empty fields
         return position
     head = _head(tag, byte_count=array.nbytes, position=position)
     message += [head, array.data]
@@ -225,12 +220,11 @@ def _append(
 
 
 def _head(tag: int, *, byte_count: int, position: int) -> bytes:
-    """A tag and a length after which the payload is aligned.
+    """Returns a tag and a length with padding that aligns the payload.
 
-    Without padding three arrays of four would be misaligned, and numpy takes four times as long over those.
-    Padding is what every parser reads over: an empty piece of the same field (two bytes) and a needless byte
-    of the length. A needless byte of the tag would do as well, but protobuf's pure Python takes such a field
-    for an unknown one.
+    Without padding three of four arrays would be misaligned, which makes numpy four times as slow. The
+    padding is an empty piece of the same field (two bytes) and an overlong length (one byte). All parsers
+    accept both. An overlong tag would work as well, but protobuf's pure Python treats such a field as unknown.
     """
     length_size = len(_varint(byte_count))
     padding = -(position + 1 + length_size) % _ALIGNMENT
@@ -240,7 +234,7 @@ def _head(tag: int, *, byte_count: int, position: int) -> bytes:
 
 
 def _varint(number: int, *, min_size: int = 1) -> bytes:
-    """Seven bits a byte, lowest first; the top bit says that more follow."""
+    """Returns a varint: seven bits per byte, lowest first; the top bit says that more bytes follow."""
     encoded = bytearray()
     while number > _MAX_IN_ONE_BYTE or len(encoded) + 1 < min_size:
         encoded.append(number & 0x7F | 0x80)
@@ -250,14 +244,12 @@ def _varint(number: int, *, min_size: int = 1) -> bytes:
 
 
 def _find_fields(data: bytes) -> dict[tuple[int, bool], _Field]:
-    """Each field's place in the message's order, by its tag and whether it has a payload.
+    """Returns the position of each field in message order, by its tag and whether it has a payload.
 
-    It reads 30 fields at most, whatever the message holds: of each number a piece with a payload and an empty
-    one.
+    It reads at most 30 fields: of each number one piece with a payload and one empty piece.
 
     Raises:
-        _NotPlainError: A field is not of type 2, or has a number above 15, or comes in more pieces, or is cut
-            short.
+        _NotPlainError: A field is not of type 2, has a number above 15, has more pieces, or is truncated.
     """
     fields: dict[tuple[int, bool], _Field] = {}
     position = 0
@@ -274,7 +266,7 @@ def _find_fields(data: bytes) -> dict[tuple[int, bool], _Field]:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number that stands at a position, and where it ends."""
+    """Returns the varint at a position, and its end."""
     if position < len(data) and data[position] <= _MAX_IN_ONE_BYTE:  # nearly always
         return data[position], position + 1
     number = shift = 0
@@ -288,7 +280,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _view(data: bytes, field: _Field | None, *, dtype: np.dtype[_Scalar]) -> NDArray[_Scalar]:
-    """A field's payload as an array over the message's memory."""
+    """Returns a field's payload as an array over the message's memory."""
     if field is None:
         return np.frombuffer(b"", dtype)
     _, begin, end = field
@@ -299,9 +291,10 @@ def _view(data: bytes, field: _Field | None, *, dtype: np.dtype[_Scalar]) -> NDA
 
 
 def _split_by_protobuf(data: bytes) -> SplitReply:
-    """Plain protobuf's answer.
+    """Parses a reply with protobuf.
 
-    Its arrays are taken from its own encoding, which is plain again and keeps every bit of a NaN.
+    Protobuf re-encodes the arrays in its usual form, which keeps every bit of a NaN; `split_reply` views
+    them.
     """
     rest = ForwardReply.FromString(data)
     known = ForwardReply.FromString(data)  # CopyFrom would take the elements one by one

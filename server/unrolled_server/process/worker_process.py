@@ -70,7 +70,6 @@ class WorkerProcess:
         self._send(signal.SIGTERM if self._may_serve else signal.SIGKILL)
 
     def kill(self) -> None:
-        """Ends the worker at once."""
         self._send(signal.SIGKILL)
 
     async def wait(self) -> int:

@@ -41,7 +41,6 @@ class Message:
         self._data = data
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """Returns the bytes."""
         return self._data
 
 
@@ -64,17 +63,14 @@ class Replica:
         self._service = self._backend.start()
 
     async def Forward(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """Answers a ForwardRequest."""
         return await _answer(self._service.forward, request, grpc_context)
 
     async def GetServerInfo(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """Answers a GetServerInfoRequest."""
         return await _answer(self._service.get_server_info, request, grpc_context)
 
     async def ForwardStream(  # noqa: N802
         self, requests: AsyncIterator[bytes], grpc_context: ServeContext
     ) -> AsyncIterator[Message]:
-        """Answers each ForwardRequest of a stream."""
         call = StreamCall(grpc_context, requests)
         try:
             answering = self._service.forward_stream(requests, cast("Context", call))
