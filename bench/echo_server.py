@@ -1,6 +1,6 @@
-"""The least that a gRPC server in Python can do: answers every request with the same bytes.
+"""A minimal gRPC server that answers every request with the same bytes.
 
-python echo_server.py REPLY_FILE; prints its address.
+Usage: python echo_server.py REPLY_FILE; prints its address.
 """
 
 import asyncio

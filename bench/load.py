@@ -1,7 +1,8 @@
-"""A short honest session of the load tester against a local server: `make load`, a minute and a half.
+"""Runs a short session of the load tester against a local server: `make load`, a minute and a half.
 
-What the generator can do, the highest rate that meets a target, and the latency at shares of that rate, from
-intended times. Arrivals are random, as those of many callers are. Generator and server share the machine.
+It measures the generator's ceiling, the highest rate that meets a target, and the latency at shares of that
+rate, from intended times. Arrivals are random, like those of many callers. Generator and server share the
+machine.
 """
 
 import argparse
@@ -34,18 +35,18 @@ COMMAND = f"unrolled-load --words {WORDS} --hidden-size {HIDDEN_SIZE} --arrivals
 
 
 def main() -> int:
-    """Prints what it finds; returns the exit code."""
+    """Prints the results; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("unary", "stream"), default="unary")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--html", type=Path, help="a directory for the reports")
     options = parser.parse_args()
     if options.html is not None:
-        options.html.mkdir(parents=True, exist_ok=True)  # before a minute of work, which would be lost
+        options.html.mkdir(parents=True, exist_ok=True)  # before a minute of work that would be lost
     console = Console()
     with server_process("127.0.0.1:0") as target:
         records = _measure(_plan(target, options), console)
-    _tell(records, console)
+    _print(records, console)
     if options.html is not None:
         for name, record in records.items():
             (options.html / f"{name}.html").write_text(html.page(record), encoding="utf-8")
@@ -71,7 +72,7 @@ def _plan(target: str, options: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
-    """The record of the search, and one for each share of what it found."""
+    """Returns the record of the search, and one for each share of the found rate."""
     ceiling_per_s = ceiling_of(plan)
     console.print(f"The generator's own ceiling, against an echo server: {ceiling_per_s:,.0f}/s")
     ask = partial(run, ceiling_per_s=ceiling_per_s)
@@ -80,9 +81,9 @@ def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
         plan, command=f"{plan.command} --find-max {shlex.quote(GOAL)} --duration-s {TRIAL_S:g}"
     )
     found = find_max(
-        searched, goal, first_per_s=FIRST_PER_S, run=ask, on_trial=partial(_tell_trial, console=console)
+        searched, goal, first_per_s=FIRST_PER_S, run=ask, on_trial=partial(_print_trial, console=console)
     )
-    assert found.search is not None  # noqa: S101 - find_max says how it went
+    assert found.search is not None  # noqa: S101 - find_max always sets it
     records = {"find-max": found}
     for share in SHARES if found.search.found_per_s else ():
         rate = f"{share * found.search.found_per_s:.0f}"
@@ -92,15 +93,15 @@ def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
     return records
 
 
-def _tell_trial(trial: Trial, *, console: Console) -> None:
+def _print_trial(trial: Trial, *, console: Console) -> None:
     console.print(
         f"  {trial.rate_per_s:,.0f}/s offered, {trial.achieved_per_s:,.0f}/s answered, "
         f"p99 {trial.percentile_s * 1e3:.1f} ms: {'met' if trial.is_met else 'missed'}"
     )
 
 
-def _tell(records: Mapping[str, Record], console: Console) -> None:
-    """The search's tables, and one with a row for each share."""
+def _print(records: Mapping[str, Record], console: Console) -> None:
+    """Prints the search's tables, and one with a row for each share."""
     console.print()
     terminal.show(records["find-max"], console=console)
     shares = {name: record for name, record in records.items() if record.search is None}
@@ -114,7 +115,7 @@ def _tell(records: Mapping[str, Record], console: Console) -> None:
     for name, record in shares.items():
         if record.generator.bound_by is not None:
             console.print(f"{name}: bounded by the generator: {record.generator.bound_by}")
-    console.print("\nThe same with a server of your own, by --target HOST:PORT:")
+    console.print("\nTo test your own server, add --target HOST:PORT:")
     for record in records.values():
         console.print(f"  {record.command}", soft_wrap=True, highlight=False)
 

@@ -1,8 +1,8 @@
-"""Hit rate and latency of affinity by network against round robin, over four replicas: some two minutes.
+"""Compares affinity by network with round robin over four replicas: hit rate and latency; about two minutes.
 
-Four replicas for each way, of which none has memory for all networks and each for its share; the two ways
-take turns. Generator and replicas share the machine, so the rate is modest, and waiting for each other is
-part of every figure. It is a program of its own because it starts eight servers.
+Each way has four replicas. No replica has memory for all networks, but each for its share; the two ways take
+turns. Generator and replicas share the machine, so the rate is low, and every figure includes waiting for
+each other. It is not part of `run.py` because it starts eight servers.
 """
 
 import argparse
@@ -37,12 +37,12 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{.*?\})? ([\d.e+-]+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Four servers that are asked in one way.
+    """Four servers and how calls are distributed over them.
 
     Attributes:
-        spread: Which.
-        target: All of them.
-        metrics: Where each tells its numbers.
+        spread: The way of distribution.
+        target: The addresses of all servers, in gRPC's notation.
+        metrics: HOST:PORT of each server's metrics.
     """
 
     spread: Spread
@@ -50,20 +50,20 @@ class Replicas:
     metrics: tuple[str, ...]
 
     def read(self) -> list[dict[str, float]]:
-        """Each one's numbers by name; those with labels added up."""
+        """Returns each server's metrics by name, summed over their labels."""
         return [_scraped(address) for address in self.metrics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one run showed.
+    """The results of one run.
 
     Attributes:
-        hit_rate: Part of the states that were known.
+        hit_rate: Share of the states that were already computed.
         latencies_ms: At `PERCENTS`, from when requests were due.
-        busiest: Part of the requests that the busiest replica had.
-        networks: In the memory of all replicas together; one that two know counts twice.
-        errors: Requests without an answer.
+        busiest: Share of the requests that the busiest replica had.
+        networks: Networks in the memory of all replicas; one in two replicas counts twice.
+        errors: Requests that failed.
     """
 
     hit_rate: float
@@ -77,8 +77,8 @@ def main() -> int:
     """Prints a table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=150.0, help="requests per second")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind")
-    parser.add_argument("--duration-s", type=float, default=5.0, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each way")
+    parser.add_argument("--duration-s", type=float, default=5.0, help="seconds of each run")
     options = parser.parse_args()
     console = Console()
     with ExitStack() as stack:
@@ -96,12 +96,12 @@ def main() -> int:
 
 
 def _draws() -> Mapping[str, Amount]:
-    """The networks of requests: each as likely, or by Zipf's law, where the first has a seventh of them."""
+    """Returns the distributions of networks: uniform, and Zipf's law, where the first has a seventh of all."""
     copies = np.round(NETWORKS / np.arange(1, NETWORKS + 1)).astype(int)
     by_rank = tuple(np.repeat(np.arange(NETWORKS), copies).tolist())
     return {
-        "each network as likely": parse_amount(f"0-{NETWORKS - 1}", name="seed"),
-        "networks by Zipf's law": Amount(text="by Zipf's law", kind="choice", numbers=by_rank),
+        "uniformly distributed": parse_amount(f"0-{NETWORKS - 1}", name="seed"),
+        "distributed by Zipf's law": Amount(text="by Zipf's law", kind="choice", numbers=by_rank),
     }
 
 
@@ -177,7 +177,13 @@ def _table(name: str, found: Mapping[Spread, Sequence[Measured]], options: argpa
     )
     columns = [f"p{percent}, ms" for percent in PERCENTS]
     table = Table(
-        "spread", "states known", *columns, "busiest replica", "networks known", "errors", title=title
+        "spread",
+        "states computed before",
+        *columns,
+        "busiest replica",
+        "networks in memory",
+        "errors",
+        title=title,
     )
     for spread, runs in found.items():
         table.add_row(

@@ -1,7 +1,7 @@
-"""The load tester's generator against a bare grpc.aio loop, both asking one echo server.
+"""Compares the load tester's generator with a bare grpc.aio loop against one echo server.
 
-The bare loop counts answers and does nothing else: no intended times, no digest of the answer, no record.
-What the generator loses to it is what those cost. Each round asks with one after the other.
+The bare loop only counts replies: no intended times, no comparison of bits, no record. The difference is what
+these cost. Each round runs both, one after the other.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ MIN_ROUNDS = 3
 
 @dataclass(slots=True, kw_only=True)
 class _Bare:
-    """A bare loop's answers, without its warm-up."""
+    """The replies of a bare loop, without its warm-up."""
 
     end_s: float
     count: int = 0
 
     def is_over(self) -> bool:
-        """Counts an answer; whether it was the last one."""
+        """Counts a reply; returns whether the run is over."""
         now_s = time.monotonic()
         self.count += self.end_s - ROUND_S <= now_s < self.end_s
         return now_s >= self.end_s
@@ -59,7 +59,7 @@ async def _bare_unary(channel: grpc.aio.Channel, requests: Sequence[bytes], bare
 
 async def _bare_stream(channel: grpc.aio.Channel, requests: Sequence[bytes], bare: _Bare) -> None:
     window = asyncio.Semaphore(CONCURRENCY)
-    name = pb.ForwardRequest(id="00000000").SerializeToString()  # as long as the generator's, for the server
+    name = pb.ForwardRequest(id="00000000").SerializeToString()  # as long as the generator's ids
 
     async def asked() -> AsyncIterator[bytes]:
         number = 0
@@ -96,7 +96,7 @@ def _plan(target: str, transport: Transport) -> Plan:
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table, with the reply to S."""
+    """Yields one table, with the reply to S."""
     small = next((workload for workload in workloads if workload.name == "S"), None)
     if small is None:
         return

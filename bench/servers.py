@@ -1,4 +1,4 @@
-"""Servers in processes of their own, ended with the block that started them."""
+"""Context managers that start servers in separate processes and stop them at the end."""
 
 import subprocess
 import sys
