@@ -86,7 +86,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
 
 
 async def one_reply(channel: grpc.aio.Channel, request: bytes) -> bytes:
-    """Returns our server's third reply, after one that was computed and one from computed states: a cached one."""
+    """Returns our server's third reply, a cached one, after a new one and one of computed states."""
     call = channel.unary_unary(f"{SERVICE}/Forward")
     for _ in range(2):
         await call(request)

@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def _draws() -> Mapping[str, Amount]:
-    """Returns the distributions of networks: uniform, and Zipf's law, where the first has a seventh of all."""
+    """Returns the distributions of networks: uniform, and Zipf's law with a seventh for the first."""
     copies = np.round(NETWORKS / np.arange(1, NETWORKS + 1)).astype(int)
     by_rank = tuple(np.repeat(np.arange(NETWORKS), copies).tolist())
     return {
