@@ -29,7 +29,7 @@ with CHECKING:
     from unrolled_server.embedded import running_server
     from unrolled_server.engine import proof
     from unrolled_server.security import credential_files
-    from unrolled_server.settings.model import Settings
+    from unrolled_server.settings import Settings
 
 # A busy machine makes any example slow, which is no property of the code.
 settings.register_profile(

@@ -26,7 +26,7 @@ from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import VectorTable, open_vectors
 

@@ -8,7 +8,7 @@ from unrolled.v1.wire import encode_id
 from unrolled_server.engine import AnswerTooLargeError, Engine, WordVectors
 from unrolled_server.errors import RequestError
 from unrolled_server.rpc.pipeline import ForwardReplyEncoder
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 
 from tests.fault_injection import contract_rules

@@ -17,7 +17,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_client import Client, UnrolledError
 from unrolled_server.engine import Engine
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 
 from tests.fault_injection import extent

@@ -21,7 +21,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 from unrolled_server.embedded import running_server
 from unrolled_server.engine import Engine
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -9,7 +9,7 @@ from typing import cast
 from unrolled_server.backend import Backend
 from unrolled_server.call_context import Context
 from unrolled_server.ray_serve.context import AbortedError, Call, ServeContext, StreamCall
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 # Settings without effect under Serve that users could rely on, and what to do instead.
 _SETTINGS_OF_SERVE: Mapping[str, str] = {

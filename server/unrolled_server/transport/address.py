@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from unrolled_server.exit_codes import AddressError
+from unrolled_server.settings import Settings
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.settings.model import Settings
 
 # This machine lacks the address, or IPv6 altogether.
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

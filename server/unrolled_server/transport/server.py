@@ -18,7 +18,7 @@ from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
 from unrolled_server.security.bearer_tokens import TokenCheck, TokenFile
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import listeners, require_tls_or_loopback
 from unrolled_server.transport.channel_args import channel_arguments
 from unrolled_server.transport.disconnect import disconnect

@@ -17,7 +17,7 @@ from unrolled_server.engine import (
     plain_network,
 )
 from unrolled_server.errors import Violation
-from unrolled_server.settings.model import Limits
+from unrolled_server.settings import Limits
 from unrolled_server.validation.words import RequestWords
 from unrolled_server.word_vectors import VectorTable
 

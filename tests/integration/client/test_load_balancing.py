@@ -16,7 +16,7 @@ from unrolled_client._messages.validation import check_request
 from unrolled_client._transport.endpoint import Endpoint
 from unrolled_client._transport.load_balancing import NETWORK_HEADER
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.support.client_fixtures import BlockingAsyncClient
 from tests.support.names import name

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, OverloadedError, UnsupportedError
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 WORDS = ["hello", "eolll", "he"]
 NETWORKS = list(itertools.product([2, 5], [0, 1, 7]))

@@ -12,7 +12,7 @@ from unrolled_server.embedded import running_server
 from unrolled_server.rpc import service
 from unrolled_server.security.bearer_tokens import TokenFile
 from unrolled_server.security.credential_files import CredentialsError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 OPS, LAB = "ops-" + "a" * 28, "lab-" + "b" * 28
 INFO = pb.GetServerInfoRequest()

@@ -22,7 +22,7 @@ from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, Worke
 from unrolled_server.observability.process_metrics import ready_workers
 from unrolled_server.observability.prometheus import MetricsEndpoint
 from unrolled_server.process.supervisor import Supervisor
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import listeners
 
 from tests.support.processes import needs_ipv6

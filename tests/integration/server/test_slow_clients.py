@@ -8,7 +8,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
 LARGE = pb.ForwardRequest(words=["abcdefgh" * 8] * 64, hidden_size=256)  # 4 MiB of reply

@@ -8,7 +8,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 from unrolled_server.embedded import running_server
 from unrolled_server.rpc.service import SERVICE_NAME
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.soak.soak_bits import bits_of, make_cases
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from unrolled_client._transport import target
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 TOKEN = "ops-" + "a" * 28
 

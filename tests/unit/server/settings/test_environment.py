@@ -3,8 +3,8 @@
 import pytest
 from pydantic_settings import CliApp, SettingsError
 from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
+from unrolled_server.settings import Settings
 from unrolled_server.settings.environment import explain_flags, unknown_variables
-from unrolled_server.settings.model import Settings
 
 
 @pytest.mark.parametrize(

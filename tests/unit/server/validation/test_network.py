@@ -4,7 +4,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings().limits()

@@ -6,7 +6,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Layout
 from unrolled_server.errors import InvalidRequestError, RequestError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.parsing import request_id
 from unrolled_server.validation.request import RequestValidator
 

@@ -6,7 +6,7 @@ import torch
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import open_vectors
 
