@@ -88,7 +88,6 @@ class Backend:
         return self._service
 
     def start_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a task beside the requests until `close`."""
         task = asyncio.create_task(work)
         task.add_done_callback(_log_failure)
         self._background.append(task)
@@ -150,7 +149,6 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
 
 
 def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
-    """Returns one engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
     try:
@@ -168,7 +166,6 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
-    """Logs what ended a task that should not end."""
     if not task.cancelled() and (error := task.exception()):
         LOG.error("a background task of the server failed", exc_info=error)
 

@@ -16,13 +16,7 @@ TOKEN_NAME: ContextVar[str | None] = ContextVar("token_name", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallInfo:
-    """What admission and scheduling need to know about a call.
-
-    Attributes:
-        client: Whose limits and fair share the call counts against.
-        peer: The connection, as gRPC names it.
-        deadline_s: Deadline by the monotonic clock.
-    """
+    """A call's client, whose limits and fair share it counts against, connection, and deadline (monotonic)."""
 
     client: str
     peer: str = ""

@@ -24,11 +24,7 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(settings: Settings) -> Iterator[RunningServer]:
-    """Runs a server on a thread of its own; drains and ends it on exit.
-
-    Raises:
-        StartupError: The server cannot start; see `Server.start`.
-    """
+    """Runs a server on a thread of its own; drains and ends it on exit; raises StartupError."""
     ready: Future[tuple[RunningServer, Callable[[], object]]] = Future()
     thread = threading.Thread(
         target=asyncio.run, args=(_serve_until_stopped(settings, ready),), name="server"

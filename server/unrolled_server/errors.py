@@ -73,7 +73,6 @@ class OverloadedError(RequestError):
 
     @property
     def retry_after_ms(self) -> int:
-        """`retry_after_s` in whole milliseconds, rounded up."""
         return math.ceil(self.retry_after_s * 1e3)
 
 

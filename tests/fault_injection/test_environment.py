@@ -35,7 +35,7 @@ WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
 # When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
 TELLS_MOMENTS = {
     "backend.py",
-    "observability/otel/traces.py",
+    "observability/otel.py",
     "run.py",
     "security/tls.py",
 }

@@ -1,12 +1,7 @@
 """The networks and their states: everything that the server may use of the engine."""
 
-from unrolled_server.engine.alphabet import (
-    Alphabet,
-    DuplicateSymbolError,
-    UnknownSymbolError,
-)
-from unrolled_server.engine.device import DeviceUnavailableError
-from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
+from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
+from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, DeviceUnavailableError, Engine
 from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,
@@ -24,26 +19,8 @@ from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
-    "DEFAULT_STATE_MEMORY_BYTES",
-    "Alphabet",
-    "Answer",
-    "AnswerTooLargeError",
-    "Cell",
-    "DeviceUnavailableError",
-    "DuplicateSymbolError",
-    "EncodedWords",
-    "Engine",
-    "Job",
-    "Layout",
-    "NetworkSpec",
-    "Nonlinearity",
-    "NotWantedError",
-    "Output",
-    "ProofError",
-    "ReplyForm",
-    "State",
-    "UnknownSymbolError",
-    "WordVectors",
-    "layers_nbytes",
-    "plain_network",
-]
+    "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell",
+    "DeviceUnavailableError", "DuplicateSymbolError", "EncodedWords", "Engine", "Job", "Layout",
+    "NetworkSpec", "Nonlinearity", "NotWantedError", "Output", "ProofError", "ReplyForm", "State",
+    "UnknownSymbolError", "WordVectors", "layers_nbytes", "plain_network",
+]  # fmt: skip

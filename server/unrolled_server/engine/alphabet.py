@@ -74,7 +74,6 @@ class Alphabet:
         return EncodedWords(words, self.symbols, index=self.index)
 
     def _code_all(self, letters: str, words: Sequence[str]) -> Int32[np.ndarray, " letters"]:
-        """Codes and checks all letters in one pass."""
         points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
         codes = (
             self._search(points) if max(self.symbols) > chr(_MAX_TABLE_CODE_POINT) else self._look_up(points)
@@ -92,7 +91,6 @@ class Alphabet:
         return self._table.take(points, mode="clip")
 
     def _search(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
-        """Codes by a search among the sorted symbols."""
         if self._sorted is None:
             symbol_points = np.array([ord(symbol) for symbol in self.symbols], np.uint32)
             order = np.argsort(symbol_points).astype(np.int32)
@@ -103,7 +101,6 @@ class Alphabet:
 
 
 def _unknown_symbol(words: Sequence[str], letters: str, position: int) -> UnknownSymbolError:
-    """Returns the error for the letter at ``position`` of all letters."""
     ends = list(accumulate(map(len, words)))
     word_index = int(np.searchsorted(ends, position, side="right"))
     return UnknownSymbolError(

@@ -23,15 +23,9 @@ _MAX_NUMPY_WIDTH = 32
 class Block(NamedTuple):
     """The scratch for one row count, cached because slicing costs as much as a small product.
 
-    The arrays share the tensors' memory on the CPU and have no rows on other devices.
-
-    Attributes:
-        states: The rows of the product, rows added for the floor included.
-        sums: The rows of the input table, which become the next states.
-        products_on_cpu: Memory for a product that cannot be added in place.
-        parents_on_cpu: The rows and columns of ``states`` that a step fills.
-        inputs_on_cpu: The rows of ``sums`` that a step fills.
-        results_on_cpu: The rows and columns of ``sums`` that a step stores.
+    A step fills ``parents_on_cpu``, which is a part of ``states``, and ``inputs_on_cpu``, a part of ``sums``;
+    ``sums`` become the next states, of which it stores ``results_on_cpu``. The arrays share the tensors'
+    memory on the CPU and have no rows on other devices.
     """
 
     states: Float32[Tensor, "padded width"]
@@ -123,7 +117,6 @@ class Scratch:
         self._products = torch.empty(max_rows, width, device=device)
 
     def clear(self) -> None:
-        """Zeroes the states."""
         self._states.zero_()
 
     def block(self, row_count: int, *, padded: int, hidden_size: int) -> Block:
@@ -163,7 +156,6 @@ class Stepper:
         self._width = self._hidden_size = width
 
     def run(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
-        """Computes the steps' rows into the table, in order."""
         if self._hidden_size != table.hidden_size:
             self._scratch.clear()  # no network may see in its padding what a wider one left there
             self._blocks.clear()
@@ -190,7 +182,6 @@ class Stepper:
             rows[first_row : first_row + row_count] = block.results_on_cpu
 
     def _run_on_device(self, steps: Iterable[Step], weights: Weights, table: StateTable) -> None:
-        """Computes the same by torch, on any device."""
         hidden_size = table.hidden_size
         for first_row, parents, symbols in steps:
             row_count = len(parents)

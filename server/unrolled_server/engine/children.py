@@ -74,7 +74,6 @@ class DenseChildren:
         self.row_by_key: RowByKey = memoryview(cells.data)  # reads one cell in half of numpy's time
 
     def reserve(self, row_count: int, max_rows: int | None) -> None:
-        """See `Children`."""
         capacity = len(self._cells) // self._symbol_count
         if row_count > capacity:
             capacity = next_capacity(needed=row_count, capacity=capacity, max_rows=max_rows)
@@ -85,7 +84,6 @@ class DenseChildren:
     def find_or_add(
         self, keys: Int64[np.ndarray, " n"], next_row: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
-        """See `Children`."""
         cells = self._cells
         rows = cells.take(keys)
         missing = keys[rows == 0]
@@ -117,18 +115,15 @@ class SparseChildren:
 
     @property
     def nbytes(self) -> int:
-        """See `Children`."""
         return len(self._rows) * self.row_nbytes
 
     def reserve(self, row_count: int, max_rows: int | None) -> None:
-        """See `Children`."""
         if max_rows is not None and row_count > max_rows:
             raise TableFullError
 
     def find_or_add(
         self, keys: Int64[np.ndarray, " n"], next_row: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " new"]]:
-        """See `Children`."""
         distinct, inverse = np.unique(keys, return_inverse=True)
         known = self._rows
         rows = np.array([known.get(key, 0) for key in distinct.tolist()], np.int64)

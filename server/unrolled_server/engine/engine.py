@@ -12,11 +12,11 @@ from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.children import TableFullError
-from unrolled_server.engine.device import choose_device
 from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows, word_rows
 from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,
+    InitialStates,
     Job,
     Layout,
     NotWantedError,
@@ -25,11 +25,10 @@ from unrolled_server.engine.job import (
 )
 from unrolled_server.engine.network import CachedNetwork
 from unrolled_server.engine.network_cache import NetworkCache
-from unrolled_server.engine.outputs import joined_states
+from unrolled_server.engine.pooling import joined_states
 from unrolled_server.engine.proof import START_WIDTHS, Proof
 from unrolled_server.engine.recurrence import Index
 from unrolled_server.engine.spec import Cell, NetworkSpec, plain_network
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.vector_rows import WordVectors
 from unrolled_server.engine.words import EncodedWords
@@ -41,6 +40,10 @@ _GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
 _GOLDEN_HIDDEN_SIZES = (1, 2, 16, 50, 256)
 
 
+class DeviceUnavailableError(RuntimeError):
+    """The requested device is not on this machine."""
+
+
 class Engine:
     """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
 
@@ -48,7 +51,7 @@ class Engine:
     jobs. Raises DeviceUnavailableError.
 
     Args:
-        device: One of `device.CHOICES`.
+        device: "auto", "cpu", "cuda" or "mps".
         state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far),
             step scratch (1 MB at 256 columns) and word vectors come on top.
         vectors: Word vectors that networks may use.
@@ -65,7 +68,7 @@ class Engine:
         state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES,
         vectors: Sequence[WordVectors] = (),
     ) -> None:
-        self._device = choose_device(device)
+        self._device = _choose_device(device)
         self.device = str(self._device)
         self.fingerprint = ""
         self.asked_rows = 0
@@ -81,17 +84,14 @@ class Engine:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the budget in use."""
         return self._networks.held_bytes
 
     @property
     def network_count(self) -> int:
-        """Networks in memory."""
         return len(self._networks)
 
     @property
     def proved_count(self) -> int:
-        """Shapes of steps whose bits were proved equal so far."""
         return self._proof.shape_count
 
     def prove(self) -> None:
@@ -250,7 +250,6 @@ class Engine:
             self._networks.measure(network)
 
     def _answer_in_slices(self, job: Job, network: CachedNetwork, words: EncodedWords) -> Answer:
-        """Runs a job that is larger than the budget, in either form."""
         recurrence, state = network.recurrence, None
         if job.return_final_state:
             parts = self._slices(network, words)
@@ -282,7 +281,6 @@ class Engine:
     def _run_in_slices(
         self, job: Job, network: CachedNetwork, words: EncodedWords
     ) -> Float32[np.ndarray, "batch seq output"]:
-        """Returns all outputs of a job that is larger than the budget."""
         batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
         if job.layout is Layout.BATCH_FIRST:
             values = filled = self._scratch.view((batch, seq, size))
@@ -343,3 +341,19 @@ def _use_one_thread() -> None:
     """Limits products to one thread. torch keeps this setting per calling thread, so every run checks it."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+def _choose_device(name: str) -> torch.device:
+    """Returns the device of this name; "auto" is what `torch.accelerator` offers, else the CPU.
+
+    Raises DeviceUnavailableError if this machine or this build of torch has no such device.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    offered = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return offered or torch.device("cpu")
+    if offered is None or offered.type != name:
+        found = offered.type if offered else "no accelerator"
+        raise DeviceUnavailableError(f"device is {name!r}; torch finds {found} here; use auto or cpu")
+    return offered

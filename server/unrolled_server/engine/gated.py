@@ -109,7 +109,6 @@ def _gru_on_device(block: GatedBlock, weights: LayerWeights) -> None:
 
 
 def _planes(gates: Tensor, cell: Cell) -> tuple[Tensor, ...]:
-    """Returns each gate's columns, as views."""
     # (rows, gates * hidden) -> gates of (rows, hidden)
     return gates.view(len(gates), GATES[cell], -1).unbind(1)
 
@@ -175,7 +174,6 @@ class GatedStepper:
                 cells[rows] = room.parent_cells
 
     def _run_on_device(self, steps: Iterator[Step], layer: "Layer") -> None:
-        """Computes the same by torch, on any device."""
         _, state_size, hidden_size = self._sizes
         for first_row, parents, symbols in steps:
             count = len(parents)
@@ -201,12 +199,7 @@ class GatedStepper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One direction of a layer, and the states of its prefixes.
-
-    Attributes:
-        states: h of each row; both directions of a layer share it.
-        cells: c of each row, for an LSTM.
-    """
+    """One direction of a layer; h and, for an LSTM, c of its prefixes, in tables that directions share."""
 
     weights: LayerWeights
     inputs: Inputs

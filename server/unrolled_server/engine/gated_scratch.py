@@ -18,15 +18,9 @@ Rows = Float32[np.ndarray, "_ _"]
 class GatedBlock(NamedTuple):
     """All of the memory, with as many rows as a product has.
 
-    Attributes:
-        lower: The rows of the layer below.
-        sums: Looked-up rows, or products of ``lower``. They become the gates.
-        states: The states before.
-        cells: The LSTM's cell states, before and after.
-        products: The GRU's recurrent part.
-        activated: The GRU's gates.
-        hidden: The states after, before a projection.
-        results: The states after.
+    ``lower`` are the rows of the layer below; ``sums`` the looked-up rows or products of ``lower``, which
+    become the gates; ``states`` those before the step, ``hidden`` and, if projected, ``results`` those after.
+    The LSTM has ``cells``; the GRU ``products``, its recurrent part, and ``activated``, its gates.
     """
 
     lower: Float32[Tensor, "rows inputs"]
@@ -60,14 +54,8 @@ class Room:
     """The memory for steps of one row count.
 
     The arrays share the tensors' memory on the CPU and have no rows on other devices. Rows beyond the step's
-    own hold leftovers that are never read.
-
-    Attributes:
-        row_count: The step's own rows.
-        block: As many rows as its products have.
-        lower_rows: What a step fills of ``lower``, like ``input_rows`` of ``sums``, ``parent_rows`` of
-            ``states`` and ``parent_cells`` of ``cells``.
-        results: What a step stores of the block's ``results``.
+    own ``row_count`` hold leftovers that are never read. A step fills ``lower_rows`` of ``lower``,
+    ``input_rows`` of ``sums``, ``parent_rows`` of ``states`` and ``parent_cells`` of ``cells``.
     """
 
     row_count: int

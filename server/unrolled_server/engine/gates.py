@@ -19,12 +19,9 @@ SIGMOIDS = {Cell.RNN: 0, Cell.LSTM: 3, Cell.GRU: 2}
 
 
 class LayerShape(NamedTuple):
-    """The shape of a layer's steps; one proof and one scratch serve all layers of a shape.
+    """The columns of a layer's steps; one proof and one scratch serve all layers of a shape.
 
-    Attributes:
-        inputs: Columns that come from the layer below; 0 where sums are looked up.
-        state: Columns of the recurrent state, which may be projected.
-        hidden: Columns of each gate.
+    ``inputs`` come from the layer below, 0 where sums are looked up; ``hidden`` are those of each gate.
     """
 
     cell: Cell
@@ -36,7 +33,6 @@ class LayerShape(NamedTuple):
 
     @property
     def gates(self) -> int:
-        """Columns of all gates."""
         return GATES[self.cell] * self.hidden
 
 
@@ -44,12 +40,9 @@ class LayerShape(NamedTuple):
 class LayerWeights:
     """One direction's parameters of a layer, zero-padded.
 
-    Attributes:
-        inputs: For one-hot symbols the sum that each adds, biases included, (symbols, gates). Else the
-            weights from what is below, a layer or vectors, to gates.
-        bias: Added to every row where inputs are multiplied.
-        recurrent_bias: The bias of the GRU's new gate, inside its reset; zero elsewhere.
-        projection: The LSTM's, or no rows.
+    ``inputs`` are weights from the layer or vectors below, and ``bias`` is added to their products; for
+    one-hot symbols ``inputs`` have what each symbol adds, biases included. ``recurrent_bias`` is that of the
+    GRU's new gate, inside its reset, and zero elsewhere.
     """
 
     shape: LayerShape

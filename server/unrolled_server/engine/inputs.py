@@ -25,7 +25,6 @@ class Inputs(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
         return 0
 
     @property
@@ -56,7 +55,6 @@ class SymbolRows(Inputs):
         self._is_on_cpu = table.device.type == "cpu"
 
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
-        """See `Inputs`."""
         if self._is_on_cpu:
             self._table_on_cpu.take(symbols, 0, room.input_rows, "clip")
         else:
@@ -71,7 +69,6 @@ class RowsBelow(Inputs):
         self.width = below.hidden_size
 
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
-        """See `Inputs`."""
         if self._below.is_on_cpu:
             room.lower_rows[:, : self.width] = self._below.rows_on_cpu[rows]
         else:
@@ -90,7 +87,6 @@ class PairsBelow(Inputs):
         self.pairs: Int64[np.ndarray, "places 2"] = np.zeros((0, 2), np.int64)
 
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
-        """See `Inputs`."""
         pairs = self.pairs.take(symbols, 0)
         # (rows, 2, hidden) -> (rows, 2 * hidden)
         if self._below.is_on_cpu:

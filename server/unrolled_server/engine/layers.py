@@ -47,7 +47,6 @@ class PlainLayer:
         self.inputs: Sequence[Inputs] = ()
 
     def run(self, steps: Sequence[Step]) -> None:
-        """See `Layers`."""
         self._stepper.run(steps, self._weights, self._table)
 
 
@@ -61,7 +60,6 @@ class StackedLayers:
         self.inputs: Sequence[Inputs] = [layer.inputs for layer in layers]
 
     def run(self, steps: Sequence[Step]) -> None:
-        """See `Layers`."""
         for layer in self._layers:
             layer.stepper.run(steps, layer)
 
@@ -85,13 +83,7 @@ def layers_nbytes(spec: NetworkSpec) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A network's weights, laid out for its steps, without states.
-
-    Attributes:
-        weights: Those of each layer, in each direction.
-        steppers: One for each layer.
-        vectors: What symbols stand for; None for one-hot symbols.
-    """
+    """A network's weights, by layer and direction, laid out for its steps; ``vectors`` unless one-hot."""
 
     spec: NetworkSpec
     weights: Sequence[Sequence[LayerWeights]]

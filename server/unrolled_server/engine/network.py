@@ -1,15 +1,20 @@
 """One network in memory: its recurrence, its cached words, and their cost in bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
+import numpy as np
+
+from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.layers import layers_nbytes
 from unrolled_server.engine.recurrence import Index, MakeRecurrence
-from unrolled_server.engine.remembered import WordCache
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.words import EncodedWords
 
 _OBJECTS_NBYTES = 3_500  # Python and tensor objects of a layer in one direction, measured
+# Longer lists walk the tree with all words at once, which is faster.
+_MAX_WORDS = 256
+_WORD_NBYTES = 200  # str, bytes and dict entry without the letters: measured 160, rounded up
+_MAX_LIST_WORDS = 8
 
 
 def base_nbytes(spec: NetworkSpec) -> int:
@@ -39,7 +44,6 @@ class CachedNetwork:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, the estimate of cached words included."""
         return self.base_nbytes + self.recurrence.nbytes + self._words.nbytes
 
     def starting_at(self, starts: InitialStates) -> "CachedNetwork":
@@ -69,3 +73,64 @@ class CachedNetwork:
         if self._words.nbytes > self.recurrence.nbytes:
             self._words.clear()
         self._words.put(words, index)
+
+
+class WordCache:
+    """Rows by text and vocabulary. Not thread-safe, except `has`. `nbytes` is an estimate."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._rows_by_word: dict[Hashable, dict[str, bytes]] = {}
+        self._by_list: dict[tuple[Hashable, ...], Index] = {}
+        self._columns: tuple[int, ...] = ()
+        self.nbytes = 0
+
+    def has(self, words: EncodedWords) -> bool:
+        """Returns whether `find` would find all words. Only reads."""
+        rows_by_word = self._rows_by_word.get(words.vocabulary)
+        return rows_by_word is not None and all(word in rows_by_word for word in words.words)
+
+    def find(self, words: EncodedWords) -> Index | None:
+        """Returns each letter's rows if every word is cached; a short list cached whole takes one look-up."""
+        if len(words.words) <= _MAX_LIST_WORDS:
+            index = self._by_list.get((words.vocabulary, *words.words))
+            if index is not None:
+                return index
+        rows_by_word = self._rows_by_word.get(words.vocabulary)
+        if rows_by_word is None or len(words.words) > _MAX_WORDS:
+            return None
+        return _index_of(words.words, rows_by_word, self._columns)
+
+    def put(self, words: EncodedWords, index: Index) -> None:
+        """Caches the rows of a list, if it is short."""
+        if len(words.words) > _MAX_WORDS:
+            return
+        self._columns = index.shape[2:]
+        rows_by_word = self._rows_by_word.setdefault(words.vocabulary, {})
+        letter_nbytes = index[0, 0].nbytes
+        rows, width = index.tobytes(), index.shape[1] * letter_nbytes
+        for place, (word, size) in enumerate(zip(words.words, words.sizes(), strict=True)):
+            if word not in rows_by_word:
+                start = place * width
+                rows_by_word[word] = rows[start : start + size * letter_nbytes]
+                self.nbytes += _WORD_NBYTES + len(word) + size * letter_nbytes
+        if len(words.words) <= _MAX_LIST_WORDS:
+            self._by_list[words.vocabulary, *words.words] = index
+            self.nbytes += 2 * _WORD_NBYTES + index.nbytes
+
+
+def _index_of(
+    words: Sequence[str], rows_by_word: Mapping[str, bytes], columns: tuple[int, ...]
+) -> Index | None:
+    """Returns the rows of the words' letters, 0 past a word's end; None if a word is missing."""
+    try:
+        rows = list(map(rows_by_word.__getitem__, words))
+    except KeyError:
+        return None
+    sizes = set(map(len, rows))
+    if len(sizes) > 1:
+        size = max(sizes)
+        rows = [row.ljust(size, b"\0") for row in rows]
+    return np.frombuffer(b"".join(rows), np.int32).reshape(len(rows), -1, *columns)

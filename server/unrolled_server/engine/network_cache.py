@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
+from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.network import CachedNetwork, base_nbytes
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.recurrence import draw_recurrence
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.vector_rows import WordVectors
 
 
 class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
-    Args:
-        budget_bytes: For weights, trees, states and cached words of all networks. One network that needs more
-            for a single word gets it while it is the only one.
-        vectors: Those that specs may name, by digest.
+    ``budget_bytes`` are for weights, trees, states and cached words of all networks; one network that needs
+    more for a single word gets it while it is the only one. Specs name ``vectors`` by digest.
     """
 
     def __init__(
@@ -87,7 +85,6 @@ class NetworkCache:
         self._make_room(0, keep=network)
 
     def forget(self, spec: NetworkSpec) -> None:
-        """Drops a network."""
         network = self._networks.pop(spec, None)
         if network is not None:
             self.held_bytes -= network.counted_nbytes

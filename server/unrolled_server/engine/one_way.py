@@ -5,12 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import Output, State
+from unrolled_server.engine.job import InitialStates, Output, State
 from unrolled_server.engine.layers import Layers
-from unrolled_server.engine.outputs import last_rows, pooled
+from unrolled_server.engine.pooling import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, TableGroup
 from unrolled_server.engine.words import EncodedWords
 
@@ -38,7 +37,6 @@ class OneWay:
 
     @property
     def nbytes(self) -> int:
-        """See `Recurrence`."""
         nbytes = self._tree.nbytes + self._tables.nbytes
         for inputs in self._layers.inputs:
             nbytes += inputs.nbytes
@@ -46,11 +44,9 @@ class OneWay:
 
     @property
     def row_count(self) -> int:
-        """See `Recurrence`."""
         return self._tree.known_count
 
     def clear(self) -> None:
-        """See `Recurrence`."""
         self._tree.clear()
         self._tables.clear()
         for inputs in self._layers.inputs:
@@ -59,7 +55,6 @@ class OneWay:
     def compute_rows(
         self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
     ) -> Rows:
-        """See `Recurrence`."""
         resolution = self._tree.resolve(words, max_rows=max_rows, first_root=self._first_root)
         self._tables.reserve(self._tree.row_count, max_rows=max_rows, make_room=make_room)
         if resolution.steps:
@@ -69,19 +64,15 @@ class OneWay:
     def gather(
         self, index: Int32[np.ndarray, "*places"], scratch: ReplyScratch
     ) -> Float32[np.ndarray, "*places output"]:
-        """See `Recurrence`."""
         return self._outputs.gather(index, scratch)
 
     def numbers(self, index: Rows) -> Rows:
-        """See `Recurrence`."""
         return index
 
     def pooled(self, index: Rows, lengths: Lengths, *, output: Output) -> Float32[np.ndarray, "batch output"]:
-        """See `Recurrence`."""
         return pooled(self._outputs, index, lengths, output=output)
 
     def final_state(self, index: Rows, lengths: Lengths) -> State:
-        """See `Recurrence`."""
         rows = last_rows(index, lengths)
         h = np.stack([table.take(rows) for table in self._layers.states])
         cells = [table.take(rows) for table in self._layers.cells]

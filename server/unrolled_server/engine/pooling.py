@@ -1,9 +1,12 @@
-"""Mean and maximum of a word's states, elementwise from first to last, whatever shares its batch."""
+"""One vector per word from a table of states, whatever shares its batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int32
+
+from unrolled_server.engine.job import Output, State
+from unrolled_server.engine.states import StateTable
 
 Rows = Float32[np.ndarray, "rows hidden"]
 Pooled = Float32[np.ndarray, "batch hidden"]
@@ -29,12 +32,7 @@ def pool_max(rows: Rows, index: Index, lengths: Lengths) -> Pooled:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # initial states, and so sums, may be any numbers
-def _fold(
-    rows: Rows,
-    index: Index,
-    lengths: Lengths,
-    combine: Callable[..., object],
-) -> Pooled:
+def _fold(rows: Rows, index: Index, lengths: Lengths, combine: Callable[..., object]) -> Pooled:
     """Combines each word's states from first to last; longest words first, so each step is a prefix."""
     order = np.argsort(-lengths, kind="stable")
     columns = np.ascontiguousarray(index[order].T)  # (batch, seq) -> (seq, batch), longest words first
@@ -48,3 +46,32 @@ def _fold(
     pooled = np.empty_like(folded)
     pooled[order] = folded
     return pooled
+
+
+def pooled(
+    table: StateTable,
+    index: Int32[np.ndarray, "batch seq"],
+    lengths: Int32[np.ndarray, " batch"],
+    *,
+    output: Output,
+) -> Float32[np.ndarray, "batch hidden"]:
+    """Returns one vector per word; not for ``Output.ALL``."""
+    if output is Output.LAST:
+        return table.take(last_rows(index, lengths))
+    pool = pool_mean if output is Output.MEAN else pool_max
+    return pool(table.on_cpu(), index, lengths)
+
+
+def joined_states(states: Sequence[State]) -> State:
+    """Joins the states of words that were run in parts."""
+    h = np.concatenate([state.h for state in states], axis=1)
+    cells = [state.c for state in states if state.c is not None]
+    return State(h, np.concatenate(cells, axis=1) if cells else None)
+
+
+def last_rows(
+    index: Int32[np.ndarray, "batch seq"], lengths: Int32[np.ndarray, " batch"]
+) -> Int32[np.ndarray, " batch"]:
+    """Returns the row of each word's last letter."""
+    rows: Int32[np.ndarray, " batch"] = index[np.arange(len(index)), lengths - 1]
+    return rows

@@ -72,12 +72,10 @@ class PrefixTree:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
         return self._children.nbytes
 
     @property
     def row_nbytes(self) -> int:
-        """The cost of one more row, at most."""
         return self._children.row_nbytes
 
     def resolve(self, words: EncodedWords, *, max_rows: int | None, first_root: int = 0) -> Resolution:

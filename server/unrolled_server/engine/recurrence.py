@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import Output, State
+from unrolled_server.engine.job import InitialStates, Output, State
 from unrolled_server.engine.layers import PlainLayer, StackedLayers, draw_layers, is_plain
 from unrolled_server.engine.one_way import OneWay
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch
 from unrolled_server.engine.two_way import TwoWay
 from unrolled_server.engine.vector_rows import Vectors

@@ -98,7 +98,6 @@ class NetworkSpec:
 
     @property
     def input_size(self) -> int:
-        """Features of layer 0's input."""
         return self.embedding_size or self.symbol_count
 
     @property
@@ -108,7 +107,6 @@ class NetworkSpec:
 
     @property
     def directions(self) -> int:
-        """Directions of each layer."""
         return 1 + self.bidirectional
 
     @property

@@ -30,7 +30,6 @@ class StateTable:
         self.clear()
 
     def clear(self) -> None:
-        """Gives the memory back."""
         self._allocate(0)
 
     def new_capacity(self, needed: int, max_rows: int | None) -> int:
@@ -40,7 +39,6 @@ class StateTable:
         return next_capacity(needed=needed, capacity=self.capacity, max_rows=max_rows)
 
     def grow(self, capacity: int) -> None:
-        """Moves the rows into a table of ``capacity`` rows."""
         old = self.rows
         self._allocate(capacity)
         self.rows[: len(old)] = old
@@ -70,7 +68,6 @@ class StateTable:
         return self.rows_on_cpu.take(index, axis=0, out=values, mode="clip")
 
     def take(self, rows: Int32[np.ndarray, "*places"]) -> Float32[np.ndarray, "*places hidden"]:
-        """Returns some rows, in fresh memory."""
         if self.is_on_cpu:
             return self.rows_on_cpu.take(rows, axis=0)
         return self.gather(rows, ReplyScratch())
@@ -95,11 +92,9 @@ class TableGroup:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
         return self._tables[0].capacity * self.row_nbytes
 
     def clear(self) -> None:
-        """Gives the memory back."""
         for table in self._tables:
             table.clear()
 

@@ -7,11 +7,10 @@ from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.gated import Layer
 from unrolled_server.engine.inputs import PairsBelow
-from unrolled_server.engine.job import Output, State
-from unrolled_server.engine.outputs import last_rows, pooled
+from unrolled_server.engine.job import InitialStates, Output, State
+from unrolled_server.engine.pooling import last_rows, pooled
 from unrolled_server.engine.prefix_tree import PrefixTree
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 from unrolled_server.engine.states import ReplyScratch, StateTable, TableGroup
 from unrolled_server.engine.whole_words import NewWords, WholeWords
 from unrolled_server.engine.words import EncodedWords
@@ -56,18 +55,15 @@ class TwoWay:
 
     @property
     def nbytes(self) -> int:
-        """See `Recurrence`."""
         kept = sum(inputs.nbytes for inputs in self._inputs)
         above = self._above.nbytes + self._words.nbytes if self._above else 0
         return self._tree.nbytes + self._first.nbytes + kept + above
 
     @property
     def row_count(self) -> int:
-        """See `Recurrence`."""
         return self._tree.known_count + self._words.known_count
 
     def clear(self) -> None:
-        """See `Recurrence`."""
         self._tree.clear()
         self._words.clear()
         self._first.clear()
@@ -79,7 +75,6 @@ class TwoWay:
     def compute_rows(
         self, words: EncodedWords, *, max_rows: int | None, make_room: Callable[[int], None]
     ) -> Rows:
-        """See `Recurrence`."""
         forward, backward = (
             self._tree.resolve(of_direction, max_rows=max_rows, first_root=root)
             for of_direction, root in zip((words, words.reversed()), self._first_roots, strict=True)
@@ -110,24 +105,20 @@ class TwoWay:
     def gather(
         self, index: Int32[np.ndarray, "*places columns"], scratch: ReplyScratch
     ) -> Float32[np.ndarray, "*places output"]:
-        """See `Recurrence`."""
         states = self._outputs.gather(np.ascontiguousarray(index[..., -_DIRECTIONS:]), scratch)
         return states.reshape(*index.shape[:-1], -1)  # (..., 2, hidden) -> (..., 2 * hidden)
 
     def numbers(self, index: Rows) -> Int32[np.ndarray, "batch seq"]:
-        """See `Recurrence`."""
         forward, backward = (index[..., column].astype(np.int64) for column in (-2, -1))
         pairs = forward * (int(backward.max()) + 1) + backward
         _, numbers = np.unique(pairs, return_inverse=True)
         return np.where(pairs == 0, 0, numbers.reshape(pairs.shape) + 1).astype(np.int32)
 
     def pooled(self, index: Rows, lengths: Lengths, *, output: Output) -> Float32[np.ndarray, "batch output"]:
-        """See `Recurrence`."""
         halves = [pooled(self._outputs, index[..., column], lengths, output=output) for column in (-2, -1)]
         return np.concatenate(halves, axis=1)
 
     def final_state(self, index: Rows, lengths: Lengths) -> State:
-        """See `Recurrence`."""
         h, c = (
             [_final(table, index, lengths, is_first=table is tables[0]) for table in tables]
             for tables in (_states(self._layers), _cells(self._layers))

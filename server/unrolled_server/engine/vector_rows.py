@@ -39,7 +39,6 @@ class DrawnVectors:
         self.size: int = self._rows.shape[1]
 
     def take(self, symbols: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n size"]:
-        """See `Vectors`."""
         return self._rows.take(symbols, axis=0)
 
 
@@ -56,7 +55,6 @@ class WordVectors:
 
     @property
     def size(self) -> int:
-        """Values of a vector."""
         return int(self.rows.shape[1])
 
     @staticmethod
@@ -65,7 +63,6 @@ class WordVectors:
         return word_count + 2
 
     def take(self, symbols: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n size"]:
-        """See `Vectors`."""
         vectors = np.zeros((len(symbols), self.size), np.float32)
         is_word = symbols < len(self.rows)
         vectors[is_word] = self.rows[symbols[is_word]]
@@ -135,7 +132,6 @@ class VectorRows(Inputs):
         return 4 * self._rows.hidden_size + _DICT_ENTRY_NBYTES
 
     def clear(self) -> None:
-        """See `Inputs`."""
         self._rows.clear()
         self._row_of.clear()
 
@@ -154,7 +150,6 @@ class VectorRows(Inputs):
             self._row_of.update(zip(part, range(first, first + len(part)), strict=True))
 
     def fill(self, room: Room, rows: slice, symbols: Symbols) -> None:  # noqa: ARG002 - Inputs' signature
-        """See `Inputs`."""
         row_of = self._row_of
         places = [row_of[symbol] for symbol in np.asarray(symbols).tolist()]
         if self._rows.is_on_cpu:

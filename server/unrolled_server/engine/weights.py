@@ -19,9 +19,8 @@ WIDTH_MULTIPLE = 16
 class Weights:
     """A network's weights, zero-padded to ``width`` columns, and the same memory as arrays on the CPU.
 
-    Attributes:
-        input_table: Row s is what symbol s adds: W_ih[:, s] + b_ih + b_hh. It replaces the input product.
-        recurrent: W_hh transposed.
+    Row s of ``input_table`` is W_ih[:, s] + b_ih + b_hh, and replaces the input product; ``recurrent`` is W_hh
+    transposed.
     """
 
     input_table: Float32[Tensor, "symbols width"]
@@ -33,7 +32,6 @@ class Weights:
     def of(
         *, input_table: Float32[Tensor, "symbols width"], recurrent: Float32[Tensor, "width width"]
     ) -> "Weights":
-        """Returns the weights in these tensors, on their device."""
         return Weights(
             input_table=input_table,
             recurrent=recurrent,

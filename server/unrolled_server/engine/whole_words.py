@@ -15,13 +15,9 @@ _COLUMNS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWords:
-    """The steps to compute, in every layer.
+    """The steps to compute, in every layer: one for each position from the words' start, and from their end.
 
-    Attributes:
-        forward: A step for each position, from the start of the words; a symbol is a place.
-        backward: The same from their ends.
-        below: For each place, the rows of the first layer, forward and backward.
-        pairs: For each place, its rows here.
+    A symbol is a place; ``below`` has each place's rows in the first layer, ``pairs`` its rows here.
     """
 
     forward: list[Step]
@@ -53,12 +49,10 @@ class WholeWords:
 
     @property
     def known_count(self) -> int:
-        """Rows of words, roots excluded."""
         return self.row_count - self._root_count
 
     @property
     def nbytes(self) -> int:
-        """Memory held, estimated."""
         return _WORD_NBYTES * len(self._rows_of) + 6 * self.row_count
 
     def resolve(

@@ -58,22 +58,18 @@ class EncodedWords:
 
     @property
     def max_length(self) -> int:
-        """Symbols of the longest word."""
         return max(map(len, self.words)) if self._lengths is None else int(self._lengths.max())
 
     @property
     def lengths(self) -> Int32[np.ndarray, " batch"]:
-        """Symbols of each word."""
         if self._lengths is None:
             return np.fromiter(map(len, self.words), np.int32, len(self.words))
         return self._lengths
 
     def sizes(self) -> list[int]:
-        """Returns the symbols of each word as a list."""
         return list(map(len, self.words)) if self._lengths is None else self._lengths.tolist()
 
     def code_lists(self) -> list[list[int]]:
-        """Returns each word's symbols as a list."""
         if self._codes is None:
             code_of = (self._index or {}).__getitem__
             return [list(map(code_of, word)) for word in self.words]
@@ -88,7 +84,6 @@ class EncodedWords:
         return roots
 
     def part(self, start: int, stop: int) -> "EncodedWords":
-        """Returns the words ``start:stop``."""
         codes, lengths, starts = self._codes, self._lengths, self.starts
         if codes is not None:
             bounds = [0, *accumulate(self.sizes())]
@@ -103,7 +98,6 @@ class EncodedWords:
         )
 
     def starting_at(self, starts: Int32[np.ndarray, " batch"]) -> "EncodedWords":
-        """Returns the same words, each with its own initial state."""
         return EncodedWords(
             self.words,
             self.vocabulary,

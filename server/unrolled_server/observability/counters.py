@@ -36,18 +36,15 @@ class Histogram:
         self._total = 0.0
 
     def observe(self, value: float) -> None:
-        """Counts a value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
     def add_to(self, family: HistogramMetricFamily, *labels: str) -> None:
-        """Adds its samples to a family."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         counts = accumulate(tuple(self._counts))
         family.add_metric(labels, list(zip(bounds, counts, strict=True)), self._total)
 
     def family(self, name: str, text: str) -> Metric:
-        """Returns its samples as a family without labels."""
         family = HistogramMetricFamily(name, text)
         self.add_to(family)
         return family
@@ -119,12 +116,8 @@ class CountsRows(Protocol):
 class LaneCounters:
     """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
 
-    Args:
-        engine: The thread's engine; rows that it computed before, to prove itself, do not count.
-
-    Attributes:
-        expired: Jobs that were dropped before computation because their deadline had passed.
-        cancelled: Jobs that were dropped because their caller had left.
+    Rows that the engine computed before, to prove itself, do not count. `expired` and `cancelled` are jobs
+    that were dropped before computation, because their deadline had passed or their caller had left.
     """
 
     def __init__(self, engine: CountsRows) -> None:
@@ -145,7 +138,6 @@ class LaneCounters:
         self._compute_s.observe(monotonic() - started_s)
 
     def observe_batch(self, job_count: int, *, started_s: float) -> None:
-        """Counts a finished batch."""
         rows = self._computed_rows
         self._batch_jobs.observe(job_count)
         self._batch_rows.observe(rows - self._observed_rows)
@@ -170,9 +162,7 @@ class LaneCounters:
             "unrolled_prefixes_computed_total", "States that were computed for them.", self._computed_rows
         )
         yield CounterMetricFamily(
-            "unrolled_compute_busy_seconds_total",
-            "Time that compute threads spent on batches.",
-            self._busy_s,
+            "unrolled_compute_busy_seconds_total", "Time that compute threads spent on batches.", self._busy_s
         )
         yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
         dropped = CounterMetricFamily(

@@ -10,8 +10,7 @@ OTHERS = "others"
 class LogThrottle:
     """Lets through one message per key and interval, and counts those in between.
 
-    Args:
-        max_keys: Keys that are kept at a time; all further ones count as one key.
+    Keeps `max_keys` keys at a time; all further ones count as one key.
     """
 
     def __init__(self, *, interval_s: float = INTERVAL_S, max_keys: int = MAX_KEYS) -> None:

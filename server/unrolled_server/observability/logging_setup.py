@@ -21,10 +21,7 @@ _throttle = LogThrottle()
 def configure(*, level: str, log_format: Literal["console", "json"], names_process: bool = False) -> None:
     """Sets up logging for the whole process, including warnings and uncaught errors.
 
-    Args:
-        level: Name of the lowest level that is written.
-        log_format: "console" for people, coloured on a terminal; "json" for one object per record.
-        names_process: Whether records have the process id, because several processes write them.
+    `names_process` adds the process id to records, for several processes that write to one log.
     """
     global _is_json  # noqa: PLW0603 - one for the process, as logging itself
     _is_json = log_format == "json"

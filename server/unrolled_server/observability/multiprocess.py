@@ -41,7 +41,6 @@ class WorkerFiles:
         self._of_dead_workers: list[Metric] = []
 
     def collect(self) -> list[Metric]:
-        """Returns the families of all workers together."""
         with self._lock:
             living = [
                 family for file in sorted(self._directory.glob("*.json")) for family in self._read(file)

@@ -23,15 +23,8 @@ class MetricsEndpoint(Collector):
     """An endpoint that answers scrapes in threads of its own until it is closed.
 
     `prometheus_client.start_http_server` binds only one of a host's addresses, waits for DNS to name it, and
-    never ends an idle connection; so this takes sockets that listen already.
-
-    Args:
-        address: HOST:PORT as set.
-        sockets: Listen on each address of the host.
-        collectors: Each returns families, which are merged; called from other threads.
-
-    Attributes:
-        address: HOST:PORT with the port of the sockets.
+    never ends an idle connection; so this takes sockets that listen already. Other threads call `collectors`,
+    whose families are merged.
     """
 
     def __init__(
@@ -49,11 +42,9 @@ class MetricsEndpoint(Collector):
         LOG.info("metrics on http://%s/metrics", self.address)
 
     def collect(self) -> Iterable[Metric]:
-        """Returns what a scrape gets."""
         return merge(family for collect in self._collectors for family in collect())
 
     def close(self) -> None:
-        """Stops listening."""
         for server in self._servers:
             server.shutdown()
             server.server_close()

@@ -26,12 +26,8 @@ LOG = logging.getLogger(__name__)
 class FinishedRequest:
     """A request that ended, without the contents that must not appear in logs and traces.
 
-    Attributes:
-        code: The name of its gRPC status code.
-        seconds: From its arrival until its reply was ready.
-        request: Without words, alphabet and state; empty if its bytes were no message.
-        word_count: Taken from the reply where the request reuses the words of an earlier one.
-        timing: As in the reply; empty without a reply.
+    `request` has no words, alphabet and state, and is empty if its bytes were no message; `timing` is empty
+    without a reply.
     """
 
     method: str
@@ -59,10 +55,9 @@ class PendingRequest:
 
 
 class RequestObserver:
-    """Counts the requests of one event loop. Each method records the event that it is named after.
+    """Counts the requests of one event loop, each method the event that it is named after.
 
-    Args:
-        listeners: Called with each request that ended.
+    Each request that ended is passed to all `listeners`.
     """
 
     def __init__(self, counters: RequestCounters, listeners: Sequence[Listener] = ()) -> None:
@@ -75,12 +70,10 @@ class RequestObserver:
         return PendingRequest(self._methods[method], data if self._listeners else b"", context)
 
     def accepted(self, *, words: int, symbols: int) -> None:
-        """Counts a request that is valid and admitted."""
         self.counters.words += words
         self.counters.symbols += symbols
 
     def answered(self, pending: PendingRequest, reply: bytes) -> None:
-        """Counts a request whose reply is ready to be sent."""
         seconds = monotonic() - pending.arrived_s
         pending.method.answered += 1
         pending.method.seconds.observe(seconds)
@@ -88,15 +81,12 @@ class RequestObserver:
             self._report(pending, OK, seconds, reply)
 
     def refused(self, pending: PendingRequest, error: RequestError) -> None:
-        """Counts a request that gets this error for an answer."""
         self._fail(pending, status_code(error).name)
 
     def cancelled(self, pending: PendingRequest) -> None:
-        """Counts a request whose caller has left."""
         self._fail(pending, CANCELLED)
 
     def stream_ended(self, code: str) -> None:
-        """Counts a stream that is over."""
         self.counters.streams[code] += 1
 
     def _fail(self, pending: PendingRequest, code: str) -> None:

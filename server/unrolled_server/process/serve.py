@@ -15,11 +15,7 @@ LOG = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT, SIGHUP or, if so set, the end of standard input; then drains.
-
-    Raises:
-        StartupError: The server cannot start; see `Server.start`.
-    """
+    """Serves until a signal or, if so set, the end of standard input; then drains; raises StartupError."""
     server = Server(settings)
     await server.start()
     freeze_startup_objects()

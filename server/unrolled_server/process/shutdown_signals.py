@@ -30,12 +30,8 @@ async def wait_for_shutdown(
 ) -> signal.Signals | None:
     """Returns the signal that stops the process, or None for the end of standard input.
 
-    A terminal that closes may send SIGHUP twice, and its session then SIGTERM. So SIGHUP is not counted: it
-    only starts the drain, and later ones are ignored.
-
-    Args:
-        watch_stdin: Whether the end of standard input counts.
-        on_second_signal: Handles a second SIGTERM or SIGINT, whenever it comes.
+    A second SIGTERM or SIGINT calls `on_second_signal`, whenever it comes. A terminal that closes may send
+    SIGHUP twice, and its session then SIGTERM, so SIGHUP only starts the drain, and later ones are ignored.
     """
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals | None] = loop.create_future()

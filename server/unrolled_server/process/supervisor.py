@@ -64,14 +64,7 @@ async def supervise(settings: Settings) -> None:
 
 
 class Supervisor:
-    """Keeps `settings.workers` workers running.
-
-    Args:
-        settings: The settings of each worker.
-
-    Attributes:
-        environment: Variables for workers, beside those of this process.
-    """
+    """Keeps `settings.workers` workers running; `environment` has variables for them beside its own."""
 
     def __init__(self, settings: Settings) -> None:
         self.environment: dict[str, str] = {}
@@ -88,11 +81,7 @@ class Supervisor:
         yield from collect_workers(self._settings.workers, restart_count=self._restart_count)
 
     async def run(self) -> None:
-        """Starts the workers, reports ready, replaces dead workers until shutdown, then drains.
-
-        Raises:
-            WorkersError: See `supervise`.
-        """
+        """Starts the workers, reports ready, replaces dead workers until shutdown, then drains."""
         watch_stdin = self._settings.exit_with_stdin
         shutdown = asyncio.create_task(
             wait_for_shutdown(watch_stdin=watch_stdin, on_second_signal=self._exit_at_once)
@@ -113,7 +102,6 @@ class Supervisor:
             )
 
     async def _keep_worker(self) -> None:
-        """Runs one worker after another until shutdown."""
         while not self._stopping.is_set():
             served = await self._run_worker()
             if self._stopping.is_set():

@@ -61,7 +61,6 @@ class WorkerProcess:
             return None
 
     def go(self) -> None:
-        """Lets the worker serve."""
         self._may_serve = True
         self._stdin.write(GO)
 
@@ -73,7 +72,7 @@ class WorkerProcess:
         self._send(signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Waits for the worker's end; returns its exit code, or minus the signal that ended it."""
+        """Returns the exit code, or minus the signal that ended the worker."""
         return await self._process.wait()
 
     def _send(self, number: signal.Signals) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from unrolled_server.ray_serve.deadline_metadata import Metadata, deadline_in
+LEFT_KEY = "unrolled-left-ms"
+"""Metadata: milliseconds left when the proxy passes the call on, because Serve passes no deadlines on.
 
+As in gRPC itself the time left travels, not a time of day, because clocks of machines differ.
+"""
+
+Metadata = Iterable[tuple[str, str | bytes]]
 ServeContext = Any
 """ray.serve.grpc_util.RayServegRPCContext, without an import of Ray; what is set on it goes to the client."""
 
@@ -57,7 +62,6 @@ class Call:
         raise AbortedError
 
     def end(self) -> None:
-        """Calls the done callbacks."""
         for callback in self._done_callbacks:
             callback(self)
 
@@ -95,3 +99,17 @@ class StreamCall(Call):
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def with_time_left(metadata: Metadata, left_s: float | None) -> list[tuple[str, str | bytes]]:
+    """Returns a call's metadata with the time left, in place of any that the client sent."""
+    kept = [(key, value) for key, value in metadata if key != LEFT_KEY]
+    return kept if left_s is None else [*kept, (LEFT_KEY, str(max(0, round(left_s * 1e3))))]
+
+
+def deadline_in(metadata: Metadata) -> float | None:
+    """Returns the deadline of a call that has just arrived, by the monotonic clock; None without one."""
+    for key, value in metadata:
+        if key == LEFT_KEY:
+            return time.monotonic() + int(value) / 1e3
+    return None

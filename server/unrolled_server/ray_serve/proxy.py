@@ -19,7 +19,7 @@ import grpc.aio
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.errors import DETAILS_KEY
-from unrolled_server.ray_serve.deadline_metadata import with_time_left
+from unrolled_server.ray_serve.context import with_time_left
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"]
 _OK: int = grpc.StatusCode.OK.value[0]

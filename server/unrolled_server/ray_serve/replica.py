@@ -49,11 +49,7 @@ _EMPTY = Message(b"")
 
 
 class Replica:
-    """unrolled.v1.ForwardService for Serve, which calls methods by their names in the contract.
-
-    Raises:
-        StartupError: See `Backend.prepare`.
-    """
+    """unrolled.v1.ForwardService for Serve, which calls methods by their names in the contract."""
 
     def __init__(self, settings: Settings) -> None:
         self._backend = Backend(settings)
@@ -90,7 +86,6 @@ class Replica:
 async def _answer(
     answer: Callable[[bytes, Context], Awaitable[bytes]], request: bytes, context: ServeContext
 ) -> Message:
-    """Returns the reply, or an empty message where the call failed."""
     call = Call(context)
     try:
         return Message(await answer(request, cast("Context", call)))

@@ -69,7 +69,6 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """Returns the handler of the call's method, or one that refuses the call."""
         if not handler_call_details.method.startswith(_OPEN_METHODS):
             token = _token_in(handler_call_details.invocation_metadata)
             if token is None:

@@ -48,10 +48,6 @@ class ReloadingFiles(Generic[_Content]):
 
     `content` checks the files at most once a second; there is no thread and no timer.
 
-    Args:
-        parse: Reads and parses the files.
-        clock: The monotonic clock in seconds.
-
     Raises:
         CredentialsError: The files cannot be used at the start.
     """
@@ -66,9 +62,7 @@ class ReloadingFiles(Generic[_Content]):
         self._paths = paths
         self._parse = parse
         self._clock = clock
-        self._versions = (
-            self._current_versions()
-        )  # before parsing, so that a change meanwhile is seen next time
+        self._versions = self._current_versions()  # before parsing, so that later changes are seen
         self._content = parse()
         self._next_check_s = clock() + CHECK_INTERVAL_S
 

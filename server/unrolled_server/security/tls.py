@@ -21,10 +21,7 @@ _WARN_BEFORE = timedelta(days=14)
 def tls_credentials(certificate: Path, key: Path, *, client_ca: Path | None = None) -> grpc.ServerCredentials:
     """Returns credentials for a port; new connections use new files when the files change.
 
-    Args:
-        certificate: PEM of the server's certificate, followed by its chain.
-        key: PEM of its private key.
-        client_ca: PEM of the authorities that sign client certificates, which are then required.
+    All files are PEM. `client_ca` has the authorities that must have signed each client's certificate.
 
     Raises:
         CredentialsError: A file cannot be read, is malformed or has expired, or the key is another one's.

@@ -20,12 +20,8 @@ _NOT_IN_A_HOST = re.compile(r"[\s:/,@?#%\[\]]")
 def parse_address(given: str, *, default_port: int) -> str:
     """Returns HOST:PORT without blanks around it, or unix:PATH with a leading `~` as the home directory.
 
-    Args:
-        given: As in a flag or variable.
-        default_port: The port that an error suggests if the address has none.
-
     Raises:
-        ValueError: It has another form; the message shows the right one.
+        ValueError: It has another form; the message shows the right one, on `default_port` if it has none.
     """
     address = given.lstrip()
     if _SOCKET.match(address):

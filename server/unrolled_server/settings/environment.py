@@ -64,6 +64,5 @@ def _hint(setting: str) -> str:
 
 
 def _nearest(setting: str) -> str | None:
-    """Returns the setting that the user probably meant, in capitals."""
     near = get_close_matches(setting, _SETTINGS, n=1)
     return _SYNONYMS.get(setting) or next(iter(near), None)

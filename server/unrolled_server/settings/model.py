@@ -61,9 +61,7 @@ Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 Address = Annotated[str, AfterValidator(partial(parse_address, default_port=DEFAULT_PORT))]
 MetricsAddress = Annotated[str, AfterValidator(_parse_metrics_address)]
 File = Annotated[
-    Path | None,
-    BeforeValidator(_check_path),
-    AfterValidator(lambda path: path and expand_home(path)),
+    Path | None, BeforeValidator(_check_path), AfterValidator(lambda path: path and expand_home(path))
 ]
 
 
@@ -328,7 +326,6 @@ class Settings(BaseSettings):
 
     @property
     def state_memory_bytes_per_thread(self) -> int:
-        """Each compute thread's share of `state_memory_mb`."""
         return self.state_memory_mb * 2**20 // self.compute_threads
 
     @property
@@ -337,7 +334,6 @@ class Settings(BaseSettings):
         return min(self.max_stream_bytes, self.max_inflight_mb * 2**20 // 2)
 
     def limits(self) -> Limits:
-        """Returns the limits of a request."""
         return Limits(**self.model_dump(include={field.name for field in fields(Limits)}))
 
 

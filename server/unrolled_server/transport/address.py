@@ -77,9 +77,7 @@ def reserve_port(address: str) -> Iterator[str]:
 def listeners(address: str, *, flag: str) -> Sequence[socket.socket]:
     """Returns sockets that listen on every address of HOST; `[::]` covers IPv4, with or without IPv6.
 
-    Args:
-        address: HOST:PORT; port 0 takes a free one.
-        flag: The flag that an error proposes to change.
+    Errors propose to change `flag`.
 
     Raises:
         AddressError: The address is taken, malformed or not of this machine.

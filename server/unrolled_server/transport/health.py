@@ -21,11 +21,7 @@ Context = grpc.aio.ServicerContext[Any, HealthCheckResponse]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of one service, and of the server as a whole (""): SERVING until `drain`.
-
-    Args:
-        service: The name of the service.
-    """
+    """The health of one service, and of the server as a whole (""): SERVING until `drain`."""
 
     def __init__(self, service: str) -> None:
         self._services = ("", service)
@@ -36,7 +32,6 @@ class Health(health_pb2_grpc.HealthServicer):
         self._is_draining.set()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:  # noqa: N802
-        """Returns the status of one service, or NOT_FOUND."""
         if request.service not in self._services:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND, f"this server serves {' and '.join(map(repr, self._services))}"
@@ -56,7 +51,6 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.write(self._response(name))
 
     async def List(self, _request: HealthListRequest, _context: Context) -> HealthListResponse:  # noqa: N802
-        """Returns the status of all services."""
         return HealthListResponse(statuses={name: self._response(name) for name in self._services})
 
     def _response(self, name: str) -> HealthCheckResponse:

@@ -41,12 +41,7 @@ WATCH_S = 0.25
 
 
 class Server:
-    """A gRPC server on one address.
-
-    Args:
-        settings: All settings.
-        shares_port: Whether other processes of this user may listen on the address too.
-    """
+    """A gRPC server on one address, which other processes of this user may share if `shares_port`."""
 
     def __init__(self, settings: Settings, *, shares_port: bool = False) -> None:
         self._settings = settings
@@ -59,11 +54,7 @@ class Server:
         self.admission = self._backend.admission
 
     async def start(self) -> None:
-        """Binds, so that a taken address fails at once; then prepares and serves.
-
-        Raises:
-            StartupError: See `bind` and `prepare`.
-        """
+        """Binds, so that a taken address fails at once; then prepares and serves; raises StartupError."""
         try:
             self.bind()
             await self.prepare()
@@ -96,11 +87,7 @@ class Server:
             self._stack.callback(self._tracer.close)
 
     async def prepare(self) -> None:
-        """Opens the word vectors and proves the engines, which takes most of a start.
-
-        Raises:
-            StartupError: See `Backend.prepare`.
-        """
+        """Opens the word vectors and proves the engines; raises StartupError, see `Backend.prepare`."""
         await self._backend.prepare()
         self.info = self._backend.info
 
@@ -167,7 +154,6 @@ def _request_tracer() -> "RequestTracer":
 
 
 def _listeners(tracer: "RequestTracer | None") -> list[Listener]:
-    """Returns the listeners for finished requests."""
     logs: list[Listener] = [access_log.log_request] if access_log.is_enabled() else []
     return [*logs, tracer.trace] if tracer else logs
 

@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from unrolled_server.word_vectors.mapped_file import (
-    SourceIdentity,
-    WrittenRows,
-    open_folder,
-    write_folder,
-)
+from unrolled_server.word_vectors.mapped_file import SourceIdentity, WrittenRows, open_folder, write_folder
 from unrolled_server.word_vectors.text_format import Block, TextVectors, VectorsError, decompressed
 
 LOG = logging.getLogger(__name__)
@@ -87,9 +83,8 @@ class Conversion:
         LOG.info("converted %d words of %d values in %.1f s", len(written.words), vectors.size, elapsed_s)
 
     def _replace_target(self, folder: Path) -> None:
-        """Puts the new folder in the place of the old one, if there is one."""
         # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
-        old = self.target.with_suffix(f".{time.time_ns()}")
+        old = self.target.with_suffix(f".{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             self.target.rename(old)
         folder.rename(self.target)

@@ -122,7 +122,6 @@ class TextVectors:
         self._format = LineFormat(size=self.size, has_header=header is not None)
 
     def blocks(self) -> Iterator[Block]:
-        """Yields the file's vectors in order, once."""
         last_line = self._first_line - 1
         for first_line, text in self._whole_lines():
             block = self._parse(text, first_line=first_line)

@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 import pytest
 from unrolled_server.ray_serve import proxy
-from unrolled_server.ray_serve.deadline_metadata import LEFT_KEY, deadline_in, with_time_left
+from unrolled_server.ray_serve.context import LEFT_KEY, deadline_in, with_time_left
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"

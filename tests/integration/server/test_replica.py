@@ -7,7 +7,7 @@ import sys
 import grpc
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.ray_serve.deadline_metadata import LEFT_KEY
+from unrolled_server.ray_serve.context import LEFT_KEY
 from unrolled_server.ray_serve.replica import Replica, refuse_settings_of_serve
 from unrolled_server.settings import Settings
 

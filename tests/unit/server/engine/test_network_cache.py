@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 import torch
 from unrolled_server.engine.alphabet import Alphabet
-from unrolled_server.engine.job import State
+from unrolled_server.engine.job import InitialStates, State
 from unrolled_server.engine.network import base_nbytes
 from unrolled_server.engine.network_cache import NetworkCache
 from unrolled_server.engine.proof import Proof
 from unrolled_server.engine.spec import NetworkSpec
-from unrolled_server.engine.starts import InitialStates
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence
-from unrolled_server.engine.spectrum import largest_eigenvalue, scaled
+from unrolled_server.engine.draws import largest_eigenvalue, scaled
 
 
 def a_matrix(size, seed=0):

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from unrolled_server.engine.job import State
-from unrolled_server.engine.starts import InitialStates
+from unrolled_server.engine.job import InitialStates, State
 
 
 @pytest.mark.parametrize("has_cells", [False, True])

@@ -1,19 +1,28 @@
-"""A span for each request: a unary call, or one message of a stream.
+"""OpenTelemetry traces: a span for each request, a unary call or one message of a stream, sent by OTLP.
 
 A stream has no span of its own: it lasts as long as its client likes, and its errors are its messages'.
 """
 
+import ipaddress
+import os
+import threading
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.observability.counters import OK
-from unrolled_server.observability.otel.provider import open_tracer
 from unrolled_server.observability.request_observer import FinishedRequest
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
@@ -21,6 +30,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 _SERVER_ERRORS = {
     "UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
 }  # fmt: skip
+MAX_SHUTDOWN_S = 2.0
+_DEFAULT_ENDPOINT = "http://localhost:4317"  # OTLP's
 
 
 class RequestTracer:
@@ -30,7 +41,6 @@ class RequestTracer:
         self._tracer, self.close = open_tracer()
 
     def trace(self, finished: FinishedRequest) -> None:
-        """Makes the span of a request."""
         end_ns = time.time_ns()
         span = self._tracer.start_span(
             f"{SERVICE}/{finished.method}",
@@ -74,3 +84,53 @@ def _cell_name(number: int) -> str:
     is_known = number in pb.Cell.values()
     name = pb.Cell.Name(number).removeprefix("CELL_").lower() if is_known else str(number)
     return "rnn" if name == "unspecified" else name
+
+
+def open_tracer() -> tuple[Tracer, Callable[[], None]]:
+    """Returns a tracer, whose spans a thread sends in batches, and a function that sends the last spans.
+
+    The function takes at most `MAX_SHUTDOWN_S`, also if no collector answers.
+    """
+    exporter = OTLPSpanExporter(
+        channel_options=_channel_options()  # type: ignore[arg-type]  # it takes any number of any
+    )
+    provider = TracerProvider(resource=_resource())
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+
+    def close() -> None:
+        timer = threading.Timer(MAX_SHUTDOWN_S, exporter.shutdown)
+        timer.start()
+        try:
+            provider.shutdown()
+        finally:
+            timer.cancel()
+
+    return provider.get_tracer("unrolled_server", version("unrolled")), close
+
+
+def _resource() -> Resource:
+    attributes = {"service.version": version("unrolled")}
+    given = f"{os.environ.get('OTEL_RESOURCE_ATTRIBUTES', '')},"
+    if "OTEL_SERVICE_NAME" not in os.environ and "service.name=" not in given:
+        attributes["service.name"] = "unrolled-server"
+    if "service.instance.id=" not in given:
+        attributes["service.instance.id"] = str(uuid.uuid4())  # differs between workers of one server
+    return Resource.create(attributes)
+
+
+def _channel_options() -> tuple[tuple[str, int], ...]:
+    """Returns gRPC's options for the collector: no proxy if it is on this machine.
+
+    gRPC takes the proxy that the environment names for loopback addresses too, which a proxy cannot reach.
+    """
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    endpoint = next(filter(None, map(os.environ.get, variables)), _DEFAULT_ENDPOINT)
+    host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname
+    return (("grpc.enable_http_proxy", 0),) if _is_loopback(host or "") else ()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
