@@ -1,4 +1,4 @@
-"""What we are measured against, as its users would write it: module kept, one-hot made per request."""
+"""The implementations to compare with, as users write them: one module, one-hot inputs made per request."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,9 +13,9 @@ from workloads import Workload
 
 
 class OneHot:
-    """Words to a (batch, seq, input) float32 array by a few numpy calls; zero past a word's end.
+    """Turns words into a (batch, seq, input) float32 array with a few numpy calls; zero past a word's end.
 
-    Vectorised, and with a short way for words of one length, or small work would flatter us.
+    It is vectorised, with a fast path for words of one length, to be fair to the baselines in small requests.
     """
 
     def __init__(self, alphabet: str, *, seq_first: bool = False) -> None:
@@ -26,7 +26,7 @@ class OneHot:
         self._seq_first = seq_first
 
     def __call__(self, words: Sequence[str]) -> np.ndarray:
-        """The array of `words`."""
+        """Returns the array of `words`."""
         lengths = list(map(len, words))
         letters = self._code_of[np.frombuffer("".join(words).encode(), np.uint8)]
         seq = max(lengths)
@@ -39,13 +39,13 @@ class OneHot:
 
 
 def drawn_module(workload: Workload, *, batch_first: bool = True) -> torch.nn.RNN:
-    """The network of the workload, as torch draws it."""
+    """Returns the network of the workload as torch draws it."""
     torch.manual_seed(workload.seed)
     return torch.nn.RNN(len(workload.alphabet), workload.hidden_size, batch_first=batch_first)
 
 
 def torch_call(workload: Workload) -> Callable[[], object]:
-    """Local torch."""
+    """Returns a call of local torch."""
     module, one_hot = drawn_module(workload), OneHot(workload.alphabet)
 
     def call() -> object:
@@ -56,7 +56,7 @@ def torch_call(workload: Workload) -> Callable[[], object]:
 
 
 def onnx_call(workload: Workload) -> Callable[[], object]:
-    """ONNX Runtime's RNN, one thread."""
+    """Returns a call of ONNX Runtime's RNN with one thread."""
     module, one_hot = drawn_module(workload), OneHot(workload.alphabet, seq_first=True)
     weights = {
         "W": module.weight_ih_l0[None],
@@ -80,9 +80,9 @@ def onnx_call(workload: Workload) -> Callable[[], object]:
 
 
 def without_promise_call(workload: Workload) -> Callable[[], object]:
-    """The same tree without the promise of equal bits: no floor of rows, no padding, no scratch.
+    """Returns a call of the prefix tree without the promise of equal bits: no minimum of rows, no padding.
 
-    What the promise costs is our time beside this one's.
+    The difference from the engine's time is what the promise costs.
     """
     module = drawn_module(workload)
     recurrent = module.weight_hh_l0.detach().T.contiguous()

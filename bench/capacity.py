@@ -1,7 +1,7 @@
-"""The figures of docs/operate/capacity.md: what requests cost one server process on this machine.
+"""Measures the figures of docs/operate/capacity.md: what requests cost one server process on this machine.
 
-Times are processor time of the server process (all threads), so that the client, which shares the machine,
-does not count and a busy machine does little harm. Medians over rounds; every round measures every figure.
+Times are processor time of the server process (all threads), which excludes the client on the same machine
+and depends little on other work. Medians over rounds; every round measures every figure.
 """
 
 import argparse
@@ -28,10 +28,10 @@ CONCURRENCY = 8
 MERGED_CALLS = 2_000
 HIDDEN_SIZE = 256
 UTILISATION = 0.6
-# No kept replies, and no eviction while states are counted.
+# No cached replies, and no eviction while states are counted.
 SERVER_FLAGS = ("--reply-memory-mb", "0", "--state-memory-mb", "8192", "--max-inflight-mb", "1024")
 MIB = 1 << 20
-# S is 3 words at hidden size 2; M is 64 words at 256, of which a warm network still meets 3 new states.
+# S is 3 words at hidden size 2; M is 64 words at hidden size 256, with 3 new states in a warm network.
 DEMANDS = {
     "S": {"reply_bytes": 120, "new_states": 0},
     "S, merged": {"reply_bytes": 120, "new_states": 0, "is_merged": True},
@@ -65,7 +65,7 @@ class Server:
     """A running server, this process's connection to it, and its processor time."""
 
     def __init__(self, process: psutil.Process, address: str, runner: asyncio.Runner) -> None:
-        self._clock = (~process.pid << 3) | 2  # clock_getcpuclockid(3): nanoseconds, of another process
+        self._clock = (~process.pid << 3) | 2  # clock_getcpuclockid(3): the CPU clock of another process
         self._runner = runner
         self._channel = runner.run(self._open(address))
         self._client = AsyncClient(address)
@@ -75,13 +75,13 @@ class Server:
         return time.clock_gettime(self._clock)
 
     def cost_s(self, requests: Sequence[bytes]) -> float:
-        """Returns the processor time of each request, CONCURRENCY at a time."""
+        """Returns the processor time per request, with CONCURRENCY at a time."""
         before_s = self.spent_s()
         self._runner.run(self._ask(requests))
         return (self.spent_s() - before_s) / len(requests)
 
     def merged_cost_s(self, words: Sequence[str]) -> float:
-        """Returns the processor time of each small call of an AsyncClient that merges them."""
+        """Returns the processor time per small call that an AsyncClient merges."""
         draw = random.Random(7)
         calls = [draw.choices(words, k=3) for _ in range(MERGED_CALLS)]
         before_s = self.spent_s()
@@ -133,12 +133,12 @@ def measure(*, rounds: int) -> Figures:
         (process,) = set(psutil.Process().children()) - children
         idle_bytes = process.memory_full_info().uss
         server = Server(process, address, runner)
-        # Memory first: later the process reuses what large replies have left.
+        # Memory first: later the process reuses memory that large replies have freed.
         networks = [request(words, seed=-number, output=pb.OUTPUT_LAST) for number in range(1, 21)]
         server.cost_s(networks)
         state_bytes = (process.memory_full_info().uss - idle_bytes) / len(networks) / state_count
         for seed in range(rounds + 1):
-            # Replies of last states are small, so first and second time differ by the new states alone.
+            # Replies of last states are small, so the first and later calls differ only by the new states.
             last = request(words, seed=seed, output=pb.OUTPUT_LAST)
             new_s = server.cost_s([last])
             known_s = server.cost_s([last] * 20)
@@ -157,7 +157,7 @@ def measure(*, rounds: int) -> Figures:
 
 
 def main() -> int:
-    """Prints the figures and what they say about three kinds of requests."""
+    """Prints the figures, and the number of processes for each demand."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     began_s = time.monotonic()
@@ -167,7 +167,7 @@ def main() -> int:
     table.add_row("a small call that the SDK merges", f"{figures.merged_call_s * 1e6:.1f} µs")
     table.add_row("a MiB of reply", f"{figures.byte_s * MIB * 1e6:.0f} µs")
     table.add_row(f"a new state, hidden {HIDDEN_SIZE}", f"{figures.state_s * 1e6:.2f} µs")
-    table.add_row(f"a known state, hidden {HIDDEN_SIZE}", f"{figures.state_bytes / 1024:.2f} KiB")
+    table.add_row(f"a stored state, hidden {HIDDEN_SIZE}", f"{figures.state_bytes / 1024:.2f} KiB")
     table.add_row("an idle process", f"{figures.idle_bytes / MIB:.0f} MiB")
     answers = Table("requests", "1,000 a second", "100,000 a second", title="Processes, by the formula")
     for name, demand in DEMANDS.items():

@@ -1,6 +1,6 @@
-"""The SDK's call, with the server in a process of its own, against local torch; and what memory it takes.
+"""Compares the SDK's call to a separate server process with local torch, and measures its memory.
 
-"First time": the network is known, none of the words is.
+"First time" means that the server has the network but none of the words.
 """
 
 import subprocess
@@ -21,14 +21,14 @@ MIB = 1 << 20
 
 
 def ask(client: Client, workload: Workload) -> object:
-    """The workload as a user would ask for it."""
+    """Calls the server as a user would."""
     return client.forward(
         workload.words, hidden_size=workload.hidden_size, seed=workload.seed, alphabet=workload.alphabet
     )
 
 
 class ClientWays:
-    """The two ways to meet a workload over a connection."""
+    """Runs a workload over a connection, with computed and with new states."""
 
     def __init__(self, client: Client, workload: Workload) -> None:
         self._client = client
@@ -46,14 +46,14 @@ class ClientWays:
 
 
 def timings(client: Client, workload: Workload, *, budget_s: float) -> dict[str, Timing]:
-    """Local torch and both ways, in turn."""
+    """Measures local torch and both ways, in turn."""
     ways = ClientWays(client, workload)
     sides = {"torch": Way(call=torch_call(workload)), "known": ways.known, "first": ways.first}
     return measure(sides, budget_s=budget_s)
 
 
 def speed(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table a transport."""
+    """Yields one table for each transport."""
     with tempfile.TemporaryDirectory(prefix="unrolled-") as folder:
         for transport, address in (("TCP", "127.0.0.1:0"), ("a Unix socket", f"unix:{folder}/s")):
             columns = (
@@ -78,22 +78,22 @@ def speed(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
 
 
 def memory(workload: Workload) -> Table:
-    """Peak resident memory above idle: of a client that did nothing else, and of its server."""
+    """Measures peak resident memory above idle of a fresh client and of its server."""
     with Client.local(device="cpu") as client:
-        server = client._local_server.pid  # noqa: SLF001 - whose memory is measured
+        server = client._local_server.pid  # noqa: SLF001 - its memory is measured
         idle = _peak_bytes(server)
         command = [sys.executable, __file__, client._target, workload.name]  # noqa: SLF001
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         used = _peak_bytes(server) - idle
     result, above = map(int, shown.split())
     table = Table("", "MiB", title=f"peak memory above idle, {workload.title}")
-    for name, size in (("result", result), ("client, beside its result", above), ("server", used)):
+    for name, size in (("result", result), ("client, without its result", above), ("server", used)):
         table.add_row(name, f"{size / MIB:.0f}")
     return table
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """Speed and memory."""
+    """Yields the tables of speed and memory."""
     yield from speed(workloads, budget_s=budget_s)
     for workload in workloads:
         if workload.name == "X":
@@ -101,13 +101,13 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
 
 
 def _peak_bytes(pid: int | str) -> int:
-    """The most resident memory that a process ever had."""
+    """Returns the peak resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) << 10
 
 
 def _measured_client(target: str, name: str) -> None:
-    """Prints the bytes of the result and what the call took beside it; in a process that did nothing else."""
+    """Prints the bytes of the result and the call's peak memory without it; runs in a fresh process."""
     workload = next(workload for workload in workloads() if workload.name == name)
     with Client(target) as client:
         ask(client, replace(workload, words=["e"]))

@@ -1,7 +1,7 @@
-"""Thousands of coroutines that each make one small call, against calls that travel alone.
+"""Compares merged calls of thousands of coroutines with calls that are not merged.
 
-The rival is a bare grpc.aio client and echo server, with as many calls at a time as suit it best. Ours is
-what a user writes: `asyncio.gather` over `AsyncClient.forward`, every call with arguments and a result.
+The baseline is a bare grpc.aio client and echo server, at its best concurrency. Ours is what a user writes:
+`asyncio.gather` over `AsyncClient.forward`, every call with arguments and a result.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ ECHO_CONCURRENCY = 32
 
 
 def own_words(workload: Workload) -> list[list[str]]:
-    """Words of the workload's size, others for every caller, over its alphabet."""
+    """Returns different words for every caller, of the workload's size and alphabet."""
     draw = random.Random(7)
     return [
         ["".join(draw.choices(workload.alphabet, k=len(word))) for word in workload.words]
@@ -32,7 +32,7 @@ def own_words(workload: Workload) -> list[list[str]]:
 
 
 async def call_all(client: AsyncClient, workload: Workload, callers: Sequence[Sequence[str]]) -> None:
-    """Every caller's call, all at once."""
+    """Makes the calls of all callers at once."""
     calls = [
         client.forward(
             words, hidden_size=workload.hidden_size, seed=workload.seed, alphabet=workload.alphabet
@@ -43,7 +43,7 @@ async def call_all(client: AsyncClient, workload: Workload, callers: Sequence[Se
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table, on S alone."""
+    """Yields one table, for S only."""
     for workload in workloads:
         if workload.name != "S":
             continue

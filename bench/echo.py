@@ -1,7 +1,7 @@
-"""Small requests against a bare grpc.aio echo server that answers the same bytes.
+"""Compares small requests with a bare grpc.aio echo server that returns the same bytes.
 
-Both servers are processes of their own; one asynchronous client asks both, with as many requests on the way.
-What it prints is what our server adds to a call.
+Both servers run in separate processes; one asynchronous client calls both with the same concurrency. The
+ratio shows what our server adds to a call.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Ask = Callable[..., Awaitable[None]]
 
 
 def request_of(workload: Workload) -> bytes:
-    """The workload as the SDK sends it."""
+    """Returns the workload as the SDK sends it."""
     return pb.ForwardRequest(
         words=workload.words,
         hidden_size=workload.hidden_size,
@@ -33,7 +33,7 @@ def request_of(workload: Workload) -> bytes:
 
 
 async def ask_unary(channel: grpc.aio.Channel, request: bytes, *, concurrency: int) -> None:
-    """Sends REQUESTS calls, so many at a time."""
+    """Sends REQUESTS calls, `concurrency` at a time."""
     call = channel.unary_unary(f"{SERVICE}/Forward")
 
     async def caller() -> None:
@@ -44,7 +44,7 @@ async def ask_unary(channel: grpc.aio.Channel, request: bytes, *, concurrency: i
 
 
 async def ask_stream(channel: grpc.aio.Channel, request: bytes, *, concurrency: int) -> None:
-    """Sends REQUESTS messages on one stream, so many unanswered at a time."""
+    """Sends REQUESTS messages on one stream, with `concurrency` unanswered at a time."""
     window = asyncio.Semaphore(concurrency)
 
     async def requests() -> AsyncIterator[bytes]:
@@ -57,14 +57,14 @@ async def ask_stream(channel: grpc.aio.Channel, request: bytes, *, concurrency: 
 
 
 async def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel of the running loop, connected."""
+    """Returns a connected channel of the running event loop."""
     channel = grpc.aio.insecure_channel(address)
     await channel.channel_ready()
     return channel
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table, on S alone: in larger work the call is not what costs."""
+    """Yields one table, for S only: in larger requests the call is a small part of the cost."""
     for workload in workloads:
         if workload.name != "S":
             continue
@@ -87,7 +87,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
 
 
 async def one_reply(channel: grpc.aio.Channel, request: bytes) -> bytes:
-    """What our server answers; asked three times: computed, then from known states, then kept."""
+    """Returns our server's third reply, a cached one, after a new one and one of computed states."""
     call = channel.unary_unary(f"{SERVICE}/Forward")
     for _ in range(2):
         await call(request)
@@ -97,7 +97,7 @@ async def one_reply(channel: grpc.aio.Channel, request: bytes) -> bytes:
 def _compare(
     runner: asyncio.Runner, channels: Mapping[str, grpc.aio.Channel], *, request: bytes, budget_s: float
 ) -> Table:
-    columns = ("echo, requests/s", "ours, requests/s", "ours / echo", "ours, no reply kept / echo")
+    columns = ("echo, requests/s", "ours, requests/s", "ours / echo", "ours without reply cache / echo")
     table = Table("", "at a time", *columns, title="A bare echo")
     for name, ask in (("unary", ask_unary), ("stream", ask_stream)):
         for concurrency in CONCURRENCIES:

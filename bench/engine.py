@@ -1,7 +1,7 @@
-"""The engine, from words and alphabet to an array, against local torch and ONNX Runtime.
+"""Compares the engine, from words and alphabet to an array, with local torch and ONNX Runtime.
 
-"First time": the network is known, none of the words is. "Known": the same words were asked before.
-"Unknown": the network has to be drawn too.
+"First time": the engine has the network but none of the words. "Known": the same words were computed before.
+"Unknown": the network is new, too.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ STATE_MEMORY_BYTES = 4 << 30
 
 
 class EngineWays:
-    """The three ways to meet a workload."""
+    """Runs a workload in the three ways."""
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
@@ -52,7 +52,7 @@ class EngineWays:
 
 
 def timings(workload: Workload, *, budget_s: float) -> dict[str, Timing]:
-    """All sides of one workload, in turn."""
+    """Measures all sides of one workload, in turn."""
     engine = EngineWays(workload)
     ways = {
         "torch": Way(call=torch_call(workload)),
@@ -66,7 +66,7 @@ def timings(workload: Workload, *, budget_s: float) -> dict[str, Timing]:
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> list[Table]:
-    """Milliseconds, and the ratios that the milliseconds of one run make."""
+    """Returns one table of milliseconds and one of their ratios within the run."""
     ms = Table("", "torch", "ONNX", "first time", "known", "unknown", title="engine: milliseconds")
     ratios = Table(
         "",

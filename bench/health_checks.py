@@ -1,7 +1,7 @@
-"""Health checks beside heavy work: how late do they come back?
+"""Measures the latency of health checks during heavy work.
 
-Four callers ask for X without pause, in a process of their own; beside them a check goes out at fixed times,
-whether the one before is back or not. Late is counted from when it should have gone.
+Four callers in a separate process call X without pause; meanwhile health checks are sent at fixed times,
+whether or not earlier ones were answered. Latency counts from when a check was due.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WARM_UP_S = 5.0
 
 
 async def check_regularly(address: str, *, duration_s: float) -> list[float]:
-    """Seconds from when each check was due to its answer."""
+    """Returns the seconds from when each check was due to its answer."""
     taken: list[float] = []
     async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
         check = health_pb2_grpc.HealthStub(channel).Check
@@ -46,7 +46,7 @@ async def check_regularly(address: str, *, duration_s: float) -> list[float]:
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table: an idle server, and one that computes X."""
+    """Yields one table: an idle server, and one that computes X."""
     for workload in workloads:
         if workload.name != "X":
             continue
@@ -56,7 +56,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
             command = [sys.executable, __file__, address, str(WARM_UP_S + budget_s)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as callers:
                 time.sleep(WARM_UP_S)
-                _add_row(table, f"beside {CALLERS} callers of X", address, duration_s=budget_s)
+                _add_row(table, f"with {CALLERS} callers of X", address, duration_s=budget_s)
                 count, _ = callers.communicate()
         table.caption = f"{count.strip()} requests of X were answered meanwhile"
         yield table
@@ -69,7 +69,7 @@ def _add_row(table: Table, name: str, address: str, *, duration_s: float) -> Non
 
 
 def _call_without_pause(address: str, duration_s: float) -> None:
-    """Asks for X on every thread until the time is over; prints how often."""
+    """Calls X on every thread until the time is over; prints the number of calls."""
     workload = next(workload for workload in workloads() if workload.name == "X")
     counts: list[int] = []
 

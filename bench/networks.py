@@ -1,8 +1,8 @@
-"""The engine against torch's own modules, for other networks than the lesson's, on L.
+"""Compares the engine with torch's modules on L, for networks other than the lesson's.
 
-"Padded" is the module over words filled up with zeros, which for two directions is not what anybody wants:
-the backward one reads the padding first. "Packed" is the right way to do it. "First time": the network is
-known, none of the words is.
+"Padded" runs the module over words padded with zeros, which is wrong for two directions, because the backward
+one reads the padding first; "packed" is right. "First" means that the engine has the network but none of the
+words.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ MODULES = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.
 
 
 def specs(workload: Workload) -> dict[str, NetworkSpec]:
-    """The networks, by what the table calls them."""
+    """Returns the networks by their names in the table."""
     plain = NetworkSpec(symbol_count=len(workload.alphabet), hidden_size=workload.hidden_size, seed=0)
     named = {"relu": replace(plain, nonlinearity=Nonlinearity.RELU)}
     for name, cell in (("tanh", Cell.RNN), ("LSTM", Cell.LSTM), ("GRU", Cell.GRU)):
@@ -36,7 +36,7 @@ def specs(workload: Workload) -> dict[str, NetworkSpec]:
 
 
 def torch_calls(spec: NetworkSpec, workload: Workload) -> dict[str, Callable[[], object]]:
-    """Local torch, padded and packed."""
+    """Returns calls of local torch, padded and packed."""
     torch.manual_seed(spec.seed)
     options = {"nonlinearity": spec.nonlinearity.value} if spec.cell is Cell.RNN else {}
     module = MODULES[spec.cell](
@@ -65,7 +65,7 @@ def torch_calls(spec: NetworkSpec, workload: Workload) -> dict[str, Callable[[],
 
 
 def engine_ways(spec: NetworkSpec, workload: Workload) -> dict[str, Way]:
-    """The engine, first time and known."""
+    """Returns calls of the engine, for the first time and with computed states."""
     engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
     engine.prove()
     fresh: list[NetworkSpec] = []
@@ -90,7 +90,7 @@ def engine_ways(spec: NetworkSpec, workload: Workload) -> dict[str, Way]:
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterable[Table]:
-    """Milliseconds, and how many times as fast as torch the engine is."""
+    """Yields a table of milliseconds and of ratios to torch."""
     for workload in workloads:
         if workload.name != "L":
             continue

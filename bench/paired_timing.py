@@ -1,4 +1,4 @@
-"""Timing several ways against each other on a noisy machine: in turn, within one run, and by medians."""
+"""Compares the speed of several implementations on a noisy machine: in turn, within one run, by medians."""
 
 import gc
 import statistics
@@ -12,11 +12,11 @@ MIN_TIMED_S = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way of doing the work.
+    """One implementation of the work.
 
     Attributes:
-        call: What is timed.
-        prepare: Makes ready for that many calls, untimed.
+        call: The timed call.
+        prepare: Prepares that many calls, untimed.
     """
 
     call: Callable[[], object]
@@ -25,17 +25,17 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds of one call, round by round."""
+    """Seconds of one call, by round."""
 
     seconds: tuple[float, ...]
 
     @property
     def ms(self) -> float:
-        """The median, in milliseconds."""
+        """Returns the median in milliseconds."""
         return statistics.median(self.seconds) * 1e3
 
     def times_as_fast_as(self, rival: "Timing") -> float:
-        """The median over rounds of rival / ours, each pair taken side by side."""
+        """Returns the median over rounds of the rival's time divided by ours."""
         pairs = zip(rival.seconds, self.seconds, strict=True)
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
@@ -43,12 +43,12 @@ class Timing:
 def measure(
     ways: Mapping[str, Way], *, budget_s: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Timing]:
-    """Times every way once a round until the budget is spent.
+    """Times every way once per round until the budget is spent.
 
     Args:
         ways: By name. Short calls are repeated within a round.
         budget_s: Seconds for all ways together, after one round of warm-up.
-        clock: What is told. With `time.process_time` other work on the machine counts less.
+        clock: The clock. `time.process_time` reduces the influence of other work on the machine.
     """
     repeats = {name: _repeats(way) for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

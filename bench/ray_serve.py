@@ -1,8 +1,8 @@
-"""Small requests through Ray Serve and through our own port, side by side, and what Serve's processes take.
+"""Compares small requests through Ray Serve with requests to a plain server.
 
-One replica on one node against one server, each of which makes every reply from known states. Client, proxy,
-replica and server share the machine, so on few cores Serve's rate is bounded by all of them together; what a
-request costs in each process is told beside it.
+One replica on one node against one server; both make every reply from computed states. Client, proxy, replica
+and server share the machine, so on few cores all of them together limit Serve's rate; the table also shows
+the CPU time of a request in each process.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from test_modules import import_test_module
 from workloads import Workload
 
 CONCURRENCIES = (1, 8, 32)
-NO_KEPT_REPLIES = ("--reply-memory-mb", "0")
+NO_REPLY_CACHE = ("--reply-memory-mb", "0")
 CPU_ROUNDS = 4
 COLUMNS = (
     "at a time",
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """One table for each of S and M."""
+    """Yields one table for each of S and M."""
     chosen = [workload for workload in workloads if workload.name in ("S", "M")]
     if not chosen:
         return
@@ -41,7 +41,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
         import_test_module("ray.serving").served_cluster(
             replicas=1, settings={"reply_memory_mb": 0}
         ) as cluster,
-        server_process("127.0.0.1:0", *NO_KEPT_REPLIES) as plain,
+        server_process("127.0.0.1:0", *NO_REPLY_CACHE) as plain,
         asyncio.Runner() as runner,
     ):
         channels = {
@@ -79,7 +79,7 @@ def _compare(
 
 
 def _costs(call: Callable[[str], object], cluster: Any) -> list[str]:
-    """CPU milliseconds of a request: the plain server's, Serve's by process, and its proxy's share."""
+    """Returns CPU milliseconds per request: the plain server's, Serve's by process, and the proxy's share."""
     replicas, proxies, everything = cluster.replicas, cluster.proxies, cluster.processes("")
     rest = [process for process in everything if process not in (*replicas, *proxies)]
     plain = [child for child in psutil.Process().children() if "unrolled_server" in child.cmdline()]

@@ -1,7 +1,7 @@
-"""Measures speed against peers: `make bench` prints ratios, each within one run.
+"""Compares speed with other implementations: `make bench` prints ratios, each within one run.
 
-A ratio above 1 means that Unrolled is faster. One intra-op thread on every side; client and server share the
-machine.
+A ratio above 1 means that Unrolled is faster. Every side uses one intra-op thread; client and server share
+the machine.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Word vectors at the size that people have: 400,000 words by 300 values, in GloVe's format.
+"""Measures word vectors of a realistic size: 400,000 words by 300 values, in GloVe's format.
 
-How long the first start converts, what a start costs after that, how fast words are found, and whether
-processes share the memory. The file is made here, of random values with five digits, as GloVe writes them; it
-and its converted form take 1.5 GB of the temporary directory.
+It measures the conversion at the first start, later starts, look-ups, and whether processes share the memory.
+The file has random values with five digits, like GloVe's; it and its converted form take 1.5 GB of the
+temporary directory.
 """
 
 import itertools
@@ -28,7 +28,8 @@ WORD_COUNT = 400_000
 SIZE = 300
 TOKEN_COUNT = 10_000
 MIN_STARTS = 3
-# Reads every row, says so, and when asked gives what the system counts for the file's mapping, in KiB.
+# Reads every row, prints their sum, waits for a line, and prints the system's memory counters of its
+# mappings.
 READ_ALL = """
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ print(Path("/proc/self/smaps").read_text())
 
 
 def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """Three tables, whatever the workloads. The budget is for starts, of which there are three at least."""
+    """Yields three tables. The budget is for the starts, at least three of each kind."""
     with tempfile.TemporaryDirectory() as folder:
         source, cache = Path(folder) / "glove.txt", Path(folder) / "cache"
         words = write_glove(source)
@@ -52,7 +53,7 @@ def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table
 
 
 def write_glove(source: Path) -> list[str]:
-    """Writes the file; returns its words: a dictionary's, then numbered ones."""
+    """Writes the file; returns its words: those of a dictionary, then numbered ones."""
     words = [*dictionary()[0], *(f"word{number}" for number in range(WORD_COUNT))][:WORD_COUNT]
     rng = np.random.default_rng(0)
     values = [f"{value:.5g}" for value in rng.normal(0.0, 0.4, 100_003)]
@@ -63,7 +64,7 @@ def write_glove(source: Path) -> list[str]:
 
 
 def conversion_table(source: Path, cache: Path, words: Sequence[str]) -> Table:
-    """Converting once, opening again, finding words."""
+    """Measures the conversion, opening the converted file, and look-ups."""
     converting_s, table = timed(lambda: open_vectors("glove", source, cache_directory=cache))
     opening_s, _ = timed(lambda: open_vectors("glove", source, cache_directory=cache))
     (converted,) = cache.glob("*.table")
@@ -81,7 +82,7 @@ def conversion_table(source: Path, cache: Path, words: Sequence[str]) -> Table:
 
 
 def finding_rows(table: VectorTable, words: Sequence[str]) -> dict[str, str]:
-    """Look-ups of random tokens, of which nine in ten are known."""
+    """Measures look-ups of random tokens, nine of ten in the table."""
     rng = np.random.default_rng(1)
     picks = rng.choice(len(words) * 10 // 9, TOKEN_COUNT, replace=False).tolist()
     distinct = [words[pick] if pick < len(words) else f"unknown{pick}" for pick in picks]
@@ -96,7 +97,7 @@ def finding_rows(table: VectorTable, words: Sequence[str]) -> dict[str, str]:
 
 
 def start_table(source: Path, cache: Path, *, budget_s: float) -> Table:
-    """From the start of a process to its ready line, in turn with what every server waits for."""
+    """Measures starts up to the ready line, in turn with importing torch, which every server does."""
     flags = ("--vectors", f"glove={source}", "--vectors-cache", str(cache))
     ways: dict[str, Callable[[], float]] = {
         "python -c 'import torch'": importing_torch_s,
@@ -117,27 +118,27 @@ def start_table(source: Path, cache: Path, *, budget_s: float) -> Table:
 
 
 def importing_torch_s() -> float:
-    """What most of a start is."""
+    """Returns the seconds of importing torch, which is most of a start."""
     command = [sys.executable, "-c", "import torch"]
     return timed(lambda: subprocess.run(command, check=True))[0]
 
 
 def starting_s(*flags: str) -> float:
-    """Until the ready line; what follows is not counted."""
+    """Returns the seconds until the ready line."""
     began_s = time.perf_counter()
     with server_process("127.0.0.1:0", *flags):
         return time.perf_counter() - began_s
 
 
 def memory_table(source: Path, cache: Path) -> Table:
-    """What each of two processes has of the converted file when both have read every row."""
+    """Measures the memory of the converted file in two processes that have read every row."""
     command = [sys.executable, "-c", READ_ALL, str(source), str(cache)]
     with ExitStack() as stack:
         processes = [stack.enter_context(piped(command)) for _ in range(2)]
         for process in processes:
             process.stdout.readline()
-        smaps, _ = processes[0].communicate("tell\n")  # the other still has its rows
-        processes[1].communicate("tell\n")
+        smaps, _ = processes[0].communicate("print\n")  # the other still has its rows
+        processes[1].communicate("print\n")
     shown = Table("", "MB", title="The converted file in one of two processes that have read all rows")
     for counter, name in {"Rss": "resident", "Pss": "its share", "Private_Dirty": "its own alone"}.items():
         shown.add_row(name, f"{mapped_bytes(smaps, counter) / 1e6:,.0f}")
@@ -145,19 +146,19 @@ def memory_table(source: Path, cache: Path) -> Table:
 
 
 def piped(command: Sequence[str]) -> subprocess.Popen[str]:
-    """A process with pipes to its standard input and output."""
+    """Starts a process with pipes to its standard input and output."""
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def mapped_bytes(smaps: str, counter: str) -> int:
-    """One counter of the converted file's mapping."""
+    """Returns one counter of the converted file's mapping, in bytes."""
     _, _, mapping = smaps.partition("rows.npy\n")
     found = re.search(rf"^{counter}: +(\d+) kB$", mapping, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
 def timed(call: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds, and what the call gave."""
+    """Returns the seconds and the result of the call."""
     began_s = time.perf_counter()
     result = call()
     return time.perf_counter() - began_s, result

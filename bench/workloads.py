@@ -1,7 +1,7 @@
-"""The words that are measured on.
+"""The requests of the benchmarks.
 
 Words come from wordfreq (https://pypi.org/project/wordfreq/; code Apache-2.0, data CC BY-SA 4.0), which ships
-a frequency with every word. The sets are drawn from fixed seeds and repeat exactly.
+a frequency with every word. Fixed seeds draw the same sets in every run.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """For a table's first column."""
+        """Returns the text for a table's first column."""
         return f"{self.name}: {len(self.words):,} words, hidden {self.hidden_size}"
 
 
 @cache
 def dictionary() -> tuple[list[str], np.ndarray]:
-    """English words of the letters a to z, and their relative frequencies, which sum to 1."""
+    """Returns English words of the letters a to z, and their relative frequencies, which sum to 1."""
     frequencies = {
         word: frequency
         for word, frequency in wordfreq.get_frequency_dict("en", wordlist="large").items()
@@ -44,21 +44,21 @@ def dictionary() -> tuple[list[str], np.ndarray]:
 
 
 def random_words(count: int, *, seed: int) -> list[str]:
-    """`count` different dictionary words, all equally likely."""
+    """Returns `count` distinct dictionary words, drawn uniformly."""
     words, _ = dictionary()
     picks = np.random.default_rng(seed).choice(len(words), size=count, replace=False)
     return [words[at] for at in picks]
 
 
 def running_text(count: int, *, seed: int) -> list[str]:
-    """`count` words as often as a real text has them."""
+    """Returns `count` words with the frequencies of real text."""
     words, weights = dictionary()
     picks = np.random.default_rng(seed).choice(len(words), size=count, p=weights)
     return [words[at] for at in picks]
 
 
 def workloads() -> list[Workload]:
-    """S, M, L, X and text, as docs/architecture.md names them."""
+    """Returns S, M, L, X and text (docs/background/performance.md)."""
     return [
         Workload(name="S", words=LESSON, alphabet="helo", hidden_size=2),
         Workload(name="M", words=random_words(64, seed=1), alphabet=LETTERS, hidden_size=256),

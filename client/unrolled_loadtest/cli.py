@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -21,7 +21,6 @@ from unrolled_loadtest.calibration import measure_ceiling
 from unrolled_loadtest.interrupts import Interrupts
 from unrolled_loadtest.max_rate import Goal, find_max_rate, parse_goal
 from unrolled_loadtest.report.outputs import ReportFlags, open_reports
-from unrolled_loadtest.report.raw_log import RawLog
 from unrolled_loadtest.report.terminal import live_view
 from unrolled_loadtest.results.record import Record
 from unrolled_loadtest.run import run
@@ -38,7 +37,7 @@ from unrolled_loadtest.workload.plan import (
     Verify,
     parse_rate,
 )
-from unrolled_loadtest.workload.requests import Workload, make_workload
+from unrolled_loadtest.workload.requests import make_workload
 
 _T = TypeVar("_T")
 
@@ -191,15 +190,18 @@ def load(  # noqa: PLR0913 - a group for each section of its help
                 goal = None if load.find_max is None else parse_goal(load.find_max)
                 workload = make_workload(plan.request_mix, seed=plan.seed)
                 with choose_target(server, network) as target:
-                    record = _measure(
-                        replace(plan, target=target),
-                        goal,
-                        workload,
-                        is_calibrated=generator.calibrate,
-                        is_live=reports.live,
+                    plan = replace(plan, target=target)
+                    ceiling_per_s = (
+                        measure_ceiling(plan, interrupts=interrupts) if generator.calibrate else None
+                    )
+                    run_plan = partial(
+                        run,
                         raw_log=outputs.raw_log,
+                        workload=workload,
+                        ceiling_per_s=ceiling_per_s,
                         interrupts=interrupts,
                     )
+                    record = _measure(plan, goal, partial(_run_live, run_plan) if reports.live else run_plan)
                     outputs.write(record)
     except KeyboardInterrupt:  # before there was anything to report, or a second signal
         raise typer.Exit(_INTERRUPTED) from None
@@ -312,34 +314,16 @@ def _or_default(value: _T | None, default: _T) -> _T:
     return default if value is None else value
 
 
-def _measure(  # noqa: PLR0913 - the parts of a measurement
-    plan: Plan,
-    goal: Goal | None,
-    workload: Workload,
-    *,
-    is_calibrated: bool,
-    is_live: bool,
-    raw_log: RawLog | None,
-    interrupts: Interrupts,
-) -> Record:
-    ceiling_per_s = measure_ceiling(plan, interrupts=interrupts) if is_calibrated else None
-
-    def run_once(plan: Plan) -> Record:
-        title = f"{plan.load} · {plan.transport} · {plan.target}"
-        with live_view(title, plan.load.duration_s) if is_live else nullcontext() as view:
-            return run(
-                plan,
-                on_interval=None if view is None else view.update,
-                raw_log=raw_log,
-                workload=workload,
-                ceiling_per_s=ceiling_per_s,
-                interrupts=interrupts,
-            )
-
+def _measure(plan: Plan, goal: Goal | None, run_plan: Callable[[Plan], Record]) -> Record:
     if goal is None:
-        return run_once(plan)
+        return run_plan(plan)
     assert isinstance(plan.load, OpenLoop)  # noqa: S101 - see _load_shape
-    return find_max_rate(plan, goal, first_per_s=plan.load.segments[0].from_per_s, run=run_once)
+    return find_max_rate(plan, goal, first_per_s=plan.load.segments[0].from_per_s, run=run_plan)
+
+
+def _run_live(run_plan: Callable[..., Record], plan: Plan) -> Record:
+    with live_view(f"{plan.load} · {plan.transport} · {plan.target}", plan.load.duration_s) as view:
+        return run_plan(plan, view.update)
 
 
 def _exit_code(record: Record, *, are_reports_complete: bool) -> int:

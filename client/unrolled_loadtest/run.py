@@ -33,7 +33,7 @@ MAX_CEILING_SHARE = 0.9
 
 def run(  # noqa: PLR0913 - all but the plan are optional
     plan: Plan,
-    on_interval: OnInterval | None = None,
+    on_interval: OnInterval = lambda _interval: None,
     *,
     raw_log: RawLog | None = None,
     workload: Workload | None = None,
@@ -91,7 +91,7 @@ class _Collector:
     """Collects the reports of all processes."""
 
     def __init__(
-        self, plan: Plan, pool: ProcessPool, *, raw_log: RawLog | None, on_interval: OnInterval | None
+        self, plan: Plan, pool: ProcessPool, *, raw_log: RawLog | None, on_interval: OnInterval
     ) -> None:
         self._plan = plan
         self._pool = pool
@@ -144,8 +144,7 @@ class _Collector:
             self._raw_log.add(report.events)
         self.aggregator.add(process, report)
         for interval in self.aggregator.live_intervals():
-            if self._on_interval is not None:
-                self._on_interval(interval)
+            self._on_interval(interval)
             if self._is_server_gone(interval):
                 self._end("server gone")
 

@@ -8,7 +8,8 @@ import time
 from typing import Annotated, Any, Never
 
 import typer
-from unrolled.option_groups import with_groups
+from typer.core import TyperCommand
+from unrolled.option_groups import with_groups, write_option_groups
 from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_UNFINISHED, exit_code_of_signal
 
 from unrolled_corpus.cli_options import CorpusFlags, PlacementFlags, check_options
@@ -33,7 +34,17 @@ def main() -> None:
     app(prog_name="unrolled-map")
 
 
-@app.command()
+class _GroupedCommand(TyperCommand):
+    """A command whose help page has a section for each group of options."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        write_option_groups(self.get_params(ctx), ctx, formatter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+@app.command(cls=_GroupedCommand)
 @with_groups
 def unrolled_map(
     *,

@@ -13,7 +13,7 @@ from unrolled_corpus.input_files import would_read
 from unrolled_corpus.parameters import ROW_COLUMN, Parameters, seed_column
 
 _corpus = functools.partial(typer.Option, rich_help_panel="Corpus")
-_placement = functools.partial(typer.Option, rich_help_panel="Where it runs")
+_placement = functools.partial(typer.Option, rich_help_panel="Placement")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

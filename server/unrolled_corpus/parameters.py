@@ -29,7 +29,8 @@ class Parameters:
 
     part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
     max_word_length: Annotated[
-        int, _corpus(metavar="SYMBOLS", help="Most symbols of a text; a longer one ends the job.")
+        int,
+        _corpus(metavar="SYMBOLS", help="Largest length of a text; a longer one ends the job."),
     ] = 1_024
     on_empty: Annotated[
         Literal["error", "skip", "zero"],

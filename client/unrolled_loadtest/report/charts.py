@@ -32,7 +32,7 @@ _STYLE = {
     "text.parse_math": False,  # a $ in a label is a $
 }
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
-# What a page has or can't have: the namespaces are HTML's own, and a style would apply to the whole page.
+# HTML needs no namespaces, and a style would apply to the whole page.
 _NOT_FOR_PAGES = re.compile(r'<defs>\s*<style.*?</style>\s*</defs>| xmlns(?::\w+)?="[^"]*"', re.DOTALL)
 _NAMES = re.compile(r'(\bid="|href="#|url\(#)(?=[^<>]*>)')  # within tags only
 _MAX_MARKED_POINTS = 40
@@ -49,7 +49,7 @@ def latency_over_time(intervals: Sequence[Interval]) -> Markup | None:
     }
     if all(map(isnan, lines["maximum"])):
         return None
-    return _svg("latency", lambda axes: _plot_over_time(axes, intervals, lines, unit="milliseconds"))
+    return _svg("latency", lambda axes: _plot_over_time(axes, intervals, lines, is_latency=True))
 
 
 def rate_over_time(intervals: Sequence[Interval]) -> Markup | None:
@@ -100,9 +100,13 @@ def percentile_curve(columns: Mapping[str, Latencies]) -> Markup | None:
 
 
 def _plot_over_time(
-    axes: Axes, intervals: Sequence[Interval], lines: Mapping[str, Sequence[float]], *, unit: str = ""
+    axes: Axes,
+    intervals: Sequence[Interval],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    is_latency: bool = False,
 ) -> None:
-    """Plots a line each; `unit` "milliseconds" makes the scale logarithmic. The warm-up is shaded."""
+    """Plots the lines, latencies on a logarithmic scale, and shades the warm-up."""
     middles = [interval.since_s + interval.length_s / 2 for interval in intervals]
     start_s, end_s = intervals[0].since_s, intervals[-1].since_s + intervals[-1].length_s
     for name, values in lines.items():
@@ -112,7 +116,7 @@ def _plot_over_time(
     axes.set_xlim(start_s, end_s)
     axes.set_xlabel("seconds")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    if unit:
+    if is_latency:
         _use_milliseconds(axes)
     else:
         axes.set_ylabel("per second")

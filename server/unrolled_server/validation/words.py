@@ -96,7 +96,7 @@ class SharedWords:
         """Returns the words that a request refers to by `same_words`.
 
         Raises:
-            InvalidRequestError: There are none, or too many, or the request has some of its own.
+            InvalidRequestError: No earlier request had words, or too many, or this one has words of its own.
         """
         if request.words or request.alphabet:
             raise _no_shared_words("the request has words or an alphabet of its own; leave them out")

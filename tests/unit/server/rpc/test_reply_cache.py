@@ -18,7 +18,7 @@ def requests(**fields):
     return st.builds(pb.ForwardRequest, **drawn)
 
 
-def kept(replies, request, *, body=BODY):
+def stored(replies, request, *, body=BODY):
     """Keeps a reply as it went over the wire."""
     id_field = encode_id(request.id)
     trailer = reply_trailer(id_field=id_field, queue_s=0.0, compute_s=1e-5)
@@ -27,7 +27,7 @@ def kept(replies, request, *, body=BODY):
 
 def test_a_request_that_differs_in_its_id_alone_gets_the_same_reply_with_its_own_id():
     replies = ReplyCache(max_bytes=1 << 20)
-    kept(replies, pb.ForwardRequest(words=["ab"], hidden_size=3, id="first"))
+    stored(replies, pb.ForwardRequest(words=["ab"], hidden_size=3, id="first"))
     for name in ("", "second", "x" * 127):
         found = replies.get(pb.ForwardRequest(words=["ab"], hidden_size=3, id=name).SerializeToString())
         assert pb.ForwardReply.FromString(found) == pb.ForwardReply(shape=[1, 2, 3], fingerprint="f", id=name)
@@ -39,7 +39,7 @@ def test_a_request_that_differs_in_its_id_alone_gets_the_same_reply_with_its_own
 def test_an_id_that_does_not_end_its_message_comes_back_every_time(fields):
     """Such a reply is not kept, so that it is made anew, id and all."""
     replies, request = ReplyCache(max_bytes=1 << 20), pb.ForwardRequest(words=["ab"], hidden_size=3, **fields)
-    kept(replies, request)
+    stored(replies, request)
     assert replies.get(request.SerializeToString()) is None
 
 
@@ -49,7 +49,7 @@ def test_an_id_that_does_not_end_its_message_comes_back_every_time(fields):
 @example(pb.ForwardRequest(id="Z\x01a"), pb.ForwardRequest(id="Z\x01b"))
 def test_no_other_request_ever_gets_the_reply(request, other):
     replies = ReplyCache(max_bytes=1 << 20)
-    kept(replies, request)
+    stored(replies, request)
     found = replies.get(other.SerializeToString())
     name = other.id
     request.ClearField("id")
@@ -63,7 +63,7 @@ def test_no_other_request_ever_gets_the_reply(request, other):
 @given(requests(alphabet=st.just("ab")), st.binary(max_size=20))
 def test_bytes_that_are_no_request_get_no_reply(request, tail):
     replies = ReplyCache(max_bytes=1 << 20)
-    kept(replies, request)
+    stored(replies, request)
     data = request.SerializeToString() + tail
     if replies.get(data) is not None:
         pb.ForwardRequest.FromString(data)  # raises DecodeError
@@ -74,16 +74,16 @@ def test_bytes_that_are_no_request_get_no_reply(request, tail):
 )
 def test_what_is_not_small_is_not_kept(request_size, reply_size):
     replies, request = ReplyCache(max_bytes=1 << 20), pb.ForwardRequest(words=["a" * request_size])
-    kept(replies, request, body=b"b" * reply_size)
+    stored(replies, request, body=b"b" * reply_size)
     assert replies.get(request.SerializeToString()) is None
 
 
 def test_memory_is_bounded_and_what_is_asked_for_stays():
     replies = ReplyCache(max_bytes=40 * (ENTRY_BYTES + len(BODY) + 5))
     held = []
-    kept(replies, pb.ForwardRequest(hidden_size=1, seed=1 << 40))
+    stored(replies, pb.ForwardRequest(hidden_size=1, seed=1 << 40))
     for seed in range(1, 200):
-        kept(replies, pb.ForwardRequest(hidden_size=1, seed=seed))
+        stored(replies, pb.ForwardRequest(hidden_size=1, seed=seed))
         assert replies.get(pb.ForwardRequest(hidden_size=1, seed=1 << 40).SerializeToString())
         asked = (pb.ForwardRequest(hidden_size=1, seed=at).SerializeToString() for at in range(1, 200))
         held.append(sum(data in replies for data in asked))
@@ -92,5 +92,5 @@ def test_memory_is_bounded_and_what_is_asked_for_stays():
 
 def test_without_memory_nothing_is_kept():
     replies, request = ReplyCache(max_bytes=0), pb.ForwardRequest(words=["ab"])
-    kept(replies, request)
+    stored(replies, request)
     assert replies.get(request.SerializeToString()) is None

@@ -43,7 +43,7 @@ def test_small_writes_never_wait():
     assert turn_of["small"] == turn_of["a"] < turn_of["b"] < turn_of["c"]
 
 
-def test_a_write_that_was_given_up_costs_no_turn_and_blocks_nobody():
+def test_a_cancelled_write_costs_no_turn_and_blocks_no_other():
     begun = turns_of(dict.fromkeys("abcd", LARGE_BYTES), cancelled="bc")
     assert [name for _, name in begun] == ["a", "d"]
 

@@ -123,7 +123,7 @@ def within_loop(scenario, **options):
 
 
 async def until(is_so):
-    while not is_so():  # noqa: ASYNC110 - counters tell nobody when they change
+    while not is_so():  # noqa: ASYNC110 - counters raise no events
         await asyncio.sleep(0)
 
 
@@ -248,7 +248,7 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
 
 
 @pytest.mark.long
-def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
+def test_cached_replies_that_a_client_does_not_read_are_bounded_too():
     async def scenario(house):
         house.engine.open.set()
         stream = house.stream()
@@ -270,7 +270,7 @@ def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
     assert peak_bytes <= MIB // 2
 
 
-def test_refusals_that_nobody_reads_are_bounded_too():
+def test_refusals_that_a_client_does_not_read_are_bounded_too():
     async def scenario(house):
         stream = house.stream()
         long_id = "n" * 100_000

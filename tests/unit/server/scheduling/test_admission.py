@@ -1,4 +1,4 @@
-"""What may come in is decided by bytes and by work, and every reservation is given back once."""
+"""Admission is decided by bytes and by work, and every reservation is released once."""
 
 import contextlib
 import math
@@ -78,7 +78,7 @@ def test_work_that_would_be_done_after_its_deadline_is_refused_and_in_time_it_co
     assert admission.reservation_count == 1
 
 
-def test_who_has_less_time_than_a_retry_would_wait_is_told_not_to():
+def test_a_call_with_less_time_than_a_retry_would_wait_is_advised_not_to_retry():
     admission = an_admission()
     with pytest.raises(OverloadedError) as caught:
         admission.check_wait(WaitEstimate(wait_s=2.0), remaining_s=0.5)

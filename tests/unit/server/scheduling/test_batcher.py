@@ -173,7 +173,7 @@ def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     async def scenario(batcher, engine):
         engine.open.set()
         await submit(batcher, a_job(1))
-        while not batcher.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread tells nobody that it is free
+        while not batcher.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread raises no event
             await asyncio.sleep(0)
         await submit(batcher, a_job(1))
         await submit(batcher, a_job(2))

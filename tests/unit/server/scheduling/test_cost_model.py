@@ -1,4 +1,4 @@
-"""A guess that learns how much of a network's work is known."""
+"""An estimate that learns how much of a network's work is known."""
 
 import math
 

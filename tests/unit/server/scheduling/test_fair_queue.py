@@ -1,4 +1,4 @@
-"""Who is taken next, decided without threads or clocks."""
+"""Which entry is next, decided without threads or clocks."""
 
 import pytest
 from hypothesis import given
@@ -87,9 +87,9 @@ def test_nothing_is_lost_doubled_or_overtaken_within_its_client(waiting):
 
 
 @given(entries, st.sampled_from("abcd"), st.integers(0, 12).map(lambda eighths: eighths / 8))
-def test_the_wait_that_is_told_is_never_exceeded_while_nobody_comes_after(waiting, client, cost_s):
+def test_the_estimated_wait_is_never_exceeded_while_no_entry_comes_after(waiting, client, cost_s):
     queue = filled(*((at, name, cost) for at, (name, cost) in enumerate(waiting)))
-    told = queue.wait_s(client, cost_s=cost_s)
+    estimated = queue.wait_s(client, cost_s=cost_s)
     queue.add("mine", client=client, cost_s=cost_s, share=2)
     before = all_taken(queue)
     before = before[: before.index("mine")]
@@ -97,7 +97,7 @@ def test_the_wait_that_is_told_is_never_exceeded_while_nobody_comes_after(waitin
     slack = sum(
         max([cost for name, cost in waiting if name == other], default=0) for other in {*"abc"} - {client}
     )
-    assert sum(waiting[at][1] for at in before) <= told + slack
+    assert sum(waiting[at][1] for at in before) <= estimated + slack
 
 
 @given(entries)

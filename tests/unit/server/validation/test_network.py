@@ -1,4 +1,4 @@
-"""Networks are judged as torch would judge them, and every rule is told with value, limit and remedy."""
+"""Networks are checked as torch would check them; every message names value, limit and remedy."""
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb

@@ -64,9 +64,9 @@ def test_defaults_may_be_spelled_out(options):
     ("data", "path"),
     [
         (b"\xf8\x06\x01", "the request has field 111"),
-        (b"\x2a\x03\xf8\x06\x01", "network"),
-        (b"\x32\x03\xf8\x06\x01", "embedding"),
-        (b"\x3a\x03\xf8\x06\x01", "initial_state"),
+        (b"\x2a\x03\xf8\x06\x01", "field network.111"),
+        (b"\x32\x03\xf8\x06\x01", "field embedding.111"),
+        (b"\x3a\x03\xf8\x06\x01", "field initial_state.111"),
     ],
 )
 def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):
