@@ -46,7 +46,7 @@ def main() -> int:
     console = Console()
     with server_process("127.0.0.1:0") as target:
         records = _measure(_plan(target, options), console)
-    _print(records, console)
+    _print_records(records, console)
     if options.html is not None:
         for name, record in records.items():
             (options.html / f"{name}.html").write_text(html.page(record), encoding="utf-8")
@@ -100,7 +100,7 @@ def _print_trial(trial: Trial, *, console: Console) -> None:
     )
 
 
-def _print(records: Mapping[str, Record], console: Console) -> None:
+def _print_records(records: Mapping[str, Record], console: Console) -> None:
     """Prints the search's tables, and one with a row for each share."""
     console.print()
     terminal.show(records["find-max"], console=console)

@@ -1,4 +1,4 @@
-"""Records as runs make them: a server that pauses, one that saturates, one that dies, and others."""
+"""Records of runs: a server that pauses, one that saturates, one that dies, and others."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ SERVER = {"version": "0.1.0", "device": "cpu", "fingerprint": "5f3a9c21"}
 
 
 def latencies_of(durations):
-    """A histogram of durations in seconds."""
+    """Returns a histogram of durations in seconds."""
     latencies = Latencies()
     for duration_s, count in zip(*np.unique(np.round(durations, 6), return_counts=True), strict=True):
         latencies.record(float(duration_s), count=int(count))
@@ -31,7 +31,7 @@ def latencies_of(durations):
 
 
 class Run:
-    """Makes a record from what each second of a run was like."""
+    """Makes a record from descriptions of each second of a run."""
 
     def __init__(self, *, rate=500, warmup_s=2, seed=0, is_open=True):
         self.rng = np.random.default_rng(seed)
@@ -42,14 +42,14 @@ class Run:
         self.from_send = Latencies()
 
     def second(self, *, pause_s=0.0, backlog_s=0.0, errors=None, late=0, busy=0.31):
-        """One more: usual latencies, a pause that all who come in it wait out, a queue before them."""
+        """Adds a second: usual latencies, a pause that delays all requests in it, a queue before them."""
         since_s = len(self.intervals) - self.warmup_s
         errors = errors or {}
         answered = self.rate - sum(errors.values())
         usual = self.rng.lognormal(math.log(0.0011), 0.25, answered)
         waits = np.clip(pause_s - np.linspace(0, 1, answered, endpoint=False), 0, None)
         durations = usual + waits + backlog_s * np.linspace(0.9, 1, answered)
-        # One caller after another meets at most one pause.
+        # A closed loop has at most one slow sample per caller and pause.
         sent = np.where(np.arange(answered) % 100, usual, usual + pause_s) + backlog_s * 0.1
         sent = np.minimum(sent, durations)
         if since_s >= 0:
@@ -71,7 +71,7 @@ class Run:
         return self
 
     def record(self, **changes):
-        """The run so far."""
+        """Returns the record of the run so far."""
         measured = [interval for interval in self.intervals if interval.since_s >= 0]
         errors = {}
         for interval in measured:
@@ -81,7 +81,7 @@ class Run:
         answered = sum(interval.answered_count for interval in measured)
         late = sum(interval.late_count for interval in measured)
         values = {
-            "command": f"unrolled load --rate {self.rate} --duration {len(measured)}s --html report.html",
+            "command": f"unrolled-load --rate {self.rate} --duration {len(measured)}s --html report.html",
             "target": "127.0.0.1:50051",
             "machine": MACHINE,
             "server": SERVER,
@@ -133,7 +133,7 @@ def paused():
 
 
 def saturated():
-    """Twice what the server can, with a generator near its end."""
+    """Twice the server's capacity, with a generator near its limit."""
     run = Run(rate=2_000)
     for second in range(32):
         run.second(backlog_s=max(second - 2, 0) * 0.4, busy=0.97, late=150)
@@ -143,7 +143,7 @@ def saturated():
 
 
 def failing():
-    """Errors of several codes, a server that dies, and one answer with other bits."""
+    """Errors of several codes, a server that dies, and one reply with different bits."""
     run = Run()
     for second in range(22):
         errors = {} if second < 9 else {"RESOURCE_EXHAUSTED": 40, "DEADLINE_EXCEEDED": 7}
@@ -157,7 +157,7 @@ def failing():
         differing_count=1,
         first_differing='{"words": ["<b>hello</b>", "a&b"], "hidden_size": 16, "seed": 1}',
     )
-    command = "unrolled load '<script>alert(1)</script>'"
+    command = "unrolled-load '<script>alert(1)</script>'"
     return run.record(verification=verification, ending="server gone", unsent_count=38, command=command)
 
 
@@ -173,7 +173,7 @@ def interrupted_in_warmup():
 
 
 def drained():
-    """Nothing was answered within the measurement, and everything after it."""
+    """All replies arrived after the measurement."""
     run = Run(rate=20, warmup_s=0).second()
     after_end = Outcomes(answered_count=20)
     intervals = [replace(run.intervals[0], answered_count=0, in_flight_count=20)]
@@ -189,7 +189,7 @@ def generator_failed():
 
 
 def unanswered():
-    """Nobody was there."""
+    """No server answered."""
     run = Run(warmup_s=0)
     for _ in range(10):
         run.second(errors={"UNAVAILABLE": 500})
@@ -203,7 +203,7 @@ def short():
 
 
 def long():
-    """Ten minutes, with a bad spell."""
+    """Ten minutes, with pauses in some of them."""
     run = Run(rate=300)
     for second in range(602):
         run.second(pause_s=0.4 if 300 < second < 330 and second % 3 == 0 else 0.0)
@@ -211,7 +211,7 @@ def long():
 
 
 def closed():
-    """The same server, asked by eight callers who wait for it."""
+    """The same server in a closed loop with eight callers."""
     run = Run(is_open=False)
     for _ in range(62):
         run.second(pause_s=0.2)
@@ -240,7 +240,7 @@ def found():
     run = Run(rate=2_250)
     for _ in range(12):
         run.second(pause_s=0.04)
-    return run.record(search=search, command="unrolled load --find-max --target p99=50ms")
+    return run.record(search=search, command="unrolled-load --find-max --target p99=50ms")
 
 
 def not_found():
@@ -275,7 +275,7 @@ RECORDS = {
 
 @cache
 def record_of(name):
-    """The record of that name; made once, and never changed."""
+    """Returns the record of that name; made once and never changed."""
     return RECORDS[name]()
 
 
@@ -291,7 +291,7 @@ LATENCIES = st.builds(latencies_of, st.lists(SECONDS, max_size=30))
 
 @st.composite
 def any_intervals(draw):
-    """Neighbours, from a warm-up or from 0 on."""
+    """Draws consecutive intervals that begin in the warm-up or at 0."""
     lengths = draw(st.lists(st.floats(0.1, 2), max_size=6))
     warmup_count = draw(st.integers(0, len(lengths)))
     ends = np.cumsum([0.0, *lengths])
@@ -316,7 +316,7 @@ def any_intervals(draw):
 
 
 def any_records():
-    """Records of all kinds, whether or not a run could be like that."""
+    """Returns a strategy for records of all kinds, including impossible ones."""
     trial = st.builds(
         Trial,
         rate_per_s=RATES,
