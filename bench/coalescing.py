@@ -13,8 +13,9 @@ from echo import REQUESTS as ECHO_CALLS
 from echo import ask_unary, one_reply, open_channel, request_of
 from paired_timing import Way, measure
 from rich.table import Table
-from servers import echo_process, server_process
+from servers import server_process
 from unrolled_client import AsyncClient
+from unrolled_loadtest.echo_server import echo_server
 from workloads import Workload
 
 CALLERS = 5_000
@@ -50,7 +51,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
             channel = runner.run(open_channel(ours))
             reply = runner.run(one_reply(channel, request_of(workload)))
             runner.run(channel.close())
-            with echo_process(reply) as echo:
+            with echo_server(reply) as echo:
                 echo_channel = runner.run(open_channel(echo))
                 client = AsyncClient(ours)
                 yield _compare(runner, echo=echo_channel, client=client, workload=workload, budget_s=budget_s)

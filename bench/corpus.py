@@ -1,10 +1,10 @@
-"""Measures the corpus job with a million short texts on two nodes: time, memory, equal bytes after a kill.
+"""The corpus job at a million short texts on two nodes: time, memory, and the same bytes after a kill.
 
-`python bench/corpus.py` prints one table. Texts are one to four words with the frequencies of real text (see
-`workloads`), the same in every run. Two Ray nodes of one core each run on this machine. The baseline is a
-plain loop: torch.nn.RNN, one-hot letters, batches of 256 padded texts, one thread, over a sample of the same
-texts. It computes repeated texts again, reads no file and writes no vector. One vector is one text with one
-seed.
+`python bench/corpus.py` prints one table. Texts are one to four words, drawn as often as a real text has them
+(see `workloads`), the same ones at every run. Two Ray nodes of one core each run on this machine. Beside the
+job stands a loop as people write it: torch.nn.RNN, one-hot letters, batches of 256 padded texts, one thread,
+over a sample of the same texts; it computes texts again that it has seen, reads no file and writes no vector.
+A vector is a text's for one seed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--hidden-size", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds; each is a column")
+    parser.add_argument("--seeds", type=int, default=1, help="how many; each is a column")
     parser.add_argument("--sample", type=int, default=50_000, help="texts of the plain loop")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def measured(folder: Path, options: argparse.Namespace) -> Table:
-    """Returns the table: two jobs, of which one is killed halfway and resumed, then the loop."""
+    """All figures: two jobs, of which one is killed in the middle, then the loop."""
     texts = make_texts(options.texts, seed=0)
     pq.write_table(pa.table({"text": texts}), folder / "corpus.parquet", row_group_size=100_000)
     flags = ("--hidden-size", str(options.hidden_size), "--seeds", f"0-{options.seeds - 1}", "--json")
@@ -64,17 +64,17 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
     is_equal = digests(folder / "whole") == digests(folder / "killed")
     title = f"{len(texts):,} texts, hidden {options.hidden_size}, {options.seeds} seeds, two nodes"
     shown = Table("", "", title=f"unrolled-map: {title}")
+    asked, computed = f"{summary['asked_rows']:,}", f"{summary['computed_rows']:,}"
     rows = {
         "distinct texts": f"{summary['texts']:,}",
-        "symbols of distinct texts": f"{summary['asked_rows']:,}",
-        "states computed for them": f"{summary['computed_rows']:,}",
+        "symbols of distinct texts / states computed": f"{asked} / {computed}",
         **{name: f"{value:.1f} s" for name, value in summary["seconds"].items()},
         **rates(summary, seed_count=options.seeds, loop=torch_texts_per_s(texts[: options.sample], options)),
         "memory of all processes at most": f"{mb(peak_bytes)}; {mb(before_bytes)} were Ray's before",
         "memory of the largest process": mb(largest),
         "output": mb(sum(file.stat().st_size for file in (folder / "whole").iterdir())),
         f"killed when {kept}; the resumed job took": f"{resumed_s:.1f} s",
-        "the same bytes as without a kill": "yes" if is_equal else "NO",
+        "the same bytes as without the kill": "yes" if is_equal else "NO",
     }
     for name, figure in rows.items():
         shown.add_row(name, figure)
@@ -82,7 +82,7 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
 
 
 def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[str, str]:
-    """Returns vectors per second of the job, its passes (without Ray's start and the proof), and the loop."""
+    """Vectors a second: of the job, of its passes without the start of Ray and the proof, and of the loop."""
     vectors, seconds = summary["rows"] * seed_count, summary["seconds"]
     whole = vectors / seconds["all"]
     passes = vectors / sum(seconds[name] for name in PASSES)
@@ -96,7 +96,7 @@ def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[s
 
 
 def make_texts(count: int, *, seed: int) -> list[str]:
-    """Returns texts of one to four words with the frequencies of real text."""
+    """Texts of one to four words, each word as often as a real text has it."""
     words, weights = dictionary()
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 5, count)
@@ -108,15 +108,15 @@ def make_texts(count: int, *, seed: int) -> list[str]:
 
 @contextmanager
 def two_nodes() -> Iterator[tuple[str, psutil.Process]]:
-    """Yields the address of the tests' cluster and the parent of its processes."""
+    """The tests' own cluster: its address, and the process below which its processes are."""
     with import_test_module("support.two_machines").two_machines() as cluster:
         yield cluster.address, psutil.Process(cluster.process.pid)
 
 
 class Memory:
-    """Samples the proportional set size of the cluster's and the command's processes.
+    """The proportional set size of the cluster's and the command's processes, looked at again and again.
 
-    Memory that several processes map, such as files and Ray's store, counts once in the sum.
+    What several processes map, such as files and Ray's store, is counted once in the sum.
     """
 
     def __init__(self, nodes: psutil.Process) -> None:
@@ -157,19 +157,19 @@ def pss_bytes(process: psutil.Process) -> int:
 
 
 def job_command(arguments: Sequence[str], output: Path) -> list[str]:
-    """Returns the command line of a job."""
+    """The command as it is typed."""
     source, *flags = arguments
     return [sys.executable, "-m", "unrolled_corpus", source, str(output), *flags]
 
 
 def finish(arguments: Sequence[str], output: Path) -> str:
-    """Runs the job to its end; returns its last line of output."""
+    """Runs the job to its end; returns its last line."""
     run = subprocess.run(job_command(arguments, output), check=True, stdout=subprocess.PIPE, text=True)
     return run.stdout.splitlines()[-1]
 
 
 def kill_in_the_middle(arguments: Sequence[str], output: Path, *, text_count: int) -> str:
-    """Kills the job when half of the vectors exist; returns a description of the progress."""
+    """Kills the job when half of the vectors exist; returns what existed."""
     with subprocess.Popen(job_command(arguments, output)) as job:
         while job.poll() is None:
             ranges = list(output.glob("_work/ranges/0*"))
@@ -186,7 +186,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def torch_texts_per_s(texts: Sequence[str], options: argparse.Namespace) -> float:
-    """Returns the texts per second of the plain loop, which computes last states of padded batches."""
+    """The plain loop: the last states of padded batches, in the order of the texts."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module = torch.nn.RNN(len(ALPHABET), options.hidden_size, batch_first=True)
@@ -207,7 +207,7 @@ def torch_texts_per_s(texts: Sequence[str], options: argparse.Namespace) -> floa
 
 
 def mb(count: float) -> str:
-    """Formats bytes as megabytes."""
+    """Bytes as megabytes."""
     return f"{count / 1e6:,.0f} MB"
 
 

@@ -11,8 +11,9 @@ import grpc
 import grpc.aio
 from paired_timing import Way, measure
 from rich.table import Table
-from servers import echo_process, server_process
+from servers import server_process
 from unrolled.v1 import forward_pb2 as pb
+from unrolled_loadtest.echo_server import echo_server
 from workloads import Workload
 
 SERVICE = "/unrolled.v1.ForwardService"
@@ -78,7 +79,7 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
                 "computed": runner.run(open_channel(computing)),
             }
             replies = [runner.run(one_reply(channel, request)) for channel in channels.values()]
-            with echo_process(replies[0]) as echo:
+            with echo_server(replies[0]) as echo:
                 channels["echo"] = runner.run(open_channel(echo))
                 yield _compare(runner, channels, request=request, budget_s=budget_s)
                 for channel in channels.values():

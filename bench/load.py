@@ -1,8 +1,7 @@
-"""Runs a short session of the load tester against a local server: `make load`, a minute and a half.
+"""A short session of the load tester against a local server: `make load`, a minute and a half.
 
-It measures the generator's ceiling, the highest rate that meets a target, and the latency at shares of that
-rate, from intended times. Arrivals are random, like those of many callers. Generator and server share the
-machine.
+Measures the generator's maximum, the highest rate that meets a target, and the latency at shares of that
+rate. Arrivals are random, as those of many callers. Generator and server share the machine.
 """
 
 import argparse
@@ -17,13 +16,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
-from unrolled_loadtest.calibration import ceiling_of
-from unrolled_loadtest.max_rate import find_max, parse_goal
+from unrolled_loadtest.calibration import measure_ceiling
+from unrolled_loadtest.max_rate import find_max_rate, parse_goal
 from unrolled_loadtest.report import html, terminal
 from unrolled_loadtest.results.record import Record, Trial
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import parse_amount
-from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
+from unrolled_loadtest.workload.distributions import parse_distribution
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, RequestMix, parse_rate
 
 GOAL = "p99<50ms,errors<0.1%"
 SHARES = (0.3, 0.6, 0.9)
@@ -42,26 +41,26 @@ def main() -> int:
     parser.add_argument("--html", type=Path, help="a directory for the reports")
     options = parser.parse_args()
     if options.html is not None:
-        options.html.mkdir(parents=True, exist_ok=True)  # before a minute of work that would be lost
+        options.html.mkdir(parents=True, exist_ok=True)  # before a minute of work, which would be lost
     console = Console()
     with server_process("127.0.0.1:0") as target:
         records = _measure(_plan(target, options), console)
-    _print_records(records, console)
+    _print_results(records, console)
     if options.html is not None:
         for name, record in records.items():
-            (options.html / f"{name}.html").write_text(html.page(record), encoding="utf-8")
+            (options.html / f"{name}.html").write_text(html.render(record), encoding="utf-8")
     return 2 if any(record.verification.differing_count for record in records.values()) else 0
 
 
 def _plan(target: str, options: argparse.Namespace) -> Plan:
     return Plan(
         target=target,
-        questions=Questions(
-            words_per_request=parse_amount(WORDS, name="words"),
-            hidden_size=parse_amount(HIDDEN_SIZE, name="hidden_size"),
-            seed=parse_amount("0", name="seed"),
+        request_mix=RequestMix(
+            words_per_request=parse_distribution(WORDS, name="words"),
+            hidden_size=parse_distribution(HIDDEN_SIZE, name="hidden_size"),
+            seed=parse_distribution("0", name="seed"),
         ),
-        load=OpenLoop(pieces=parse_rate(f"{FIRST_PER_S}", duration_s=TRIAL_S), arrivals="poisson"),
+        load=OpenLoop(segments=parse_rate(f"{FIRST_PER_S}", duration_s=TRIAL_S), arrivals="poisson"),
         transport=options.transport,
         warmup_s=1.0,
         process_count=options.processes,
@@ -72,24 +71,24 @@ def _plan(target: str, options: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, console: Console) -> Mapping[str, Record]:
-    """Returns the record of the search, and one for each share of the found rate."""
-    ceiling_per_s = ceiling_of(plan)
+    """Returns the record of the search, and one for each share of the rate that it found."""
+    ceiling_per_s = measure_ceiling(plan)
     console.print(f"The generator's own ceiling, against an echo server: {ceiling_per_s:,.0f}/s")
-    ask = partial(run, ceiling_per_s=ceiling_per_s)
+    run_plan = partial(run, ceiling_per_s=ceiling_per_s)
     goal = parse_goal(GOAL)
     searched = replace(
         plan, command=f"{plan.command} --find-max {shlex.quote(GOAL)} --duration-s {TRIAL_S:g}"
     )
-    found = find_max(
-        searched, goal, first_per_s=FIRST_PER_S, run=ask, on_trial=partial(_print_trial, console=console)
+    found = find_max_rate(
+        searched, goal, first_per_s=FIRST_PER_S, run=run_plan, on_trial=partial(_print_trial, console=console)
     )
-    assert found.search is not None  # noqa: S101 - find_max always sets it
+    assert found.search is not None  # noqa: S101 - find_max_rate sets it
     records = {"find-max": found}
     for share in SHARES if found.search.found_per_s else ():
         rate = f"{share * found.search.found_per_s:.0f}"
-        load = OpenLoop(pieces=parse_rate(rate, duration_s=MEASURED_S), arrivals="poisson")
+        load = OpenLoop(segments=parse_rate(rate, duration_s=MEASURED_S), arrivals="poisson")
         command = f"{plan.command} --rate {rate} --duration-s {MEASURED_S:g}"
-        records[f"{share * 100:.0f}-percent"] = ask(replace(plan, load=load, command=command))
+        records[f"{share * 100:.0f}-percent"] = run_plan(replace(plan, load=load, command=command))
     return records
 
 
@@ -100,8 +99,8 @@ def _print_trial(trial: Trial, *, console: Console) -> None:
     )
 
 
-def _print_records(records: Mapping[str, Record], console: Console) -> None:
-    """Prints the search's tables, and one with a row for each share."""
+def _print_results(records: Mapping[str, Record], console: Console) -> None:
+    """Prints the tables of the search, and one with a row for each share."""
     console.print()
     terminal.show(records["find-max"], console=console)
     shares = {name: record for name, record in records.items() if record.search is None}
@@ -115,7 +114,7 @@ def _print_records(records: Mapping[str, Record], console: Console) -> None:
     for name, record in shares.items():
         if record.generator.bound_by is not None:
             console.print(f"{name}: bounded by the generator: {record.generator.bound_by}")
-    console.print("\nTo test your own server, add --target HOST:PORT:")
+    console.print("\nThe same with a server of your own, by --target HOST:PORT:")
     for record in records.values():
         console.print(f"  {record.command}", soft_wrap=True, highlight=False)
 

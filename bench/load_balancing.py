@@ -1,8 +1,8 @@
-"""Compares affinity by network with round robin over four replicas: hit rate and latency; about two minutes.
+"""Hit rate and latency of affinity by network against round robin, over four replicas: some two minutes.
 
-Each way has four replicas. No replica has memory for all networks, but each for its share; the two ways take
-turns. Generator and replicas share the machine, so the rate is low, and every figure includes waiting for
-each other. It is not part of `run.py` because it starts eight servers.
+Four replicas for each way, of which none has memory for all networks and each for its share; the two ways
+take turns. Generator and replicas share the machine, so the rate is modest, and waiting for each other is
+part of every figure. It is a program of its own because it starts eight servers.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from servers import server_process
 from unrolled_client._transport.load_balancing import Spread
 from unrolled_loadtest.results.record import Record
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import Amount, parse_amount
-from unrolled_loadtest.workload.plan import OpenLoop, Plan, Questions, parse_rate
+from unrolled_loadtest.workload.distributions import Distribution, parse_distribution
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, RequestMix, parse_rate
 
 WAYS: tuple[Spread, ...] = ("round_robin", "network")
 REPLICAS, NETWORKS = 4, 400
@@ -37,12 +37,12 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{.*?\})? ([\d.e+-]+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Four servers and how calls are distributed over them.
+    """Four servers that are asked in one way.
 
     Attributes:
-        spread: The way of distribution.
-        target: The addresses of all servers, in gRPC's notation.
-        metrics: HOST:PORT of each server's metrics.
+        spread: Which.
+        target: All of them.
+        metrics: Where each tells its numbers.
     """
 
     spread: Spread
@@ -50,20 +50,20 @@ class Replicas:
     metrics: tuple[str, ...]
 
     def read(self) -> list[dict[str, float]]:
-        """Returns each server's metrics by name, summed over their labels."""
+        """Each one's numbers by name; those with labels added up."""
         return [_scraped(address) for address in self.metrics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The results of one run.
+    """What one run showed.
 
     Attributes:
-        hit_rate: Share of the states that were already computed.
+        hit_rate: Part of the states that were known.
         latencies_ms: At `PERCENTS`, from when requests were due.
-        busiest: Share of the requests that the busiest replica had.
-        networks: Networks in the memory of all replicas; one in two replicas counts twice.
-        errors: Requests that failed.
+        busiest: Part of the requests that the busiest replica had.
+        networks: In the memory of all replicas together; one that two know counts twice.
+        errors: Requests without an answer.
     """
 
     hit_rate: float
@@ -77,8 +77,8 @@ def main() -> int:
     """Prints a table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=150.0, help="requests per second")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each way")
-    parser.add_argument("--duration-s", type=float, default=5.0, help="seconds of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind")
+    parser.add_argument("--duration-s", type=float, default=5.0, help="of each run")
     options = parser.parse_args()
     console = Console()
     with ExitStack() as stack:
@@ -95,13 +95,13 @@ def main() -> int:
     return 0
 
 
-def _draws() -> Mapping[str, Amount]:
-    """Returns the distributions of networks: uniform, and Zipf's law with a seventh for the first."""
+def _draws() -> Mapping[str, Distribution]:
+    """The networks of requests: each as likely, or by Zipf's law, where the first has a seventh of them."""
     copies = np.round(NETWORKS / np.arange(1, NETWORKS + 1)).astype(int)
     by_rank = tuple(np.repeat(np.arange(NETWORKS), copies).tolist())
     return {
-        "uniformly distributed": parse_amount(f"0-{NETWORKS - 1}", name="seed"),
-        "distributed by Zipf's law": Amount(text="by Zipf's law", kind="choice", numbers=by_rank),
+        "each network as likely": parse_distribution(f"0-{NETWORKS - 1}", name="seed"),
+        "networks by Zipf's law": Distribution(text="by Zipf's law", kind="choice", numbers=by_rank),
     }
 
 
@@ -131,24 +131,24 @@ def _scraped(address: str) -> dict[str, float]:
     return sums
 
 
-def _measure(replicas: Replicas, seeds: Amount, *, rate: float, duration_s: float) -> Measured:
+def _measure(replicas: Replicas, seeds: Distribution, *, rate: float, duration_s: float) -> Measured:
     before = replicas.read()
     record = run(_plan(replicas, seeds, rate=rate, duration_s=duration_s))
     return _compared(before, replicas.read(), record)
 
 
-def _plan(replicas: Replicas, seeds: Amount, *, rate: float, duration_s: float) -> Plan:
+def _plan(replicas: Replicas, seeds: Distribution, *, rate: float, duration_s: float) -> Plan:
     return Plan(
         target=replicas.target,
         spread=replicas.spread,
-        questions=Questions(
-            words_per_request=parse_amount(f"{WORDS}", name="words"),
-            hidden_size=parse_amount(f"{HIDDEN_SIZE}", name="hidden_size"),
+        request_mix=RequestMix(
+            words_per_request=parse_distribution(f"{WORDS}", name="words"),
+            hidden_size=parse_distribution(f"{HIDDEN_SIZE}", name="hidden_size"),
             seed=seeds,
             network={"output": "last"},
             pool_count=4_000,
         ),
-        load=OpenLoop(pieces=parse_rate(f"{rate}", duration_s=duration_s), arrivals="poisson"),
+        load=OpenLoop(segments=parse_rate(f"{rate}", duration_s=duration_s), arrivals="poisson"),
         warmup_s=WARMUP_S,
     )
 
@@ -177,13 +177,7 @@ def _table(name: str, found: Mapping[Spread, Sequence[Measured]], options: argpa
     )
     columns = [f"p{percent}, ms" for percent in PERCENTS]
     table = Table(
-        "spread",
-        "states computed before",
-        *columns,
-        "busiest replica",
-        "networks in memory",
-        "errors",
-        title=title,
+        "spread", "states known", *columns, "busiest replica", "networks known", "errors", title=title
     )
     for spread, runs in found.items():
         table.add_row(

@@ -1,7 +1,7 @@
-"""Compares the load tester's generator with a bare grpc.aio loop against one echo server.
+"""The load tester's generator against a bare grpc.aio loop, both with one echo server.
 
-The bare loop only counts replies: no intended times, no comparison of bits, no record. The difference is what
-these cost. Each round runs both, one after the other.
+The bare loop only counts answers: it has no intended times, no digest of the answer, no record. Each round
+runs one after the other.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_loadtest.echo_server import echo_server
 from unrolled_loadtest.results.record import Transport
 from unrolled_loadtest.run import run
-from unrolled_loadtest.workload.distributions import parse_amount
-from unrolled_loadtest.workload.plan import ClosedLoop, Plan, Questions
+from unrolled_loadtest.workload.distributions import parse_distribution
+from unrolled_loadtest.workload.plan import ClosedLoop, Plan, RequestMix
 from unrolled_loadtest.workload.requests import make_workload
 from workloads import Workload
 
@@ -31,13 +31,13 @@ MIN_ROUNDS = 3
 
 @dataclass(slots=True, kw_only=True)
 class _Bare:
-    """The replies of a bare loop, without its warm-up."""
+    """Counts a bare loop's answers, without its warm-up."""
 
     end_s: float
     count: int = 0
 
     def is_over(self) -> bool:
-        """Counts a reply; returns whether the run is over."""
+        """Counts an answer; returns whether it was the last one."""
         now_s = time.monotonic()
         self.count += self.end_s - ROUND_S <= now_s < self.end_s
         return now_s >= self.end_s
@@ -59,16 +59,16 @@ async def _bare_unary(channel: grpc.aio.Channel, requests: Sequence[bytes], bare
 
 async def _bare_stream(channel: grpc.aio.Channel, requests: Sequence[bytes], bare: _Bare) -> None:
     window = asyncio.Semaphore(CONCURRENCY)
-    name = pb.ForwardRequest(id="00000000").SerializeToString()  # as long as the generator's ids
+    name = pb.ForwardRequest(id="00000000").SerializeToString()  # as long as the generator's, for the server
 
-    async def asked() -> AsyncIterator[bytes]:
+    async def send() -> AsyncIterator[bytes]:
         number = 0
         while time.monotonic() < bare.end_s:
             await window.acquire()
             yield requests[number % len(requests)] + name
             number += 1
 
-    async for _ in channel.stream_stream(f"{SERVICE}/ForwardStream")(asked()):
+    async for _ in channel.stream_stream(f"{SERVICE}/ForwardStream")(send()):
         window.release()
         bare.is_over()
 
@@ -85,10 +85,10 @@ async def _bare_rate(target: str, requests: Sequence[bytes], transport: Transpor
 
 
 def _plan(target: str, transport: Transport) -> Plan:
-    one, few = (parse_amount(text, name="number") for text in ("2", "3"))
+    one, few = (parse_distribution(text, name="number") for text in ("2", "3"))
     return Plan(
         target=target,
-        questions=Questions(words_per_request=few, hidden_size=one, seed=one),
+        request_mix=RequestMix(words_per_request=few, hidden_size=one, seed=one),
         load=ClosedLoop(concurrency=CONCURRENCY, duration_s=ROUND_S),
         transport=transport,
         warmup_s=WARMUP_S,
@@ -118,7 +118,7 @@ async def _reply(address: str, request: bytes) -> bytes:
 
 
 def _compare(plan: Plan, *, budget_s: float) -> Sequence[str]:
-    requests = make_workload(plan.questions, seed=plan.seed).data
+    requests = make_workload(plan.request_mix, seed=plan.seed).data
     bare, generated, busy = [], [], []
     end = time.monotonic() + budget_s
     while time.monotonic() < end or len(bare) < MIN_ROUNDS:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from unrolled_client import Client
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 WORDS = ["hello", "eolll", "lleel"]
 TOLERANCE = 1e-6

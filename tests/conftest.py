@@ -30,7 +30,7 @@ with CHECKING:
     from unrolled_server.embedded import running_server
     from unrolled_server.engine import proof
     from unrolled_server.security import credential_files
-    from unrolled_server.settings.model import Settings
+    from unrolled_server.settings import Settings
 
 # No deadlines: a busy machine makes any example slow.
 settings.register_profile(

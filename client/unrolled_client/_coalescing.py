@@ -1,10 +1,7 @@
-"""Calls that wait for the wire and ask the same network travel as one request.
+"""Sends small waiting calls that ask for the same network as one request, because a message costs much more.
 
-A message costs as much as hundreds of small words, so many callers are served best by few messages. A request
-is formed late: when the wire has room it takes what waits, and no timer makes anybody wait for company.
-
-It is a file of its own because it knows no channel: it is given a way to send, and hands every caller its own
-rows. A word's states depend on the word and the network alone, so merging changes no bit.
+A request is formed as late as possible: when there is room for another in flight, it takes the waiting calls.
+No timer delays a call. A word's states depend only on the word and the network, so the bits are the same.
 """
 
 import asyncio
@@ -13,13 +10,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 
-from unrolled_client._messages.decoding import States, decode_reply, result_of, split, states_in, timing_in
-from unrolled_client._messages.encoding import EncodedRequest, Request
+from unrolled_client._messages.decoding import (
+    Outputs,
+    decode_reply,
+    make_result,
+    parse_reply,
+    read_outputs,
+    read_timing,
+)
+from unrolled_client._messages.request import EncodedRequest, Request
 from unrolled_client._streaming.sizing import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
 from unrolled_client.network import SEED_MASK, Network
@@ -29,20 +34,19 @@ if TYPE_CHECKING:
     from unrolled_client._transport.tracing import Tracing
 
 MAX_CALL_BYTES = 128 << 10
-"""Bytes of a call's array up to which it is merged; beyond, a message's own cost hardly shows."""
+"""Bytes of a call's array up to which it is merged; for larger ones a message's own cost is negligible."""
 MAX_IN_FLIGHT = 2
-"""Requests of one network under way: while the server computes one, the client takes the other apart."""
+"""Requests of one network in flight: while the server computes one, the client decodes the other."""
 MAX_CALLS = 1_024
-"""Callers of one request; handing them their rows holds the event loop for about 10 ms."""
+"""Calls in one request; giving them their rows blocks the event loop for about 10 ms."""
 MAX_WORDS = 4_096
-"""Words of all callers of one request, counted before those that they share."""
+"""Words of all calls in one request, with words that several calls share counted for each."""
 MAX_REPLY_BYTES = 1 << 20
-"""Bytes of one reply's dense array, counted in the same way."""
+"""Bytes of a reply's dense array, counted in the same way."""
 
-_NOBODY = nullcontext()
 _FLOAT_BYTES = 4
-_MIN_TIMEOUT_S = 1e-3  # for those whose deadline comes while they are put together
-# Where the words of one caller may be to blame, or the size that merging gave the request.
+_MIN_TIMEOUT_S = 1e-3  # for calls whose deadline passes while the request is formed
+# Errors that one call's words may have caused, or the size of the merged request.
 _SPLIT_CODES = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,25 +57,25 @@ _SPLIT_CODES = frozenset(
 )
 
 Send: TypeAlias = Callable[[EncodedRequest, float | None], Awaitable[bytes]]
-"""Sends a request with a timeout in seconds and gives the reply's bytes; raises UnrolledError."""
+"""Sends a request with a timeout in seconds and returns the reply's bytes; raises UnrolledError."""
 _Network: TypeAlias = tuple[int, int, str, Network]
-_Answer: TypeAlias = Callable[[Request], Result]
+_GetResult: TypeAlias = Callable[[Request], Result]
 
 
 def is_mergeable(request: Request) -> bool:
-    """Whether a call may share a message: its words are independent, and it is small."""
+    """Returns whether a call is small and its words are independent, so that it may share a request."""
     is_small = 0 < len(request.words) <= MAX_WORDS and dense_bytes(request) <= MAX_CALL_BYTES
     is_plain = request.initial_state is None and not request.network.return_final_state
     return is_small and request.layout == "batch_first" and is_plain
 
 
-class Merger:
+class Coalescer:
     """Merges the calls of one event loop.
 
     Args:
-        send: Sends one request. Cancelling it ends the request.
-        target: Whom messages name.
-        tracing: Tells on whose behalf a request is sent; None where nobody wants to know.
+        send: Sends one request; cancelling it cancels the request.
+        target: The server's name in error messages.
+        tracing: Links a request's span to its callers; None if calls are not traced.
     """
 
     def __init__(self, send: Send, *, target: str, tracing: "Tracing | None" = None) -> None:
@@ -79,45 +83,45 @@ class Merger:
         self._tracing = tracing
         self._target = target
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[_Network, _Lane] = {}
+        self._queues: dict[_Network, _NetworkQueue] = {}
 
-    async def ask(self, request: Request, *, timeout_s: float | None) -> Result:
-        """The result of one call that `is_mergeable` and whose text can travel.
+    async def call(self, request: Request, *, timeout_s: float | None) -> Result:
+        """Returns the result of a call that `is_mergeable` and has no lone surrogates.
 
         Raises:
-            DeadlineError: No answer within `timeout_s`; the calls that travel with it go on.
-            UnrolledError: The server refused this call, or could not be asked.
+            DeadlineError: No answer came within `timeout_s`; the calls in the same request continue.
+            UnrolledError: The server refused this call, or could not be reached.
         """
         call = _Call(request, self._loop.create_future())
         if self._tracing is not None:
-            call.caller = self._tracing.caller()
+            call.caller = self._tracing.current_caller()
         timer = None
         if timeout_s is not None:
             call.deadline_s = self._loop.time() + timeout_s
             timer = self._loop.call_at(call.deadline_s, self._expire, call, timeout_s)
-        self._lane(request).add(call)
+        self._queue_for(request).add(call)
         try:
-            answer = await call.future
+            get_result = await call.future
         except BaseException:
-            call.leave()
+            call.abandon()
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-        return answer(request)
+        return get_result(request)
 
     def close(self, error: UnrolledError) -> None:
-        """Ends what is under way; every caller that waits gets the error."""
-        for lane in self._lanes.values():
-            lane.close(error)
+        """Cancels the requests in flight; every waiting call raises the error."""
+        for queue in self._queues.values():
+            queue.close(error)
 
-    def _lane(self, request: Request) -> "_Lane":
+    def _queue_for(self, request: Request) -> "_NetworkQueue":
         network = (request.hidden_size, request.seed & SEED_MASK, request.alphabet, request.network)
-        lane = self._lanes.get(network)
-        if lane is None:
-            lane = _Lane(self._send, self._tracing, on_idle=lambda: self._lanes.pop(network))
-            self._lanes[network] = lane
-        return lane
+        queue = self._queues.get(network)
+        if queue is None:
+            queue = _NetworkQueue(self._send, self._tracing, on_idle=lambda: self._queues.pop(network))
+            self._queues[network] = queue
+        return queue
 
     def _expire(self, call: "_Call", timeout_s: float) -> None:
         if not call.future.done():
@@ -125,42 +129,36 @@ class Merger:
             call.future.set_exception(DeadlineError(message, code=grpc.StatusCode.DEADLINE_EXCEEDED))
 
 
+@dataclass(slots=True, eq=False)
 class _Call:
-    """A caller that waits.
+    """A waiting call.
 
     Attributes:
-        request: What it asks.
-        future: Gets what gives its result.
-        deadline_s: On the loop's clock; None for no end.
-        batch: With whom it travels; None while it waits for the wire.
-        caller: As `Tracing.caller` gives it.
+        future: Receives the function that returns its result.
+        deadline_s: On the loop's clock; None for no deadline.
+        batch: The request that it is part of; None while it waits in the queue.
+        caller: As `Tracing.current_caller` returns it.
     """
 
-    __slots__ = ("batch", "caller", "deadline_s", "future", "request")
+    request: Request
+    future: "asyncio.Future[_GetResult]"
+    deadline_s: float | None = None
+    batch: "_Batch | None" = None
+    caller: Any = None
 
-    def __init__(self, request: Request, future: "asyncio.Future[_Answer]") -> None:
-        self.request = request
-        self.future = future
-        self.deadline_s: float | None = None
-        self.batch: _Batch | None = None
-        self.caller: Any = None
-
-    def leave(self) -> None:
-        """Says that nobody waits any more."""
+    def abandon(self) -> None:
+        """Records that the caller was cancelled or has reached its deadline."""
         if self.batch is not None:
-            self.batch.leave()
+            self.batch.abandon_one()
 
     def fail(self, error: Exception) -> None:
-        """Hands the caller an error of its own, because raising one adds to it."""
+        """Raises a copy of the error in the caller, because raising an error modifies it."""
         if not self.future.done():
             self.future.set_exception(copy.copy(error))
 
 
-class _Lane:
-    """What waits for one network, and what is under way.
-
-    Networks do not wait for each other: their calls could not be merged, and the server takes many at once.
-    """
+class _NetworkQueue:
+    """The calls of one network that wait, and its requests in flight. Networks do not wait for each other."""
 
     def __init__(self, send: Send, tracing: "Tracing | None", *, on_idle: Callable[[], object]) -> None:
         self._send = send
@@ -168,67 +166,67 @@ class _Lane:
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Call] = deque()
-        self._again: deque[Sequence[_Call]] = deque()
-        self._under_way: dict[asyncio.Task[None], Sequence[_Call]] = {}
+        self._retries: deque[Sequence[_Call]] = deque()
+        self._in_flight: dict[asyncio.Task[None], Sequence[_Call]] = {}
         self._is_starting = False
 
     def add(self, call: _Call) -> None:
-        """Takes a call; a request starts with the loop's next turn if there is room."""
+        """Queues a call; a request starts in the loop's next iteration if there is room."""
         self._waiting.append(call)
         self._start()
 
     def close(self, error: UnrolledError) -> None:
-        """Ends what is under way."""
-        for call in chain(self._waiting, *self._again, *self._under_way.values()):
+        """Cancels the requests in flight; every waiting call raises the error."""
+        for call in chain(self._waiting, *self._retries, *self._in_flight.values()):
             call.fail(error)
-        for task in self._under_way:
+        for task in self._in_flight:
             task.cancel()
 
     def _start(self) -> None:
-        if self._is_starting or len(self._under_way) >= MAX_IN_FLIGHT:
+        if self._is_starting or len(self._in_flight) >= MAX_IN_FLIGHT:
             return
-        if self._waiting or self._again:
+        if self._waiting or self._retries:
             self._is_starting = True
-            self._under_way[self._loop.create_task(self._carry())] = ()
-        elif not self._under_way:
+            self._in_flight[self._loop.create_task(self._run_request())] = ()
+        elif not self._in_flight:
             self._on_idle()
 
-    async def _carry(self) -> None:
-        """One request there and back. What to send is decided now, not when there was room for it."""
+    async def _run_request(self) -> None:
+        """Sends one request; chooses its calls now, not when there was room for it."""
         self._is_starting = False
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        calls = self._under_way[task] = self._take()
+        calls = self._in_flight[task] = self._pop_calls()
         self._start()
         try:
             if calls:
-                await self._travel(calls)
+                await self._send_calls(calls)
         finally:
-            del self._under_way[task]
+            del self._in_flight[task]
             self._start()
 
-    async def _travel(self, calls: Sequence[_Call]) -> None:
-        """Answers the calls, or puts them back in two halves so that only those to blame are refused."""
+    async def _send_calls(self, calls: Sequence[_Call]) -> None:
+        """Answers the calls, or queues two halves again so that only the calls at fault fail."""
         batch = None
         try:
             batch = _Batch(calls)
             with self._on_behalf_of(calls):
-                await batch.travel(self._send, now_s=self._loop.time())
+                await batch.run(self._send, now_s=self._loop.time())
         except Exception as error:  # noqa: BLE001 - each caller raises it
             halves = batch.halves(error) if batch and isinstance(error, UnrolledError) else ()
-            self._again.extend(halves)
+            self._retries.extend(halves)
             if not halves:
                 for call in calls:
                     call.fail(error)
 
     def _on_behalf_of(self, calls: Sequence[_Call]) -> AbstractContextManager[None]:
         if self._tracing is None:
-            return _NOBODY
-        return self._tracing.of_callers([call.caller for call in calls])
+            return nullcontext()
+        return self._tracing.on_behalf_of([call.caller for call in calls])
 
-    def _take(self) -> Sequence[_Call]:
-        """Who travels together next; empty if all who waited have left."""
-        if self._again:
-            return [call for call in self._again.popleft() if not call.future.done()]
+    def _pop_calls(self) -> Sequence[_Call]:
+        """Returns the calls of the next request; empty if all waiting calls were abandoned."""
+        if self._retries:
+            return [call for call in self._retries.popleft() if not call.future.done()]
         calls: list[_Call] = []
         words = seq = 0
         while self._waiting and len(calls) < MAX_CALLS:
@@ -245,64 +243,59 @@ class _Lane:
 
 
 class _Batch:
-    """Callers whose words travel as one request, each word once.
-
-    Attributes:
-        calls: The callers, one or more.
-    """
+    """One or more calls whose words form one request, each word once."""
 
     def __init__(self, calls: Sequence[_Call]) -> None:
         self.calls = calls
-        self._left_count = 0
+        self._abandoned_count = 0
         self._task: asyncio.Task[None] | None = None
         for call in calls:
             call.batch = self
-        # One caller's words go as they are: what the server says of words[3] is then true for the caller.
-        self._places = _places(calls) if len(calls) > 1 else None
+        # A single call's words are sent as they are, so that the server's errors name the right words[i].
+        self._positions = _positions(calls) if len(calls) > 1 else None
         request = calls[0].request
-        self._sent = encode_whole(request if self._places is None else request.with_words(list(self._places)))
+        if self._positions is not None:
+            request = request.with_words(list(self._positions))
+        self._sent = encode_whole(request)
 
-    async def travel(self, send: Send, *, now_s: float) -> None:
-        """Sends the request and answers every caller.
-
-        Raises:
-            UnrolledError: The request was refused; nobody has an answer.
-        """
+    async def run(self, send: Send, *, now_s: float) -> None:
+        """Sends the request and answers every call."""
         self._task = asyncio.current_task()
         data = await send(self._sent, self._timeout_s(now_s))
-        answer = self._answer(data)
+        get_result = self._decode(data)
         for call in self.calls:
             if not call.future.done():
-                call.future.set_result(answer)
+                call.future.set_result(get_result)
 
     def _timeout_s(self, now_s: float) -> float | None:
-        """Until the last caller's deadline; the others leave at theirs."""
+        """Returns the time until the last call's deadline."""
         deadlines_s = [call.deadline_s for call in self.calls]
         if None in deadlines_s:
             return None
         last_s = max(deadline_s for deadline_s in deadlines_s if deadline_s is not None)
         return max(last_s - now_s, _MIN_TIMEOUT_S)
 
-    def _answer(self, data: bytes) -> _Answer:
-        if self._places is None:
+    def _decode(self, data: bytes) -> _GetResult:
+        if self._positions is None:
             result = decode_reply(data, self._sent)
             return lambda _request: result
-        reply = split(data)
-        return _Shared(
-            states=states_in(reply, self._sent),
-            places=self._places,
-            timing=timing_in(reply),
+        reply = parse_reply(data)
+        return partial(
+            _result_in_shared_reply,
+            received=read_outputs(reply, self._sent),
+            positions=self._positions,
+            timing=read_timing(reply),
             fingerprint=reply.rest.fingerprint,
-        ).result
+        )
 
-    def leave(self) -> None:
-        """One caller is gone; with the last one the request ends."""
-        self._left_count += 1
-        if self._left_count == len(self.calls) and self._task is not None:
+    def abandon_one(self) -> None:
+        """Cancels the request with the last of its calls."""
+        self._abandoned_count += 1
+        if self._abandoned_count == len(self.calls) and self._task is not None:
             self._task.cancel()
 
     def halves(self, error: UnrolledError) -> tuple[Sequence[_Call], ...]:
-        """What to send again after a refusal: nothing if all callers are meant by it, or one is alone."""
+        """Returns what to send again after an error: nothing if it concerns all calls, or the only one."""
         concerns_all = error.violations and not any(v.field.startswith("words") for v in error.violations)
         if concerns_all or error.code not in _SPLIT_CODES or error.retry_after_s is not None:
             return ()
@@ -310,29 +303,21 @@ class _Batch:
         return (self.calls[:middle], self.calls[middle:]) if middle else ()
 
 
-def _places(calls: Sequence[_Call]) -> dict[str, int]:
-    """Where each word stands in the merged request."""
+def _positions(calls: Sequence[_Call]) -> dict[str, int]:
+    """Returns the position of each word in the merged request."""
     words = dict.fromkeys(chain.from_iterable([call.request.words for call in calls]))
     return dict(zip(words, range(len(words)), strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shared:
-    """A merged reply."""
-
-    states: States
-    places: dict[str, int]
-    timing: Timing
-    fingerprint: str
-
-    def result(self, request: Request) -> Result:
-        """One caller's rows, cut to its own longest word, in memory of their own."""
-        places = [self.places[word] for word in request.words]
-        rows, index = self.states.rows, self.states.index
-        if request.network.is_pooled:
-            outputs = rows[places]
-        elif index is None:
-            outputs = rows.reshape(self.states.shape)[places, : max(request.lengths)]
-        else:
-            outputs = rows[index[places, : max(request.lengths)]]
-        return result_of(request, outputs=outputs, timing=self.timing, fingerprint=self.fingerprint)
+def _result_in_shared_reply(
+    request: Request, *, received: Outputs, positions: dict[str, int], timing: Timing, fingerprint: str
+) -> Result:
+    """Returns the result of one call: its rows, cut to its own longest word, in memory of their own."""
+    at = [positions[word] for word in request.words]
+    if request.network.is_pooled:
+        outputs = received.rows[at]
+    elif received.index is None:
+        outputs = received.rows.reshape(received.shape)[at, : max(request.lengths)]
+    else:
+        outputs = received.rows[received.index[at, : max(request.lengths)]]
+    return make_result(request, outputs=outputs, timing=timing, fingerprint=fingerprint)

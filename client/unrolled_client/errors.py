@@ -1,35 +1,34 @@
-"""What can go wrong in a call, and the one table from gRPC's status codes to exceptions.
+"""The exceptions of this package, and the one table from gRPC's status codes to them.
 
 UnrolledError
 ├── InvalidRequestError (ValueError)      the request is wrong; `violations` names the fields
-├── UnsupportedError                      the server does not do this; also: it is no Unrolled server
-├── AuthenticationError                   the server does not accept who asks
-├── OverloadedError                       too much work, or too large a message
-├── UnavailableError (ConnectionError)    the server cannot be reached, or is about to leave
+├── UnsupportedError                      the server cannot do this, or is not an Unrolled server
+├── AuthenticationError                   the server does not accept the caller
+├── OverloadedError                       the server has no room, or the message is too large
+├── UnavailableError (ConnectionError)    the server cannot be reached or is shutting down
 ├── DeadlineError (TimeoutError)          no answer within timeout_s
-├── CallCancelledError                    somebody on the way cancelled the call
+├── CallCancelledError                    the server or a proxy cancelled the call
 ├── ServerError                           the server failed
-├── ProtocolError                         the reply does not fit together
+├── ProtocolError                         the reply is inconsistent
 ├── ClosedError                           the client was closed
 └── LocalServerError                      Client.local() could not start its server
-    └── ServerExtraMissingError           ... because what it needs is not installed
+    └── ServerExtraMissingError           ... because its packages are not installed
 
 A call changes nothing on the server, so repeating one is always safe; `is_retryable` says whether it helps.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 _Detail = TypeVar("_Detail", bound=Message)
 
-_DETAILS_KEY = "grpc-status-details-bin"
-# A delay may say years, or less than nothing; waiting for that would never end, or fail.
+# A server may send a delay of years, or a negative one.
 _MAX_RETRY_AFTER_S = 3_600.0
 _RETRYABLE_CODES = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
@@ -41,9 +40,9 @@ class FieldViolation:
     """One broken rule of a request.
 
     Attributes:
-        field: The field's path in the contract, such as "words[3]" or "network.proj_size"; of what the SDK
-            refuses by itself, the argument's name. `description` uses the argument's name always.
-        description: What is wrong: the value, the limit and what to do.
+        field: Path of the field in the contract, such as "words[3]" or "network.proj_size"; the argument's
+            name if the SDK refused the call itself.
+        description: What is wrong, with the argument's name, the value, the limit and the remedy.
     """
 
     field: str
@@ -51,13 +50,13 @@ class FieldViolation:
 
 
 class UnrolledError(Exception):
-    """The base of all that this package raises on purpose, except TypeError.
+    """Base of all exceptions of this package; wrong types raise TypeError.
 
     Attributes:
         message: What went wrong, for a person.
         code: gRPC's status code; None if no server was asked.
-        violations: The fields at fault, if the request was.
-        retry_after_s: When the server wants to be asked again, in seconds; None if it did not say.
+        violations: The broken rules, if the request is at fault.
+        retry_after_s: Seconds after which the server wants the retry; None if it did not say.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class UnrolledError(Exception):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the same call may succeed when it is made again."""
+        """Whether the same call may succeed later."""
         return self.code in _RETRYABLE_CODES or self.retry_after_s is not None
 
 
@@ -85,7 +84,7 @@ class InvalidRequestError(UnrolledError, ValueError):
 
 
 class UnsupportedError(UnrolledError):
-    """The server does not do what was asked, or does not speak this contract. A retry does not help."""
+    """The server cannot do this, or does not speak this contract. A retry does not help."""
 
 
 class AuthenticationError(UnrolledError):
@@ -93,30 +92,30 @@ class AuthenticationError(UnrolledError):
 
 
 class OverloadedError(UnrolledError):
-    """The server has no room: a retry helps if it said when (`retry_after_s`).
+    """The server has no room. A retry helps after `retry_after_s`.
 
-    Without that time it is gRPC's own refusal of a message beyond the server's `limits.max_request_bytes`.
+    If that is None, gRPC refused a message larger than the server's `limits.max_request_bytes`.
     """
 
 
 class UnavailableError(UnrolledError, ConnectionError):
-    """The server cannot be reached, nor could it by the client's own retries. A later retry helps."""
+    """The server cannot be reached; the client's own retries failed, too. A later retry may help."""
 
 
 class DeadlineError(UnrolledError, TimeoutError):
-    """No answer came within `timeout_s`. A retry helps if the server was busy or the time is raised."""
+    """No answer came within `timeout_s`. A retry helps if the server was busy, or with a longer timeout."""
 
 
 class CallCancelledError(UnrolledError):
-    """The call was cancelled by the server or a proxy. A retry does not help while they mean it."""
+    """The server or a proxy cancelled the call. A retry rarely helps."""
 
 
 class ServerError(UnrolledError):
-    """The server failed on this request; its log says why. A retry hardly helps."""
+    """The server failed on this request; its log says why. A retry rarely helps."""
 
 
 class ProtocolError(UnrolledError):
-    """The reply does not fit together or does not answer the request. A retry does not help."""
+    """The reply is inconsistent or does not answer the request. A retry does not help."""
 
 
 class ClosedError(UnrolledError):
@@ -124,7 +123,7 @@ class ClosedError(UnrolledError):
 
 
 class LocalServerError(UnrolledError):
-    """The server of `Client.local()` did not start; the message ends with what it wrote."""
+    """The server of `Client.local()` did not start; the message ends with its last output."""
 
 
 class ServerExtraMissingError(LocalServerError):
@@ -151,90 +150,19 @@ ERRORS_BY_CODE: dict[grpc.StatusCode, type[UnrolledError]] = {
 }
 """Every code but OK."""
 
-# Where gRPC itself may be the speaker, its words alone do not say who was asked.
-_MESSAGES = {
-    grpc.StatusCode.UNAVAILABLE: "{target} is unavailable: {message}",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "{target} gave no answer in time ({message}); raise timeout_s",
-}
-
-_DROPPED_BY_SERVER = (grpc.StatusCode.CANCELLED, "CANCELLED")
-_CODES_OF_RESETS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
-_RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTERNAL_ERROR
-
-# How gRPC begins where a connection was never made; which words follow, and what to do.
-_NO_CONNECTION = ("failed to connect", "errors resolving")
-# gRPC's words where calls are spread and no replica answers, also after earlier connections.
-_NO_REPLICA = ("connections to all backends failing", "ring hash cannot find a connected endpoint")
-_START_A_SERVER = (
-    "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "
-    "another by the argument target or the environment variable UNROLLED_TARGET"
-)
-_REMEDIES = {
-    "certificate has expired": "the server's certificate has expired, and its operator must renew it",
-    "Hostname Verification Check failed": (
-        "the server's certificate is for another name; ask the server by a name that it has"
-    ),
-    "CERTIFICATE_VERIFY_FAILED": (
-        "root_certificates do not vouch for the server's certificate; give those of its authority"
-    ),
-    "WRONG_VERSION_NUMBER": "the server does not speak TLS here; leave root_certificates out",
-    "Failed to create security handshaker": (
-        "root_certificates, private_key and certificate_chain must be PEM, and the last two a pair"
-    ),
-    "Socket closed": (
-        "the server hung up; if it speaks TLS, give root_certificates, and if it asks who calls, private_key "
-        "and certificate_chain that it accepts"
-    ),
-    "Connection refused": _START_A_SERVER,
-    "No such file or directory": _START_A_SERVER,  # the socket's
-    "errors resolving": "the name of its host has no address",
-}
-
-
-def error_from_call(error: grpc.RpcError, *, target: str, proxy: str | None = None) -> UnrolledError:
-    """Returns the exception for a failed call of grpc's or grpc.aio's channel.
-
-    Args:
-        error: What gRPC raised.
-        target: The server that was called.
-        proxy: The environment's proxy that gRPC connects to instead, and the variable that names it.
-    """
-    call = cast("grpc.Call", error)
-    code, message = call.code(), call.details() or ""
-    if was_dropped(call):
-        code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
-    message = _MESSAGES.get(code, "{message}").format(
-        target=target, message=_with_remedy(message, proxy=proxy)
-    )
-    return error_from_status(code, message=message, details=_status_details(call))
-
-
-def was_dropped(call: grpc.Call) -> bool:
-    """Whether a call was ended below its service, so that another server may answer it.
-
-    A server that stops does that to calls that it has not handed to its service, and a proxy whose server is
-    gone to those that it has begun to answer; these are gRPC's words for it.
-    """
-    return (call.code(), call.details()) == _DROPPED_BY_SERVER or (
-        call.code() in _CODES_OF_RESETS and bool(_RESET_BY_PROXY.search(call.details() or ""))
-    )
-
 
 def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[Any]) -> UnrolledError:
-    """The exception for a status in its parts, as a call's trailer or a stream's reply carries them."""
+    """Returns the exception for a status, which a call's trailer or a stream's reply carries."""
     violations: list[FieldViolation] = []
     retry_after_s = None
     for detail in details:
-        # Loaded here, because most processes never see one.
-        from google.rpc.error_details_pb2 import BadRequest, RetryInfo  # noqa: PLC0415
-
         if request := _unpack(detail, BadRequest):
             violations += [
                 FieldViolation(field=v.field, description=v.description) for v in request.field_violations
             ]
         elif retry := _unpack(detail, RetryInfo):
-            told_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-            retry_after_s = min(max(told_s, 0.0), _MAX_RETRY_AFTER_S)
+            delay_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            retry_after_s = min(max(delay_s, 0.0), _MAX_RETRY_AFTER_S)
     return ERRORS_BY_CODE.get(code, ServerError)(
         message or f"the call failed with {code.name}",
         code=code,
@@ -243,38 +171,8 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
     )
 
 
-def was_never_connected(message: str) -> bool:
-    """Returns whether these are gRPC's words for a connection that was never made."""
-    return message.startswith(_NO_CONNECTION)
-
-
-def _with_remedy(message: str, *, proxy: str | None) -> str:
-    """Returns gRPC's message, behind what to do if no connection was made for a known reason."""
-    if not message.startswith((*_NO_CONNECTION, *_NO_REPLICA)):
-        return message
-    if proxy is not None:
-        return (
-            f"gRPC asked the proxy {proxy}; if the server can be reached without it, name its host in "
-            f"no_proxy ({message})"
-        )
-    return next((f"{remedy} ({message})" for words, remedy in _REMEDIES.items() if words in message), message)
-
-
-def _status_details(call: grpc.Call) -> Iterable[Any]:
-    """What the call's trailer carries beside its code and message."""
-    packed = dict(call.trailing_metadata() or ()).get(_DETAILS_KEY)
-    if packed is None:
-        return ()
-    from google.rpc.status_pb2 import Status  # noqa: PLC0415 - as above
-
-    try:
-        return cast("Iterable[Any]", Status.FromString(packed).details)
-    except DecodeError:  # the code and the message stand without them
-        return ()
-
-
 def _unpack(detail: Any, kind: type[_Detail]) -> _Detail | None:
-    """The message in `detail`; None if it is of another kind or damaged."""
+    """Returns the message in `detail`; None if it is of another kind or damaged."""
     try:
         return kind.FromString(detail.value) if detail.TypeName() == kind.DESCRIPTOR.full_name else None
     except DecodeError:

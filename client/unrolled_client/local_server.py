@@ -1,7 +1,7 @@
-"""A server of one's own: a child process on a private Unix socket, which ends with its owner.
+"""A private server: a child process on a private Unix socket, which ends with its owner.
 
-The client knows the server by its command only. The check for missing packages is made here, in the parent,
-so that the message is one sentence instead of a child's traceback.
+The client runs the server by its command only, and checks for missing packages itself, so that the error is
+one sentence instead of a child's traceback.
 """
 
 import contextlib
@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from unrolled.entry_points import describe_missing
 
-from unrolled_client._transport.endpoint import as_timeout_s
+from unrolled_client._messages.arguments import as_timeout_s
 from unrolled_client._transport.target import check_target
 from unrolled_client.errors import InvalidRequestError, LocalServerError, ServerExtraMissingError
 
@@ -26,10 +25,10 @@ _READY = "unrolled-server ready"
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 _SHOWN_STDERR_LINES = 12
-# What a service that others reach is told by its environment is not for a private server beside it.
+# Settings of a public service on the same machine, which are not for a private server.
 _NOT_INHERITED = frozenset(
     {
-        "NOTIFY_SOCKET",  # systemd would take its word for its owner's
+        "NOTIFY_SOCKET",  # systemd would take its messages for the owner's
         "UNROLLED_METRICS_ADDRESS",
         "UNROLLED_TLS_CERTIFICATE",
         "UNROLLED_TLS_CLIENT_CA",
@@ -43,26 +42,26 @@ _SOCKET = "server.sock"
 
 
 class LocalServer:
-    """A server in a child process of the process that uses it.
+    """A server in a child process.
 
-    It ends with `close`, when this object is collected, when this process exits, and also when this process
-    is killed: its standard input is a pipe from here, and it stops when that ends.
+    It ends with `close`, when this object is collected, when this process exits, and when this process is
+    killed: its standard input is a pipe from this process, and it stops at the end of it.
     """
 
     def __init__(self, *, start_timeout_s: float | None, **settings: object) -> None:
         """Starts the server and waits until it is ready.
 
         Args:
-            start_timeout_s: Seconds that it may take; None for 60.
-            **settings: The server's settings by the names of its flags, such as `max_words=100`; what may
-                be given several times as a list, or as a dict for NAME=VALUE; None for the default.
+            start_timeout_s: Seconds that the start may take; None for 60.
+            **settings: The server's settings by the names of its flags, such as `max_words=100`; a list, or
+                a dict for NAME=VALUE, repeats the flag; None is the default.
 
         Raises:
-            TypeError: `start_timeout_s` is no number, or the address is among the settings.
+            TypeError: `start_timeout_s` is not a number, or the address is among the settings.
             InvalidRequestError: `start_timeout_s` is not above 0.
-            ServerExtraMissingError: The packages that a server needs are not installed.
-            LocalServerError: It ended early or was not ready in time. A retry does not help, unless the
-                machine was busy.
+            ServerExtraMissingError: The server's packages are not installed.
+            LocalServerError: It ended early or was not ready in time. A retry helps only if the machine was
+                busy.
         """
         limit_s = (
             _START_TIMEOUT_S if start_timeout_s is None else as_timeout_s("start_timeout_s", start_timeout_s)
@@ -84,17 +83,19 @@ class LocalServer:
             self._end = weakref.finalize(self, _end_in, os.getpid(), stack.pop_all())
 
     def close(self) -> None:
-        """Ends the server and removes its socket; a second call does nothing."""
+        """Stops the server and removes its socket; a second call does nothing."""
         self._end()
 
 
 def _check_server_extra() -> None:
+    from unrolled.entry_points import describe_missing  # noqa: PLC0415 - it loads importlib.metadata
+
     if missing := describe_missing("server"):
         raise ServerExtraMissingError(f"a local server {missing}")
 
 
 def _make_private_directory() -> Path:
-    """Returns a new directory that only this user enters, where a socket's path is not too long."""
+    """Returns a new private directory whose path is short enough for a socket."""
     parent = tempfile.gettempdir()
     try:
         check_target(f"unix:{parent}/{_PREFIX}12345678/{_SOCKET}", name="TMPDIR")
@@ -104,7 +105,7 @@ def _make_private_directory() -> Path:
 
 
 def _command(target: str, settings: dict[str, object]) -> list[str]:
-    """The server's command line; -P keeps what lies in the working directory out of its imports."""
+    """Returns the server's command line; -P keeps the working directory out of its imports."""
     command = [sys.executable, "-P", "-m", "unrolled_server", "--address", target, "--exit-with-stdin"]
     for name, value in settings.items():
         command += _flags(f"--{name.replace('_', '-')}", value)
@@ -112,7 +113,7 @@ def _command(target: str, settings: dict[str, object]) -> list[str]:
 
 
 def _flags(flag: str, value: object) -> list[str]:
-    """Returns a setting as flags: several values repeat theirs, a mapping's items become NAME=VALUE."""
+    """Returns a setting as flags: a list repeats the flag, a mapping's items become NAME=VALUE."""
     if value is None:
         return []
     if isinstance(value, bool | np.bool_):
@@ -132,7 +133,7 @@ def _start(command: list[str], *, stderr: Path) -> subprocess.Popen[str]:
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
-            start_new_session=True,  # Ctrl-C at a prompt is meant for the call, not for the server
+            start_new_session=True,  # Ctrl-C at a prompt is for the call, not for the server
         )
 
 
@@ -173,6 +174,6 @@ def _last_lines(stderr: Path) -> str:
 
 
 def _end_in(pid: int, stack: contextlib.ExitStack) -> None:
-    """Ends the server, but not when a forked child of its owner exits."""
+    """Stops the server, unless a forked child of its owner exits."""
     if os.getpid() == pid:
         stack.close()

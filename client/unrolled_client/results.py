@@ -1,4 +1,4 @@
-"""What calls return: values without a connection, which pickle and outlive their client."""
+"""What calls return: plain values that can be pickled and need no client."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from unrolled_client.network import DEFAULT_NETWORK, Network
 
 Layout: TypeAlias = Literal["batch_first", "seq_first"]
-"""What the axes (batch, seq, hidden) mean: with "batch_first" each word is a sequence; with "seq_first"
-the array is handed to torch's default layout, which recurs along the words."""
+"""Meaning of the axes (batch, seq, hidden): with "batch_first" each word is a sequence; with "seq_first" the
+network runs along the words, as torch's default layout would on the same array."""
 
 _SHOWN_SYMBOLS = 16
 _SHOWN_LENGTHS = 6
@@ -18,11 +18,11 @@ _SHOWN_LENGTHS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Where a call's time went on the server.
+    """The server's share of a call's time.
 
     Attributes:
-        queue_s: Seconds from arrival until computing began.
-        compute_s: Seconds of computing, shared by all requests that were computed together.
+        queue_s: Seconds from arrival to the start of the computation.
+        compute_s: Seconds of computation, shared by all requests of a batch.
     """
 
     queue_s: float
@@ -30,17 +30,16 @@ class Timing:
 
 
 class State(NamedTuple):
-    """A network's state at one point of every sequence, as torch returns and takes it.
+    """A network's state after the last symbol that each direction reads, in torch's layout.
 
-    A direction's state is the one after the last symbol that it reads; with layout "seq_first" batch is the
-    letter positions.
+    With layout "seq_first" batch is the letter positions.
 
     Attributes:
         h: float32 (num_layers * directions, batch, hidden), each layer's forward direction before its
             backward one.
         c: float32 (num_layers * directions, batch, hidden_size) of an LSTM; else None.
-        network_digest: Names exactly the network that they belong to; a server refuses to start another
-            from them. Empty skips that check.
+        network_digest: Identifies the network; a server refuses to start another one from this state. Empty
+            skips the check.
     """
 
     h: NDArray[np.float32]
@@ -49,7 +48,7 @@ class State(NamedTuple):
 
 
 StateLike: TypeAlias = State | ArrayLike | tuple[ArrayLike, ArrayLike | None]
-"""A state as results give it, or as torch takes it: an array h, or (h, c)."""
+"""A state of a result, or as torch takes it: an array h, or (h, c)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -57,20 +56,19 @@ class Result:
     """The hidden states of one call. `np.asarray(result)` is `outputs`.
 
     Attributes:
-        outputs: float32 (batch, seq, hidden), C order, writable, owns its memory. Positions past a word's
-            end are zero. With another output than "all" it is (batch, hidden). Of a bidirectional network
-            hidden is both directions' states, forward first. States that overflow float32, such as those of
-            "relu" with a large `spectral_radius`, are inf and then NaN, as in torch.
+        outputs: float32 (batch, seq, hidden), C order, writable, owns its memory; zero past a word's end.
+            (batch, hidden) if `output` is not "all". A bidirectional network's hidden axis has the forward
+            states first. States that overflow float32, such as those of "relu" with a large
+            `spectral_radius`, are inf and then NaN, as in torch.
         lengths: int64 (batch,), the symbols of each word; with `vectors` the words of each sentence.
         hidden_size: Units of each layer and direction.
-        seed: What the network was drawn from.
-        alphabet: The symbols in one-hot order, given or derived; its length is the network's input size.
-            Empty with `vectors`.
-        layout: Along which axis the network ran.
+        seed: The seed that the network was drawn from.
+        alphabet: The symbols in one-hot order, given or derived; empty with `vectors`.
+        layout: The axis along which the network ran.
         timing: Seconds on the server.
-        fingerprint: Servers of one fingerprint answer with the same bits.
-        network: The kind of network, and what was asked of it.
-        state: Every layer's last states, if return_final_state asked for them.
+        fingerprint: Servers with the same fingerprint answer with the same bits.
+        network: The network's options.
+        state: Every layer's last states, if return_final_state was set.
     """
 
     outputs: NDArray[np.float32]
@@ -86,14 +84,13 @@ class Result:
 
     @property
     def h_n(self) -> NDArray[np.float32]:
-        """The last states as torch returns them, a float32 array of its own.
+        """The last states as torch returns them: float32 (num_layers * directions, batch, hidden), a copy.
 
-        (num_layers * directions, batch, hidden): the forward direction's at each word's end, the backward
-        one's at its start. With layout "seq_first" torch's batch is the letter positions, and it is
-        (num_layers * directions, seq, hidden): the states at the last word, and at the first.
+        The forward direction's state is the one at each word's end, the backward direction's at its start.
+        With layout "seq_first" batch is the letter positions.
 
         Raises:
-            ValueError: The outputs do not tell, and return_final_state did not ask.
+            ValueError: The outputs do not contain them, and return_final_state was not set.
         """
         if self.state is not None:
             return self.state.h
@@ -109,12 +106,10 @@ class Result:
 
     @property
     def c_n(self) -> NDArray[np.float32] | None:
-        """An LSTM's last cell states as torch returns them; else None.
-
-        They are (num_layers * directions, batch, hidden_size).
+        """An LSTM's last cell states, (num_layers * directions, batch, hidden_size); else None.
 
         Raises:
-            ValueError: return_final_state did not ask for them.
+            ValueError: return_final_state was not set.
         """
         if self.network.cell != "lstm":
             return None
@@ -140,12 +135,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one batch of `map`.
+    """The outcome of one batch of `map`.
 
     Attributes:
-        index: The batch's place in the input, from 0.
+        index: The batch's position in the input, from 0.
         value: Its result; None if it failed.
-        error: Why it failed; None if it did not.
+        error: Its error; None if it succeeded.
     """
 
     index: int
@@ -158,7 +153,7 @@ class Outcome:
 
         Raises:
             UnrolledError: The batch failed; this is `error`.
-            TypeError: The batch is no list of words.
+            TypeError: The batch is not a list of words.
         """
         if self.value is None:
             raise self.error or ValueError("an Outcome has a value or an error")
@@ -167,14 +162,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server accepts; counts of words, symbols (code points) and units, bytes of one message.
+    """The limits of a server for one request; lengths and sizes count symbols (code points) and units.
 
     Attributes:
-        max_words: Words in one request.
-        max_word_length: Symbols in one word.
-        max_hidden_size: Units of the hidden state.
-        max_alphabet_size: Symbols of the alphabet, given or derived.
-        max_request_bytes: Bytes of one request message.
         max_reply_bytes: Bytes of the array in one reply message.
     """
 
@@ -191,10 +181,10 @@ class Vectors:
     """A table of word vectors that a server has loaded.
 
     Attributes:
-        name: What `vectors=` takes.
-        word_count: Words in it.
-        size: Values in each vector.
-        digest: Tables of one digest give the same states.
+        name: The value for `vectors=`.
+        word_count: Number of its words.
+        size: Number of values in each vector.
+        digest: Tables with the same digest give the same states.
     """
 
     name: str
@@ -205,15 +195,15 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What answers at the other end.
+    """A server's description of itself.
 
     Attributes:
-        version: Of the server's package.
-        torch_version: Of the torch that computes.
-        device: Where it computes, in torch's words, such as "cpu".
-        fingerprint: Servers of one fingerprint answer with the same bits.
-        limits: What it accepts.
-        vectors: The tables of word vectors that calls may name.
+        version: Version of the server's package.
+        torch_version: Version of torch.
+        device: torch's name of the device that computes, such as "cpu".
+        fingerprint: Servers with the same fingerprint answer with the same bits.
+        limits: Its limits for one request.
+        vectors: Its tables of word vectors.
     """
 
     version: str

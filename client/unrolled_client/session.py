@@ -1,7 +1,6 @@
-"""Texts that come piece by piece: each piece goes on where the one before ended.
+"""Sessions: texts that are fed piece by piece, each piece starting from the state after the one before.
 
-The state travels with the calls and stays on no server. What a session decides waits for nothing and is
-shared; the two sessions differ in how they wait.
+The state travels with the calls; no server keeps it.
 """
 
 import threading
@@ -12,11 +11,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_client._messages.arguments import invalid
-from unrolled_client._messages.encoding import check_question
-from unrolled_client._messages.initial_state import check_shapes, first_not_finite, parts_of
+from unrolled_client._messages.arguments import as_timeout_s, invalid
+from unrolled_client._messages.initial_state import as_state, check_shapes, first_not_finite
+from unrolled_client._messages.validation import check_request_without_words
 from unrolled_client._messages.words import as_words
-from unrolled_client._transport.endpoint import as_timeout_s
 from unrolled_client.errors import InvalidRequestError, ProtocolError
 from unrolled_client.network import Network, NetworkOptions
 from unrolled_client.results import Layout, Result, State, StateLike
@@ -24,70 +22,45 @@ from unrolled_client.results import Layout, Result, State, StateLike
 _Forward = TypeVar("_Forward", bound=Callable[..., Any])
 
 
-class _Texts(Generic[_Forward]):
-    """Where every text of a session is, and what may be fed next."""
+class _BaseSession(Generic[_Forward]):
+    """The state after the latest piece of every text, and the checks of the next piece."""
 
-    def __init__(  # noqa: PLR0913 - what `session` is asked, by name
+    def __init__(
         self,
         forward: _Forward,
         *,
-        hidden_size: int,
-        seed: int | None,
-        alphabet: str | None,
         state: StateLike | None,
-        layout: Layout | None,
         timeout_s: float | None,
         options: NetworkOptions,
         call: Callable[..., Any],
+        **arguments: Any,
     ) -> None:
-        """See `Client.session`, which calls this.
-
-        Args:
-            forward: The client's.
-            hidden_size: As for `forward`, and so are `seed` and `alphabet`.
-            seed: See above.
-            alphabet: See above.
-            state: Where the texts start; None for zeros.
-            layout: Refused unless it is "batch_first".
-            timeout_s: Of each piece; None for the client's.
-            options: The network's.
-            call: The method that was called, for errors.
-        """
-        asked = check_question(
-            "session",
-            hidden_size=hidden_size,
-            seed=seed,
-            alphabet=alphabet,
-            layout=layout,
-            options=options,
-            call=call,
-        )
-        _refuse_what_has_no_pieces(asked.network, asked.layout)
+        """Takes a client's `forward` and the arguments of `Client.session`; `call` is for error messages."""
+        asked = check_request_without_words("session", options=options, call=call, **arguments)
+        _refuse_whole_text_options(asked.network, asked.layout)
         self._forward = forward
         self._network = asked.network
         self._hidden_size = asked.hidden_size
         self._arguments = {
             "timeout_s": None if timeout_s is None else as_timeout_s("timeout_s", timeout_s),
-            "hidden_size": hidden_size,
-            "seed": seed,
-            "alphabet": alphabet,
+            **arguments,
             **options,
             "return_final_state": True,
         }
         self._state = None if state is None else self._checked(state)
         self._fingerprint: str | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def state(self) -> State | None:
-        """The state after the latest piece: a value that pickles, and that another session may start from.
+        """The state after the latest piece, with read-only arrays; another session may start from it.
 
-        None before the first piece of a session that started from zeros. Its arrays cannot be written to.
+        None before the first piece of a session that starts from zeros.
         """
         return self._state
 
     def _checked(self, given: StateLike) -> State:
-        state = _kept(parts_of(given, name="state"))
+        state = _read_only(as_state(given, name="state"))
         batch = state.h.shape[1] if state.h.ndim > 1 else 1
         check_shapes(
             state,
@@ -100,15 +73,10 @@ class _Texts(Generic[_Forward]):
         return state
 
     @contextmanager
-    def _piece(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The arguments of the call that runs a piece; one piece at a time.
-
-        Raises:
-            TypeError: The words are no list of str.
-            InvalidRequestError: Another number of texts, or another piece is on its way.
-        """
+    def _next_piece(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Yields the arguments of the call that runs the piece."""
         words = as_words(words)
-        if not self._turn.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             raise InvalidRequestError(
                 "another piece of this session is on its way; feed the next one after it"
             )
@@ -116,7 +84,7 @@ class _Texts(Generic[_Forward]):
             self._refuse_other_batch(len(words))
             yield {"words": words, "initial_state": self._state, **self._arguments}
         finally:
-            self._turn.release()
+            self._lock.release()
 
     def _refuse_other_batch(self, count: int) -> None:
         if self._state is not None and count != (batch := self._state.h.shape[1]):
@@ -124,13 +92,8 @@ class _Texts(Generic[_Forward]):
                 "words", f"words has {count} entries and this session {batch} texts; feed a piece of each"
             )
 
-    def _taken(self, result: Result) -> Result:
-        """Returns the result of a piece, after which the texts are one piece on.
-
-        Raises:
-            ProtocolError: Other bits would follow those before.
-            InvalidRequestError: No piece can follow, because the states overflowed.
-        """
+    def _advance(self, result: Result) -> Result:
+        """Stores the state after a piece, and returns the piece's result."""
         if self._fingerprint not in {None, result.fingerprint}:
             raise ProtocolError(
                 f"this session's pieces so far were answered with the fingerprint {self._fingerprint}, this "
@@ -139,59 +102,50 @@ class _Texts(Generic[_Forward]):
             )
         assert result.state is not None  # noqa: S101 - every piece asks for it
         _refuse_overflow(result.state)
-        self._state, self._fingerprint = _kept(result.state), result.fingerprint
+        self._state, self._fingerprint = _read_only(result.state), result.fingerprint
         return result
 
 
-class Session(_Texts[Callable[..., Result]]):
-    """Feeds texts piece by piece; `Client.session` makes it. It gives bit for bit what one piece would.
+class Session(_BaseSession[Callable[..., Result]]):
+    """Feeds texts piece by piece, with the bits that one piece would give; made by `Client.session`.
 
-    One text stands at each place of the batch. Between pieces nothing of them is on a server, so any
-    replica may answer the next one. It may be shared by threads that take turns.
+    Each position of the batch is one text. No server keeps the texts or the state, so any replica may answer
+    the next piece. Threads may share a session if they take turns.
     """
 
     def feed(self, words: Iterable[str]) -> Result:
         """Runs the next piece of every text.
 
         Args:
-            words: A piece of one or more symbols for each text, of any length each: words[i] goes on where
-                the i-th text is. The first call says how many texts there are, unless a state did.
+            words: A piece of one or more symbols for each text: words[i] continues the i-th text. The first
+                piece sets the number of texts, unless the initial state did.
 
         Returns:
-            The states of this piece, and in `state` where every text is now. If the call fails, the texts
-            are where they were, and the piece may be fed again.
+            The outputs of this piece, and in `state` the state after it. If the call fails, the session's
+            state is unchanged, and the piece may be fed again.
 
         Raises:
-            TypeError: `words` is no list of str.
-            InvalidRequestError: Another number of texts, or another piece is on its way; or the states
+            TypeError: `words` is not a list of str.
+            InvalidRequestError: The number of texts is wrong, or another piece is running; or the states
                 overflowed float32 in this piece, as those of "relu" with a large `spectral_radius` do.
-            ProtocolError: A server of another fingerprint answered, whose bits may differ.
+            ProtocolError: A server with another fingerprint answered, whose bits may differ.
             UnrolledError: See `Client`.
         """
-        with self._piece(words) as arguments:
-            return self._taken(self._forward(**arguments))
+        with self._next_piece(words) as arguments:
+            return self._advance(self._forward(**arguments))
 
 
-class AsyncSession(_Texts[Callable[..., Awaitable[Result]]]):
-    """The same as `Session` for coroutines; `AsyncClient.session` makes it."""
+class AsyncSession(_BaseSession[Callable[..., Awaitable[Result]]]):
+    """A `Session` for coroutines; made by `AsyncClient.session`."""
 
     async def feed(self, words: Iterable[str]) -> Result:
-        """Runs the next piece of every text; see `Session.feed`.
-
-        Raises:
-            TypeError: `words` is no list of str.
-            UnrolledError: As for `Session.feed`.
-        """
-        with self._piece(words) as arguments:
-            return self._taken(await self._forward(**arguments))
+        """Runs the next piece of every text; see `Session.feed`, also for errors."""
+        with self._next_piece(words) as arguments:
+            return self._advance(await self._forward(**arguments))
 
 
-def _refuse_what_has_no_pieces(network: Network, layout: Layout) -> None:
-    """Refuses what a piece alone cannot give.
-
-    Raises:
-        InvalidRequestError: The network or the outputs need the whole text.
-    """
+def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
+    """Refuses options that need the whole text."""
     if network.bidirectional:
         raise invalid(
             "bidirectional",
@@ -211,11 +165,7 @@ def _refuse_what_has_no_pieces(network: Network, layout: Layout) -> None:
 
 
 def _refuse_overflow(state: State) -> None:
-    """Refuses a state from which no piece can go on.
-
-    Raises:
-        InvalidRequestError: It has numbers that are not finite.
-    """
+    """Refuses a state with infinite numbers or NaN."""
     for name, array in (("h", state.h), ("c", state.c)):
         if array is not None and (place := first_not_finite(array)) is not None:
             raise InvalidRequestError(
@@ -225,12 +175,12 @@ def _refuse_overflow(state: State) -> None:
             )
 
 
-def _kept(state: State) -> State:
-    """A copy that nobody can write to, so that what is done to a result leaves the session alone."""
-    return state._replace(h=_frozen(state.h), c=None if state.c is None else _frozen(state.c))
+def _read_only(state: State) -> State:
+    """Returns a read-only copy, so that changes of a result do not change the session."""
+    return state._replace(h=_read_only_copy(state.h), c=None if state.c is None else _read_only_copy(state.c))
 
 
-def _frozen(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _read_only_copy(array: NDArray[np.float32]) -> NDArray[np.float32]:
     array = array.copy()
     array.flags.writeable = False
     return array

@@ -1,11 +1,13 @@
-"""Measures what the generator can do at most: the same requests, asked of a server that does nothing."""
+"""Measures the most that the generator can do: the same requests, sent to an echo server."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import grpc
 from unrolled.v1.wire import find_trailer
-from unrolled_client._transport.endpoint import FORWARD, Access, Endpoint, open_channel
 from unrolled_client.errors import InvalidRequestError
+from unrolled_client.low_level import FORWARD, Access, Endpoint, open_aio_channel
 
 from unrolled_loadtest.echo_server import echo_server
 from unrolled_loadtest.generator.process_pool import GeneratorError
@@ -16,31 +18,29 @@ from unrolled_loadtest.workload.requests import make_workload
 
 DURATION_S = 3.0
 WARMUP_S = 1.0
-CALLERS = 32
-"""Of each process; so many keep it busy, and more do no more."""
+CALLERS_PER_PROCESS = 32  # enough to keep a process busy; more add nothing
 
 
-def ceiling_of(plan: Plan, *, interrupts: Interrupts | None = None) -> float:
+def measure_ceiling(plan: Plan, *, interrupts: Interrupts | None = None) -> float:
     """Returns answers per second from an echo server, with the plan's processes, transport and requests.
 
-    Client and echo server share the machine, as the generator does with a server beside it.
+    The echo server shares the machine with the generator, as a server beside it does.
 
     Raises:
-        InvalidRequestError: The transport is merged, whose answers must fit what was asked.
-        UnrolledError: The real server gave no reply that could be echoed, or the generator failed.
+        InvalidRequestError: The transport is merged, whose replies must match the requests.
+        UnrolledError: The real server gave no reply to echo, or the generator failed.
         KeyboardInterrupt: A signal came.
     """
     if plan.transport == "merged":
-        raise InvalidRequestError("an echo cannot answer merged calls; calibrate with unary or stream")
-    with echo_server(_reply_to_first(plan)) as target:
-        load = ClosedLoop(concurrency=CALLERS * plan.process_count, duration_s=DURATION_S)
+        raise InvalidRequestError("an echo server cannot answer merged calls; calibrate with unary or stream")
+    with echo_server(asyncio.run(_first_reply(plan))) as target:
         echoed = run(
             replace(
                 plan,
                 target=target,
                 access=Access(),
                 spread=None,
-                load=load,
+                load=ClosedLoop(concurrency=CALLERS_PER_PROCESS * plan.process_count, duration_s=DURATION_S),
                 warmup_s=WARMUP_S,
                 stream_count=max(plan.stream_count, plan.process_count),
             ),
@@ -53,14 +53,14 @@ def ceiling_of(plan: Plan, *, interrupts: Interrupts | None = None) -> float:
     return echoed.achieved_per_s
 
 
-def _reply_to_first(plan: Plan) -> bytes:
-    """The real server's answer to the first request, as it would be repeated."""
-    request = make_workload(plan.questions, seed=plan.seed).data[0]
+async def _first_reply(plan: Plan) -> bytes:
+    """Returns the real server's reply to the first request, without what differs from reply to reply."""
+    request = make_workload(plan.request_mix, seed=plan.seed).data[0]
     endpoint = Endpoint(target=plan.target, **plan.access)
-    with open_channel(endpoint) as channel:
+    async with open_aio_channel(endpoint) as channel:
+        method: Any = channel.unary_unary(FORWARD)
         try:
-            method = endpoint.method([channel.unary_unary(FORWARD)])
-            reply: bytes = method(request, timeout=plan.timeout_s)
+            reply: bytes = await method(request, timeout=plan.timeout_s, metadata=endpoint.metadata)
         except grpc.RpcError as error:
             raise endpoint.error(error) from None
     return reply[: find_trailer(reply)[0]]

@@ -1,7 +1,6 @@
-"""The least that a gRPC server in Python can do: `python -m unrolled_loadtest.echo_server`, for calibration.
+"""A gRPC server that answers every request with the same reply: `python -m unrolled_loadtest.echo_server`.
 
-It takes a reply on its standard input, prints its address, answers every request with that reply, and ends
-when its input does.
+It reads the reply from standard input, prints its address, and ends when its input does.
 """
 
 import asyncio
@@ -13,12 +12,12 @@ from contextlib import contextmanager
 
 import grpc
 import grpc.aio
+from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_id
-from unrolled_client._transport.endpoint import FORWARD
 
 from unrolled_loadtest.generator.process_pool import pipe
 
-_SERVICE, _ = FORWARD.strip("/").split("/")
+_SERVICE = pb.DESCRIPTOR.services_by_name["ForwardService"].full_name
 
 
 async def serve(reply: bytes) -> None:
@@ -31,28 +30,26 @@ async def serve(reply: bytes) -> None:
         async for request in requests:
             yield reply + split_id(request)[1]
 
+    async def get_server_info(_request: bytes, _context: object) -> bytes:
+        return b""
+
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Forward": grpc.unary_unary_rpc_method_handler(forward),
         "ForwardStream": grpc.stream_stream_rpc_method_handler(forward_stream),
-        # Empty: it has nothing to say of itself.
-        "GetServerInfo": grpc.unary_unary_rpc_method_handler(_tell_nothing),
+        "GetServerInfo": grpc.unary_unary_rpc_method_handler(get_server_info),
     }
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(f"127.0.0.1:{port}", flush=True)  # noqa: T201 - whoever started it waits for this
+    print(f"127.0.0.1:{port}", flush=True)  # noqa: T201 - the parent waits for it
     await asyncio.to_thread(sys.stdin.buffer.read)
     await server.stop(grace=None)
 
 
-async def _tell_nothing(_request: bytes, _context: object) -> bytes:
-    return b""
-
-
 @contextmanager
 def echo_server(reply: bytes) -> Iterator[str]:
-    """Yields the address of a process that answers everything with these bytes, and ends with the block."""
+    """Yields the address of an echo server in a process of its own, which ends with the block."""
     command = [sys.executable, "-P", "-m", "unrolled_loadtest.echo_server"]
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

@@ -1,18 +1,17 @@
-"""The signals that end a measurement: the first with a report, the second at once."""
+"""Handling of signals: the first one ends a measurement with a report, the second one at once."""
 
 import signal
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupts:
-    """Handles Ctrl-C, SIGTERM and SIGHUP while its block lasts; in the main thread only, as Python does.
+    """A context manager that handles Ctrl-C, SIGTERM and SIGHUP, if it is entered in the main thread.
 
-    A first signal raises KeyboardInterrupt until `during_load` names what to do instead. A second raises it.
+    A first signal raises KeyboardInterrupt, or calls what `during_load` was given. A second one raises it.
     """
 
     def __init__(self) -> None:
@@ -25,27 +24,22 @@ class Interrupts:
             self._before = {number: signal.signal(number, self._handle) for number in _handled()}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def before_load(self) -> None:
-        """Has a first signal raise KeyboardInterrupt: there is nothing to report yet.
+        """Makes a first signal raise KeyboardInterrupt, because there is nothing to report yet.
 
         Raises:
-            KeyboardInterrupt: It has come already.
+            KeyboardInterrupt: A signal has come already.
         """
         self._act = None
         if self._has_come:
             raise KeyboardInterrupt
 
     def during_load(self, act: Callable[[], None]) -> None:
-        """Has a first signal call `act`, at any line, also after the load, so that its report is not lost."""
+        """Makes a first signal call `act`, also after the load, so that its report is not lost."""
         self._act = act
 
     def _handle(self, _number: int, _frame: object) -> None:

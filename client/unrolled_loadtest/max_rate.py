@@ -8,80 +8,71 @@ from dataclasses import dataclass, replace
 from unrolled_client.errors import InvalidRequestError, UnavailableError, UnrolledError
 
 from unrolled_loadtest.results.record import Ending, Record, Search, Trial, Verification
-from unrolled_loadtest.workload.plan import OpenLoop, Piece, Plan, check_range
+from unrolled_loadtest.workload.plan import OpenLoop, Plan, RateSegment, check_range
 
 PRECISION = 0.05
-"""How far apart the highest rate that was met and the lowest that was missed may stay."""
+"""The relative gap between the highest rate that met the target and the lowest that missed it, at the end."""
 MIN_RATE_PER_S = 1.0
 MAX_TRIALS = 30
-MAX_LIMIT_S = 3_600.0
-"""The longest latency that is told from longer ones."""
-KEPT_UP_SHARE = 0.95
-"""Answers within a trial to what was due, below which the server was falling behind, whatever its latency."""
+MAX_LIMIT_S = 3_600.0  # the histogram's range
+MIN_ACHIEVED_SHARE = 0.95
+"""With fewer answers per request that was due, the server fell behind, whatever its latency."""
 
-_LATENCY = re.compile(r"p(\d+(?:\.\d+)?)<(\d+(?:\.\d+)?)(us|ms|s)")
-_ERRORS = re.compile(r"errors<(\d+(?:\.\d+)?)%")
+_GOAL = re.compile(
+    r"p(?P<percent>\d+(?:\.\d+)?)<(?P<limit>\d+(?:\.\d+)?)(?P<unit>us|ms|s)"
+    r"(?:,errors<(?P<errors>\d+(?:\.\d+)?)%)?"
+)
+_ERROR_PERCENT = 0.1
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a rate must meet.
-
-    Attributes:
-        percent: Of the requests,
-        limit_s: that take less than this from when they are due,
-        max_error_share: while fewer than this fail.
-    """
+    """The target of a search: a percentile of latency below a limit, and fewer errors than a share."""
 
     percent: float
     limit_s: float
-    max_error_share: float = 0.001
+    max_error_share: float = _ERROR_PERCENT / 100
 
     def judge(self, record: Record, *, rate_per_s: float) -> Trial:
-        """What a run at this rate showed."""
+        """Returns what a run at this rate showed."""
         percentile_s = record.latency.percentile(self.percent)
         error_share = record.error_count / max(1, record.offered_count)
         has_few_errors = error_share < self.max_error_share or not record.error_count
-        keeps_up = record.achieved_per_s >= KEPT_UP_SHARE * record.offered_per_s
+        keeps_up = record.achieved_per_s >= MIN_ACHIEVED_SHARE * record.offered_per_s
         return Trial(
             rate_per_s=rate_per_s,
             achieved_per_s=record.achieved_per_s,
             percentile_s=percentile_s,
             error_share=error_share,
-            # NaN, where nothing was answered, is not less
+            # False for NaN, which means that nothing was answered
             is_met=percentile_s < self.limit_s and has_few_errors and keeps_up,
         )
 
 
 def parse_goal(text: str) -> Goal:
-    """Returns the goal that a person wrote.
+    """Returns the target that an option describes.
 
     >>> parse_goal("p99<50ms,errors<0.1%").limit_s
     0.05
 
     Raises:
-        InvalidRequestError: It is something else, or out of range.
+        InvalidRequestError: It is malformed or out of range.
     """
-    latency_text, _, errors_text = text.replace(" ", "").partition(",")
-    latency = _LATENCY.fullmatch(latency_text)
-    errors = _ERRORS.fullmatch(errors_text) if errors_text else None
-    is_known = latency is not None and bool(errors_text) == (errors is not None)
-    if latency is None or not is_known or not 0 < float(latency[1]) < 100:  # noqa: PLR2004 - percent
+    found = _GOAL.fullmatch(text.replace(" ", ""))
+    if found is None or not 0 < float(found["percent"]) < 100:  # noqa: PLR2004 - percent
         raise InvalidRequestError(f"--find-max is {text[:80]!r}; write one such as p99<50ms,errors<0.1%")
-    limit_s = float(latency[2]) * _SECONDS[latency[3]]
+    limit_s = float(found["limit"]) * _SECONDS[found["unit"]]
     check_range("--find-max's latency in seconds", limit_s, 0, MAX_LIMIT_S, is_above=True)
-    if errors is None:
-        return Goal(percent=float(latency[1]), limit_s=limit_s)
-    error_percent = float(errors[1])
+    error_percent = float(found["errors"] or _ERROR_PERCENT)
     check_range("--find-max's errors in %", error_percent, 0, 100)
-    return Goal(percent=float(latency[1]), limit_s=limit_s, max_error_share=error_percent / 100)
+    return Goal(percent=float(found["percent"]), limit_s=limit_s, max_error_share=error_percent / 100)
 
 
 def next_rate(trials: Sequence[Trial], *, first_per_s: float) -> float | None:
-    """The rate to try: twice the best, half of the worst, or what halves the gap; None when that is small.
+    """Returns the rate to try next: twice the best, half the worst, or between; None when the gap is small.
 
-    A trial that was missed by chance below one that was met does not count.
+    A missed trial below one that met the target was missed by chance and does not count.
     """
     if not trials:
         return first_per_s
@@ -98,7 +89,7 @@ def next_rate(trials: Sequence[Trial], *, first_per_s: float) -> float | None:
     return None if lowest / met <= 1 + PRECISION else math.sqrt(lowest * met)
 
 
-def find_max(
+def find_max_rate(
     plan: Plan,
     goal: Goal,
     *,
@@ -106,18 +97,13 @@ def find_max(
     run: Callable[[Plan], Record],
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> Record:
-    """Returns the record of the highest rate that met the goal, or else of the lowest that was tried.
+    """Returns the record of the highest rate that met the target, else of the lowest that was tried.
 
-    Args:
-        plan: One trial; its open loop gets the rates.
-        goal: What is to be met.
-        first_per_s: Where to begin.
-        run: Runs a trial. One that ends early ends the search.
-        on_trial: Called with each.
+    `plan` is that of a trial, at any rate; `run` runs a trial. A trial that ends early ends the search.
 
     Raises:
-        UnrolledError: The first trial failed before its load began; likewise OSError and KeyboardInterrupt.
-            A later trial that fails ends the search with what the others measured.
+        UnrolledError: The first trial failed before its load began. A later one ends the search with what the
+            others measured. The same holds for OSError and KeyboardInterrupt.
     """
     trials: list[Trial] = []
     records: list[Record] = []
@@ -125,7 +111,7 @@ def find_max(
     reason = ""
     while (rate_per_s := next_rate(trials, first_per_s=first_per_s)) is not None:
         try:
-            record = run(replace(plan, load=_at(rate_per_s, plan)))
+            record = run(_with_rate(plan, rate_per_s))
         except (UnrolledError, OSError, KeyboardInterrupt) as error:
             if not records:
                 raise
@@ -140,7 +126,7 @@ def find_max(
         on_trial(trial)
         if ending != "done":
             break
-    return replace(_conclude(goal, trials, records), ending=ending, reason=reason)
+    return replace(_best(goal, trials, records), ending=ending, reason=reason)
 
 
 def _ending_of(error: BaseException) -> Ending:
@@ -149,13 +135,13 @@ def _ending_of(error: BaseException) -> Ending:
     return "server gone" if isinstance(error, UnavailableError) else "generator failed"
 
 
-def _at(rate_per_s: float, plan: Plan) -> OpenLoop:
-    piece = Piece(length_s=plan.load.duration_s, from_per_s=rate_per_s, to_per_s=rate_per_s)
+def _with_rate(plan: Plan, rate_per_s: float) -> Plan:
+    segment = RateSegment(length_s=plan.load.duration_s, from_per_s=rate_per_s, to_per_s=rate_per_s)
     arrivals = plan.load.arrivals if isinstance(plan.load, OpenLoop) else "constant"
-    return OpenLoop(pieces=(piece,), arrivals=arrivals)
+    return replace(plan, load=OpenLoop(segments=(segment,), arrivals=arrivals))
 
 
-def _conclude(goal: Goal, trials: Sequence[Trial], records: Sequence[Record]) -> Record:
+def _best(goal: Goal, trials: Sequence[Trial], records: Sequence[Record]) -> Record:
     met = [at for at, trial in enumerate(trials) if trial.is_met]
     rate_at = [trial.rate_per_s for trial in trials]
     best = max(met, key=rate_at.__getitem__) if met else min(range(len(trials)), key=rate_at.__getitem__)
@@ -177,12 +163,12 @@ def _conclude(goal: Goal, trials: Sequence[Trial], records: Sequence[Record]) ->
         found,
         search=search,
         generator=replace(found.generator, bound_by=bound_by),
-        verification=_verified(records),
+        verification=_merge_verifications(records),
     )
 
 
-def _verified(records: Sequence[Record]) -> Verification:
-    """What was found in all trials: a wrong answer counts at any rate."""
+def _merge_verifications(records: Sequence[Record]) -> Verification:
+    """Returns what all trials found: a wrong answer counts at any rate."""
     found = [record.verification for record in records]
     return replace(
         found[-1],

@@ -75,7 +75,7 @@ def describe_missing(extra: str) -> str:
 
 
 def _run(command: str, *, module: str, extra: str) -> NoReturn:
-    _escape_output()
+    escape_output()
     with _exiting_on_output_error(command):
         code = _exit_code(command, module=module, extra=extra)
     raise SystemExit(code)
@@ -120,7 +120,7 @@ def _print_error(message: str) -> None:
             print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _escape_output() -> None:
+def escape_output() -> None:
     """Makes standard output and error escape what their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not if it is closed or replaced

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -40,3 +40,19 @@ def _field_parameters(group: Any) -> list[inspect.Parameter]:
         )
         for field in (fields(group) if group else ())
     ]
+
+
+def write_option_groups(options: Iterable[Any], context: Any, formatter: Any) -> None:
+    """Writes a section of a help page for each `rich_help_panel`, in the order of the first options."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for option in options:
+        record = option.get_help_record(context)
+        if record is None:
+            continue
+        if option.param_type_name == "argument":  # its record shows the Python type beside the name
+            sections.setdefault("Arguments", []).append((option.metavar or option.name, record[1]))
+        else:
+            sections.setdefault(getattr(option, "rich_help_panel", None) or "Options", []).append(record)
+    for title, records in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(records)

@@ -1,5 +1,1 @@
-"""The command `unrolled-map`: every text of a corpus to its states or its vector, through Ray Data.
-
-A room of its own because it serves nobody: it has the engine in common with the server and nothing else. What
-imports torch, Ray or pyarrow is imported late, so that `--help` and a wrong option answer at once.
-"""
+"""The command `unrolled-map`: runs every text of a corpus through networks with Ray Data."""

@@ -1,7 +1,6 @@
-"""Files and folders that are there whole or not at all, whenever the writer is killed.
+"""Files and folders that get their final names only when they are complete; resuming relies on this.
 
-A file of its own because resuming rests on it: what has its final name is finished. Temporary names are
-unique, so that two attempts at one thing, as Ray makes when it takes a node for dead, do not meet.
+Temporary names are unique, because Ray may run a unit twice when it takes a node for dead.
 """
 
 import contextlib
@@ -11,71 +10,70 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-_ENDING = ".unfinished"
+_SUFFIX = ".unfinished"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to; the file gets `path` as its name when the block ends well, and else is gone."""
-    unfinished = _unfinished(path)
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path to write to, and renames it to `path` if the block succeeds."""
+    temporary = _temporary_path(path)
     try:
-        yield unfinished
-        _flush(unfinished)
-        unfinished.replace(path)
-        _flush_folder(path.parent)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, likewise; if somebody else was faster with the same content, theirs stays."""
-    unfinished = _unfinished(path)
-    unfinished.mkdir(parents=True)
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Does the same for a folder; a folder that another process put there first stays."""
+    temporary = _temporary_path(path)
+    temporary.mkdir(parents=True)
     try:
-        yield unfinished
-        for file in unfinished.iterdir():
-            _flush(file)
+        yield temporary
+        for file in temporary.iterdir():
+            _sync(file)
         try:
-            unfinished.rename(path)
+            temporary.rename(path)
         except OSError:
             if not path.is_dir():
                 raise
-        _flush_folder(path.parent)
+        _sync_folder(path.parent)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder that may be there; its name is gone at once, so nobody meets a half of it."""
-    nameless = folder.with_name(f".{uuid.uuid4().hex}{_ENDING}")
+    """Removes a folder, if it exists; renames it first, so that no process finds half of it."""
+    renamed = folder.with_name(f".{uuid.uuid4().hex}{_SUFFIX}")
     with contextlib.suppress(FileNotFoundError):
-        folder.rename(nameless)
-    shutil.rmtree(nameless, ignore_errors=True)
+        folder.rename(renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what killed writers left in a folder; one that still lives can't finish it any more."""
-    for path in folder.glob(f".*{_ENDING}"):
+    """Removes the temporary files of killed writers; a writer that still runs then fails."""
+    for path in folder.glob(f".*{_SUFFIX}"):
         if path.is_dir():
             remove_folder(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{_ENDING}")
+def _temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{_SUFFIX}")
 
 
-def _flush(path: Path) -> None:
-    """Puts the content on the disk before its name, so that a power cut leaves no empty file with a name."""
+def _sync(path: Path) -> None:
+    """Flushes content to disk, so that a power cut leaves no empty file under a final name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _flush_folder(path: Path) -> None:
-    """Puts a new name on the disk, where the file system can be told to."""
+def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # some file systems can't flush a folder
         os.fsync(descriptor)
     os.close(descriptor)

@@ -1,13 +1,13 @@
-"""What ends a job; a file of its own because every part of the room raises it, and the command tells it."""
+"""The error that ends a job."""
 
 from unrolled_server.exit_codes import EXIT_SETTINGS, EXIT_UNFINISHED
 
 
 class CorpusError(Exception):
-    """What is wrong, with its value and the remedy, for the person who gave the command.
+    """An error whose message names the value, the limit and the remedy.
 
     Attributes:
-        exit_code: Of the command.
+        exit_code: The command's exit code.
     """
 
     def __init__(self, message: str, *, exit_code: int = EXIT_SETTINGS) -> None:
@@ -15,12 +15,12 @@ class CorpusError(Exception):
         self.exit_code = exit_code
 
 
-def unwritable(error: OSError) -> CorpusError:
-    """A disk that is full, a folder that may not be written, a file that is gone."""
-    place = f" {error.filename}" if error.filename else ""
-    reason = error.strerror or str(error)  # pyarrow gives a text alone
+def describe_os_error(error: OSError) -> CorpusError:
+    """Returns the error for a full disk, a missing permission or a missing file."""
+    path = f" {error.filename}" if error.filename else ""
+    reason = error.strerror or str(error)  # pyarrow sets only a text
     return CorpusError(
-        f"a file cannot be read or written:{place} {reason}; put that right and give the same "
+        f"a file cannot be read or written:{path} {reason}; put that right and give the same "
         "command again: it resumes",
         exit_code=EXIT_UNFINISHED,
     )

@@ -1,11 +1,8 @@
-"""A job from its start, or from where it was killed, to its end: three passes, each over what is left of it.
-
-A file of its own because it decides what is left; the passes do the work.
-"""
+"""A job: three passes, each over the units that are not finished yet."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,42 +11,19 @@ from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED
 
 from unrolled_corpus import ray_runner
 from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.manifest import (
-    DERIVED_ALPHABET,
-    FINGERPRINT,
-    check_same,
-    describe,
-    read_manifest,
-    write_manifest,
-)
-from unrolled_corpus.parameters import Parameters
-from unrolled_corpus.parquet_input import Source
-from unrolled_corpus.parquet_output import Parts
-from unrolled_corpus.partition import MAX_RANGE_TEXTS, Plan, Ranges, make_plan
-from unrolled_corpus.progress import Display
-from unrolled_corpus.scan import Scan
-from unrolled_corpus.text_rules import open_table
-from unrolled_corpus.workspace import RECORD, Work, read_json, write_json
+from unrolled_corpus.manifest import JobSpec, check_same_job, extend_manifest, read_manifest, write_manifest
+from unrolled_corpus.parquet_output import write_part
+from unrolled_corpus.partition import MAX_RANGE_TEXTS, Partition, make_partition
+from unrolled_corpus.progress import Display, UpdateBar
+from unrolled_corpus.scan import scan_slice
+from unrolled_corpus.text_rules import open_vector_table
+from unrolled_corpus.workspace import RECORD, Workspace, read_json, write_json
 
-_MAX_SHOWN_SYMBOLS = 100
-_ON_EMPTY = {"skip": "they are left out", "zero": "they get zeros"}
-_MAX_PARTS = 100_000  # names of parts have five digits
-_MAX_FAILURES = 3  # of a pass, one after the other, in which nothing is finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where a job runs; its output's bytes do not depend on it.
-
-    Attributes:
-        address: Of a Ray cluster; None starts one.
-        workers: Actors of one core each; None takes all cores.
-        state_memory_bytes: See `Engine`; of each actor.
-    """
-
-    address: str | None
-    workers: int | None
-    state_memory_bytes: int
+FINGERPRINT = "fingerprint"
+DERIVED_ALPHABET = "derived_alphabet"
+_MAX_SHOWN_LETTERS = 100
+_MAX_FAILURES = 3  # of a pass, in a row, without a unit that was finished
+_EMPTY_ROWS = {"skip": "they are left out", "zero": "they get zeros"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,263 +31,236 @@ class Job:
     """One start of the command.
 
     Attributes:
-        seconds: What each pass took, so far.
-        computed_rows: States that were computed; it depends a little on which actor did what, so it is no
-            part of the output.
-        found_count: Units that were done already.
+        address: That of a Ray cluster; None starts one.
+        worker_count: Processes of one core each; None takes all cores.
+        seconds: The time of each pass.
+        computed_rows: States that were computed; depends a little on which worker did what.
+        found_count: Units that an earlier start had finished.
     """
 
-    parameters: Parameters
-    source: Source
-    output: Path
-    placement: Placement
+    spec: JobSpec
     display: Display
+    address: str | None
+    worker_count: int | None
+    state_memory_bytes: int
     seconds: dict[str, float] = field(default_factory=dict)
     computed_rows: int = 0
     found_count: int = 0
 
-    def run(self) -> dict[str, Any]:
-        """Does what is left, and gives the counts of the whole job.
+    @property
+    def workspace(self) -> Workspace:
+        return self.spec.workspace
 
-        Raises:
-            CorpusError: Something is wrong, and is named; what is finished stays.
-            VectorsError: The word vectors cannot be loaded.
-            OSError: A file cannot be read or written.
-        """
-        work = Work(self.output)
-        slice_count = part_count(self.source.row_count, self.parameters.part_rows)
-        table = open_table(self.parameters)
-        digest = table.digest if table else None
-        self._claim(describe(self.parameters, self.source) | {"vectors": digest})
-        with work.held():
-            counts = read_json(work.mark)  # now, because whoever held it may have finished it
+    def run(self) -> dict[str, Any]:
+        """Does what is left, and returns the counts of the whole job."""
+        slice_count = self.spec.slice_count  # checks the limit before word vectors are converted
+        table = open_vector_table(self.spec.parameters)
+        self.spec = replace(self.spec, vectors_digest=table.digest if table else None)
+        self._claim_output()
+        with self.workspace.locked():
+            counts = read_json(self.workspace.success_file)  # another command may just have finished it
             if counts is None:
-                work.prepare()
-                with ray_runner.connected(self.placement.address):
-                    counts = self._pass_all(work, slice_count, vectors_digest=digest)
-                write_json(work.mark, counts)
+                self.workspace.prepare()
+                with ray_runner.ray_session(self.address):
+                    counts = self._run_passes()
+                write_json(self.workspace.success_file, counts)
             else:
                 self.found_count += slice_count
-                self.display.tell(f"{self.output} is finished already; nothing is left to do")
-            work.remove()
+                self.display.print(f"{self.workspace.output} is finished already; nothing is left to do")
+            self.workspace.clean_up()
         return counts
 
-    def _claim(self, wanted: dict[str, Any]) -> None:
-        """Makes the output this job's, or sees that it is."""
-        real = self.output.resolve()
-        inside = next((file for file in self.source.files if file.path.resolve().is_relative_to(real)), None)
-        if inside:
-            raise CorpusError(
-                f"OUTPUT {self.output} has {inside.name} of INPUT in it; name a folder elsewhere"
-            )
-        found = read_manifest(self.output)
+    def _claim_output(self) -> None:
+        """Writes the manifest of a new output, or checks that of an existing one."""
+        output = self.workspace.output
+        target = output.resolve()
+        for file in self.spec.source.files:
+            if file.path.resolve().is_relative_to(target):
+                raise CorpusError(f"OUTPUT {output} contains {file.name} of INPUT; name a folder elsewhere")
+        found = read_manifest(output)
         if found is None:
-            self.output.mkdir(parents=True, exist_ok=True)
-            write_manifest(self.output, wanted)
+            output.mkdir(parents=True, exist_ok=True)
+            write_manifest(output, self.spec.describe())
         else:
-            check_same(found, wanted, output=self.output)
+            check_same_job(found, self.spec.describe(), output=output)
 
-    def _pass_all(self, work: Work, slice_count: int, *, vectors_digest: str | None) -> dict[str, Any]:
-        slices = list(map(work.slice, range(slice_count)))
-        scan = Scan(source=self.source, parameters=self.parameters, work=work, vectors_digest=vectors_digest)
-        self._pass("reading texts", slices, ray_runner.Pass(make=partial(_given, scan)))
-        records = _records(slices)
-        empty_row_count = self._judge_empty_rows(records)
-        plan = self._plan(work, records)
-        ranges = Ranges(
-            parameters=self.parameters,
-            plan=plan,
-            work=work,
-            slice_count=slice_count,
-            vectors_digest=vectors_digest,
-        )
-        ranges_done = list(map(work.range, range(plan.range_count)))
-        if not all(folder.exists() for folder in ranges_done):
-            fingerprint = self._fingerprint()
-            make = partial(
-                _encoder,
-                ranges,
-                fingerprint=fingerprint,
-                state_memory_bytes=self.placement.state_memory_bytes,
-            )
-            self._pass("computing vectors", ranges_done, ray_runner.Pass(make=make, is_kept=True))
-        parts = Parts(source=self.source, parameters=self.parameters, work=work, range_count=plan.range_count)
-        self._pass(
-            "writing parts",
-            list(map(work.part, range(slice_count))),
-            ray_runner.Pass(make=partial(_given, parts)),
-        )
-        computed = _records(ranges_done)
-        self.computed_rows = sum(record["computed_rows"] for record in computed)
+    def _run_passes(self) -> dict[str, Any]:
+        spec, workspace = self.spec, self.workspace
+        slices = [workspace.slice_folder(number) for number in range(spec.slice_count)]
+        self._run_pass("reading texts", slices, lambda: partial(scan_slice, spec))
+        slice_records = _read_records(slices)
+        empty_row_count = self._check_empty_rows(slice_records)
+        partition = self._load_partition(slice_records)
+        ranges = [workspace.range_folder(number) for number in range(partition.range_count)]
+        if not all(folder.exists() for folder in ranges):
+            self._run_pass("computing vectors", ranges, self._encoder_factory(partition), use_actors=True)
+        parts = [workspace.part_file(number) for number in range(spec.slice_count)]
+        self._run_pass("writing parts", parts, lambda: partial(write_part, spec, partition.range_count))
+        range_records = _read_records(ranges)
+        self.computed_rows = sum(record["computed_rows"] for record in range_records)
         return {
-            "rows": sum(record["rows"] for record in records),
+            "rows": sum(record["rows"] for record in slice_records),
             "empty_rows": empty_row_count,
-            "texts": sum(record["texts"] for record in computed),
-            "asked_rows": sum(record["asked_rows"] for record in computed),
+            "texts": sum(record["texts"] for record in range_records),
+            "asked_rows": sum(record["asked_rows"] for record in range_records),
         }
 
-    def _judge_empty_rows(self, records: Sequence[dict[str, Any]]) -> int:
-        """Counts the rows without a text, and says once what happens to them.
-
-        Raises:
-            CorpusError: There are some and --on-empty is error, or there are no others.
-        """
+    def _check_empty_rows(self, records: Sequence[dict[str, Any]]) -> int:
+        """Returns the number of rows without a text; prints what happens to them or refuses them."""
         count: int = sum(record["empty_rows"] for record in records)
         if not count:
             return 0
+        source, on_empty = self.spec.source, self.spec.parameters.on_empty
         first_row = next(row for record in records if (row := record["first_empty_row"]) is not None)
-        said = (
-            f"{count:,} of {self.source.row_count:,} rows are null or have no symbols in the column "
-            f"{self.source.column!r}, first row {first_row:,} (counted from 0)"
+        message = (
+            f"{count:,} of {source.row_count:,} rows are null or have no symbols in the column "
+            f"{source.column!r}, first row {first_row:,} (counted from 0)"
         )
-        if count == self.source.row_count:
-            raise CorpusError(f"{said}; nothing is left to compute; name another column by --column")
-        if self.parameters.on_empty == "error":
+        if count == source.row_count:
+            raise CorpusError(f"{message}; nothing is left to compute; name another column by --column")
+        if on_empty == "error":
             raise CorpusError(
-                f"{said}; give them texts or drop them, or say --on-empty skip or zero with another OUTPUT"
+                f"{message}; give them texts or drop them, or say --on-empty skip or zero with another OUTPUT"
             )
-        self.display.tell(f"{said}; {_ON_EMPTY[self.parameters.on_empty]}")
+        self.display.print(f"{message}; {_EMPTY_ROWS[on_empty]}")
         return count
 
-    def _pass(self, name: str, results: Sequence[Path], done: ray_runner.Pass) -> None:
-        """Does the units whose results are not there; a unit's number is its place among the results."""
+    def _run_pass(
+        self,
+        name: str,
+        results: Sequence[Path],
+        make_function: ray_runner.MakeFunction,
+        *,
+        use_actors: bool = False,
+    ) -> None:
+        """Runs the units whose results don't exist; a unit's number is the index of its result."""
         began_s = time.perf_counter()
-        left = _left(results)
-        self.found_count += len(results) - len(left)
-        if 0 < len(left) < len(results):
-            self.display.tell(f"{name}: {len(results) - len(left)} of {len(results)} are done already")
-        failed_count = 0
-        with self.display.bar(name, total=len(results)) as show:
-            while left:
-                show(len(results) - len(left))
-                failure = self._run(left, done, lambda count: show(len(results) - count))
-                before, left = left, _left(results)
-                failed_count = failed_count + 1 if left == before else 0
-                if failure is None and left == before:
-                    raise CorpusError(_unseen(results[left[0]]), exit_code=EXIT_UNFINISHED)
-                if failure is not None and left:
-                    self._go_on(f"{name}: {failure}", failed_count)
+        missing = _missing(results)
+        done_count = len(results) - len(missing)
+        self.found_count += done_count
+        if missing and done_count:
+            self.display.print(f"{name}: {done_count} of {len(results)} are done already")
+        failure_count = 0
+        with self.display.bar(name, total=len(results)) as update_bar:
+            while missing:
+                records = ray_runner.run_units(
+                    missing, make_function, use_actors=use_actors, worker_count=self.worker_count
+                )
+                failure = _first_failure(records, update_bar, done_count=done_count)
+                before, missing = missing, _missing(results)
+                done_count = len(results) - len(missing)
+                failure_count = failure_count + 1 if missing == before else 0
+                if failure is None and missing == before:
+                    raise _invisible(results[missing[0]])
+                if failure is not None and missing:
+                    self._continue_after(f"{name}: {failure}", failure_count)
         self.seconds[name] = time.perf_counter() - began_s
 
-    def _go_on(self, failure: str, failed_count: int) -> None:
-        """Tells of a failure, and raises the one after those that are allowed."""
-        if failed_count > _MAX_FAILURES:
+    def _continue_after(self, failure: str, failure_count: int) -> None:
+        """Prints a failure, or raises it if there were too many."""
+        if failure_count > _MAX_FAILURES:
             raise CorpusError(
-                f"{failure}; {failed_count} times, and nothing was finished between; put that right and give "
-                "the same command again: it resumes",
+                f"{failure}; {failure_count} times, and nothing was finished between; put that right and "
+                "give the same command again: it resumes",
                 exit_code=EXIT_UNFINISHED,
             )
-        self.display.tell(f"{failure}; going on with what is left")
+        self.display.print(f"{failure}; going on with what is left")
 
-    def _run(
-        self, left: Sequence[int], done: ray_runner.Pass, show_left: Callable[[int], None]
-    ) -> ray_runner.WorkerLostError | None:
-        """Does these units, or some; then says what happened to a worker."""
-        workers = self.placement.workers or ray_runner.core_count()
-        records = ray_runner.run(left, done, worker_count=workers)
-        try:
-            for count, _ in enumerate(records, start=1):
-                show_left(len(left) - count)
-        except ray_runner.WorkerLostError as error:
-            return error
-        return None
-
-    def _plan(self, work: Work, records: Sequence[dict[str, Any]]) -> Plan:
-        """The plan of the first start, or one made now."""
-        kept = read_json(work.plan)
-        if kept is not None:
-            plan = Plan(alphabet=kept["alphabet"], borders=tuple(kept["borders"]))
+    def _load_partition(self, records: Sequence[dict[str, Any]]) -> Partition:
+        """Returns the partition of the job's first start, or makes it."""
+        parameters, file = self.spec.parameters, self.workspace.partition_file
+        saved = read_json(file)
+        if saved is not None:
+            partition = Partition(alphabet=saved["alphabet"], borders=tuple(saved["borders"]))
         else:
-            range_texts = min(MAX_RANGE_TEXTS, self.parameters.part_rows)
-            plan = make_plan(records, alphabet=self.parameters.alphabet, range_texts=range_texts)
-            write_json(work.plan, {"alphabet": plan.alphabet, "borders": plan.borders})
-        if self.parameters.alphabet is None and self.parameters.vectors is None:
-            self._keep_alphabet(plan.alphabet)
-        return plan
+            # Small parts mean small ranges, so that a resumed job repeats little.
+            range_texts = min(MAX_RANGE_TEXTS, parameters.part_rows)
+            partition = make_partition(records, alphabet=parameters.alphabet, range_texts=range_texts)
+            write_json(file, {"alphabet": partition.alphabet, "borders": partition.borders})
+        if parameters.alphabet is None and parameters.vectors is None:
+            self._record_alphabet(partition.alphabet)
+        return partition
 
-    def _keep_alphabet(self, derived: str) -> None:
-        """Tells it and puts it into the manifest, unless it is there: a kill may come after the plan."""
-        if DERIVED_ALPHABET in (read_manifest(self.output) or {}):
+    def _record_alphabet(self, letters: str) -> None:
+        """Prints the derived alphabet and adds it to the manifest, unless an earlier start did."""
+        output = self.workspace.output
+        if DERIVED_ALPHABET in (read_manifest(output) or {}):
             return
-        self._extend_manifest(**{DERIVED_ALPHABET: derived})
-        self.display.tell(
-            f"alphabet: {len(derived)} symbols, derived from the corpus by first appearance: "
-            f"{derived[:_MAX_SHOWN_SYMBOLS]!r}{'...' * (len(derived) > _MAX_SHOWN_SYMBOLS)}"
+        extend_manifest(output, **{DERIVED_ALPHABET: letters})
+        shown = f"{letters[:_MAX_SHOWN_LETTERS]!r}{'...' * (len(letters) > _MAX_SHOWN_LETTERS)}"
+        self.display.print(
+            f"alphabet: {len(letters)} symbols, derived from the corpus by first appearance: {shown}"
         )
 
-    def _fingerprint(self) -> str:
-        """What all machines agree on, and agreed on when the job began.
+    def _encoder_factory(self, partition: Partition) -> ray_runner.MakeFunction:
+        """Returns what makes an encoder in an actor."""
+        spec, state_memory_bytes = self.spec, self.state_memory_bytes
+        fingerprint = self._prove_machines()
 
-        Raises:
-            CorpusError: They do not.
-        """
+        def make_encoder() -> ray_runner.UnitFunction:
+            from unrolled_corpus.encode import RangeEncoder  # noqa: PLC0415 - only actors need torch
+
+            return RangeEncoder(
+                spec, partition, fingerprint=fingerprint, state_memory_bytes=state_memory_bytes
+            )
+
+        return make_encoder
+
+    def _prove_machines(self) -> str:
+        """Returns the fingerprint of all machines; refuses different ones, now or since the first start."""
         began_s = time.perf_counter()
-        of_nodes = ray_runner.fingerprints()
-        if len(set(of_nodes.values())) != 1:
-            told = "; ".join(f"{node}: {fingerprint}" for node, fingerprint in of_nodes.items())
+        output = self.workspace.output
+        found = ray_runner.fingerprints()
+        if len(set(found.values())) != 1:
+            listed = "; ".join(f"{node}: {fingerprint}" for node, fingerprint in found.items())
             raise CorpusError(
-                f"the machines of the cluster compute different bits ({told}); use machines of one kind, "
+                f"the machines of the cluster compute different bits ({listed}); use machines of one kind, "
                 "with the same torch",
                 exit_code=EXIT_PROOF,
             )
-        fingerprint = next(iter(of_nodes.values()))
-        before = (read_manifest(self.output) or {}).get(FINGERPRINT, fingerprint)
+        fingerprint = next(iter(found.values()))
+        before = (read_manifest(output) or {}).get(FINGERPRINT, fingerprint)
         if before != fingerprint:
             raise CorpusError(
                 f"the job began with fingerprint {before}, these machines have {fingerprint}: they compute "
                 "other bits; resume where it began, or name another OUTPUT",
                 exit_code=EXIT_PROOF,
             )
-        self._extend_manifest(fingerprint=fingerprint)
+        extend_manifest(output, **{FINGERPRINT: fingerprint})
         self.seconds["proving"] = time.perf_counter() - began_s
         return fingerprint
 
-    def _extend_manifest(self, **values: str) -> None:
-        write_manifest(self.output, {**(read_manifest(self.output) or {}), **values})
+
+def _first_failure(
+    records: Iterator[ray_runner.Record], update_bar: UpdateBar, *, done_count: int
+) -> ray_runner.WorkerLostError | None:
+    """Counts records in the bar as they arrive; returns the error if a worker is lost."""
+    try:
+        update_bar(done_count)
+        for count, _ in enumerate(records, start=done_count + 1):
+            update_bar(count)
+    except ray_runner.WorkerLostError as error:
+        return error
+    return None
 
 
-def part_count(row_count: int, part_rows: int) -> int:
-    """The parts of so many rows.
-
-    Raises:
-        CorpusError: They are too many.
-    """
-    count = -(-row_count // part_rows)
-    if count > _MAX_PARTS:
-        raise CorpusError(
-            f"{row_count:,} rows are {count:,} parts at --part-rows {part_rows:,}; at most {_MAX_PARTS:,} "
-            f"can be; give --part-rows {-(-row_count // _MAX_PARTS)} or more"
-        )
-    return count
-
-
-def _unseen(result: Path) -> str:
-    return (
-        f"the workers wrote {result}, and this machine does not see it; OUTPUT must be on storage that all "
-        "machines see"
-    )
-
-
-def _left(results: Sequence[Path]) -> list[int]:
+def _missing(results: Sequence[Path]) -> list[int]:
     return [number for number, result in enumerate(results) if not result.exists()]
 
 
-def _given(work: ray_runner.Work) -> ray_runner.Work:
-    return work
+def _read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    records = []
+    for file in (folder / RECORD for folder in folders):
+        record = read_json(file)
+        if record is None:
+            raise _invisible(file)
+        records.append(record)
+    return records
 
 
-def _encoder(ranges: Ranges, *, fingerprint: str, state_memory_bytes: int) -> ray_runner.Work:
-    from unrolled_corpus.encode import make_encoder  # noqa: PLC0415 - torch is for actors alone
-
-    return make_encoder(ranges, fingerprint=fingerprint, state_memory_bytes=state_memory_bytes)
-
-
-def _records(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    return [_record(folder / RECORD) for folder in folders]
-
-
-def _record(file: Path) -> dict[str, Any]:
-    content = read_json(file)
-    if content is None:
-        raise CorpusError(_unseen(file), exit_code=EXIT_UNFINISHED)
-    return content
+def _invisible(result: Path) -> CorpusError:
+    return CorpusError(
+        f"the workers wrote {result}, and this machine does not see it; OUTPUT must be on storage that all "
+        "machines see",
+        exit_code=EXIT_UNFINISHED,
+    )

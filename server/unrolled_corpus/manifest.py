@@ -1,103 +1,120 @@
-"""What a job is, in a file of its output: who gives the command again resumes that job or is refused.
-
-A file of its own because it decides whether finished work may be used; how the work is done is no part of it.
-"""
+"""The specification of a job, and the manifest that decides whether a command may resume it."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unrolled_corpus.atomic_files import whole_file
+from unrolled_corpus.atomic_files import atomic_file
 from unrolled_corpus.errors import CorpusError
 from unrolled_corpus.parameters import Parameters
-from unrolled_corpus.parquet_input import Source
+from unrolled_corpus.parquet_input import ParquetInput
+from unrolled_corpus.workspace import Workspace
 
 MANIFEST = "_manifest.json"
-FINGERPRINT = "fingerprint"
-DERIVED_ALPHABET = "derived_alphabet"
-_FORM = 2  # of what lies in the work folder
+_FORMAT = 2  # of the intermediate files
+_MAX_PARTS = 100_000  # names of parts have five digits
+_MAX_SHOWN_DIFFERENCES = 5
 
 
-def describe(parameters: Parameters, source: Source) -> dict[str, Any]:
-    """All that the output's bytes depend on and that is known before anything runs."""
-    given = asdict(parameters)
-    files = [
-        {"name": file.name, "rows": file.row_count, "bytes": file.byte_count, "footer": file.digest}
-        for file in source.files
-    ]
-    content: dict[str, Any] = json.loads(  # as it will be read back: tuples are lists
-        json.dumps(
-            {
-                "form": _FORM,
-                "parameters": {**given, "column": source.column, "keep": source.keep},
-                "input": {"rows": source.row_count, "files": files},
-                "versions": {name: version(name) for name in ("unrolled", "torch", "pyarrow")},
-            }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What every worker gets, pickled; the digest is that of the word vectors on the command's machine."""
+
+    parameters: Parameters
+    source: ParquetInput
+    workspace: Workspace
+    vectors_digest: str | None = None
+
+    @property
+    def slice_count(self) -> int:
+        """The number of slices and of parts; raises a `CorpusError` if there would be too many."""
+        row_count, part_rows = self.source.row_count, self.parameters.part_rows
+        count = -(-row_count // part_rows)
+        if count > _MAX_PARTS:
+            raise CorpusError(
+                f"{row_count:,} rows are {count:,} parts at --part-rows {part_rows:,}; the limit is "
+                f"{_MAX_PARTS:,} parts; give --part-rows {-(-row_count // _MAX_PARTS)} or more"
+            )
+        return count
+
+    def describe(self) -> dict[str, Any]:
+        """Returns everything that the output's bytes depend on and that is known before the job runs."""
+        source = self.source
+        values = {"seeds": self.parameters.seed_numbers, "column": source.column, "keep": source.keep}
+        files = [
+            {"name": file.name, "rows": file.row_count, "bytes": file.byte_count, "footer": file.digest}
+            for file in source.files
+        ]
+        content: dict[str, Any] = json.loads(  # as it is read back: tuples become lists
+            json.dumps(
+                {
+                    "form": _FORMAT,
+                    "parameters": asdict(self.parameters) | values,
+                    "input": {"rows": source.row_count, "files": files},
+                    "versions": {name: version(name) for name in ("unrolled", "torch", "pyarrow")},
+                    "vectors": self.vectors_digest,
+                }
+            )
         )
-    )
-    return content
+        return content
 
 
 def read_manifest(output: Path) -> dict[str, Any] | None:
-    """The manifest of an output; None where there is none yet.
-
-    Raises:
-        CorpusError: The output is something else.
-    """
+    """Returns the manifest of an output or None for a new one; refuses a folder of something else."""
     file = output / MANIFEST
     try:
         content: dict[str, Any] = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError):
-        if output.exists() and (not output.is_dir() or any(map(_is_content, output.iterdir()))):
+        if output.exists() and (not output.is_dir() or any(map(_is_visible, output.iterdir()))):
             raise CorpusError(
-                f"{output} is there and has no {MANIFEST}, so it is no output of this command; name a new "
+                f"{output} exists and has no {MANIFEST}, so it is not an output of this command; name a new "
                 "folder"
             ) from None
         return None
     except ValueError:
-        raise CorpusError(f"{file} is no JSON; remove {output} and start again") from None
+        raise CorpusError(f"{file} is not JSON; remove {output} and start again") from None
     return content
 
 
 def write_manifest(output: Path, content: Mapping[str, Any]) -> None:
-    """Puts the manifest in the place of what was there."""
-    with whole_file(output / MANIFEST) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    """Replaces the manifest."""
+    with atomic_file(output / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], *, output: Path) -> None:
-    """Judges whether the job in `output` is the one that is wanted; names what is not.
+def extend_manifest(output: Path, **values: str) -> None:
+    """Adds values to the manifest."""
+    write_manifest(output, {**(read_manifest(output) or {}), **values})
 
-    Raises:
-        CorpusError: It is not.
-    """
+
+def check_same_job(found: Mapping[str, Any], wanted: Mapping[str, Any], *, output: Path) -> None:
+    """Raises a `CorpusError` that names the differences if the job in `output` is not the wanted one."""
+    existing = _flatten(found)
     differences = [
-        f"{name} is {there!r} there and {here!r} here"
-        for name, here in _flat(wanted).items()
-        if (there := _flat(found).get(name)) != here
+        f"{name} is {existing.get(name)!r} there and {value!r} here"
+        for name, value in _flatten(wanted).items()
+        if existing.get(name) != value
     ]
     if differences:
         raise CorpusError(
-            f"{output} holds another job: {'; '.join(differences[:5])}; give the same command to resume "
-            "it, name another OUTPUT, or remove this one"
+            f"{output} holds another job: {'; '.join(differences[:_MAX_SHOWN_DIFFERENCES])}; give the same "
+            "command to resume it, name another OUTPUT, or remove this one"
         )
 
 
-def _is_content(path: Path) -> bool:
-    return not path.name.startswith(".")  # what a start that was killed left
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".")  # a killed command leaves hidden files
 
 
-def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by their last two names; lists, such as that of the files, stay whole."""
+def _flatten(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Names values by their last two keys, parameters by the last; lists stay whole."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
-        if isinstance(value, Mapping):
-            flat.update(
-                {f"{name}.{inner}" if name != "parameters" else inner: v for inner, v in value.items()}
-            )
-        else:
-            flat[name] = value
+        prefix = "" if name == "parameters" else f"{name}."
+        flat |= (
+            {f"{prefix}{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
     return flat

@@ -1,76 +1,113 @@
-"""What a job computes: the network and what is asked of it, by the SDK's names.
+"""The options that decide what a job computes, by the SDK's names; imports neither Ray nor torch."""
 
-A file of its own because these values are what a job is: they are judged before anything starts, written into
-the manifest, and a job is resumed only if they are the same. It knows no torch, so that they are judged at
-once.
-"""
-
+import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
 
 from unrolled_corpus.errors import CorpusError
 
-CellName: TypeAlias = Literal["rnn", "lstm", "gru"]
-NonlinearityName: TypeAlias = Literal["tanh", "relu"]
-OutputName: TypeAlias = Literal["all", "last", "mean", "max"]
-UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
-OnEmpty: TypeAlias = Literal["error", "skip", "zero"]
-
 ROW_COLUMN = "row"
-"""The output's column of row numbers, where rows are left out."""
+"""The output's column of row numbers with ``--on-empty skip``."""
 
 _MAX_HIDDEN_SIZE = 65_536
 _MAX_LAYERS = 16
 _MAX_SPECTRAL_RADIUS = 1e3
+_SEEDS = re.compile(r"(-?\d{1,20})(?:-(-?\d{1,20}))?")
+_MAX_SEEDS = 1_000
+_MIN_SEED, _MAX_SEED = -(2**63), 2**64 - 1  # as for torch.manual_seed
+
+_corpus = partial(typer.Option, rich_help_panel="Corpus")
+_network = partial(typer.Option, rich_help_panel="Network")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """See the SDK's `NetworkOptions`; beside them what a corpus needs.
+    """The SDK's `NetworkOptions` and what only a corpus needs; the manifest keeps them."""
 
-    Attributes:
-        seeds: One output column each.
-        alphabet: None derives it from the corpus.
-        vectors: NAME=FILE of word vectors; texts are then sentences.
-        max_word_length: Symbols of the longest text that is allowed.
-        part_rows: Rows of the input for each file of the output.
-        on_empty: What a row gets whose text is null or has no symbols.
-    """
+    part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
+    max_word_length: Annotated[
+        int,
+        _corpus(metavar="SYMBOLS", help="Largest length of a text; a longer one ends the job."),
+    ] = 1_024
+    on_empty: Annotated[
+        Literal["error", "skip", "zero"],
+        _corpus(
+            help="What to do with rows whose text is null or has no symbols: end the job (error), leave them "
+            "out and number the others in a column (skip), or write zeros (zero)."
+        ),
+    ] = "error"
+    hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")]
+    seeds: Annotated[
+        str,
+        _network(
+            metavar="SEEDS", help="Seeds as for torch.manual_seed, such as 7 or 0-9,17; one column each."
+        ),
+    ] = "0"
+    output: Annotated[
+        Literal["all", "last", "mean", "max"],
+        _network(
+            help="All states of a text, or one vector. With --bidirectional, the backward half of last has "
+            "read only one symbol; mean and max have read all."
+        ),
+    ] = "last"
+    cell: Annotated[Literal["rnn", "lstm", "gru"], _network(help="Kind of network, as in torch.nn.")] = "rnn"
+    nonlinearity: Annotated[Literal["tanh", "relu"], _network(help="Activation of the rnn cell.")] = "tanh"
+    num_layers: Annotated[int, _network(metavar="LAYERS", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network(help="Run the layers backwards, too.")] = False
+    bias: Annotated[bool, _network(help="Give the layers biases.")] = True
+    proj_size: Annotated[
+        int, _network(metavar="UNITS", help="Size of an lstm's projected state; 0 for no projection.")
+    ] = 0
+    spectral_radius: Annotated[
+        float | None,
+        _network(
+            metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: as drawn]"
+        ),
+    ] = None
+    alphabet: Annotated[
+        str | None,
+        _network(
+            metavar="LETTERS",
+            help="Letters in one-hot order.  [default: those of the corpus, by first appearance]",
+        ),
+    ] = None
+    embedding_size: Annotated[
+        int | None,
+        _network(metavar="UNITS", help="Size of a random embedding of letters.  [default: one-hot letters]"),
+    ] = None
+    vectors: Annotated[
+        str | None,
+        _network(
+            metavar="NAME=FILE", help="Run along the words of sentences, with the word vectors in FILE."
+        ),
+    ] = None
+    unknown_word: Annotated[
+        Literal["error", "zero", "mean"],
+        _network(
+            help="What to do with a word that has no vector: end the job, or use zeros or the mean vector."
+        ),
+    ] = "error"
 
-    hidden_size: int
-    seeds: tuple[int, ...]
-    cell: CellName
-    nonlinearity: NonlinearityName
-    num_layers: int
-    bidirectional: bool
-    bias: bool
-    proj_size: int
-    spectral_radius: float | None
-    embedding_size: int | None
-    alphabet: str | None
-    vectors: str | None
-    unknown_word: UnknownWord
-    output: OutputName
-    max_word_length: int
-    part_rows: int
-    on_empty: OnEmpty
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds, in the order given."""
+        return parse_seeds(self.seeds)
 
     @property
     def width(self) -> int:
-        """Of a state of the last layer."""
+        """The numbers of one state of the last layer."""
         return (self.proj_size or self.hidden_size) << self.bidirectional
 
     @property
     def is_pooled(self) -> bool:
-        """Whether a text has one vector."""
+        """Whether a text has one vector instead of all states."""
         return self.output != "all"
 
     def check(self) -> None:
-        """Judges the values.
-
-        Raises:
-            CorpusError: One is out of its range, or two do not go together.
-        """
+        """Raises a `CorpusError` if a value is out of range or excludes another."""
         _check_range("--hidden-size", self.hidden_size, 1, _MAX_HIDDEN_SIZE)
         _check_range("--num-layers", self.num_layers, 1, _MAX_LAYERS)
         _check_range("--proj-size", self.proj_size, 0, self.hidden_size - 1)
@@ -78,17 +115,15 @@ class Parameters:
         _check_range("--part-rows", self.part_rows, 1, 1 << 24)
         if self.embedding_size is not None:
             _check_range("--embedding-size", self.embedding_size, 1, _MAX_HIDDEN_SIZE)
-        self._check_cell()
-        self._check_radius()
-        self._check_symbols()
-
-    def _check_cell(self) -> None:
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise CorpusError(f"--nonlinearity is for the rnn cell; {self.cell} has its own; leave it out")
         if self.cell != "lstm" and self.proj_size:
             raise CorpusError(f"--proj-size is for the lstm cell; {self.cell} has none; leave it out")
+        self._check_spectral_radius()
+        self._check_alphabet()
+        self._check_vectors()
 
-    def _check_radius(self) -> None:
+    def _check_spectral_radius(self) -> None:
         radius = self.spectral_radius
         if radius is None:
             return
@@ -98,28 +133,65 @@ class Parameters:
             )
         if self.proj_size:
             raise CorpusError(
-                "--spectral-radius is for square recurrent matrices, and --proj-size makes them others; "
-                "leave one of them out"
+                "--spectral-radius is for square recurrent matrices, and with --proj-size they are not "
+                "square; leave one of them out"
             )
 
-    def _check_symbols(self) -> None:
-        alphabet = self.alphabet
-        if alphabet is not None:
-            twice = next((symbol for at, symbol in enumerate(alphabet) if symbol in alphabet[:at]), None)
-            if not alphabet or twice is not None:
-                what = "is empty" if twice is None else f"has {twice!r} more than once"
-                raise CorpusError(f"--alphabet {what}; name each symbol once, or leave it out to derive it")
+    def _check_alphabet(self) -> None:
+        letters = self.alphabet
+        if letters is None:
+            return
+        repeated = next((letter for at, letter in enumerate(letters) if letter in letters[:at]), None)
+        if not letters or repeated is not None:
+            fault = "is empty" if repeated is None else f"has {repeated!r} more than once"
+            raise CorpusError(f"--alphabet {fault}; name each letter once, or leave it out to derive it")
+
+    def _check_vectors(self) -> None:
         if self.vectors is None:
             if self.unknown_word != "error":
                 raise CorpusError("--unknown-word is for --vectors; leave it out")
             return
-        if alphabet is not None or self.embedding_size is not None:
-            other = "--embedding-size" if alphabet is None else "--alphabet"
+        if self.alphabet is not None or self.embedding_size is not None:
+            other = "--embedding-size" if self.alphabet is None else "--alphabet"
             raise CorpusError(f"{other} is for letters, and with --vectors symbols are words; leave one out")
         if not all(self.vectors.partition("=")):
             raise CorpusError(
                 f"--vectors is {self.vectors!r}; give NAME=FILE, such as glove=glove.6B.50d.txt"
             )
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Returns the seeds in the order given.
+
+    >>> parse_seeds("0-3,17")
+    (0, 1, 2, 3, 17)
+
+    Raises:
+        CorpusError: The text is not a list of numbers and ranges, repeats a seed, or has too many.
+    """
+    seeds: list[int] = []
+    for item in text.split(","):
+        found = _SEEDS.fullmatch(item.strip())
+        if found is None:
+            raise CorpusError(f"--seeds has {item!r}; give numbers and ranges, such as 0-9,17")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not _MIN_SEED <= first <= last <= _MAX_SEED:
+            raise CorpusError(
+                f"--seeds has {item!r}; a range runs upwards, and seeds are from -2**63 to 2**64 - 1, as for "
+                "torch.manual_seed"
+            )
+        if last - first >= _MAX_SEEDS or len(seeds) + last - first >= _MAX_SEEDS:
+            raise CorpusError(f"--seeds names more than {_MAX_SEEDS:,} seeds; run several jobs")
+        seeds.extend(range(first, last + 1))
+    if len(set(seeds)) != len(seeds):
+        repeated = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise CorpusError(f"--seeds names {repeated} twice; each seed is a column, so name it once")
+    return tuple(seeds)
+
+
+def seed_column(seed: int) -> str:
+    """Returns the name of a seed's column in the output."""
+    return f"seed_{seed}"
 
 
 def _check_range(name: str, value: int, lowest: int, highest: int) -> None:

@@ -1,7 +1,6 @@
-"""The input: one Parquet file or a folder of them, as one run of rows that are numbered from 0.
+"""The input: one Parquet file or several, read as one sequence of rows that are numbered from 0.
 
-A file of its own because every pass reads it by row numbers, and the manifest keeps what it was. Ray Data's
-own reader does not say which row of the corpus a row is, and parts are slices of rows, so rows are read here.
+Ray Data's reader does not report a row's number in the corpus, and the parts are slices of rows.
 """
 
 import hashlib
@@ -14,10 +13,12 @@ import pyarrow.parquet as pq
 from unrolled_server.exit_codes import EXIT_UNFINISHED
 
 from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.input_files import find_files, partitions_of
+from unrolled_corpus.input_files import find_files, partition_columns
 
 _BATCH_ROWS = 16_384
-_KINDS_OF_TEXT = (
+_TAIL_BYTES = 8  # the footer's length and the letters PAR1
+# Bytes are texts without the logical type, as Impala, Hive and old versions of Spark write them.
+_TEXT_TYPES = (
     pa.types.is_string,
     pa.types.is_large_string,
     pa.types.is_string_view,
@@ -26,18 +27,15 @@ _KINDS_OF_TEXT = (
     pa.types.is_binary_view,
     pa.types.is_null,
 )
-"""Bytes are texts without the mark, as Impala, Hive and old versions of Spark write them."""
-_TAIL_BYTES = 8  # the footer's length and the letters PAR1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
+class InputFile:
     """One file of the input.
 
     Attributes:
-        name: Below the input.
-        digest: Of its footer: schema, places, sizes and statistics of all its pages.
-        partitions: The columns that its folders name and it does not have, with the value of all its rows.
+        digest: Of the footer, which has the schema and the offsets, sizes and statistics of all pages.
+        partitions: The columns that the folders name and the file lacks, with their value.
     """
 
     path: Path
@@ -49,7 +47,7 @@ class SourceFile:
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns, then those that its folders name. Reads the file."""
+        """The file's columns, then those that its folders name; each use reads the file."""
         schema = pq.read_schema(self.path)
         for name in self.partitions:
             schema = schema.append(pa.field(name, pa.string()))
@@ -57,32 +55,33 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """All rows of the input, by number.
+class ParquetInput:
+    """All rows of the input, by number: the column of texts and the columns to copy."""
 
-    Attributes:
-        others: Files in the folder that are no Parquet, so they are not read.
-    """
-
-    files: tuple[SourceFile, ...]
+    files: tuple[InputFile, ...]
     column: str
     keep: tuple[str, ...]
-    others: tuple[str, ...] = ()
+    skipped_names: tuple[str, ...] = ()
 
     @property
     def row_count(self) -> int:
-        """Of all files."""
         return sum(file.row_count for file in self.files)
 
-    def texts(self, start: int, stop: int) -> pa.ChunkedArray:
-        """The texts of the rows ``start:stop``, as large strings, whose UTF-8 is not checked."""
-        found = [batch.column(0) for batch in self._batches(start, stop, [self.column])]
-        # One by one, because a file may have them as strings and the next as bytes or a dictionary.
-        cast = [texts.cast(pa.large_string(), safe=False) for texts in found]
-        return pa.chunked_array(cast, pa.large_string())
+    @property
+    def kept_schema(self) -> pa.Schema:
+        """The schema of the copied columns in the first file."""
+        schema = self.files[0].schema
+        return pa.schema([schema.field(name) for name in self.keep])
 
-    def kept(self, start: int, stop: int) -> pa.Table:
-        """The columns that are copied of the rows ``start:stop``."""
+    def read_texts(self, start: int, stop: int) -> pa.ChunkedArray:
+        """Reads the texts of the rows ``start:stop`` as large strings, whose UTF-8 is not checked."""
+        columns = [batch.column(0) for batch in self._batches(start, stop, [self.column])]
+        # One by one, because one file may have strings and the next bytes or a dictionary.
+        texts = [column.cast(pa.large_string(), safe=False) for column in columns]
+        return pa.chunked_array(texts, pa.large_string())
+
+    def read_kept(self, start: int, stop: int) -> pa.Table:
+        """Reads the copied columns of the rows ``start:stop``."""
         return pa.Table.from_batches(list(self._batches(start, stop, self.keep)))
 
     def _batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -90,64 +89,54 @@ class Source:
         first = 0
         for file in self.files:
             if first < stop and start < first + file.row_count:
-                stored = [name for name in columns if name not in file.partitions]
-                rows = _rows(file, max(0, start - first), min(file.row_count, stop - first), stored)
-                for batch in _told(rows, file):
-                    if batch.num_rows:
-                        yield _with_partitions(batch, file, columns)
+                yield from _read_rows(file, max(0, start - first), min(file.row_count, stop - first), columns)
             first += file.row_count
 
-    def schema_of(self, columns: Sequence[str]) -> pa.Schema:
-        """What these columns are in the first file."""
-        schema = self.files[0].schema
-        return pa.schema([schema.field(name) for name in columns])
 
-
-def open_source(path: Path, *, column: str, keep: tuple[str, ...]) -> Source:
-    """The input, whose files all have the columns.
-
-    Raises:
-        CorpusError: It is not there, is no Parquet, has no rows, or a column is missing or of another type.
-    """
-    found = find_files(path)
-    files = tuple(_describe(file, path) for file in found.files)
-    source = Source(files=files, column=column, keep=keep, others=found.others)
-    first = None
-    for file in source.files:
+def open_input(source: Path, *, column: str, keep: tuple[str, ...]) -> ParquetInput:
+    """Opens the input and checks that it has rows and that all its files have the columns."""
+    found = find_files(source)
+    files = tuple(_open_file(path, found.folder) for path in found.paths)
+    first_kept = None
+    for file in files:
         schema = file.schema
         _check_columns(file, schema, column=column, keep=keep)
         kept = pa.schema([schema.field(name).remove_metadata() for name in keep])
-        first = first or kept
-        if kept != first:
-            raise CorpusError(f"{file.name} has the kept columns as {kept}, other files as {first}")
-    if not source.row_count:
-        raise CorpusError(f"{path} has no rows")
-    return source
+        first_kept = first_kept or kept
+        if kept != first_kept:
+            raise CorpusError(f"{file.name} has the kept columns as {kept}, other files as {first_kept}")
+    opened = ParquetInput(files=files, column=column, keep=keep, skipped_names=found.skipped_names)
+    if not opened.row_count:
+        raise CorpusError(f"{source} has no rows")
+    return opened
 
 
-def _describe(file: Path, source: Path) -> SourceFile:
+def _open_file(path: Path, folder: Path) -> InputFile:
     try:
-        meta = pq.read_metadata(file)
-        with file.open("rb") as opened:
+        metadata = pq.read_metadata(path)
+        with path.open("rb") as opened:
             byte_count = opened.seek(-_TAIL_BYTES, 2) + _TAIL_BYTES
             footer_bytes = int.from_bytes(opened.read(4), "little")
             opened.seek(byte_count - _TAIL_BYTES - footer_bytes)
             digest = hashlib.sha256(opened.read(footer_bytes)).hexdigest()[:32]
     except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"{file} cannot be read as Parquet: {error}") from None
-    name = file.relative_to(source) if file != source else Path(file.name)
-    stored = meta.schema.to_arrow_schema().names
-    return SourceFile(
-        path=file.absolute(),
+        raise CorpusError(
+            f"{path} cannot be read as Parquet: {error}; replace or remove it, or select the other files by "
+            f"a pattern in quotes, such as '{folder / '*.parquet'}'"
+        ) from None
+    name = path.relative_to(folder)
+    stored = metadata.schema.to_arrow_schema().names
+    return InputFile(
+        path=path.absolute(),
         name=str(name),
         byte_count=byte_count,
-        row_count=meta.num_rows,
+        row_count=metadata.num_rows,
         digest=digest,
-        partitions={key: value for key, value in partitions_of(name).items() if key not in stored},
+        partitions={key: value for key, value in partition_columns(name).items() if key not in stored},
     )
 
 
-def _check_columns(file: SourceFile, schema: pa.Schema, *, column: str, keep: Sequence[str]) -> None:
+def _check_columns(file: InputFile, schema: pa.Schema, *, column: str, keep: Sequence[str]) -> None:
     for name in (column, *keep):
         if schema.names.count(name) != 1:
             option = "--column" if name == column else "--keep"
@@ -157,33 +146,21 @@ def _check_columns(file: SourceFile, schema: pa.Schema, *, column: str, keep: Se
             )
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(is_of(kind) for is_of in _KINDS_OF_TEXT):
+    if not any(is_text(kind) for is_text in _TEXT_TYPES):
         raise CorpusError(
             f"the column {column!r} of {file.name} is of {kind}; cast it to strings, or name a column of "
             "strings by --column"
         )
 
 
-def _with_partitions(batch: pa.RecordBatch, file: SourceFile, columns: Sequence[str]) -> pa.RecordBatch:
-    """The columns in this order, also those that are the same for all rows of the file."""
-    arrays = [
-        pa.repeat(pa.scalar(file.partitions[name], pa.string()), batch.num_rows)
-        if name in file.partitions
-        else batch.column(name)
-        for name in columns
-    ]
-    fields = [
-        pa.field(name, pa.string()) if name in file.partitions else batch.schema.field(name)
-        for name in columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _told(batches: Iterator[pa.RecordBatch], file: SourceFile) -> Iterator[pa.RecordBatch]:
-    """The batches; what is wrong with the input is told as such."""
+def _read_rows(file: InputFile, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yields rows of one file, with the columns that its folders name; adds its path to pyarrow's errors."""
+    stored = [name for name in columns if name not in file.partitions]
     try:
-        yield from batches
-    except (OSError, pa.ArrowException) as error:  # of a damaged file, pyarrow's has no name
+        for batch in _stored_rows(file, start, stop, stored):
+            if batch.num_rows:
+                yield _with_partitions(batch, file, columns)
+    except (OSError, pa.ArrowException) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CorpusError(
             f"{file.path} cannot be read: {reason}; put the file back that was there, or start a new OUTPUT",
@@ -191,29 +168,34 @@ def _told(batches: Iterator[pa.RecordBatch], file: SourceFile) -> Iterator[pa.Re
         ) from None
 
 
-def _rows(file: SourceFile, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Rows of one file, read page by page: a row group may be all of it."""
+def _stored_rows(file: InputFile, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Reads page by page, because one row group may be the whole file."""
     with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as opened:
-        groups, first = _groups(opened.metadata, start, stop)
-        for batch in opened.iter_batches(
-            _BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False
-        ):
+        groups, first = _row_groups(opened.metadata, start, stop)
+        batches = opened.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False)
+        for batch in batches:
             if first >= stop:
                 return
-            yield batch.slice(
-                max(0, start - first), max(0, min(stop - first, len(batch)) - max(0, start - first))
-            )
+            begin = max(0, start - first)
+            yield batch.slice(begin, max(0, min(stop - first, len(batch)) - begin))
             first += len(batch)
 
 
-def _groups(meta: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups with rows of ``start:stop``, and the first row of the first of them."""
+def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """Returns the row groups with rows of ``start:stop`` and the number of their first row."""
     groups: list[int] = []
     first_row, begin = 0, 0
-    for number in range(meta.num_row_groups):
-        end = begin + meta.row_group(number).num_rows
+    for number in range(metadata.num_row_groups):
+        end = begin + metadata.row_group(number).num_rows
         if begin < stop and start < end:
             first_row = first_row if groups else begin
             groups.append(number)
         begin = end
     return groups, first_row
+
+
+def _with_partitions(batch: pa.RecordBatch, file: InputFile, columns: Sequence[str]) -> pa.RecordBatch:
+    for name, value in file.partitions.items():
+        if name in columns:
+            batch = batch.append_column(name, pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
+    return batch.select(columns)

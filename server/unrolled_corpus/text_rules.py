@@ -1,113 +1,75 @@
-"""What a text is made of, letters or words that have vectors, and whether a text may be in the corpus.
+"""The symbols of a text, letters or words that have vectors, and which symbols a job accepts.
 
-A file of its own because texts are judged in the first pass, by processes that load no torch; `encoder` makes
-numbers of them.
+The first pass uses this in processes that don't load torch; `encode` turns symbols into numbers.
 """
 
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from unrolled_server.exit_codes import EXIT_VECTORS
 from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home
-from unrolled_server.word_vectors import VectorTable, open_vectors
+from unrolled_server.word_vectors import VectorsError, VectorTable, open_vectors
 
 from unrolled_corpus.errors import CorpusError
 from unrolled_corpus.parameters import Parameters
 
-_DROP = "drop the row"
 
+@dataclass(frozen=True, slots=True)
+class TextRules:
+    """The rules of a job's texts: letters without a table of word vectors, else words between white space."""
 
-class Symbols(Protocol):
-    """Judges texts."""
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """The symbols of each text."""
-
-    def fault(self, text: str) -> str | None:
-        """Why a text has a symbol that nobody knows, and what to do."""
-
-    def are_known(self, texts: Sequence[str]) -> bool:
-        """Whether no text has such a fault; quicker than asking for each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
-    """Texts of letters over an alphabet; None takes every letter, because it is to be derived."""
-
-    alphabet: str | None
+    parameters: Parameters
+    table: VectorTable | None
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """See `Symbols`: code points."""
-        return list(map(len, texts))
-
-    def fault(self, text: str) -> str | None:
-        """See `Symbols`."""
-        if self.alphabet is None:
-            return None
-        for position, letter in enumerate(text):
-            if letter not in self.alphabet:
-                return f"has {letter!r} at position {position}, which is not in --alphabet; add it or {_DROP}"
-        return None
-
-    def are_known(self, texts: Sequence[str]) -> bool:
-        """See `Symbols`."""
-        return self.alphabet is None or set(self.alphabet).issuperset("".join(texts))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentences:
-    """Texts of words: what stands between white space, taken as it is."""
-
-    table: VectorTable
-    takes_unknown: bool
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """See `Symbols`: words."""
+        """Returns how many symbols each text has."""
+        if self.table is None:
+            return list(map(len, texts))
         return [len(text.split()) for text in texts]
 
-    def fault(self, text: str) -> str | None:
-        """See `Symbols`."""
-        words = text.split()
-        if self.takes_unknown or not words:
-            return None
-        for position, row in enumerate(self.table.find(words).tolist()):
-            if row < 0:
-                return (
-                    f"has {words[position]!r} at position {position}, which the vectors "
-                    f"{self.table.name!r} don't have; {_DROP}, or say --unknown-word zero or mean"
-                )
-        return None
-
-    def are_known(self, texts: Sequence[str]) -> bool:
-        """See `Symbols`."""
-        if self.takes_unknown:
+    def accepts(self, texts: Sequence[str]) -> bool:
+        """Returns whether `fault` would find nothing in any text; faster than to ask for each."""
+        if self.table is None:
+            alphabet = self.parameters.alphabet
+            return alphabet is None or set(alphabet).issuperset("".join(texts))
+        if self.parameters.unknown_word != "error":
             return True
         words = [word for text in texts for word in text.split()]
         return not words or bool((self.table.find(words) >= 0).all())
 
+    def fault(self, text: str) -> str | None:
+        """Returns what is wrong with the first symbol that is not accepted, and the remedy, or None."""
+        if self.accepts([text]):
+            return None
+        if self.table is None:
+            alphabet = self.parameters.alphabet or ""
+            position = next(at for at, letter in enumerate(text) if letter not in alphabet)
+            return (
+                f"has {text[position]!r} at position {position}, which is not in --alphabet; add it or drop "
+                "the row"
+            )
+        words = text.split()
+        position = int((self.table.find(words) < 0).argmax())
+        return (
+            f"has {words[position]!r} at position {position}, which the vectors {self.table.name!r} don't "
+            "have; drop the row, or say --unknown-word zero or mean"
+        )
 
-def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTable | None:
-    """The word vectors that the parameters name; converted once on each machine, then mapped.
 
-    Args:
-        parameters: Of the job.
-        digest: What the command's machine found; None there.
+def open_vector_table(parameters: Parameters, *, digest: str | None = None) -> VectorTable | None:
+    """Opens the word vectors, converted once on each machine and then mapped; None without --vectors.
 
     Raises:
-        VectorsError: The file cannot be read or is malformed.
-        CorpusError: It has other content here than where the command was given.
+        CorpusError: The file can't be read, is malformed, or lacks the digest found on the command's machine.
     """
     if parameters.vectors is None:
         return None
     name, _, file = parameters.vectors.partition("=")
     try:
-        cache_directory = default_cache_directory()
-    except NoHomeError as error:
+        table = open_vectors(name, expand_home(file), cache_directory=default_cache_directory())
+    except (NoHomeError, VectorsError) as error:
         raise CorpusError(str(error), exit_code=EXIT_VECTORS) from None
-    table = open_vectors(name, Path(expand_home(file)), cache_directory=cache_directory)
     if digest not in {None, table.digest}:
         raise CorpusError(
             f"{file} has the digest {table.digest} on {socket.gethostname()}, and {digest} where the "
@@ -115,10 +77,3 @@ def open_table(parameters: Parameters, *, digest: str | None = None) -> VectorTa
             exit_code=EXIT_VECTORS,
         )
     return table
-
-
-def symbols_of(parameters: Parameters, table: VectorTable | None) -> Symbols:
-    """What the texts of a job are made of."""
-    if table is None:
-        return Letters(alphabet=parameters.alphabet)
-    return Sentences(table=table, takes_unknown=parameters.unknown_word != "error")

@@ -19,8 +19,9 @@ from unrolled_server.exit_codes import EXIT_INTERRUPTED, EXIT_SETTINGS, StartupE
 from unrolled_server.observability import logging_setup
 from unrolled_server.process.shutdown_signals import draining_signals, exit_at_once
 from unrolled_server.process.supervisor import supervise
+from unrolled_server.settings import Settings
 from unrolled_server.settings.environment import explain_flags, unknown_variables
-from unrolled_server.settings.model import Settings, describe_errors
+from unrolled_server.settings.model import describe_errors
 
 LOG = logging.getLogger(__name__)
 

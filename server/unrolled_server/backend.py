@@ -1,7 +1,4 @@
-"""What answers requests on one event loop, whoever takes them in: our own port, or Ray Serve's proxy.
-
-A file of its own so that both have the same vectors, proved engines, queue and service, and so the same bits.
-"""
+"""Wires engines, scheduler and service together on one event loop, for our own port and for Ray Serve."""
 
 import asyncio
 import logging
@@ -21,17 +18,16 @@ from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_PROOF, StartupError
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
-from unrolled_server.rpc.outbound import Outbound
-from unrolled_server.rpc.pipeline import Intake
-from unrolled_server.rpc.reply_cache import Replies
-from unrolled_server.rpc.reply_writer import Turns
+from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
+from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import ForwardService
 from unrolled_server.scheduling.admission import Admission
 from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
-from unrolled_server.scheduling.loop_lag import Lag
-from unrolled_server.scheduling.slow_consumers import SlowReaders
-from unrolled_server.settings.model import Settings
+from unrolled_server.scheduling.loop_lag import EventLoopLag
+from unrolled_server.scheduling.slow_consumers import SlowConsumers
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import VectorTable, open_vectors
 
 LOG = logging.getLogger(__name__)
@@ -39,15 +35,10 @@ MIB = 2**20
 
 
 class Backend:
-    """Prepares, answers and ends. Used from one event loop.
+    """Everything behind a port. Used from one event loop.
 
-    Args:
-        settings: What it answers.
-        listeners: Are told of each request that ends.
-
-    Attributes:
-        admission: What is in flight.
-        slow_readers: Those who don't take their replies; who has the connections may end them.
+    `listeners` are called with each request that ends. The owner of the connections closes those that
+    `slow_consumers` names.
     """
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
@@ -59,65 +50,64 @@ class Backend:
             max_multiplications=settings.max_inflight_gmul * 10**9,
             max_queue_s=settings.max_queue_s,
         )
-        self.slow_readers = SlowReaders(self.admission, send_timeout_s=settings.send_timeout_s)
-        self._lag = Lag()
-        self._watches: list[asyncio.Task[None]] = []
+        self.slow_consumers = SlowConsumers(self.admission, send_timeout_s=settings.send_timeout_s)
+        self._lag = EventLoopLag()
+        self._background: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
-        """Opens the word vectors and proves the engines, which takes most of a start.
+        """Opens the word vectors and proves the engines, which takes most of the startup.
 
         Raises:
             StartupError: A file of word vectors is malformed, its converted form cannot be written, or the
-                device is not on this machine or gives a row other bits at other places.
+                device is not on this machine or its bits of a row depend on the row's place.
         """
         self._tables = await _opened_vectors(self._settings)
         self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
-        self._cost = await asyncio.to_thread(_measured_cost, self._engines[0])
+        self._cost_model = await asyncio.to_thread(_measured_cost, self._engines[0])
         self.info = _info(self._engines[0], self._settings, self._tables.values())
 
-    def begin(self) -> ForwardService:
-        """The service, ready to be asked on the running loop."""
-        self._batcher = Batcher(self._engines, self._cost)
-        intake = Intake(
-            batcher=self._batcher,
-            limits=self._settings.limits(),
+    def start(self) -> ForwardService:
+        """Returns the service, ready for calls on the running loop."""
+        encoder = ForwardReplyEncoder(fingerprint=self.info.fingerprint)
+        self._batcher = Batcher(self._engines, self._cost_model, encoder)
+        pipeline = RequestPipeline(
+            validator=RequestValidator(self._settings.limits(), self._tables),
             admission=self.admission,
-            replies=Replies(max_bytes=self._settings.reply_memory_mb * MIB),
+            batcher=self._batcher,
+            cache=ReplyCache(max_bytes=self._settings.reply_memory_mb * MIB),
             lag=self._lag,
-            tables=self._tables,
-            fingerprint=self.info.fingerprint,
+            observer=self._observer,
         )
         self._service = ForwardService(
-            intake,
-            self._observer,
-            outbound=Outbound(Turns(), self.slow_readers),
+            pipeline,
+            slow_consumers=self.slow_consumers,
             max_stream_bytes=self._settings.stream_bytes,
             info=self.info,
         )
-        self.keep(self._lag.watch())
+        self.start_background(self._lag.watch())
         return self._service
 
-    def keep(self, watch: Coroutine[Any, Any, None]) -> None:
-        """Runs a watch beside the requests until the end."""
-        task = asyncio.create_task(watch)
-        task.add_done_callback(_tell_failure)
-        self._watches.append(task)
+    def start_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a task beside the requests until `close`."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(_log_failure)
+        self._background.append(task)
 
     def check(self) -> None:
-        """Raises what ended a watch."""
-        for watch in self._watches:
-            if watch.done():
-                watch.result()
+        """Raises the exception that ended a background task."""
+        for task in self._background:
+            if task.done():
+                task.result()
 
     async def close(self) -> None:
-        """Ends the watches and the compute threads; nothing may be asked any more."""
-        for watch in self._watches:
-            watch.cancel()
+        """Ends the background tasks and the compute threads; no call may follow."""
+        for task in self._background:
+            task.cancel()
         await self._batcher.close()
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics of all parts and of the process; may be called from any thread."""
-        for part in (self._service, self.admission, self.slow_readers, self._lag, self._batcher):
+        for part in (self._service, self.admission, self.slow_consumers, self._lag, self._batcher):
             yield from part.collect()
         for engine in self._engines:
             yield from _collect_engine(engine)
@@ -147,7 +137,7 @@ def _build_info(info: pb.GetServerInfoReply) -> Metric:
 
 
 async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
-    """The tables by name. A file that is new to this machine takes some seconds, of which the log tells."""
+    """Returns the tables by name. A file that is new to this machine takes some seconds, as the log says."""
     stop = threading.Event()
     tables = {}
     try:
@@ -155,12 +145,12 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
             open_table = partial(open_vectors, cache_directory=settings.cache_directory(), stop=stop)
             tables[name] = await asyncio.to_thread(open_table, name, file)
     finally:
-        stop.set()  # else an interrupted process would end only when the thread has converted its file
+        stop.set()  # else an interrupted process waits until the thread has converted its file
     return tables
 
 
 def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
-    """One engine for each compute thread, all with the same bits."""
+    """Returns one engine for each compute thread, all with the same bits."""
     memory = settings.state_memory_bytes_per_thread
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
     try:
@@ -177,10 +167,10 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
     return engines
 
 
-def _tell_failure(watch: asyncio.Task[None]) -> None:
-    """Logs what ended a task that should not end; else nobody would hear of it."""
-    if not watch.cancelled() and (error := watch.exception()):
-        LOG.error("a watch of the server failed", exc_info=error)
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Logs what ended a task that should not end."""
+    if not task.cancelled() and (error := task.exception()):
+        LOG.error("a background task of the server failed", exc_info=error)
 
 
 def _measured_cost(engine: Engine) -> CostModel:

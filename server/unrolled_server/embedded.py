@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from unrolled_server.scheduling.admission import Admission
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.server import Server
 
 

@@ -6,17 +6,13 @@ It speaks HTTP/2 by itself, because gRPC for Python cannot skip the check of a c
 import contextlib
 import socket
 import ssl
-import struct
 import sys
-from collections.abc import Iterator
 
 from grpc_health.v1 import health_pb2
-from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
-    Event,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -33,8 +29,8 @@ TIMEOUT_S = 5.0
 _RECEIVE_BYTES = 2**16
 # Where to connect for wildcards; literal addresses, because a machine may resolve no names.
 _WILDCARDS = {"::": ("::1", "127.0.0.1"), "0.0.0.0": ("127.0.0.1",)}  # noqa: S104 - read, not bound
-# A gRPC message on the wire: whether it is compressed, its length, its bytes.
-_MESSAGE_HEADER = struct.Struct(">?I")
+# Before a gRPC message: a byte for compression, four for its length. An empty request has no bytes.
+_MESSAGE_HEADER = bytes(5)
 _REQUEST_HEADERS = (
     (":method", "POST"),
     (":scheme", "http"),
@@ -66,11 +62,10 @@ def main() -> int:
     """Checks the server, prints the result, returns the exit code."""
     try:
         settings = ProbeSettings()
+        check(settings)
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201 - a command's output
         return 1
-    try:
-        check(settings)
     except (OSError, ProtocolError, ProbeError) as error:
         print(f"{settings.address} does not serve: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 1
@@ -88,7 +83,7 @@ def check(settings: ProbeSettings) -> None:
     """
     with _connect(settings) as connection:
         reply = _call(connection)
-    status = health_pb2.HealthCheckResponse.FromString(reply[_MESSAGE_HEADER.size :]).status
+    status = health_pb2.HealthCheckResponse.FromString(reply[len(_MESSAGE_HEADER) :]).status
     if status != health_pb2.HealthCheckResponse.SERVING:
         raise ProbeError(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
 
@@ -137,38 +132,31 @@ def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
 
 def _call(connection: socket.socket) -> bytes:
     """Returns the health service's reply with its message header."""
-    http = H2Connection(H2Configuration(client_side=True))
+    http = H2Connection()
     http.initiate_connection()
-    stream = http.get_next_available_stream_id()
-    message = health_pb2.HealthCheckRequest().SerializeToString()
-    http.send_headers(stream, _REQUEST_HEADERS)
-    http.send_data(stream, _MESSAGE_HEADER.pack(False, len(message)) + message, end_stream=True)
+    http.send_headers(1, _REQUEST_HEADERS)
+    http.send_data(1, _MESSAGE_HEADER, end_stream=True)
     connection.sendall(http.data_to_send())
     reply = b""
-    for event in _receive_events(connection, http):
-        if isinstance(event, DataReceived):
-            reply += event.data
-        elif isinstance(event, ResponseReceived | TrailersReceived):
-            _check_status(dict(event.headers))
-        elif isinstance(event, StreamEnded):
-            return reply
-        elif isinstance(event, StreamReset | ConnectionTerminated):
-            raise ProbeError(f"it ended the call with HTTP/2 error {event.error_code}")
-    raise ProbeError("it closed the connection before it answered")
-
-
-def _receive_events(connection: socket.socket, http: H2Connection) -> Iterator[Event]:
     while received := connection.recv(_RECEIVE_BYTES):
-        yield from http.receive_data(received)
+        for event in http.receive_data(received):
+            if isinstance(event, DataReceived):
+                reply += event.data
+            elif isinstance(event, ResponseReceived | TrailersReceived):
+                _check_status(dict(event.headers))
+            elif isinstance(event, StreamEnded):
+                return reply
+            elif isinstance(event, StreamReset | ConnectionTerminated):
+                raise ProbeError(f"it ended the call with HTTP/2 error {event.error_code}")
         connection.sendall(http.data_to_send())
+    raise ProbeError("it closed the connection before it answered")
 
 
 def _check_status(headers: dict[bytes, bytes]) -> None:
     """Raises if the call failed. Its status comes in the trailers, or in the only headers."""
-    status = headers.get(b"grpc-status", b"0").decode()
-    if status != "0":
-        message = headers.get(b"grpc-message", b"").decode()
-        raise ProbeError(f"its health service answers gRPC status {status}: {message}")
+    status, message = headers.get(b"grpc-status", b"0"), headers.get(b"grpc-message", b"")
+    if status != b"0":
+        raise ProbeError(f"its health service answers gRPC status {status.decode()}: {message.decode()}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from unrolled_client import Client
 from unrolled_server import probe
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 NETWORKS = [
     {"cell": "rnn", "hidden_size": 2, "num_layers": 2},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from unrolled_server.probe import ProbeSettings
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "Dockerfile", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]

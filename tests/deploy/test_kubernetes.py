@@ -16,7 +16,7 @@ import kubernetes_validate
 import promql_parser
 import yaml
 from kubernetes_validate.utils import all_versions
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.support.scrapes import documented_metrics
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from unrolled_server import exit_codes
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "deploy/systemd"

@@ -7,10 +7,9 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import encode_id
 from unrolled_server.engine import AnswerTooLargeError, Engine, WordVectors
 from unrolled_server.errors import RequestError
-from unrolled_server.rpc.pipeline import encode_reply
-from unrolled_server.scheduling.batcher import Computed
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.rpc.pipeline import ForwardReplyEncoder
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 from tests.fault_injection import contract_rules
 from tests.fault_injection.mutation import TABLE
@@ -44,7 +43,7 @@ class Judge:
     """
 
     def __init__(self, tables, *, engine=None):
-        self._tables = tables
+        self._validator = RequestValidator(LIMITS, tables)
         self._words = {TABLE: set(VECTORS)}
         self._engine = engine
         self._digest = cache(self._digest_of_plain)
@@ -52,7 +51,7 @@ class Judge:
     def accepted(self, data):
         """Returns the accepted request or the RequestError; any other error fails with the bytes."""
         try:
-            return accept(data, LIMITS, tables=self._tables)
+            return self._validator.validate(data)
         except RequestError as error:
             return error
         except Exception as error:
@@ -84,12 +83,9 @@ class Judge:
         if isinstance(result, AnswerTooLargeError):
             return None
         assert not isinstance(result, Exception), (accepted.data.hex(), result)
-        return encode_reply(
-            Computed(answer=result, queue_s=0.0, compute_s=0.0),
-            id_field=encode_id(accepted.id),
-            fingerprint=fingerprint,
-            network=accepted.job.network,
-        )
+        encoder = ForwardReplyEncoder(fingerprint=fingerprint)
+        id_field = encode_id(accepted.id)
+        return encoder.encode(accepted.job, result, id_field=id_field, queue_s=0.0, compute_s=0.0)
 
 
 def proved_engine(tables):

@@ -10,8 +10,8 @@ import grpc.aio
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.embedded import running_server
-from unrolled_server.scheduling.batcher import MAX_BATCH_MULTIPLICATIONS
-from unrolled_server.settings.model import Settings
+from unrolled_server.scheduling.compute_thread import MAX_BATCH_MULTIPLICATIONS
+from unrolled_server.settings import Settings
 
 from tests.fault_injection.extent import IS_LONG
 from tests.fault_injection.loads import LETTERS

@@ -33,7 +33,6 @@ WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
 # never for a duration or a deadline.
 MAY_READ_WALL_CLOCK = {
     "backend.py",
-    "observability/otel/exporting.py",
     "observability/otel/traces.py",
     "run.py",
     "security/tls.py",

@@ -17,8 +17,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_client import Client, UnrolledError
 from unrolled_server.engine import Engine
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 from tests.fault_injection import extent
 from tests.support.processes import TIMEOUT_S, address_in, process
@@ -80,7 +80,7 @@ def make_case(chance, size, *, seed):
     word_count, hidden_size = size
     words = ["".join(chance.choices(LETTERS, k=chance.randint(1, 8))) for _ in range(word_count)]
     case = Case(words, {"hidden_size": hidden_size, "seed": seed, "alphabet": LETTERS}, b"")
-    job = accept(case.request.SerializeToString(), Settings().limits()).job
+    job = RequestValidator(Settings().limits()).validate(case.request.SerializeToString()).job
     return Case(case.words, case.network, next(Engine(device="cpu").run([job])).values.tobytes())
 
 

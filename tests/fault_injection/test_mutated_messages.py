@@ -12,7 +12,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import encode_id
 from unrolled_server.errors import RequestError, status_code, trailing_metadata
-from unrolled_server.rpc.reply_cache import Replies
+from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.validation.parsing import request_id
 from unrolled_server.word_vectors import open_vectors
 
@@ -88,13 +88,13 @@ def _check(judge, data, accepted):
 def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(tables, report):
     """The reply, computed or cached, has the bits of the request that protobuf reads."""
     engine = proved_engine(tables)
-    judge, replies = Judge(tables, engine=engine), Replies(max_bytes=1 << 20)
+    judge, replies = Judge(tables, engine=engine), ReplyCache(max_bytes=1 << 20)
     # Few, so that requests repeat and use the caches.
     mutator = Mutator(SEED + 1, digest_of=judge.digest_of, corpus_size=30)
     counts, began_s = collections.Counter(), time.monotonic()
     for _ in range(extent.cases(0.1)):
         data = mutator.message()
-        accepted, kept = judge.accepted(data), replies.find(data)
+        accepted, kept = judge.accepted(data), replies.get(data)
         if isinstance(accepted, RequestError):
             assert kept is None, data.hex()
             continue
@@ -111,7 +111,7 @@ def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(ta
         if kept is not None:
             counts["kept"] += 1
             assert without_timing(kept) == plain, data.hex()
-        replies.keep(data, reply, id_field=encode_id(accepted.id))
+        replies.put(data, reply, id_field=encode_id(accepted.id))
     report(**counts, seconds=time.monotonic() - began_s)
     assert counts["kept"] > counts["answered"] / 10
 

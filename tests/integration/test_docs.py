@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from unrolled_client._transport.target import DEFAULT_TARGET
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

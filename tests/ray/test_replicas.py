@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from unrolled_client import Client
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.fault_injection.test_kills import Count, call_until, make_case, map_until
 

@@ -21,8 +21,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 from unrolled_server.embedded import running_server
 from unrolled_server.engine import Engine
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SYLLABLES = ("an", "be", "co", "der", "es", "in", "ment", "re", "st", "tion", "un", "ver")
@@ -75,7 +75,7 @@ def _make_case(chance: random.Random, words: list[str]) -> Case:
     if chance.random() < OTHER_NETWORKS:
         _choose_network(request, chance)
     data = request.SerializeToString()
-    answer = next(Engine(device="cpu").run([accept(data, Settings().limits()).job]))
+    answer = next(Engine(device="cpu").run([RequestValidator(Settings().limits()).validate(data).job]))
     if isinstance(answer, Exception):
         raise answer
     state = answer.final_state

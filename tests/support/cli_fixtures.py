@@ -1,6 +1,7 @@
-"""Fixtures that run the command in this process, and plot data of random states."""
+"""Fixtures that run commands in this process, and make plot data of random states."""
 
 import socket
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,18 +9,25 @@ from typer.testing import CliRunner
 from unrolled_client._transport import target
 from unrolled_client.cli import app
 from unrolled_client.cli.plot_data import Panel, Picture
+from unrolled_loadtest.cli import app as load_app
 
 
 @pytest.fixture
 def run(server_address, monkeypatch):
-    """A function that runs the command with arguments against the suite's server."""
+    """A function that runs `unrolled` with arguments against the suite's server."""
     monkeypatch.setenv("UNROLLED_TARGET", server_address)
     monkeypatch.setenv("COLUMNS", "80")
+    return partial(_invoke, app)
 
-    def invoke(*arguments, **kwargs):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
 
-    return invoke
+@pytest.fixture
+def run_load(run):
+    """A function that runs `unrolled-load` with arguments against the suite's server."""
+    return partial(_invoke, load_app)
+
+
+def _invoke(command, *arguments, **options):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], **options)
 
 
 @pytest.fixture
@@ -59,10 +67,9 @@ def picture_of():
         return Picture(
             title=title,
             panels=panels,
-            label_name="letter",
+            row_name="word" if is_pooled else "letter",
             limit=float(max(np.abs(panel.states).max() for panel in panels)),
             directions=directions,
-            is_pooled=is_pooled,
         )
 
     return make

@@ -1,12 +1,14 @@
-"""Checks of single arguments, and the errors that name the argument, its value and the remedy.
+"""Checks of single arguments: TypeError for a wrong type, InvalidRequestError for a wrong value.
 
-A bool is Python's, numpy's, or 0 or 1; an int is whatever `operator.index` takes; a number is any real number
-but a bool. Text never stands for one of them. None, which is the default, is the caller's to replace.
+A bool is Python's, numpy's, or 0 or 1; an int is what `operator.index` takes (not 64.0); a number is any real
+number but a bool. Errors name the argument, its value and the remedy.
 """
 
 import math
 import operator
 from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from numbers import Real
 from typing import Any
 
@@ -16,16 +18,14 @@ from unrolled_client.errors import FieldViolation, InvalidRequestError
 
 _INT32_RANGE = (-(2**31), 2**31 - 1)
 _SEED_RANGE = (-(2**63), 2**64 - 1)
-"""What torch.manual_seed takes; it reads a seed as 64 bits, whose sign does not matter."""
+"""torch.manual_seed takes a seed as 64 bits, signed or unsigned."""
+_MAX_DEADLINE_S = 3e9
+"""gRPC counts nanoseconds in 64 bits, 292 years; a call with a deadline beyond that would fail at once."""
 _SHOWN_LETTERS = 40
 
 
 def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
-    """Returns a bool given as True, False, numpy's, 1 or 0; or the default, if there is one, for None.
-
-    Raises:
-        TypeError: It is anything else, such as the text "False", which Python takes as true.
-    """
+    """Returns the value as a bool; the default, if there is one, for None."""
     if value is None and default is not None:
         return default
     if isinstance(value, bool | np.bool_):
@@ -40,12 +40,7 @@ def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
 
 
 def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: int = _INT32_RANGE[1]) -> int:
-    """Returns an int; by default one that an int32 of the contract can carry.
-
-    Raises:
-        TypeError: It is no integer: None, text, or a float, however whole.
-        InvalidRequestError: It is out of range.
-    """
+    """Returns the value as an int; the default range is the contract's int32."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -56,22 +51,18 @@ def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: in
 
 
 def as_count(name: str, value: object) -> int:
-    """Returns an int32 that is 0 or more; raises what `as_integer` raises."""
+    """Returns the value as an int32 of 0 or more."""
     return as_integer(name, value, low=0)
 
 
 def as_seed(name: str, value: object) -> int:
-    """Returns a seed as given, if torch.manual_seed takes it; raises what `as_integer` raises."""
+    """Returns the value as a seed for torch.manual_seed."""
     low, high = _SEED_RANGE
     return as_integer(name, value, low=low, high=high)
 
 
 def as_number(name: str, value: object) -> float:
-    """Returns a real number as a float, infinite if no float is large enough.
-
-    Raises:
-        TypeError: It is no number, or a bool.
-    """
+    """Returns a real number as a float, infinite if no float is large enough."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise wrong_type(name, value, "pass a number")
     try:
@@ -81,17 +72,26 @@ def as_number(name: str, value: object) -> float:
 
 
 def as_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """Returns one of the texts that an argument may be.
-
-    Raises:
-        TypeError: It is no text.
-        InvalidRequestError: It is another text.
-    """
+    """Returns the value if it is one of the choices."""
     if not isinstance(value, str):
         raise wrong_type(name, value, f"it must be one of {', '.join(choices)}")
     if value not in choices:
         raise invalid(name, f"{name} is {_shown(value)}; it must be one of {', '.join(choices)}")
     return value
+
+
+def as_timeout_s(name: str, value: float) -> float:
+    """Returns a timeout in seconds, infinite for no deadline."""
+    seconds = as_number(name, value)
+    if not seconds > 0:  # false for NaN too
+        raise invalid(name, f"{name} is {seconds:g}; it must be above 0, or math.inf for no deadline")
+    return seconds
+
+
+def resolve_timeout_s(timeout_s: float | None, *, default_s: float) -> float | None:
+    """Returns a call's timeout for gRPC: the default in place of None, and None for no deadline."""
+    limit_s = default_s if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
+    return None if limit_s > _MAX_DEADLINE_S else limit_s
 
 
 def invalid(field: str, description: str) -> InvalidRequestError:
@@ -108,17 +108,10 @@ def wrong_type(name: str, value: object, remedy: str) -> TypeError:
 
 
 def unknown_argument(name: str, *, call: Callable[..., Any] | None, options: Collection[str]) -> TypeError:
-    """Returns the error for a keyword that a call does not take, with the nearest that it does.
+    """Returns the error for an unknown keyword, with the nearest known one.
 
-    Args:
-        name: The keyword.
-        call: The method that was called; None if only options were given.
-        options: What it takes by `**network`.
+    `call` is the function or class, None if unknown; `options` are the keywords that it takes by `**network`.
     """
-    # Errors are rare, and imports are paid for by every process.
-    from difflib import get_close_matches  # noqa: PLC0415
-    from inspect import Parameter, signature  # noqa: PLC0415
-
     parameters = () if call is None else signature(call).parameters.values()
     own = [one.name for one in parameters if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"]
     known = [*own, *options]

@@ -1,7 +1,4 @@
-"""A reply's bytes to a result; nothing here waits or knows a connection.
-
-A file of its own because what a reply must fit is another matter than what a request may say (`_codec`).
-"""
+"""Decodes reply bytes into results; a reply that does not fit its request raises ProtocolError."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +9,14 @@ from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
 
-from unrolled_client._messages.encoding import EncodedRequest, Request
+from unrolled_client._messages.request import EncodedRequest, Request
 from unrolled_client.errors import ProtocolError
 from unrolled_client.results import Limits, Result, ServerInfo, State, Timing, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class States:
-    """The states of a reply that fits its request, still in the message's memory.
+class Outputs:
+    """The outputs of a reply that fits its request, still in the message's memory.
 
     Attributes:
         rows: float32 (rows, hidden). Dense form: (batch * seq, hidden), or (batch, hidden) if pooled.
@@ -32,7 +29,7 @@ class States:
     shape: tuple[int, ...]
 
     def array(self) -> NDArray[np.float32]:
-        """The dense array of `shape`, in memory of its own: the one copy."""
+        """Returns the dense array of `shape` in memory of its own, the only copy."""
         outputs = np.empty(self.shape, np.float32)
         if self.index is None:
             np.copyto(outputs, self.rows.reshape(self.shape))
@@ -40,18 +37,18 @@ class States:
             self.rows.take(self.index, axis=0, out=outputs, mode="clip")  # "raise" would gather twice
         return outputs
 
-    def of(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The dense array of some of the words, by their indices, a copy: as `shape`, but for the batch."""
+    def take(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns a copy of the dense array of some words, given by their indices."""
         if self.index is None:
             return self.rows.reshape(self.shape).take(words, axis=0, mode="clip")
         return self.rows.take(self.index.take(words, axis=0, mode="clip"), axis=0, mode="clip")
 
 
-def split(data: bytes) -> SplitReply:
-    """The parts of a ForwardReply.
+def parse_reply(data: bytes) -> SplitReply:
+    """Returns the parts of a ForwardReply.
 
     Raises:
-        ProtocolError: The bytes are no reply.
+        ProtocolError: The bytes are not a ForwardReply.
     """
     try:
         return split_reply(data)
@@ -60,31 +57,23 @@ def split(data: bytes) -> SplitReply:
 
 
 def decode_reply(data: bytes, request: EncodedRequest) -> Result:
-    """The result in a ForwardReply.
-
-    Raises:
-        ProtocolError: The bytes are no reply, or no answer to `request`.
-    """
-    return decode_split(split(data), request)
+    """Returns the result in a ForwardReply."""
+    return decode_parsed(parse_reply(data), request)
 
 
-def decode_split(reply: SplitReply, request: EncodedRequest) -> Result:
-    """The result in a reply.
-
-    Raises:
-        ProtocolError: It is no answer to `request`.
-    """
-    outputs, asked = states_in(reply, request).array(), request.request
-    return result_of(
+def decode_parsed(reply: SplitReply, request: EncodedRequest) -> Result:
+    """Returns the result in a reply."""
+    asked = request.request
+    return make_result(
         asked,
-        outputs=outputs,
-        timing=timing_in(reply),
+        outputs=read_outputs(reply, request).array(),
+        timing=read_timing(reply),
         fingerprint=reply.rest.fingerprint,
-        state=state_in(reply, request) if asked.network.return_final_state else None,
+        state=read_final_state(reply, request) if asked.network.return_final_state else None,
     )
 
 
-def result_of(
+def make_result(
     request: Request,
     *,
     outputs: NDArray[np.float32],
@@ -92,7 +81,7 @@ def result_of(
     fingerprint: str,
     state: State | None = None,
 ) -> Result:
-    """What answers a request, with what the request itself says of it."""
+    """Returns the result of a request, from the reply's values and the request's."""
     return Result(
         outputs=outputs,
         lengths=np.array(request.lengths, np.int64),
@@ -107,18 +96,14 @@ def result_of(
     )
 
 
-def timing_in(reply: SplitReply) -> Timing:
-    """Where the time went."""
+def read_timing(reply: SplitReply) -> Timing:
+    """Returns the server's times in a reply."""
     timing = reply.rest.timing
     return Timing(queue_s=timing.queue_s, compute_s=timing.compute_s)
 
 
-def state_in(reply: SplitReply, request: EncodedRequest) -> State:
-    """Every layer's last states.
-
-    Raises:
-        ProtocolError: There are none, or not those of the request.
-    """
+def read_final_state(reply: SplitReply, request: EncodedRequest) -> State:
+    """Returns every layer's last states."""
     state, asked = reply.rest.final_state, request.request
     h_shape = asked.network.h_shape(asked.hidden_size, batch=asked.batch)
     c_shape = asked.network.c_shape(asked.hidden_size, batch=asked.batch)
@@ -139,12 +124,8 @@ def state_in(reply: SplitReply, request: EncodedRequest) -> State:
     )
 
 
-def states_in(reply: SplitReply, request: EncodedRequest) -> States:
-    """The states of a reply, if all that it says agrees with itself and with the request.
-
-    Raises:
-        ProtocolError: It does not.
-    """
+def read_outputs(reply: SplitReply, request: EncodedRequest) -> Outputs:
+    """Returns the outputs in a reply."""
     lengths, hidden = request.request.lengths, request.request.hidden
     batch, seq = len(lengths), max(lengths, default=0)
     shape = (batch, hidden) if request.request.network.is_pooled else (batch, seq, hidden)
@@ -161,7 +142,7 @@ def states_in(reply: SplitReply, request: EncodedRequest) -> States:
             f"{reply.values.size} values and an index of {reply.index.size} where shape {shape} was "
             "expected; does the server speak this contract?"
         )
-    return States(
+    return Outputs(
         rows=reply.values.reshape(-1, hidden),
         index=reply.index.reshape(batch, seq) if request.is_distinct else None,
         shape=shape,
@@ -173,7 +154,7 @@ def _has_dense(reply: SplitReply, shape: tuple[int, ...]) -> bool:
 
 
 def _has_distinct(reply: SplitReply, shape: tuple[int, ...]) -> bool:
-    """Whether every position has a row."""
+    """Returns whether every position has a row."""
     *positions, hidden = shape
     row_count, rest = divmod(reply.values.size, hidden)
     index = reply.index
@@ -183,11 +164,7 @@ def _has_distinct(reply: SplitReply, shape: tuple[int, ...]) -> bool:
 
 
 def decode_server_info(data: bytes) -> ServerInfo:
-    """The content of a GetServerInfoReply.
-
-    Raises:
-        ProtocolError: The bytes are no such reply.
-    """
+    """Returns the content of a GetServerInfoReply."""
     try:
         reply = pb.GetServerInfoReply.FromString(data)
     except DecodeError as error:

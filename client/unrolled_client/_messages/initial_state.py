@@ -1,7 +1,4 @@
-"""What a caller may give as a state to start from, made to what the contract carries.
-
-A file of its own because few processes give one: it is loaded by those that do.
-"""
+"""Checks a state that a caller wants to start from, and converts it to float32 arrays."""
 
 from typing import Any
 
@@ -9,18 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled_client._messages.arguments import invalid
-from unrolled_client._messages.encoding import Request
+from unrolled_client._messages.request import Request
 from unrolled_client.network import Network
 from unrolled_client.results import State, StateLike
 
 
-def as_state(given: StateLike, *, request: Request) -> State:
-    """The state to start a request from.
-
-    Raises:
-        InvalidRequestError: It is none, or not one of the request's network and words.
-    """
-    state = parts_of(given, name="initial_state")
+def as_initial_state(given: StateLike, *, request: Request) -> State:
+    """Returns the state to start a request from."""
+    state = as_state(given, name="initial_state")
     check_shapes(
         state,
         network=request.network,
@@ -32,13 +25,9 @@ def as_state(given: StateLike, *, request: Request) -> State:
     return state
 
 
-def parts_of(given: StateLike, *, name: str) -> State:
-    """The arrays of a state in any form, float32 and C-contiguous; `name` is the argument's.
-
-    Raises:
-        InvalidRequestError: They are no finite numbers.
-    """
-    h, c, digest = _taken_apart(given)
+def as_state(given: StateLike, *, name: str) -> State:
+    """Returns the state of the argument `name` as C-contiguous float32 arrays."""
+    h, c, digest = _unpack(given)
     return State(
         h=_as_float32(h, name=f"{name}.h"),
         c=None if c is None else _as_float32(c, name=f"{name}.c"),
@@ -49,11 +38,7 @@ def parts_of(given: StateLike, *, name: str) -> State:
 def check_shapes(  # noqa: PLR0913 - what shapes depend on, by name
     state: State, *, network: Network, hidden_size: int, batch: int, name: str, batch_name: str
 ) -> None:
-    """Refuses a state whose arrays are not those of this network and batch.
-
-    Raises:
-        InvalidRequestError: Names the shape that was given and the one that was expected.
-    """
+    """Refuses a state whose arrays do not have the shapes of this network and batch."""
     axes = f"(num_layers * directions, {batch_name}, "
     _check_shape(
         state.h,
@@ -69,7 +54,7 @@ def check_shapes(  # noqa: PLR0913 - what shapes depend on, by name
         _check_shape(state.c, c_shape, name=f"{name}.c", axes=f"{axes}hidden_size)")
 
 
-def _taken_apart(given: StateLike) -> tuple[ArrayLike, ArrayLike | None, str]:
+def _unpack(given: StateLike) -> tuple[ArrayLike, ArrayLike | None, str]:
     if isinstance(given, State):
         return given
     if isinstance(given, tuple) and len(given) == 2:  # noqa: PLR2004 - torch's (h, c)
@@ -103,6 +88,6 @@ def _as_float32(given: Any, *, name: str) -> NDArray[np.float32]:
 
 
 def first_not_finite(array: NDArray[np.float32]) -> tuple[int, ...] | None:
-    """Returns the place of the first number that is infinite or NaN; None if all are finite."""
+    """Returns the index of the first number that is infinite or NaN; None if all are finite."""
     is_finite = np.isfinite(array)
     return None if is_finite.all() else tuple(np.argwhere(~is_finite)[0].tolist())

@@ -1,7 +1,6 @@
-"""Lists of words as callers have them: lists, columns and arrays, and what only looks like one.
+"""Checks lists of words: lists, columns and arrays are accepted; tables, mappings and sets are not.
 
-Tables, mappings and sets are iterables too, of something else or in no order, so they are refused. Libraries
-for tables are recognised by their methods and never imported.
+Table libraries are recognised by their methods and never imported.
 """
 
 from collections.abc import AsyncIterable, Iterable, Mapping
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from unrolled_client._messages.arguments import wrong_type
+from unrolled_client._messages.arguments import invalid, wrong_type
 
 _TYPES_OF_ITEMS = {"words": str, "ints": int}
 _MISSING_TYPES = {"NAType", "NaTType", "MaskedConstant"}  # of pandas and numpy, by name
 
 
 def derive_alphabet(words: Iterable[str]) -> str:
-    """Returns the distinct code points of all words, by first appearance.
+    """Returns the distinct code points of all words, in order of first appearance.
 
     Raises:
         TypeError: `words` is not a list of str; see `Client.forward`.
@@ -29,16 +28,12 @@ def derive_alphabet(words: Iterable[str]) -> str:
 
 
 def alphabet_of(words: list[str]) -> str:
-    """Returns the same of words that are known to be str."""
+    """Returns what `derive_alphabet` does, without checking the words."""
     return "".join(dict.fromkeys("".join(words)))
 
 
 def as_words(words: Iterable[str], *, name: str = "words") -> list[str]:
-    """Returns words given as a list, column, array or other iterable of str; `name` says where.
-
-    Raises:
-        TypeError: They are one str, bytes, a table, a mapping or a set; or one of them is missing or no str.
-    """
+    """Returns the words of a list, column, array or other iterable of str, which is the argument `name`."""
     listed = list(words) if type(words) in {list, tuple} else as_list(name, words, items="words")
     for word in listed:
         if not isinstance(word, str):
@@ -47,16 +42,7 @@ def as_words(words: Iterable[str], *, name: str = "words") -> list[str]:
 
 
 def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
-    """Returns what an argument lists; Arrow's arrays give Python's values.
-
-    Args:
-        name: The argument's.
-        values: What the caller gave.
-        items: What it is a list of, in the plural.
-
-    Raises:
-        TypeError: It is no iterable, or one whose items are something else or in no order.
-    """
+    """Returns the values of the argument `name`, an ordered iterable of `items` ("words" or "ints")."""
     refuse_other_iterables(name, values, items=items)
     shape = getattr(values, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
@@ -70,7 +56,7 @@ def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
 
 
 def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
-    """Refuses what is no list of anything; see `as_list`, whose errors it raises."""
+    """Raises TypeError for values that are not an ordered iterable of items."""
     remedy = f"pass a list of {items}"
     if isinstance(values, str | bytes | bytearray | memoryview | int):
         is_item = isinstance(values, _TYPES_OF_ITEMS.get(items, ()))
@@ -94,7 +80,7 @@ def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
 
 
 def _not_a_word(name: str, words: list[Any]) -> TypeError:
-    """Returns the error for the first of the words that is no str."""
+    """Returns the error for the first word that is not a str."""
     at, word = next((at, word) for at, word in enumerate(words) if not isinstance(word, str))
     name = f"{name}[{at}]"
     if _is_missing(word):
@@ -112,3 +98,16 @@ def _is_missing(value: Any) -> bool:
         return bool(value != value)  # noqa: PLR0124 - NaN, and nothing else
     is_null = getattr(value, "is_valid", None) is False  # one of Arrow's scalars
     return value is None or is_null or type(value).__name__ in _MISSING_TYPES
+
+
+def refuse_surrogates(words: list[str], alphabet: str) -> None:
+    """Refuses texts with a lone surrogate, which UTF-8 and so the wire cannot carry."""
+    try:
+        "".join([*words, alphabet]).encode()
+    except UnicodeEncodeError:
+        names = [*(f"words[{index}]" for index in range(len(words))), "alphabet"]
+        texts = [*words, alphabet]
+        at = next(i for i, text in enumerate(texts) if any("\ud800" <= symbol <= "\udfff" for symbol in text))
+        raise invalid(
+            names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
+        ) from None

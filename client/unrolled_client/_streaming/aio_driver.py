@@ -1,4 +1,4 @@
-"""Drives an exchange over ForwardStream for the asynchronous client; `_exchange` decides, this waits."""
+"""Runs an exchange over ForwardStream for the asynchronous client."""
 
 import asyncio
 import random
@@ -10,20 +10,21 @@ from typing import Any, Self, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from unrolled_client._streaming.driver import refuse_vain_pause, seconds_until
+from unrolled_client._streaming.driver import refuse_late_pause, seconds_until
 from unrolled_client._streaming.exchange import NOT_YET, Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
 from unrolled_client.results import Outcome
 
 OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
-"""Starts the call, given requests and seconds, and gives grpc.aio's call."""
+"""Starts the call, given requests and a timeout in seconds, and returns grpc.aio's call."""
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
-"""Inside it, what grpc.aio raises becomes an UnrolledError."""
+"""Context manager that turns what grpc.aio raises into UnrolledErrors."""
 FAILED_WRITE = "Internal error from Core"
+"""grpc.aio's details if the connection is lost while it writes a message."""
 
 
 class Source(Iterator[Any]):
-    """The batches of an asynchronous iterable, for an exchange: an iterator that never waits."""
+    """The batches of an asynchronous iterable as an iterator that never waits, for an exchange."""
 
     def __init__(self, batches: AsyncIterable[Any]) -> None:
         self._batches = aiter(batches)
@@ -33,7 +34,7 @@ class Source(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
-        """Returns a batch, or `NOT_YET` after having asked for it."""
+        """Returns a batch, or requests one and returns `NOT_YET`."""
         if not self.pending.done():
             return NOT_YET
         done, self._pending = self.pending, None
@@ -44,13 +45,13 @@ class Source(Iterator[Any]):
 
     @property
     def pending(self) -> asyncio.Future[Any]:
-        """The batch that comes next."""
+        """The next batch."""
         if self._pending is None:
             self._pending = _started(anext(self._batches))
         return self._pending
 
     def close(self) -> None:
-        """Cancels what makes the next batch."""
+        """Cancels the wait for the next batch."""
         if self._pending is not None:
             self._pending.cancel()
 
@@ -58,17 +59,7 @@ class Source(Iterator[Any]):
 async def drive(
     exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
 ) -> AsyncGenerator[Outcome, None]:
-    """Yields the outcomes of an exchange; closing the iterator cancels the stream.
-
-    Args:
-        exchange: What to send.
-        open_stream: Starts ForwardStream on some channel.
-        timeout_s: Seconds for all of it; None for no end.
-        translating: Makes our errors of grpc.aio's.
-
-    Raises:
-        UnrolledError: The stream failed and would fail again.
-    """
+    """Yields the outcomes of an exchange within `timeout_s`; closing the iterator cancels the stream."""
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     stream = _Stream(open_stream, deadline_s=deadline_s)
     try:
@@ -78,7 +69,7 @@ async def drive(
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
             elif exchange.is_done:
-                if not exchange.is_waiting:  # else what still comes is of no use to anybody
+                if not exchange.is_waiting:  # else replies are due that are of no use any more
                     await stream.finish()
                 return
             elif exchange.is_starved and not await _has_message(stream, exchange, deadline_s=deadline_s):
@@ -87,7 +78,7 @@ async def drive(
                 await _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
             elif (error := await _read(stream, exchange, translating)) is not None:
                 stream.close()
-                delay_s = exchange.broken(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
+                delay_s = exchange.handle_broken_stream(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
                 await _pause(delay_s, deadline_s=deadline_s)
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
@@ -97,7 +88,7 @@ async def drive(
 
 
 async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Translating) -> UnrolledError | None:
-    """Waits for one message; gives why the stream broke, if it did."""
+    """Waits for one message; returns why the stream broke, if it did."""
     try:
         with translating():
             data = await stream.receive()
@@ -113,9 +104,6 @@ async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s
     """Waits for a batch, a message or the time to send a request again; returns whether there is a message.
 
     The exchange is starved, so its batches are a `Source`.
-
-    Raises:
-        DeadlineError: Nothing comes, and the deadline is over. While a message is due, gRPC says so.
     """
     now_s = time.monotonic()
     awaited, limits_s = {cast("Source", exchange.batches).pending}, []
@@ -136,21 +124,21 @@ async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s
 
 
 def _started(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
-    """Returns a task whose error may stay unread, because what waited for it may have been closed."""
+    """Returns a task whose error may remain unread, because its reader may have been closed."""
     task = asyncio.ensure_future(awaitable)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
 async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
-    refuse_vain_pause(delay_s, deadline_s=deadline_s)
+    refuse_late_pause(delay_s, deadline_s=deadline_s)
     await asyncio.sleep(delay_s)
 
 
 class _Stream:
-    """One ForwardStream call, opened when something is sent; gRPC takes requests in a task of its own.
+    """One ForwardStream call, opened by the first message; a task of gRPC takes the messages.
 
-    So a server that reads nothing more until its replies are read does not hold up their reader.
+    A server that stops reading until its replies are read thus does not block their reader.
     """
 
     def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
@@ -162,22 +150,22 @@ class _Stream:
 
     @property
     def reading(self) -> asyncio.Future[Any]:
-        """The message that comes next, as `receive` then takes it."""
+        """The next message, which `receive` then returns."""
         if self._reading is None:
             self._reading = _started(self._call.read())
         return self._reading
 
     def send(self, data: bytes) -> None:
-        """Hands a message to gRPC."""
+        """Queues a message for gRPC."""
         self._requests.put_nowait(data)
         if self._call is None:
             self._call = self._open(self._outgoing(), seconds_until(self._deadline_s))
 
     async def receive(self) -> bytes | None:
-        """The next message; None at the stream's end.
+        """Returns the next message; None at the stream's end.
 
         Raises:
-            UnavailableError: The connection went while a message was written; grpc.aio then gives a status
+            UnavailableError: The connection was lost while a message was written; grpc.aio then has a status
                 of its own instead of the call's.
             grpc.aio.AioRpcError: The call failed.
         """
@@ -192,13 +180,13 @@ class _Stream:
         return None if data is grpc.aio.EOF else data
 
     async def finish(self) -> None:
-        """Says that nothing more comes and waits for the server's good-bye."""
+        """Ends the requests and waits for the server's status."""
         self._requests.put_nowait(None)
         if self._call is not None:
             await self._call.code()
 
     def close(self) -> None:
-        """Ends the call, wherever it is; again does nothing."""
+        """Cancels the call; a second time does nothing."""
         self._requests.put_nowait(None)
         if self._call is not None:
             self._call.cancel()

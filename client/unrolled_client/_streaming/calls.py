@@ -1,176 +1,132 @@
-"""The calls that go over a stream, for both clients: one in parts, `map`'s batches, `sweep`'s networks."""
+"""The calls that travel over a stream: a large `forward`, `map` and `sweep`, for both clients."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count, product
 from typing import Any
 
 from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, as_seed, invalid
-from unrolled_client._messages.encoding import (
-    EncodedRequest,
-    Request,
-    check_question,
-    check_request,
-    encode,
-    refuse_surrogates,
-)
-from unrolled_client._messages.words import as_list, as_words, refuse_other_iterables
+from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.validation import check_request, check_request_without_words
+from unrolled_client._messages.words import as_list, as_words, refuse_other_iterables, refuse_surrogates
+from unrolled_client._streaming.assembly import Assembly
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.sizing import (
     DEFAULT_MAX_IN_FLIGHT,
-    Assembly,
-    Whole,
-    assemble,
     distinct_state_count,
     is_bulk,
     prefers_distinct,
 )
+from unrolled_client._streaming.whole import Whole
 from unrolled_client.errors import UnrolledError
-from unrolled_client.network import NetworkOptions
-from unrolled_client.results import Layout, Limits
+from unrolled_client.results import Limits
 
 
 def exchange_for_parts(request: Request, *, limits: Limits) -> Exchange[Request]:
-    """The exchange behind a call that is too large for one request."""
+    """Returns the exchange of a call that `is_bulk`."""
+
+    def assemble_parts(request: Request) -> Assembly:
+        refuse_surrogates(request.words, request.alphabet)
+        return InParts(request, limits=limits)
+
     return Exchange(
-        iter([request]),
-        assemble=partial(assemble, limits=limits),
-        network_key=lambda: request.network_key,
-        max_in_flight=1,
+        iter([request]), assemble=assemble_parts, network_key=lambda: request.network_key, max_in_flight=1
     )
 
 
-def exchange_for_map(  # noqa: PLR0913 - what `map` is asked, by name
+def assemble(request: Request, *, limits: Limits) -> Assembly:
+    """Returns a call as one request, or in parts if one would be too large."""
+    refuse_surrogates(request.words, request.alphabet)
+    return InParts(request, limits=limits) if is_bulk(request, limits) else Whole(request)
+
+
+def exchange_for_map(
     batches: Iterable[Iterable[str]],
     *,
-    hidden_size: int,
-    seed: int | None,
-    alphabet: str | None,
-    layout: Layout | None,
-    options: NetworkOptions,
     is_ordered: bool | None,
     max_in_flight: int | None,
     limits: Callable[[], Limits],
     call: Callable[..., Any],
+    **arguments: Any,
 ) -> Exchange[Iterable[str]]:
-    """Returns the exchange behind the clients' `map`; the first batch asks `limits` for the server's.
+    """Returns the exchange of `Client.map`, whose other arguments are in `arguments`.
 
-    The others are the arguments of `Client.map`; `call` is the method that took them, for errors.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        InvalidRequestError: No alphabet and no word vectors, or a value that cannot be.
+    Each batch calls `limits` for the server's limits; `call` is the method that took the arguments.
     """
-    request = check_question(
-        "map",
-        hidden_size=hidden_size,
-        seed=seed,
-        alphabet=alphabet,
-        layout=layout,
-        options=options,
-        call=call,
-    )
+    request = check_request_without_words("map", call=call, **arguments)
     indices = count()
 
-    def assembled(words: Iterable[str]) -> Assembly:
+    def assemble_batch(words: Iterable[str]) -> Assembly:
         listed = as_words(words, name=f"batches[{next(indices)}]")
         return assemble(request.with_words(listed), limits=limits())
 
     return Exchange(
-        as_batches(batches),
-        assemble=assembled,
+        _as_batches(batches),
+        assemble=assemble_batch,
         network_key=lambda: request.network_key,
         is_ordered=as_bool("ordered", is_ordered, default=True),
         max_in_flight=_as_max_in_flight(max_in_flight),
     )
 
 
-def as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
-    """Returns an iterator over batches, of which each is a list of words.
-
-    Raises:
-        TypeError: They are no iterable, or one of something else.
-    """
+def _as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
+    """Returns an iterator over lists of words; raises TypeError if `batches` is something else."""
     refuse_other_iterables("batches", batches, items="lists of words")
     return iter(batches.to_pylist() if hasattr(batches, "to_pylist") else batches)
 
 
 def is_raising(on_error: str | None) -> bool:
-    """Returns whether `map` ends with the first batch that fails.
-
-    Raises:
-        TypeError: `on_error` is no text.
-        InvalidRequestError: It is neither "raise" nor "return".
-    """
+    """Returns whether `map` ends with the first batch that fails."""
     return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
 
 
-def exchange_for_sweep(  # noqa: PLR0913 - what `sweep` is asked, by name
+def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
     words: Iterable[str],
     *,
     hidden_sizes: Iterable[int],
     seeds: Iterable[int],
-    alphabet: str | None,
-    layout: Layout | None,
-    options: NetworkOptions,
     max_in_flight: int | None,
     limits: Callable[[], Limits],
     call: Callable[..., Any],
+    **arguments: Any,
 ) -> Exchange[tuple[int, int]]:
-    """Returns the exchange behind the clients' `sweep`: the words go with a stream's first request only.
+    """Returns the exchange of `Client.sweep`: only a stream's first request carries the words.
 
-    The stream goes where its first network belongs, so that the same sweep meets its states again.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        InvalidRequestError: No network is asked for, or a value that the contract cannot carry.
+    The stream goes to the replica of the first network, so that the same sweep meets its cached states.
     """
-    sizes = _checked("hidden_sizes", hidden_sizes, as_integer)
-    numbers = _checked("seeds", seeds, as_seed)
-    request = check_request(
-        words,
-        hidden_size=sizes[0],
-        seed=numbers[0],
-        alphabet=alphabet,
-        layout=layout,
-        options=options,
-        call=call,
-    )
+    sizes = _as_numbers("hidden_sizes", hidden_sizes, as_integer)
+    numbers = _as_numbers("seeds", seeds, as_seed)
+    request = check_request(words, hidden_size=sizes[0], seed=numbers[0], call=call, **arguments)
     refuse_surrogates(request.words, request.alphabet)
     shared = _SharedWords(request)
 
-    def assembled(network: tuple[int, int]) -> Assembly:
+    def assemble_network(network: tuple[int, int]) -> Assembly:
         hidden_size, seed = network
         asked = replace(request, hidden_size=hidden_size, seed=seed)
         known_limits = limits()
         if is_bulk(asked, known_limits):
-            return _NetworkInParts(asked, shared=shared, limits=known_limits)
-        return _Network(asked, shared=shared)
+            return _SweepInParts(asked, shared=shared, limits=known_limits)
+        return _SweepWhole(asked, shared=shared)
 
     return Exchange(
         product(sizes, numbers),
-        assemble=assembled,
+        assemble=assemble_network,
         network_key=lambda: request.network_key,
         max_in_flight=_as_max_in_flight(max_in_flight),
         on_broken=shared.forget,
-        may_mend=shared.are_missed,
+        can_resend=shared.was_refused,
     )
 
 
 def _as_max_in_flight(value: int | None) -> int:
-    name = "max_in_flight"
-    return DEFAULT_MAX_IN_FLIGHT if value is None else as_integer(name, value, low=1)
+    return DEFAULT_MAX_IN_FLIGHT if value is None else as_integer("max_in_flight", value, low=1)
 
 
-def _checked(name: str, values: Iterable[int], check: Callable[[str, int], int]) -> list[int]:
-    """Returns the ints that `hidden_sizes` or `seeds` lists.
-
-    Raises:
-        TypeError: It lists no ints.
-        InvalidRequestError: It is empty, or has an int out of range.
-    """
+def _as_numbers(name: str, values: Iterable[int], check: Callable[[str, int], int]) -> list[int]:
+    """Returns the ints that `hidden_sizes` or `seeds` lists."""
     numbers = [check(f"{name}[{at}]", value) for at, value in enumerate(as_list(name, values, items="ints"))]
     if not numbers:
         raise invalid(name, f"{name} is empty; name at least one")
@@ -178,35 +134,35 @@ def _checked(name: str, values: Iterable[int], check: Callable[[str, int], int])
 
 
 class _SharedWords:
-    """The words of all networks of a sweep, and whether the stream's latest words are these."""
+    """The words of all networks of a sweep, and whether the server still has them from this stream."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._are_on_stream = False
-        self._are_kept = True
+        self._are_stored = True
 
     @cached_property
     def state_count(self) -> int:
-        """Their distinct states, of which each network has as many."""
+        """Number of their distinct states, the same for each network."""
         return distinct_state_count(self._request)
 
-    def may_be_left_out(self) -> bool:
-        """Whether the next request needs no words; if it does it is taken to carry them."""
+    def can_omit(self) -> bool:
+        """Returns whether the next request may omit the words; otherwise it has to carry them."""
         is_there, self._are_on_stream = self._are_on_stream, True
-        return is_there and self._are_kept
+        return is_there and self._are_stored
 
     def forget(self) -> None:
-        """Says that the stream's latest words are others, or that the next request opens another stream."""
+        """Records that the next request has to carry the words."""
         self._are_on_stream = False
 
-    def are_missed(self, error: UnrolledError) -> bool:
-        """Whether a server refused a request because it has no memory left for words; then all carry them."""
+    def was_refused(self, error: UnrolledError) -> bool:
+        """Returns whether the server had no memory to store the words; all requests then carry them."""
         is_missing = any(violation.field == "same_words" for violation in error.violations)
-        self._are_kept = self._are_kept and not is_missing
+        self._are_stored = self._are_stored and not is_missing
         return is_missing
 
 
-class _Network(Whole):
+class _SweepWhole(Whole):
     """One network of a sweep, as one request."""
 
     def __init__(self, request: Request, *, shared: _SharedWords) -> None:
@@ -214,24 +170,20 @@ class _Network(Whole):
         self._shared = shared
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:  # noqa: ARG002 - Assembly's signature
-        """See Assembly; the words travel if the stream does not have them."""
         is_distinct = prefers_distinct(self._request, count_states=lambda: self._shared.state_count)
+        is_same_words = self._shared.can_omit()
         return encode(
-            self._request,
-            is_distinct=is_distinct,
-            request_id=request_id,
-            is_same_words=self._shared.may_be_left_out(),
+            self._request, is_distinct=is_distinct, request_id=request_id, is_same_words=is_same_words
         )
 
 
-class _NetworkInParts(InParts):
-    """One network of a sweep, in parts, whose words are then the stream's latest."""
+class _SweepInParts(InParts):
+    """One network of a sweep, in parts, whose words replace the shared ones on the server."""
 
     def __init__(self, request: Request, *, shared: _SharedWords, limits: Limits) -> None:
         super().__init__(request, limits=limits)
         self._shared = shared
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:
-        """See Assembly."""
         self._shared.forget()
         return super().encode(at, request_id=request_id)

@@ -1,26 +1,22 @@
-"""Drives an exchange over ForwardStream for the synchronous client: the one loop that sends again.
+"""Runs an exchange over ForwardStream for the synchronous client, with a new stream after one that broke.
 
-Unary calls are repeated by gRPC itself; a stream that broke is not, because only we know which of its
-requests were answered.
+gRPC itself retries unary calls but not streams, because only the exchange knows which requests were answered.
 """
 
 import queue
 import random
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from typing import Any, TypeAlias
 
 import grpc
 
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
-from unrolled_client.results import Outcome, Result
-
-FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
+from unrolled_client.results import Outcome
 
 OpenStream: TypeAlias = Callable[[Iterator[bytes], float | None], Any]
-"""Starts the call, given requests and seconds, and gives grpc's iterator of replies."""
+"""Starts the call, given requests and a timeout in seconds, and returns grpc's iterator of replies."""
 
 
 def drive(
@@ -30,18 +26,10 @@ def drive(
     timeout_s: float | None,
     as_error: Callable[[grpc.RpcError], UnrolledError],
 ) -> Generator[Outcome, None, None]:
-    """The outcomes of an exchange; closing the iterator cancels the stream.
+    """Yields the outcomes of an exchange; closing the iterator cancels the stream.
 
-    Everything happens in the caller's thread, when an outcome is asked for; batches are taken there too.
-
-    Args:
-        exchange: What to send.
-        open_stream: Starts ForwardStream on some channel.
-        timeout_s: Seconds for all of it; None for no end.
-        as_error: The exception for a failed call.
-
-    Raises:
-        UnrolledError: The stream failed and would fail again.
+    Everything happens in the caller's thread when it asks for an outcome; batches are taken there, too.
+    `timeout_s` is for the whole exchange; `as_error` returns the exception for a failed call.
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     stream = _Stream(open_stream, deadline_s=deadline_s)
@@ -51,38 +39,22 @@ def drive(
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
             elif exchange.is_done:
-                if not exchange.is_waiting:  # else what still comes is of no use to anybody
+                if not exchange.is_waiting:  # else replies are due that are of no use any more
                     stream.finish()
                 return
             elif not exchange.is_waiting:
                 _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
             elif (error := _read(stream, exchange, as_error)) is not None:
                 stream.close()
-                delay_s = exchange.broken(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
+                delay_s = exchange.handle_broken_stream(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
                 _pause(delay_s, deadline_s=deadline_s)
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
         stream.close()
 
 
-def checked(outcomes: Generator[Outcome, None, None], *, is_raising: bool) -> Generator[Outcome, None, None]:
-    """The outcomes, up to the first error if it is to be raised; closes theirs with itself."""
-    with closing(outcomes):
-        for outcome in outcomes:
-            if is_raising and outcome.error is not None:
-                raise outcome.error
-            yield outcome
-
-
-def results(outcomes: Generator[Outcome, None, None]) -> Generator[Result, None, None]:
-    """The results, up to the first error; closes the outcomes with itself."""
-    with closing(outcomes):
-        for outcome in outcomes:
-            yield outcome.result
-
-
 def _send(stream: "_Stream", exchange: Exchange[Any]) -> None:
-    """Sends what there is room for."""
+    """Sends as many requests as there is room for."""
     while (data := exchange.next_message(now_s=time.monotonic())) is not None:
         stream.send(data)
 
@@ -90,7 +62,7 @@ def _send(stream: "_Stream", exchange: Exchange[Any]) -> None:
 def _read(
     stream: "_Stream", exchange: Exchange[Any], as_error: Callable[[grpc.RpcError], UnrolledError]
 ) -> UnrolledError | None:
-    """Waits for one message; gives why the stream broke, if it did."""
+    """Waits for one message; returns why the stream broke, if it did."""
     try:
         data = stream.receive()
     except grpc.RpcError as error:
@@ -102,12 +74,12 @@ def _read(
 
 
 def _pause(delay_s: float, *, deadline_s: float | None) -> None:
-    refuse_vain_pause(delay_s, deadline_s=deadline_s)
+    refuse_late_pause(delay_s, deadline_s=deadline_s)
     time.sleep(delay_s)
 
 
-def refuse_vain_pause(delay_s: float, *, deadline_s: float | None) -> None:
-    """Raises DeadlineError if the deadline comes before the pause ends: then it would be in vain."""
+def refuse_late_pause(delay_s: float, *, deadline_s: float | None) -> None:
+    """Raises DeadlineError if the deadline comes before the pause ends."""
     if deadline_s is not None and time.monotonic() + delay_s >= deadline_s:
         raise DeadlineError(
             f"the server wants to be asked again in {delay_s:.3g} s, which is beyond timeout_s; raise it",
@@ -116,12 +88,12 @@ def refuse_vain_pause(delay_s: float, *, deadline_s: float | None) -> None:
 
 
 def seconds_until(deadline_s: float | None) -> float | None:
-    """What is left, 0 or more; None for no end."""
+    """Returns what is left, 0 or more; None for no deadline."""
     return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
 
 
 class _Stream:
-    """One ForwardStream call, opened when something is sent; gRPC reads requests in a thread of its own."""
+    """One ForwardStream call, opened by the first message; a thread of gRPC takes the messages."""
 
     def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
         self._open = open_stream
@@ -130,23 +102,23 @@ class _Stream:
         self._call: Any = None
 
     def send(self, data: bytes) -> None:
-        """Hands a message to gRPC."""
+        """Queues a message for gRPC."""
         self._requests.put(data)
         if self._call is None:
             self._call = self._open(iter(self._requests.get, None), seconds_until(self._deadline_s))
 
     def receive(self) -> bytes | None:
-        """The next message; None at the stream's end. One at a time, so what is not read stays outside."""
+        """Returns the next message; None at the stream's end."""
         return next(self._call, None)
 
     def finish(self) -> None:
-        """Says that nothing more comes and waits for the server's good-bye."""
+        """Ends the requests and waits for the server's status."""
         self._requests.put(None)
         if self._call is not None:
             self._call.code()
 
     def close(self) -> None:
-        """Ends the call, wherever it is; again does nothing."""
+        """Cancels the call; a second time does nothing."""
         self._requests.put(None)
         if self._call is not None:
             self._call.cancel()

@@ -1,7 +1,6 @@
-"""What goes over one stream: which request next, which wait for an answer, which must be sent again.
+"""The requests of one stream: decides what to send next, what waits for a reply and what to send again.
 
-It decides and waits for nothing: no connection, no clock, no thread. The loops that drive it, one for threads
-(`_stream.py`) and one for coroutines, send what `next_message` gives and hand every message to `receive`.
+It does no I/O, reads no clock and starts no thread: `driver` and `aio_driver` run it.
 """
 
 import heapq
@@ -14,28 +13,21 @@ from typing import Any, Generic, TypeVar
 import grpc
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_client._messages.decoding import split
-from unrolled_client._messages.encoding import EncodedRequest
-from unrolled_client._streaming.sizing import Assembly
-from unrolled_client.errors import (
-    ProtocolError,
-    UnavailableError,
-    UnrolledError,
-    error_from_status,
-)
+from unrolled_client._messages.decoding import parse_reply
+from unrolled_client._messages.request import EncodedRequest
+from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Assembly
+from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_status
 from unrolled_client.results import Outcome
 
 _Batch = TypeVar("_Batch")
 
 NOT_YET: Any = object()
-"""What an iterator of batches gives while it waits for the next one; see `Exchange.is_starved`."""
-MAX_BYTES_IN_FLIGHT = 16 << 20
-"""Bytes of replies that may be outstanding; the last request may pass it."""
+"""Returned by an iterator of batches while the next one is not ready; see `Exchange.is_starved`."""
 MAX_REQUESTS_IN_FLIGHT = 64
 MAX_ATTEMPTS = 5
-"""Streams in a row that break without a reply before the call fails; the same as for unary calls."""
+"""Streams in a row that may break without a reply before the call fails, as many as for unary calls."""
 MAX_ATTEMPTS_ONCE_ANSWERED = 10
-"""The same once there was a reply: about 5 s, in which a server that ended can be there again."""
+"""The same after the first reply: about 5 s, enough for a server to restart."""
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 1.0
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -43,14 +35,12 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Item:
-    """One batch on its way.
+    """A batch in progress.
 
     Attributes:
-        index: Its place in the input.
-        assembly: Its parts.
         unsent: Parts that were never sent.
-        left_count: Parts without an answer.
-        is_over: Whether its outcome is known; answers that still come are dropped.
+        left_count: Parts without a reply.
+        is_over: Whether its outcome is known; further replies are dropped.
     """
 
     index: int
@@ -62,15 +52,7 @@ class _Item:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Part:
-    """One request on its way.
-
-    Attributes:
-        item: The batch that it belongs to.
-        at: Its number there.
-        request_id: Its name on the stream.
-        reply_bytes: What its reply weighs, about.
-        request: What was sent, while an answer is due.
-    """
+    """A request in progress, number `at` of its batch; `request` is what was sent."""
 
     item: _Item
     at: int
@@ -84,10 +66,10 @@ class Exchange(Generic[_Batch]):
 
     Attributes:
         batches: As given.
-        is_waiting: Whether an answer is due, so that the next thing to do is to read.
-        is_done: Whether every batch has its outcome and all were handed out.
-        is_delaying: Whether a request is to be sent later.
-        is_starved: Whether the latest `next_message` had room for a batch that was not there yet.
+        is_waiting: Whether replies are outstanding, so that the driver should read.
+        is_done: Whether every batch has its outcome and `next_outcome` has returned all of them.
+        is_delaying: Whether a request waits for the time that the server named.
+        is_starved: Whether the latest `next_message` had room for a batch that was not ready.
     """
 
     def __init__(  # noqa: PLR0913 - what calls differ in, by name
@@ -99,18 +81,18 @@ class Exchange(Generic[_Batch]):
         is_ordered: bool = True,
         max_in_flight: int,
         on_broken: Callable[[], None] = lambda: None,
-        may_mend: Callable[[UnrolledError], bool] = lambda _error: False,
+        can_resend: Callable[[UnrolledError], bool] = lambda _error: False,
     ) -> None:
-        """Takes the batches; none is asked for yet.
+        """Stores the batches without taking one.
 
         Args:
-            batches: Taken one by one, when there is room. It may give `NOT_YET`.
+            batches: Taken one by one, when there is room; may return `NOT_YET`.
             assemble: Makes a batch's requests; what it raises is the batch's outcome.
-            network_key: Gives the key of the network that the stream is for; asked when it is opened.
-            is_ordered: Whether outcomes come in the batches' order, else as they are completed.
-            max_in_flight: Batches that were taken and not handed out; 1 or more.
-            on_broken: Called when what was sent so far went to a stream that is gone.
-            may_mend: Told of a refusal; whether the request, encoded anew, may go again at once.
+            network_key: Returns the key of the stream's first network; called when a stream is opened.
+            is_ordered: Whether outcomes come in the batches' order, else in order of completion.
+            max_in_flight: Batches that may be taken and not returned as outcomes; 1 or more.
+            on_broken: Called when a stream broke, and with it what the server had stored for it.
+            can_resend: Returns whether a refused request may be encoded and sent again at once.
         """
         self.batches = batches
         self._indices = itertools.count()
@@ -120,23 +102,22 @@ class Exchange(Generic[_Batch]):
         self._is_ordered = is_ordered
         self._max_in_flight = max_in_flight
         self._on_broken = on_broken
-        self._may_mend = may_mend
+        self._can_resend = can_resend
         self._open_count = 0
         self._is_exhausted = False
         self._current: _Item | None = None
-        self._again: deque[_Part] = deque()
+        self._resend: deque[_Part] = deque()
         self._delayed: list[tuple[float, int, _Part]] = []
         self._waiting: dict[str, _Part] = {}
         self._bytes_in_flight = 0
         self._ids = itertools.count()
         self._outcomes: dict[int, Outcome] = {}
         self._next_index = 0
-        self._broken_count = 0
+        self._broken_stream_count = 0
         self._max_attempts = MAX_ATTEMPTS
 
     @property
     def network_key(self) -> str:
-        """See `AboutNetwork`."""
         return self._network_key()
 
     @property
@@ -152,26 +133,22 @@ class Exchange(Generic[_Batch]):
         return bool(self._delayed)
 
     def next_message(self, *, now_s: float) -> bytes | None:
-        """A request to send now; None while there is no room, nothing to send, or only later."""
+        """Returns a request to send now; None if there is no room, or nothing to send yet."""
         self.is_starved = False
         part = self._next_part(now_s) if self._has_room() else None
         if part is None:
             return None
-        # Anew for each attempt: what a request may leave out depends on what its stream has carried.
+        # Encoded for each attempt: what a request may leave out depends on what its stream has carried.
         part.request = part.item.assembly.encode(part.at, request_id=part.request_id)
         self._waiting[part.request_id] = part
         self._bytes_in_flight += part.reply_bytes
         return part.request.data
 
     def receive(self, data: bytes, *, now_s: float) -> None:
-        """Takes a message from the stream.
-
-        Raises:
-            ProtocolError: It is no reply, or one that nobody asked for.
-        """
-        self._broken_count = 0
+        """Processes a message from the stream."""
+        self._broken_stream_count = 0
         self._max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED
-        reply = split(data)
+        reply = parse_reply(data)
         part = self._waiting.pop(reply.rest.id, None)
         if part is None or part.request is None:
             raise ProtocolError(f"the reply's id is {reply.rest.id!r}; no request of that id waits")
@@ -179,7 +156,7 @@ class Exchange(Generic[_Batch]):
         if part.item.is_over:
             return
         if reply.rest.HasField("error"):
-            self._refused(part, reply.rest.error, now_s=now_s)
+            self._handle_error(part, reply.rest.error, now_s=now_s)
             return
         try:
             part.item.assembly.place(part.at, reply, request=part.request)
@@ -191,7 +168,7 @@ class Exchange(Generic[_Batch]):
             self._finish(part.item, error=None)
 
     def next_outcome(self) -> Outcome | None:
-        """An outcome to hand out; None while none is due."""
+        """Returns the next outcome; None if there is none yet."""
         if not self._outcomes:
             return None
         index = self._next_index if self._is_ordered else next(iter(self._outcomes))
@@ -201,34 +178,33 @@ class Exchange(Generic[_Batch]):
         self._open_count -= 1
         return self._outcomes.pop(index)
 
-    def broken(self, error: UnrolledError, *, jitter: float) -> float:
-        """The stream is gone: everything unanswered is to be sent again.
+    def handle_broken_stream(self, error: UnrolledError, *, jitter: float) -> float:
+        """Schedules unanswered requests for another stream; returns the seconds to wait before it.
 
         Args:
-            error: Why.
-            jitter: From 0 to 1; spreads those who lost the same server.
-
-        Returns:
-            Seconds to wait before the next stream.
+            error: Why the stream broke.
+            jitter: From 0 to 1; spreads the clients that lost the same server.
 
         Raises:
-            UnrolledError: `error`, if another stream would not help or enough were tried.
+            UnrolledError: `error`, if another stream would not help or too many broke in a row.
         """
-        self._broken_count += 1
-        is_hopeless = not isinstance(error, UnavailableError) or self._broken_count >= self._max_attempts
+        self._broken_stream_count += 1
+        is_hopeless = (
+            not isinstance(error, UnavailableError) or self._broken_stream_count >= self._max_attempts
+        )
         if error.retry_after_s is None and is_hopeless:
             raise error
-        self._again.extendleft(reversed(self._waiting.values()))
+        self._resend.extendleft(reversed(self._waiting.values()))
         self._waiting.clear()
         self._bytes_in_flight = 0
         self._on_broken()
         if error.retry_after_s is not None:
             return error.retry_after_s
-        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** (self._broken_count - 1), _MAX_BACKOFF_S)
+        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** (self._broken_stream_count - 1), _MAX_BACKOFF_S)
         return backoff_s * (0.5 + jitter / 2)
 
     def delay_s(self, *, now_s: float) -> float:
-        """Seconds until a request may be sent that the server wanted later."""
+        """Returns the seconds until the next delayed request may be sent."""
         return max(0.0, self._delayed[0][0] - now_s) if self._delayed else 0.0
 
     def _has_room(self) -> bool:
@@ -236,9 +212,9 @@ class Exchange(Generic[_Batch]):
 
     def _next_part(self, now_s: float) -> _Part | None:
         while self._delayed and self._delayed[0][0] <= now_s:
-            self._again.append(heapq.heappop(self._delayed)[-1])
-        while self._again:
-            part = self._again.popleft()
+            self._resend.append(heapq.heappop(self._delayed)[-1])
+        while self._resend:
+            part = self._resend.popleft()
             if not part.item.is_over:
                 return part
         item = self._item_to_send()
@@ -249,15 +225,15 @@ class Exchange(Generic[_Batch]):
         return _Part(item=item, at=at, request_id=str(next(self._ids)), reply_bytes=reply_bytes)
 
     def _item_to_send(self) -> _Item | None:
-        """The batch whose next part goes out; takes another when all parts of the last are sent."""
+        """Returns the batch whose next part to send; takes another after a batch's last part."""
         while self._current is None or self._current.is_over or not self._current.unsent:
             if self._is_exhausted or self.is_starved or self._open_count >= self._max_in_flight:
                 return None
-            self._current = self._take()
+            self._current = self._take_batch()
         return self._current
 
-    def _take(self) -> _Item | None:
-        """Returns the next batch; None at the end, while none is ready, or if it ends at once."""
+    def _take_batch(self) -> _Item | None:
+        """Returns the next batch; None at the end, if none is ready, or if the batch is invalid."""
         try:
             batch = next(self.batches)
         except StopIteration:
@@ -276,12 +252,12 @@ class Exchange(Generic[_Batch]):
         count = assembly.part_count
         return _Item(index=index, assembly=assembly, unsent=deque(range(count)), left_count=count)
 
-    def _refused(self, part: _Part, refusal: pb.RequestError, *, now_s: float) -> None:
-        """One request failed: it goes again if the server says when, else its batch is over."""
+    def _handle_error(self, part: _Part, refusal: pb.RequestError, *, now_s: float) -> None:
+        """Sends a request again later if the server says when; else its batch has failed."""
         code = _CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
         error = error_from_status(code, message=refusal.message, details=refusal.details)
-        if self._may_mend(error):
-            self._again.append(part)
+        if self._can_resend(error):
+            self._resend.append(part)
         elif error.retry_after_s is None:
             self._finish(part.item, error=part.item.assembly.renamed(part.at, error))
         else:

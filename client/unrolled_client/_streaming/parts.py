@@ -1,19 +1,22 @@
-"""One call in parts: which words travel together, in which form, and where their states go.
-
-It is a file of its own because few calls are that large; it is loaded by those that are.
-"""
+"""A call that travels in several requests: cuts its words, and writes the replies into one array."""
 
 import re
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from unrolled.v1.wire import SplitReply
 
-from unrolled_client._messages.decoding import States, result_of, state_in, states_in, timing_in
-from unrolled_client._messages.encoding import EncodedRequest, Request, encode
-from unrolled_client._streaming.exchange import MAX_BYTES_IN_FLIGHT
+from unrolled_client._messages.decoding import (
+    Outputs,
+    make_result,
+    read_final_state,
+    read_outputs,
+    read_timing,
+)
+from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Error
 from unrolled_client._streaming.prefix_sharing import new_state_counts, sorted_for_sharing
 from unrolled_client._streaming.sizing import (
     FLOAT_BYTES,
@@ -24,42 +27,35 @@ from unrolled_client._streaming.sizing import (
     may_share,
     state_bytes,
 )
-from unrolled_client.errors import FieldViolation, ProtocolError, UnrolledError
+from unrolled_client.errors import FieldViolation, ProtocolError
 from unrolled_client.results import Limits, Result, State, Timing
 
-# How they were measured is told in docs/architecture.md.
+# docs/architecture.md says how these were measured.
 PART_BYTES = 1 << 20
-"""Bytes of a part's larger message, about."""
+"""Approximate bytes of a part's larger message."""
 POOLED_PART_BYTES = 64 << 20
-"""Bytes of the states that are pooled in a part, about; what is sent of them is less."""
+"""Approximate bytes of the states that a part pools; it sends fewer."""
 POOLED_PART_MULTIPLICATIONS = 1 << 33
-"""What a part of a pooled call costs to compute, about: some tenths of a second on one core."""
+"""Approximate work of a part of a pooled call: some tenths of a second on one core."""
 POOLED_PARTS_IN_FLIGHT = 4
-"""Parts of a pooled call that are on the way at a time, though their replies are small."""
+"""Parts of a pooled call that may be in flight, though their replies are small."""
 MAX_PART_DENSE_BYTES = 16 << 20
-"""Bytes of a part's dense array, in whichever form it travels."""
+"""Bytes of a part's dense array, also if it travels in the distinct form."""
 
-# What is gathered at a time on the way into the array: it stays in the cache and counts little as memory.
-_SCATTERED_BYTES = 2 << 20
+# Rows are copied into the array in blocks that stay in the cache.
+_BLOCK_BYTES = 2 << 20
 _WORD_INDEX = re.compile(r"\bwords\[(\d+)\]")
-_Error = TypeVar("_Error", bound=UnrolledError)
 
 
 class InParts:
-    """A call whose words are sorted, sent once each, in parts, and written into one array.
+    """Implements Assembly with several requests, which together have each distinct word once.
 
-    Sorted, because neighbours then share their prefixes: a part holds each state once, and the server
-    computes it once. Parts are small enough for caches and transport, large enough to cost little each.
-    Words that start from states of their own share nothing, and are sent in the caller's order.
+    The words are sorted, because neighbours then share prefixes: a part holds each state once, and the
+    server computes it once. Words with initial states share nothing and keep the caller's order.
     """
 
     def __init__(self, request: Request, *, limits: Limits) -> None:
-        """Plans the parts.
-
-        Args:
-            request: One or more words, batch_first.
-            limits: The server's.
-        """
+        """Plans the parts of a request with layout "batch_first" for a server with these limits."""
         self._request = request
         if request.initial_state is None:
             self._words = sorted_for_sharing(request.words, request.network)
@@ -67,7 +63,7 @@ class InParts:
         else:
             self._words = request.words
             ranks = np.arange(len(self._words))
-        # The caller's places, ordered by the word that stands there in what is sent, and that word.
+        # The positions in the caller's list, ordered by the index of their word among those sent; that index.
         self._places = np.argsort(ranks, kind="stable")
         self._ranks = ranks[self._places]
         self._plan(limits)
@@ -77,7 +73,7 @@ class InParts:
         self._fingerprints: set[str] = set()
 
     def _plan(self, limits: Limits) -> None:
-        """Cuts the words into parts and chooses each part's form."""
+        """Cuts the words into parts and computes the parts' sizes."""
         network, words, count = self._request.network, self._words, len(self._words)
         lengths = np.fromiter(map(network.symbol_count, words), np.int64, count)
         row_bytes = self._request.hidden * FLOAT_BYTES
@@ -93,7 +89,7 @@ class InParts:
             largest = np.full(count, row_bytes)
         else:
             shares, largest = weights / PART_BYTES, dense
-        if network.vectors is not None:  # sentences may outweigh what is made of them
+        if network.vectors is not None:  # sentences may be larger than their states
             text_bytes = np.fromiter(map(len, words), np.int64, count) * MAX_LETTER_BYTES
             shares = np.maximum(shares, text_bytes / PART_BYTES)
         self._bounds = _cut(shares=shares, dense=largest + fixed_bytes, limits=limits)
@@ -107,7 +103,6 @@ class InParts:
         self._state_bytes = np.diff(self._bounds) * fixed_bytes
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:
-        """See Assembly."""
         begin, end = self._bounds[at : at + 2].tolist()
         part, state = self._request.with_words(self._words[begin:end]), self._request.initial_state
         if state is not None:
@@ -119,27 +114,27 @@ class InParts:
         return bool(saves) and may_share(self._request)
 
     def reply_bytes(self, at: int) -> int:
-        """See Assembly."""
         if self._request.network.is_pooled:
             return MAX_BYTES_IN_FLIGHT // POOLED_PARTS_IN_FLIGHT
         outputs_bytes = self._distinct_bytes if self._is_distinct(at) else self._dense_bytes
         return int(outputs_bytes[at] + self._state_bytes[at])
 
     def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:
-        """See Assembly. Every place of the arrays is written exactly once, padding included."""
+        # Every element of the arrays is written exactly once, padding included.
         begin, end = np.searchsorted(self._ranks, self._bounds[at : at + 2]).tolist()
-        self._scatter(states_in(reply, request), first=self._bounds[at], begin=begin, end=end)
+        self._scatter(read_outputs(reply, request), first=self._bounds[at], begin=begin, end=end)
         if self._request.network.return_final_state:
             places, words = self._places[begin:end], self._ranks[begin:end] - self._bounds[at]
-            self._scatter_state(state_in(reply, request), places=places, words=words)
-        self._note(reply)
+            self._scatter_state(read_final_state(reply, request), places=places, words=words)
+        self._record_server(reply)
 
-    def _scatter(self, states: States, *, first: int, begin: int, end: int) -> None:
-        outputs, per_word = self._array(), states.shape[1:]
-        step = max(1, _SCATTERED_BYTES // (int(np.prod(per_word)) * FLOAT_BYTES))
+    def _scatter(self, received: Outputs, *, first: int, begin: int, end: int) -> None:
+        """Copies a part's outputs to the positions of its words in the caller's list."""
+        outputs, per_word = self._array(), received.shape[1:]
+        step = max(1, _BLOCK_BYTES // (int(np.prod(per_word)) * FLOAT_BYTES))
         for chunk in range(begin, end, step):
             taken = slice(chunk, min(chunk + step, end))
-            places, rows = self._places[taken], states.of(self._ranks[taken] - first)
+            places, rows = self._places[taken], received.take(self._ranks[taken] - first)
             if self._request.network.is_pooled:
                 outputs[places] = rows
             else:
@@ -148,7 +143,7 @@ class InParts:
                 outputs[places, seq:] = 0
 
     def _array(self) -> NDArray[np.float32]:
-        """The one array; made when the first reply is there."""
+        """Returns the array of the result, which the first reply makes."""
         if self._outputs is None:
             request = self._request
             positions = () if request.network.is_pooled else (max(request.lengths),)
@@ -156,15 +151,15 @@ class InParts:
         return self._outputs
 
     def _scatter_state(self, state: State, *, places: NDArray[np.int64], words: NDArray[np.int64]) -> None:
-        """Puts the last states of some of a part's words where the caller has those words."""
+        """Copies a part's last states to the positions of its words in the caller's list."""
         if self._state is None:
             self._state = _empty_like(state, batch=len(self._request.words))
         self._state.h[:, places] = state.h[:, words]
         if state.c is not None and self._state.c is not None:
             self._state.c[:, places] = state.c[:, words]
 
-    def _note(self, reply: SplitReply) -> None:
-        self._timings.append(timing_in(reply))
+    def _record_server(self, reply: SplitReply) -> None:
+        self._timings.append(read_timing(reply))
         self._fingerprints.add(reply.rest.fingerprint)
         if len(self._fingerprints) > 1:
             raise ProtocolError(
@@ -172,8 +167,8 @@ class InParts:
                 f"{', '.join(sorted(self._fingerprints))}); call again when they are the same"
             )
 
-    def renamed(self, at: int, error: _Error) -> _Error:
-        """See Assembly. A word that was sent once for several places goes by its first."""
+    def renamed(self, at: int, error: Error) -> Error:
+        """See Assembly; a word that was sent once for several positions gets its first."""
 
         def rename(text: str) -> str:
             return _WORD_INDEX.sub(lambda match: f"words[{self._place_of(at, int(match[1]))}]", text)
@@ -193,31 +188,30 @@ class InParts:
         return int(self._places[min(found, len(self._places) - 1)])
 
     def result(self) -> Result:
-        """See Assembly."""
         (fingerprint,) = self._fingerprints
         timing = Timing(
             queue_s=max(timing.queue_s for timing in self._timings),
             compute_s=sum(timing.compute_s for timing in self._timings),
         )
-        return result_of(
+        return make_result(
             self._request, outputs=self._array(), timing=timing, fingerprint=fingerprint, state=self._state
         )
 
 
 def _ranks(words: list[str], sent: list[str]) -> NDArray[np.int64]:
-    """(words,): the number of each among those that are sent."""
+    """Returns the index of each word among those sent, (words,)."""
     rank_of = dict(zip(sent, range(len(sent)), strict=True))
     return np.fromiter(map(rank_of.__getitem__, words), np.int64, len(words))
 
 
 def _of_words(state: State, begin: int, end: int) -> State:
-    """The state of some words that stand side by side."""
+    """Returns the state of the words from `begin` to `end`."""
     c = None if state.c is None else np.ascontiguousarray(state.c[:, begin:end])
     return state._replace(h=np.ascontiguousarray(state.h[:, begin:end]), c=c)
 
 
 def _empty_like(state: State, *, batch: int) -> State:
-    """Room for the same of more words."""
+    """Returns uninitialized arrays for the same state of more words."""
     (layers, _, hidden), c = state.h.shape, state.c
     return state._replace(
         h=np.empty((layers, batch, hidden), np.float32),
@@ -226,10 +220,10 @@ def _empty_like(state: State, *, batch: int) -> State:
 
 
 def _cut(*, shares: NDArray[np.float64], dense: NDArray[np.int64], limits: Limits) -> NDArray[np.int64]:
-    """(parts + 1,): where parts begin and end in the words.
+    """Returns the indices of the words at which parts begin, and the number of words: (parts + 1,).
 
-    Each word's share of a part says where to cut; what that leaves beyond the limits is cut again. For those
-    each word is taken to have as many bytes as the largest.
+    The sum of the words' shares of a part decides where to cut. A part beyond the server's limits is cut
+    again, as if each of its words had the bytes of the largest.
     """
     longest = max(int(dense.max()), 1)
     max_words = min(MAX_PART_WORDS, limits.max_words)

@@ -1,7 +1,4 @@
-"""How many states words share: what the distinct form of a reply, and a part of a call, will weigh.
-
-It is a file of its own because only calls that are large enough to choose take this look.
-"""
+"""Estimates how many states words share: those of their common prefixes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,17 +11,17 @@ _COMPARED_WORDS = 4_096
 
 
 def sorted_for_sharing(words: Iterable[str], network: Network) -> list[str]:
-    """The distinct words, in an order in which neighbours share what they can."""
+    """Returns the distinct words in the order in which neighbours share most."""
     return sorted(set(words), key=None if network.vectors is None else str.split)
 
 
 def new_state_counts(words: Sequence[str], network: Network) -> NDArray[np.int64]:
-    """(words,): how many states each has beyond those of the word before.
+    """Returns how many states each word has beyond those of the word before, (words,).
 
-    In a list from `sorted_for_sharing` their sum is the number of distinct states. It is an estimate: where
-    words end in NUL, or sentences differ in white space alone, it may be too high.
+    For words from `sorted_for_sharing` their sum is the number of distinct states, or more if words end in
+    NUL or sentences differ only in white space.
     """
-    if network.bidirectional:  # a state then depends on the whole word
+    if network.bidirectional:  # whose states depend on the whole word
         return np.fromiter(map(network.symbol_count, words), np.int64, len(words))
     counts = [_compared(words[max(at - 1, 0) : at + _COMPARED_WORDS], network) for at in _steps(len(words))]
     return np.concatenate([counts[0], *(part[1:] for part in counts[1:])])
@@ -35,7 +32,7 @@ def _steps(count: int) -> range:
 
 
 def _compared(words: Sequence[str], network: Network) -> NDArray[np.int64]:
-    """The symbols of each word beyond the prefix that it shares with the word before."""
+    """Returns the symbols of each word beyond the prefix that it shares with the word before."""
     counts = np.fromiter(map(network.symbol_count, words), np.int64, len(words))
     codes = _letter_codes(words) if network.vectors is None else _word_codes(words, seq=int(counts.max()))
     counts[1:] -= (codes[1:] != codes[:-1]).argmax(axis=1)
@@ -43,12 +40,12 @@ def _compared(words: Sequence[str], network: Network) -> NDArray[np.int64]:
 
 
 def _letter_codes(words: Sequence[str]) -> NDArray[np.uint32]:
-    """(words, seq): code points, 0 past a word's end."""
+    """Returns code points, 0 past a word's end: (words, seq)."""
     return np.array(words).view(np.uint32).reshape(len(words), -1)
 
 
 def _word_codes(sentences: Sequence[str], *, seq: int) -> NDArray[np.int32]:
-    """(sentences, seq): a number for each distinct word, 0 past a sentence's end."""
+    """Returns a number for each distinct word, 0 past a sentence's end: (sentences, seq)."""
     codes = np.zeros((len(sentences), seq), np.int32)
     code_of: dict[str, int] = {}
     for row, sentence in zip(codes, sentences, strict=True):

@@ -1,7 +1,4 @@
-"""gRPC in processes whose threads gevent or eventlet has replaced by greenlets.
-
-gRPC's own threads then never run, so streams and long calls would wait for ever.
-"""
+"""Adapts gRPC to gevent, and refuses eventlet: under their green threads gRPC's own threads never run."""
 
 import sys
 from functools import cache
@@ -10,13 +7,9 @@ from unrolled_client.errors import InvalidRequestError
 
 
 def adapt_grpc() -> None:
-    """Initialises gRPC for gevent if gevent has patched threading.
-
-    Raises:
-        InvalidRequestError: eventlet has; gRPC does not support it.
-    """
+    """Initializes gRPC for gevent if gevent has patched threading."""
     if _is_gevent():
-        _initialise_for_gevent()
+        _initialize_for_gevent()
     eventlet = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("thread"):
         raise InvalidRequestError(
@@ -26,11 +19,7 @@ def adapt_grpc() -> None:
 
 
 def refuse_aio() -> None:
-    """Refuses grpc.aio where gevent or eventlet has patched threading; its calls would never end.
-
-    Raises:
-        InvalidRequestError: One of them has.
-    """
+    """Refuses grpc.aio, whose calls would never end, if gevent or eventlet has patched threading."""
     if _is_gevent():
         raise InvalidRequestError(
             "gevent has patched this process's threads, with which AsyncClient's calls never end: use Client"
@@ -44,7 +33,7 @@ def _is_gevent() -> bool:
 
 
 @cache  # a second time would leave gRPC's greenlets in two groups
-def _initialise_for_gevent() -> None:
+def _initialize_for_gevent() -> None:
     from grpc.experimental.gevent import init_gevent  # noqa: PLC0415 - it imports gevent
 
     init_gevent()

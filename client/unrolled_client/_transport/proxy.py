@@ -1,7 +1,4 @@
-"""The proxy of the environment that gRPC connects to instead of a server.
-
-gRPC reads these variables itself; this follows its rules so that errors can name the one that counted.
-"""
+"""Finds the proxy that gRPC takes from the environment, by gRPC's rules, for error messages."""
 
 import contextlib
 import ipaddress
@@ -20,11 +17,9 @@ _PROXY = re.compile(
 
 
 def proxy_in_use(target: str, options: Iterable[tuple[str, Any]]) -> str | None:
-    """Returns the proxy between a client and its target, such as "proxy:3128 of http_proxy"; None for none.
+    """Returns the proxy between a client and a well-formed target, such as "proxy:3128 of http_proxy".
 
-    Args:
-        target: A well-formed target.
-        options: The arguments of its channel.
+    Returns None if there is none. `options` are the channel's arguments.
     """
     variable = next((name for name in _VARIABLES if name in os.environ), None)
     if variable is None or not dict(options).get("grpc.enable_http_proxy", 1) or _is_excepted(target):

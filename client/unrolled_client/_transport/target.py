@@ -1,4 +1,4 @@
-"""Targets as users write them: which one counts, whether it is well formed, and how gRPC takes it."""
+"""Targets: chooses, checks and converts the addresses that users write."""
 
 import ipaddress
 import os
@@ -28,7 +28,7 @@ _HOST_PORT = re.compile(r"(?P<host>[\w.-]+|\[[^\]]*\])(:(?P<port>.*))?", re.ASCI
 
 
 class _NotGiven(Enum):
-    """Stands for a target that was not given, in the constructors' signatures."""
+    """The default of `target` in the constructors' signatures."""
 
     NOT_GIVEN = f"{TARGET_VARIABLE}, else {DEFAULT_TARGET}"
 
@@ -40,13 +40,7 @@ Target: TypeAlias = str | Literal[_NotGiven.NOT_GIVEN]
 def resolve_target(given: str | None, *, name: str = "target") -> str:
     """Returns the given target, else that of `UNROLLED_TARGET`, else localhost:50051.
 
-    Args:
-        given: The target that the caller gave, or None.
-        name: What the caller calls it, for errors.
-
-    Raises:
-        TypeError: It is not text.
-        InvalidRequestError: It is malformed; the message contains the right form.
+    A malformed one raises InvalidRequestError with the right form; `name` is what the caller calls it.
     """
     if given is not None:
         check_target(given, name=name)
@@ -59,7 +53,7 @@ def resolve_target(given: str | None, *, name: str = "target") -> str:
 
 
 def check_target(target: str, *, name: str) -> None:
-    """Raises what `resolve_target` raises if the target is malformed; `name` says where it was given."""
+    """Raises what `resolve_target` raises if the target is malformed."""
     if not isinstance(target, str):
         raise wrong_type(name, target, f"leave it out for {NOT_GIVEN.value}, or pass a str: {_FORMS}")
     fault = _fault(target)
@@ -196,7 +190,7 @@ def _socket_path(rest: str) -> str:
 
 
 def _right_form(target: str) -> str | None:
-    """Returns the well-formed target that is probably meant; None if there is no telling."""
+    """Returns the well-formed target that is probably meant; None if that is unclear."""
     bare = target.strip()
     scheme, rest = _split(bare)
     if "://" in bare and not scheme:

@@ -1,11 +1,14 @@
-"""The commands: arguments to one call of the SDK, and its result to what shows it."""
+"""The commands: each makes one call of the SDK and shows the result.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 the request or the
+server failed, 2 wrong command line.
+"""
 
 import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
@@ -16,16 +19,16 @@ from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
 
 from unrolled_client import Client, Result
-from unrolled_client.cli.connect import access_of, report, reporting, target_of
+from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
 from unrolled_client.cli.options import (
     GroupedCommand,
     NetworkFlags,
     ServerFlags,
     WordFlags,
-    as_output,
+    output_option,
 )
-from unrolled_client.cli.output import as_dict, show_info, show_states
-from unrolled_client.cli.outputs import OutputFile, path_of
+from unrolled_client.cli.output import print_info, print_states, to_json
+from unrolled_client.cli.output_files import OutputFile, parse_path
 from unrolled_client.cli.plot_data import Picture, make_picture
 from unrolled_client.cli.plot_terminal import draw
 
@@ -39,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-AsJson = Annotated[bool, as_output("--json", help="Print one line of JSON.")]
+AsJson = Annotated[bool, output_option("--json", help="Print one line of JSON.")]
 
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
@@ -53,10 +56,10 @@ def unrolled(
     *,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Words in, hidden states out: ask an Unrolled server."""
+    """Run words through recurrent networks on an Unrolled server."""
 
 
 @app.command(cls=GroupedCommand)
@@ -67,25 +70,26 @@ def forward(
     network: NetworkFlags,
     as_json: AsJson = False,
     npy: Annotated[
-        str | None, as_output(metavar="FILE", help="Write the array to FILE for numpy.load.")
+        str | None,
+        output_option(metavar="FILE", help="Write the states to FILE for numpy.load, and print no table."),
     ] = None,
     server: ServerFlags,
 ) -> None:
-    """Run words through a recurrent network; print its states.
+    """Run words through a recurrent network and print its states.
 
     Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
     """
     batch = _read(words)
-    array_file = None if npy is None else OutputFile("--npy", path_of("--npy", npy))
-    with array_file or contextlib.nullcontext(), reporting():
-        result = _ask(batch, network, server)
+    array_file = None if npy is None else OutputFile("--npy", parse_path("--npy", npy))
+    with array_file or contextlib.nullcontext(), exit_on_failure():
+        result = _forward(batch, network, server)
         if array_file is not None:
             np.save(array_file.begin(), result.outputs)
             array_file.finish()
-        if as_json:
-            typer.echo(json.dumps(as_dict(result)))
-        elif array_file is None:
-            show_states(batch, result, network)
+    if as_json:
+        typer.echo(json.dumps(to_json(result)))
+    elif array_file is None:
+        print_states(batch, result, network)
 
 
 @app.command(cls=GroupedCommand)
@@ -96,52 +100,57 @@ def plot(
     network: NetworkFlags,
     save: Annotated[
         str | None,
-        as_output(metavar="FILE", help="Draw to FILE.png, .svg or .pdf.  [default: to the terminal]"),
+        output_option(metavar="FILE", help="Draw in FILE: .png, .svg or .pdf.  [default: in the terminal]"),
     ] = None,
     server: ServerFlags,
 ) -> None:
-    """Draw the states of words, in the terminal or to a file.
+    """Draw the states of words, in the terminal or in a file.
 
     Example: unrolled plot hello world --hidden-size 16 --save states.png
     """
     batch = _read(words)
-    with _saver(save) as draw_to_file, reporting():
-        picture = make_picture(batch, _ask(batch, network, server), network)
-        if draw_to_file is None:
-            draw(picture, Console())
-        elif note := draw_to_file(picture):
-            typer.echo(note, err=True)
+    file = None if save is None else _open_drawing(save)
+    with file or contextlib.nullcontext(), exit_on_failure():
+        picture = make_picture(batch, _forward(batch, network, server), network)
+        if file is not None:
+            _save(picture, file)
+    if file is None:
+        draw(picture, Console())
 
 
 @app.command(cls=GroupedCommand)
 @with_groups
 def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
     """Print the server's versions, device, limits and fingerprint."""
-    with reporting(), _client(server) as client:
+    with exit_on_failure(), _client(server) as client:
         content = client.server_info()
-        if as_json:
-            typer.echo(json.dumps(asdict(content)))
-        else:
-            show_info(content)
+    if as_json:
+        typer.echo(json.dumps(asdict(content)))
+    else:
+        print_info(content)
 
 
-@app.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def load(_arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+@app.command(
+    hidden=True,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def load() -> None:
     """Names the command that replaced this one."""
-    report("load is a command of its own: use unrolled-load")
+    report("load is now a command of its own: use unrolled-load")
     raise typer.Exit(2)
 
 
 def main() -> None:
-    """The entry point."""
+    """Runs the command."""
     app(prog_name="unrolled")
 
 
 def _read(words: WordFlags) -> list[str]:
-    """Returns the words that the command line, a file or standard input gives.
+    """Returns the words from the command line, a file or standard input.
 
     Raises:
-        typer.BadParameter: No words were given, two sources were, or the source cannot be read.
+        typer.BadParameter: There are no words, there are two sources, or the source cannot be read.
     """
     given, file = words.words or [], words.file
     if given and file is not None:
@@ -151,16 +160,16 @@ def _read(words: WordFlags) -> list[str]:
     if given and given != ["-"]:
         return given
     if file is not None and file != "-":
-        return _lines(file, path_of("--file", file).read_bytes)
+        return _split_lines(file, parse_path("--file", file).read_bytes)
     if sys.stdin is None or (not given and file is None and sys.stdin.isatty()):
         raise typer.BadParameter("give words, --file FILE with one word a line, or words on standard input")
-    return _lines("standard input", sys.stdin.buffer.read)
+    return _split_lines("standard input", sys.stdin.buffer.read)
 
 
-def _lines(name: str, read: Callable[[], bytes]) -> list[str]:
+def _split_lines(name: str, read: Callable[[], bytes]) -> list[str]:
     try:
         content = read()
-        text = content.decode("utf-8-sig")  # which drops a byte-order mark
+        text = content.decode("utf-8-sig")  # drops a byte-order mark
     except OSError as error:
         raise typer.BadParameter(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -176,7 +185,16 @@ def _lines(name: str, read: Callable[[], bytes]) -> list[str]:
     return lines
 
 
-def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
+def _save(picture: Picture, file: OutputFile) -> None:
+    from unrolled_client.cli.plot_file import render  # noqa: PLC0415 - loads matplotlib
+
+    content, note = render(picture, kind=file.path.suffix[1:].lower())
+    file.write(content)
+    if note:
+        typer.echo(note, err=True)
+
+
+def _forward(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
     with _client(server, network) as client:
         return client.forward(
             words,
@@ -190,32 +208,25 @@ def _ask(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result
 
 @contextlib.contextmanager
 def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[Client]:
-    access = access_of(server)
+    access = read_access(server)
     with (
-        target_of(server, network) as target,
+        choose_target(server, network) as target,
         Client(target, timeout_s=server.timeout_s, spread=server.spread, **access) as client,
     ):
         yield client
 
 
-@contextlib.contextmanager
-def _saver(text: str | None) -> Iterator[Callable[[Picture], str] | None]:
-    """Gives what draws to the file of --save, if it is given; all it needs is there before a server is asked.
+def _open_drawing(text: str) -> OutputFile:
+    """Opens the file of --save.
 
     Raises:
-        typer.BadParameter: There is no picture with such an ending, or the file cannot be written.
+        typer.BadParameter: The ending names no kind of picture, or the file cannot be written.
         typer.Exit: matplotlib is not installed.
     """
-    if text is None:
-        yield None
-        return
-    path = path_of("--save", text)
+    path = parse_path("--save", text)
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")
     if missing := describe_missing("plot"):
         report(f"--save {missing}")
         raise typer.Exit(2)
-    from unrolled_client.cli.plot_file import save  # noqa: PLC0415 - loaded when asked for
-
-    with OutputFile("--save", path) as file:
-        yield partial(save, kind=path.suffix[1:].lower(), write=file.write)
+    return OutputFile("--save", path)

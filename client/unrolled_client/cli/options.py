@@ -1,6 +1,6 @@
 """The options that commands share, in groups, and the help page that shows the groups."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -12,82 +12,96 @@ from unrolled_client import Layout, NetworkOptions
 from unrolled_client._transport.load_balancing import Spread
 from unrolled_client.network import Cell, Nonlinearity, Output
 
-_words = partial(typer.Option, rich_help_panel="Words")
-_network = partial(typer.Option, rich_help_panel="Network")
-_server = partial(typer.Option, rich_help_panel="Server")
-as_output = partial(typer.Option, rich_help_panel="Output")
-"""An option of a command's own about what it gives."""
+_word_option = partial(typer.Option, rich_help_panel="Words")
+_network_option = partial(typer.Option, rich_help_panel="Network")
+_server_option = partial(typer.Option, rich_help_panel="Server")
+output_option = partial(typer.Option, rich_help_panel="Output")
+"""Declares an option about the output of a command."""
 
 _NAMED = {"hidden_size", "seed", "alphabet", "layout"}  # parameters of the SDK's calls beside NetworkOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordFlags:
-    """Where the words come from."""
+    """The source of the words."""
 
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="WORD",
-            help="Words to run; with --vectors, sentences. Without any, or as -, they are read from standard "
-            "input, one a line.",
+            help="Words to run, or sentences with --vectors. Without a WORD, or with - alone, they are read "
+            "from standard input, one per line.",
         ),
     ] = None
     file: Annotated[
-        str | None, _words(metavar="FILE", help="Read them from FILE, one a line; - is standard input.")
+        str | None,
+        _word_option(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFlags:
-    """The network and what is asked of it, by the SDK's names and with its defaults."""
+    """The network and the form of its output, with the names and defaults of the SDK."""
 
     alphabet: Annotated[
         str | None,
-        _words(metavar="LETTERS", help="In one-hot order; give it to compare runs.  [default: the words']"),
+        _word_option(
+            metavar="LETTERS",
+            help="Letters in one-hot order; give it to compare runs.  [default: the letters of the words]",
+        ),
     ] = None
     embedding_size: Annotated[
-        int | None, _words(metavar="UNITS", help="Random embedding of letters.  [default: one-hot letters]")
+        int | None,
+        _word_option(
+            metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"
+        ),
     ] = None
     vectors: Annotated[
         str | None,
-        _words(
+        _word_option(
             metavar="NAME[=FILE]",
-            help="Run along the words of sentences, by vectors that the server has; or, on a private server, "
-            "by those in FILE.",
+            help="Read sentences word by word, with the word vectors NAME of the server; with FILE, a "
+            "private server loads them from it.",
         ),
     ] = None
     unknown_word: Annotated[
-        Literal["error", "zero", "mean"], _words(help="What a word without a vector gets.")
+        Literal["error", "zero", "mean"], _word_option(help="The vector of a word that has none.")
     ] = "error"
-    hidden_size: Annotated[int, _network(metavar="UNITS", help="Units of the hidden state.")] = 2
-    seed: Annotated[int, _network(metavar="SEED", help="As for torch.manual_seed.")] = 0
-    cell: Annotated[Cell, _network(help="Kind of network, as in torch.nn.")] = "rnn"
-    nonlinearity: Annotated[Nonlinearity, _network(help="Activation of the rnn cell.")] = "tanh"
-    num_layers: Annotated[int, _network(metavar="LAYERS", help="Layers upon each other.")] = 1
-    bidirectional: Annotated[bool, _network(help="Whether layers also run backwards.")] = False
-    bias: Annotated[bool, _network(help="Whether layers have biases.")] = True
+    hidden_size: Annotated[int, _network_option(metavar="SIZE", help="Size of the hidden state.")] = 2
+    seed: Annotated[
+        int, _network_option(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")
+    ] = 0
+    cell: Annotated[Cell, _network_option(help="Kind of network, as in torch.nn.")] = "rnn"
+    nonlinearity: Annotated[Nonlinearity, _network_option(help="Activation of the rnn cell.")] = "tanh"
+    num_layers: Annotated[int, _network_option(metavar="COUNT", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network_option(help="Also read each word backward.")] = False
+    bias: Annotated[bool, _network_option(help="Use biases.")] = True
     proj_size: Annotated[
-        int, _network(metavar="UNITS", help="Size of an lstm's projected state; 0 is none.")
+        int, _network_option(metavar="SIZE", help="Size of the lstm's projected state; 0: no projection.")
     ] = 0
     spectral_radius: Annotated[
         float | None,
-        _network(metavar="RADIUS", help="Scale recurrent matrices to this.  [default: as drawn]"),
+        _network_option(
+            metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: unscaled]"
+        ),
     ] = None
-    layout: Annotated[Layout, _network(help="Run along each word, or (seq_first) along the words.")] = (
-        "batch_first"
-    )
+    layout: Annotated[
+        Layout,
+        _network_option(
+            help="batch_first runs along the letters of each word; seq_first runs from word to word."
+        ),
+    ] = "batch_first"
     output: Annotated[
         Output,
-        as_output(
-            help="All states, or one vector a word. With --bidirectional, the backward half of last has read "
-            "one letter only."
+        output_option(
+            help="All states, or one vector per word. With --bidirectional, the backward half of last has "
+            "read one letter only."
         ),
     ] = "all"
 
     @property
     def is_pooled(self) -> bool:
-        """Whether there is one vector a word."""
+        """Whether the output has one vector per word."""
         return self.output != "all"
 
     @property
@@ -97,71 +111,69 @@ class NetworkFlags:
 
     @property
     def has_vector_file(self) -> bool:
-        """Whether the word vectors are in a file, for a local server to load."""
+        """Whether a private server has to load the word vectors from a file."""
         return "=" in (self.vectors or "")
 
     def changed(self) -> dict[str, object]:
-        """What is not as it is by default, by the SDK's names."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["vectors"] = self.vector_table
+        """Returns the values that differ from their defaults, by the SDK's names."""
+        values = asdict(self) | {"vectors": self.vector_table}
         return {
-            name: values[name]
-            for name, field in self.__dataclass_fields__.items()
-            if values[name] != field.default
+            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
         }
 
     def options(self) -> NetworkOptions:
-        """What the SDK's calls take by `**network`."""
+        """Returns the keyword arguments `**network` of the SDK's calls."""
         return cast("NetworkOptions", {k: v for k, v in self.changed().items() if k not in _NAMED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFlags:
-    """Whom to ask."""
+    """The server to call, and how."""
 
     target: Annotated[
         str | None,
-        _server(
+        _server_option(
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
-            help="Server to ask.  [default: localhost:50051, or a private one if nothing answers there]",
+            help="Server to call.  [default: localhost:50051, or a private server if nothing answers there]",
         ),
     ] = None
     spread: Annotated[
         Spread | None,
-        _server(
+        _server_option(
             envvar="UNROLLED_SPREAD",
-            help="Where --target names several replicas: ask them in turn, or each network's own.",
+            help="If --target names several replicas: call them in turn, or the same one for each network.",
         ),
     ] = None
     root_certificates: Annotated[
         str | None,
-        _server(
+        _server_option(
             envvar="UNROLLED_ROOT_CERTIFICATES",
             metavar="FILE|default",
-            help="Speak TLS, and trust the authorities of this PEM file or of gRPC's own list.",
+            help="Use TLS and trust the authorities in this PEM file, or gRPC's own list.",
         ),
     ] = None
     certificate: Annotated[
         Path | None,
-        _server(
+        _server_option(
             envvar="UNROLLED_CERTIFICATE",
             metavar="FILE",
-            help="PEM of this client's certificate, for a server that asks who calls.",
+            help="PEM file with this client's certificate, for a server that requires one.",
         ),
     ] = None
     key: Annotated[
-        Path | None, _server(envvar="UNROLLED_KEY", metavar="FILE", help="PEM of the certificate's key.")
+        Path | None,
+        _server_option(envvar="UNROLLED_KEY", metavar="FILE", help="PEM file with the certificate's key."),
     ] = None
     token_file: Annotated[
         Path | None,
-        _server(
+        _server_option(
             envvar="UNROLLED_TOKEN_FILE",
             metavar="FILE",
-            help="Send the token in this file.  [default: the one in UNROLLED_TOKEN]",
+            help="Send the token in this file.  [default: the token in UNROLLED_TOKEN]",
         ),
     ] = None
-    timeout_s: Annotated[float, _server(metavar="SECONDS", help="How long a call may take.")] = 30.0
+    timeout_s: Annotated[float, _server_option(metavar="SECONDS", help="Time limit of a call.")] = 30.0
 
 
 class GroupedCommand(TyperCommand):
@@ -172,9 +184,12 @@ class GroupedCommand(TyperCommand):
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is not None:
-                is_argument = option.param_type_name == "argument"
-                title = "Arguments" if is_argument else getattr(option, "rich_help_panel", None) or "Options"
+            if record is None:
+                continue
+            if option.param_type_name == "argument":  # its record shows the Python type beside the name
+                sections.setdefault("Arguments", []).append((option.metavar or option.name, record[1]))
+            else:
+                title = getattr(option, "rich_help_panel", None) or "Options"
                 sections.setdefault(title, []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

@@ -1,4 +1,4 @@
-"""Results as tables for people and as JSON for machines."""
+"""Results on standard output: tables for people, JSON for programs."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,18 +11,18 @@ from rich.text import Text
 
 from unrolled_client import Result, ServerInfo
 from unrolled_client.cli.options import NetworkFlags
+from unrolled_client.cli.plot_data import symbols
 from unrolled_client.cli.printable import printable
-from unrolled_client.cli.symbols import symbols
 
-_SHOWN_ROWS = 60
-_SHOWN_SYMBOLS = 40
+_MAX_ROWS = 60
+_MAX_SYMBOLS = 40
 _STATE_WIDTH = 10
 _WORD_WIDTH = 20
 _LETTER_WIDTH = 8
 
 
-def as_dict(result: Result) -> dict[str, object]:
-    """What --json prints."""
+def to_json(result: Result) -> dict[str, object]:
+    """Returns the object that --json prints."""
     return {
         "shape": result.outputs.shape,
         "lengths": result.lengths.tolist(),
@@ -34,8 +34,8 @@ def as_dict(result: Result) -> dict[str, object]:
     }
 
 
-def show_states(words: list[str], result: Result, network: NetworkFlags) -> None:
-    """Prints what fits a screen, and says what was left out."""
+def print_states(words: list[str], result: Result, network: NetworkFlags) -> None:
+    """Prints a table of the rows and units that fit, and how many do not."""
     console = Console()
     shown = partial(printable, encoding=console.encoding)
     hidden, rows = result.outputs.shape[-1], list(_rows(words, result, network))
@@ -47,27 +47,27 @@ def show_states(words: list[str], result: Result, network: NetworkFlags) -> None
         Column("states" if network.is_pooled else part, max_width=_WORD_WIDTH, no_wrap=True),
         *(Column(f"h{unit}", justify="right") for unit in range(unit_count)),
     )
-    for word, symbol, states in rows[:_SHOWN_ROWS]:
+    for word, symbol, states in rows[:_MAX_ROWS]:
         names = (Text(shown(name)) for name in (word, symbol))
         table.add_row(*names, *(f"{state:.4f}" for state in states[:unit_count]))
     console.print(table)
     typer.echo(shown(_caption(result, network)))
-    if len(rows) > _SHOWN_ROWS or hidden > unit_count:
+    if len(rows) > _MAX_ROWS or hidden > unit_count:
         name = f"{whole}s" if network.is_pooled else f"{part}s"
         typer.echo(
-            f"shown: {min(len(rows), _SHOWN_ROWS):,} of {len(rows):,} {name}, "
+            f"shown: {min(len(rows), _MAX_ROWS):,} of {len(rows):,} {name}, "
             f"{unit_count:,} of {hidden:,} units; --json or --npy FILE gives all"
         )
 
 
-def show_info(info: ServerInfo) -> None:
-    """Prints a line for each property of the server."""
+def print_info(info: ServerInfo) -> None:
+    """Prints one line per property of the server."""
     console = Console()
     content = asdict(info)
     limits, vectors = content.pop("limits"), content.pop("vectors", ())
     tables = {
-        f"vectors {of['name']}": f"{of['word_count']:,} words, {of['size']} values, digest {of['digest']}"
-        for of in vectors
+        f"vectors {it['name']}": f"{it['word_count']:,} words, {it['size']} values, digest {it['digest']}"
+        for it in vectors
     }
     table = Table.grid(padding=(0, 2))
     for name, value in {**content, **limits, **tables}.items():
@@ -78,17 +78,16 @@ def show_info(info: ServerInfo) -> None:
 
 def _caption(result: Result, network: NetworkFlags) -> str:
     axes = "(batch, hidden)" if network.is_pooled else "(batch, seq, hidden)"
-    source = f"alphabet {_alphabet(result)}" if network.vectors is None else f"vectors {network.vector_table}"
+    source = f"alphabet {result.alphabet[:_MAX_SYMBOLS]}"
+    if len(result.alphabet) > _MAX_SYMBOLS:
+        source += f" and {len(result.alphabet) - _MAX_SYMBOLS:,} more"
+    if network.vectors is not None:
+        source = f"vectors {network.vector_table}"
     return f"{axes} = {result.outputs.shape}, layout {result.layout}, {source}"
 
 
-def _alphabet(result: Result) -> str:
-    rest = len(result.alphabet) - _SHOWN_SYMBOLS
-    return result.alphabet[:_SHOWN_SYMBOLS] + (f" and {rest:,} more" if rest > 0 else "")
-
-
 def _rows(words: list[str], result: Result, network: NetworkFlags) -> Iterator[tuple[str, str, list[float]]]:
-    """Each symbol with its states; a word's name stands at its first symbol. Pooled: each word."""
+    """Yields (word, symbol, states): the word only at its first symbol. Pooled: one row per word."""
     for word, states in zip(words, result.outputs, strict=True):
         if network.is_pooled:
             yield word, network.output, states.tolist()

@@ -1,84 +1,67 @@
-"""Pictures in files: a column a letter, a row a unit. The only place that imports matplotlib."""
+"""Drawings in files: a panel per word, with a column per letter and a row per unit. Imports matplotlib."""
 
 import functools
+import math
 import warnings
-from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from textwrap import wrap
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.textpath import text_to_path
-from numpy.typing import NDArray
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
 
-from unrolled_client.cli.page import CELL, EDGE, GAP, LINE, Box, Page, lay_out
-from unrolled_client.cli.plot_data import Panel, Picture, spell_out, tick_step
+from unrolled_client.cli.plot_data import Panel, Picture, escape_labels
 
 _DPI = 150
-# It comes with matplotlib, so that letters are the same everywhere.
-_FONT = FontProperties(family="DejaVu Sans", size=9)
-_LOOK = {
-    "axes.linewidth": 0.6,
+_FONT = "DejaVu Sans"  # comes with matplotlib, so that letters are the same everywhere
+_STYLE = {
     "axes.titlesize": 9,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.dpi": _DPI,
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [_FONT],
     "font.size": 9,
-    "svg.fonttype": "none",  # text, so that a viewer's fonts give the letters that DejaVu does not have
+    "svg.fonttype": "none",  # text, so that a viewer's fonts show the letters that DejaVu Sans lacks
     "svg.hashsalt": "unrolled",  # else ids are random
-    "text.hinting": "none",  # letters as wide as they are measured to be
-    "xtick.major.size": 2,
-    "ytick.major.size": 2,
-}
+} | {f"axes.spines.{side}": False for side in ("bottom", "left", "right", "top")}
 # No dates: equal states make equal files.
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _COLORS = mpl.colormaps["RdBu_r"].with_extremes(bad="0.6")
-_MAX_LABEL = 1.6
-_SHOWN_PANELS = 24
-_SHOWN_POOLED = 1000
+_MAX_PANELS = 24
+_MAX_COLUMNS = 1000  # of a panel
+_MIN_COLUMNS = 7  # so that a short word's title has room
+_MAX_LABEL = 16  # letters
+# Sizes in inches, from which the size of the figure follows; constrained layout does the rest.
+_CELL = 0.28
+_LINE = 0.17
+_LETTER = 0.1
+_GAP = 0.25
+_MARGINS = 1.7  # for the numbers of the units and the scale
+_MAX_WIDTH = 10.0
+_MIN_HEIGHT, _MAX_HEIGHT = 1.0, 4.0
 
 
-def save(picture: Picture, *, kind: str, write: Callable[[bytes], object]) -> str:
-    """Draws a picture as the content of a file; returns what was left out, if anything was.
-
-    Args:
-        picture: What to draw.
-        kind: "png", "svg" or "pdf".
-        write: Takes the content.
-
-    Raises:
-        OSError: The content cannot be written.
-    """
-    shown = _cut(picture)
+def render(picture: Picture, *, kind: str) -> tuple[bytes, str]:
+    """Returns the picture as a "png", "svg" or "pdf", and a note on what was left out, or ""."""
+    shown = replace(picture, panels=[_cut(panel) for panel in picture.panels[:_MAX_PANELS]])
     content = BytesIO()
-    with mpl.style.context(["default", _LOOK]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # left for an SVG's viewer
-        figure = _draw(shown if kind == "svg" else spell_out(shown, _has_glyph))
-        figure.savefig(content, format=kind, dpi=_DPI, metadata=_METADATA[kind])
-    write(content.getvalue())
-    if picture.is_pooled and shown.row_count < picture.row_count:
-        return f"drawn: {shown.row_count:,} of {picture.row_count:,} words"
-    if len(shown.panels) < len(picture.panels):
-        return f"drawn: {len(shown.panels):,} of {len(picture.panels):,} words"
-    return ""
+    with mpl.style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as those about letters that an SVG leaves to its viewer
+        figure = _draw(shown if kind == "svg" else escape_labels(shown, _has_glyph))
+        figure.savefig(content, format=kind, metadata=_METADATA[kind])
+    is_whole = shown.row_count == picture.row_count
+    note = f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
+    return content.getvalue(), "" if is_whole else note
 
 
-def _cut(picture: Picture) -> Picture:
-    """The words that fit a page."""
-    panels = picture.panels[:_SHOWN_PANELS]
-    if picture.is_pooled:
-        panels = [
-            replace(panel, labels=panel.labels[:_SHOWN_POOLED], states=panel.states[:_SHOWN_POOLED])
-            for panel in panels
-        ]
-    return replace(picture, panels=panels)
+def _cut(panel: Panel) -> Panel:
+    return replace(panel, labels=panel.labels[:_MAX_COLUMNS], states=panel.states[:_MAX_COLUMNS])
 
 
 def _has_glyph(symbol: str) -> bool:
@@ -91,123 +74,64 @@ def _glyphs() -> frozenset[int]:
 
 
 def _draw(picture: Picture) -> Figure:
-    widest = [min(max(map(_width, set(panel.labels))), _MAX_LABEL) for panel in picture.panels]
-    is_turned = [not picture.is_pooled and width > CELL for width in widest]
-    room = max(widest) if picture.is_pooled or any(is_turned) else LINE
-    page = lay_out(picture, label_room=room + GAP)
-    figure = Figure(figsize=(page.width, page.height), dpi=_DPI)
-    figure.text(
-        *_fractions(page, left=EDGE, top=EDGE),
-        "\n".join(page.title),
-        va="top",
-        weight="bold",
-        parse_math=False,
+    """Draws a grid of words; the directions of a word are panels above each other."""
+    word_count, direction_count = len(picture.panels), len(picture.directions)
+    cells = max(*(len(panel.labels) for panel in picture.panels), _MIN_COLUMNS)
+    width = min(cells * _CELL, _MAX_WIDTH)
+    columns = max(min(word_count, int(_MAX_WIDTH / (width + _GAP))), 1)
+    rows = math.ceil(word_count / columns)
+    figure = Figure()
+    grid = figure.subplots(rows * direction_count, columns, squeeze=False)
+    by_word = grid.reshape(rows, direction_count, columns).swapaxes(1, 2).reshape(-1, direction_count)
+    for axes in by_word[word_count:].flat:
+        axes.remove()
+    for panel, word_axes in zip(picture.panels, by_word, strict=False):
+        _draw_panel(panel, picture, [*word_axes], cells=cells, width=width)
+    for row, axes in enumerate(grid[:, 0]):
+        axes.set_ylabel(picture.directions[row % direction_count] or "unit")
+    for axes in grid[:, 1:].flat:
+        axes.tick_params(labelleft=False)
+    scale = figure.colorbar(
+        grid[0, 0].images[0],
+        ax=grid[0, -1],
+        aspect=12,
+        anchor=(0, 1),
+        ticks=(-1, -0.5, 0, 0.5, 1),
+        format=lambda share, _: f"{share * picture.limit:.3g}",
     )
-    for panel, box, turns in zip(picture.panels, page.panels, is_turned, strict=True):
-        axes = _place(figure, page, box)
-        if picture.is_pooled:
-            _draw_pooled(axes, panel, box, picture)
-        else:
-            _draw_word(axes, panel, box, picture, rotation=90 if turns else 0)
-            axes.tick_params(which="both", labelleft=box.left == page.panels[0].left)
-    _draw_scale(_place(figure, page, page.bar), picture.limit, page.bar)
+    scale.outline.set_visible(False)
+    page_width = columns * (width + _GAP) + _MARGINS
+    title = wrap(picture.title, int(page_width / _LETTER))
+    figure.suptitle("\n".join(title), x=0.02, ha="left", size=9, weight="bold", parse_math=False)
+    unit_height = min(max(picture.unit_count * _CELL, _MIN_HEIGHT), _MAX_HEIGHT)
+    label_height = min(max(len(x) for panel in picture.panels for x in panel.labels), _MAX_LABEL) * _LETTER
+    row_height = direction_count * (unit_height + _GAP) + label_height + _LINE
+    figure.set_size_inches(page_width, rows * row_height + (1 + len(title)) * _LINE)
     return figure
 
 
-def _place(figure: Figure, page: Page, box: Box) -> Axes:
-    left, bottom = _fractions(page, left=box.left, top=box.top + box.height)
-    return figure.add_axes((left, bottom, box.width / page.width, box.height / page.height))
+def _draw_panel(panel: Panel, picture: Picture, word_axes: list[Axes], *, cells: int, width: float) -> None:
+    """Draws a word's directions, each at the left of a panel that has room for `cells` letters."""
+    word_axes[0].set_title(_shortened(panel.title, int(width / _LETTER)), loc="left", parse_math=False)
+    names = [_shortened(label, _MAX_LABEL) for label in panel.labels]
+    step = math.ceil(cells * _LINE / width)
+    parts = np.split(np.clip(panel.states.T / picture.limit, -1, 1), len(word_axes))
+    for axes, states in zip(word_axes, parts, strict=True):
+        is_exact = max(states.shape) < _MAX_HEIGHT * _DPI  # else several states share a pixel
+        axes.imshow(
+            states,
+            cmap=_COLORS,
+            vmin=-1,
+            vmax=1,
+            aspect="auto",
+            interpolation="none" if is_exact else "antialiased",
+        )
+        axes.set_xlim(-0.5, cells - 0.5)
+        axes.tick_params(labelbottom=axes is word_axes[-1])
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+        rotation = 90 if max(map(len, names)) > 1 else 0
+        axes.set_xticks(range(0, len(names), step), names[::step], parse_math=False, rotation=rotation)
 
 
-def _fractions(page: Page, *, left: float, top: float) -> tuple[float, float]:
-    """A point as matplotlib wants it: shares of the page, from its left and lower edges."""
-    return left / page.width, 1 - top / page.height
-
-
-def _draw_word(axes: Axes, panel: Panel, box: Box, picture: Picture, *, rotation: int) -> None:
-    """Letters from left to right, units from top to bottom."""
-    _draw_cells(axes, panel.states.T, picture.limit, box)
-    _name(axes.xaxis, panel.labels, room=box.width, rotation=rotation)
-    _number(axes.yaxis, picture, room=box.height, size=LINE)
-    axes.set_title(_shortened(panel.title, box.width), loc="left", pad=4, parse_math=False)
-    for place in _borders(picture):
-        axes.axhline(place, color="black", linewidth=1)
-
-
-def _draw_pooled(axes: Axes, panel: Panel, box: Box, picture: Picture) -> None:
-    """Units from left to right, words from top to bottom."""
-    _draw_cells(axes, panel.states, picture.limit, box)
-    _number(axes.xaxis, picture, room=box.width, size=_width(f" {picture.units} "))
-    _name(axes.yaxis, panel.labels, room=box.height)
-    for place in _borders(picture):
-        axes.axvline(place, color="black", linewidth=1)
-
-
-def _draw_cells(axes: Axes, states: NDArray[np.float32], limit: float, box: Box) -> None:
-    rows, columns = states.shape
-    is_visible = min(box.height / rows, box.width / columns) * _DPI >= 1
-    axes.imshow(
-        np.clip(states, -limit, limit),
-        cmap=_COLORS,
-        norm=Normalize(-limit, limit),
-        aspect="auto",
-        interpolation="none" if is_visible else "antialiased",  # the mean of what shares a pixel
-        interpolation_stage="data",
-    )
-
-
-def _borders(picture: Picture) -> list[float]:
-    """Where one direction's units end and the next one's begin."""
-    return [picture.units * count - 0.5 for count in range(1, len(picture.directions))]
-
-
-def _number(axis: Axis, picture: Picture, *, room: float, size: float) -> None:
-    """The units' numbers in each direction, and the directions' names."""
-    starts = range(0, picture.hidden, picture.units)
-    step = tick_step(count=picture.hidden, room=room, size=size)
-    numbers = [*range(0, picture.units, step)]
-    if len(starts) > 1 and (picture.units - numbers[-1]) * room < size * picture.hidden:
-        numbers = numbers[:-1] or [0]  # or it would touch the next direction's 0
-    axis.set_ticks(
-        [start + number for start in starts for number in numbers], [*map(str, numbers)] * len(starts)
-    )
-    axis.remove_overlapping_locs = False
-    axis.set_ticks(
-        [start + (picture.units - 1) / 2 for start in starts],
-        labels=[name or "unit" for name in picture.directions],
-        minor=True,
-    )
-    is_beside = axis is axis.axes.yaxis
-    away = _width(str(numbers[-1])) * 72 + 10 if is_beside else 18
-    axis.set_tick_params(which="minor", length=0, pad=away, labelrotation=90 if is_beside else 0)
-    for label in axis.get_ticklabels(minor=True):
-        label.set_verticalalignment("center" if is_beside else "top")
-
-
-def _name(axis: Axis, labels: list[str], *, room: float, rotation: int = 0) -> None:
-    """The names of letters or words, as many as have room."""
-    places = range(0, len(labels), tick_step(count=len(labels), room=room, size=LINE))
-    names = [_shortened(labels[place], _MAX_LABEL) for place in places]
-    axis.set_ticks(places, labels=names, parse_math=False)
-    axis.set_tick_params(labelrotation=rotation)
-
-
-def _draw_scale(axes: Axes, limit: float, box: Box) -> None:
-    count = 5 if box.height > 8 * LINE else 3
-    ticks = np.linspace(-limit, limit, count)
-    axes.figure.colorbar(ScalarMappable(Normalize(-limit, limit), _COLORS), cax=axes)
-    axes.yaxis.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
-
-
-def _shortened(text: str, room: float) -> str:
-    """`text`, cut where it would be wider than `room` inches."""
-    if _width(text) <= room:
-        return text
-    fitting = bisect_right(range(len(text)), room, key=lambda count: _width(text[:count] + "…"))
-    return text[: max(fitting - 1, 0)] + "…"
-
-
-def _width(text: str) -> float:
-    """The inches that a line of text takes."""
-    width, _, _ = text_to_path.get_text_width_height_descent(text, _FONT, ismath=False)
-    return width / 72
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

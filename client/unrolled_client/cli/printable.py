@@ -1,10 +1,10 @@
-"""Text of others that a terminal or a page can show."""
+"""Escapes for text from outside that a terminal or a page cannot show."""
 
 from collections.abc import Callable
 
 
 def printable(text: str, *, encoding: str = "utf-8") -> str:
-    r"""Returns `text` with escapes for what would move a cursor or break a row, or what `encoding` lacks.
+    r"""Returns `text` with escapes for control characters and for symbols that `encoding` lacks.
 
     >>> printable("a\nb")
     'a\\nb'
@@ -20,5 +20,5 @@ def has(encoding: str, symbol: str) -> bool:
 
 
 def escape_unless(is_shown: Callable[[str], bool], text: str) -> str:
-    """Returns `text` with an escape for each symbol that is not shown."""
+    """Returns `text` with an escape for each symbol for which `is_shown` is false."""
     return "".join(symbol if is_shown(symbol) else ascii(symbol)[1:-1] for symbol in text)

@@ -1,1 +1,1 @@
-"""Worker processes that send requests and record what comes back."""
+"""Worker processes, which send requests and record what became of each."""

@@ -1,54 +1,37 @@
-"""Whether equal requests have equal answers, at the price of one digest each.
+"""Compares the bits of answers to equal requests, at the cost of one digest per answer."""
 
-A file of its own because it waits for nothing: every process checks what it gets, and one adds up.
-"""
-
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-
-from unrolled_loadtest.results.record import Verification
 
 _DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What one process found.
+class BitCheckResult:
+    """What one process, or several together, found; requests are named by their indices."""
 
-    Attributes:
-        firsts: The digest of the first answer, by the request's index.
-        equal_counts: The answers that had this digest, the first among them.
-        differing_count: The answers that had another.
-        first_differing: The index of the first request with such an answer; None if there is none.
-    """
-
-    firsts: Mapping[int, bytes]
-    equal_counts: Mapping[int, int]
-    differing_count: int
-    first_differing: int | None
+    first_digests: Mapping[int, bytes]  # of the first answer to each request
+    equal_counts: Mapping[int, int]  # answers with that digest, the first included
+    differing_count: int  # answers with another digest
+    first_differing: int | None  # the first request with such an answer
 
 
-class Checker:
-    """Compares the answers that one process gets.
-
-    Args:
-        request_count: Different requests.
-    """
+class BitChecker:
+    """Compares the answers that one process receives."""
 
     def __init__(self, request_count: int) -> None:
-        self._firsts: list[bytes | None] = [None] * request_count
+        self._first_digests: list[bytes | None] = [None] * request_count
         self._equal_counts = [0] * request_count
         self._differing_count = 0
         self._first_differing: int | None = None
 
     def check(self, index: int, bits: bytes | memoryview) -> None:
-        """Takes what the promise covers of an answer."""
+        """Compares the bits of an answer with those of the first answer to the same request."""
         digest = blake2b(bits, digest_size=_DIGEST_BYTES).digest()
-        first = self._firsts[index]
+        first = self._first_digests[index]
         if first is None:
-            self._firsts[index] = digest
+            self._first_digests[index] = digest
         elif first != digest:
             self._differing_count += 1
             if self._first_differing is None:
@@ -56,47 +39,12 @@ class Checker:
             return
         self._equal_counts[index] += 1
 
-    def checked(self) -> Checked:
-        """What was found."""
-        firsts = {index: first for index, first in enumerate(self._firsts) if first is not None}
-        return Checked(
-            firsts=firsts,
+    def result(self) -> BitCheckResult:
+        """Returns what was found so far."""
+        firsts = {index: first for index, first in enumerate(self._first_digests) if first is not None}
+        return BitCheckResult(
+            first_digests=firsts,
             equal_counts={index: self._equal_counts[index] for index in firsts},
             differing_count=self._differing_count,
             first_differing=self._first_differing,
         )
-
-
-def together(parts: Iterable[Checked]) -> Checked:
-    """What several processes found: the first of them that asked a request says what is right."""
-    firsts: dict[int, bytes] = {}
-    equal_counts: Counter[int] = Counter()
-    differing_count, suspects = 0, []
-    for part in parts:
-        differing_count += part.differing_count
-        suspects.append(part.first_differing)
-        for index, first in part.firsts.items():
-            if firsts.setdefault(index, first) == first:
-                equal_counts[index] += part.equal_counts[index]
-            else:
-                differing_count += part.equal_counts[index]
-                suspects.append(index)
-    return Checked(
-        firsts=firsts,
-        equal_counts=equal_counts,
-        differing_count=differing_count,
-        first_differing=next((index for index in suspects if index is not None), None),
-    )
-
-
-def verification(checked: Checked, *, as_json: Callable[[int], str]) -> Verification:
-    """What to report; `as_json` shows a request by its index."""
-    answer_count = sum(checked.equal_counts.values()) + checked.differing_count
-    first = checked.first_differing
-    return Verification(
-        mode="bits",
-        checked_count=answer_count - len(checked.firsts),
-        distinct_count=len(checked.firsts),
-        differing_count=checked.differing_count,
-        first_differing=None if first is None else as_json(first),
-    )

@@ -1,8 +1,4 @@
-"""What became of each request, as few bytes: what the processes that send tell the one that counts.
-
-A file of its own because both sides must agree on it. One event takes a quarter of a microsecond to write;
-all counting is done by the other side.
-"""
+"""Binary records of requests, which worker processes report. Packing one takes a quarter of a microsecond."""
 
 import struct
 
@@ -10,27 +6,26 @@ import grpc
 import numpy as np
 
 UNANSWERED, UNSENT = 254, 255
-"""Codes beside gRPC's: no answer when the run ended; never sent, because it ended first."""
+"""Codes beside gRPC's: without an answer when the run ended; not even sent by then."""
 
-IS_HELD = 1
-"""A flag: it was late because as many requests as are allowed were without an answer."""
+FLAG_AT_LIMIT = 1
+"""The request was late because `max_in_flight` requests were without an answer."""
 
 CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
-"""gRPC's names of its codes, by their numbers."""
 
 EVENT = np.dtype(
     [
-        ("due_s", "<f8"),  # from the measurement's begin, as all times here
-        ("sent_s", "<f8"),  # NaN if it never was
-        ("done_s", "<f8"),  # when the answer came, or the run gave up waiting
-        ("queue_s", "<f4"),  # the server's; NaN where it did not say
+        ("due_s", "<f8"),  # all times are from the start of the measurement
+        ("sent_s", "<f8"),  # NaN if it was never sent
+        ("done_s", "<f8"),  # of the answer, or when the run stopped waiting
+        ("queue_s", "<f4"),  # the server's times; NaN if the reply lacks them
         ("compute_s", "<f4"),
-        ("code", "u1"),  # gRPC's, or one of the two above
+        ("code", "u1"),  # gRPC's, UNANSWERED or UNSENT
         ("flags", "u1"),
     ]
 )
 _STRUCT = struct.Struct("<dddffBB")
-assert _STRUCT.size == EVENT.itemsize  # noqa: S101 - the two say the same
+assert _STRUCT.size == EVENT.itemsize  # noqa: S101 - two definitions of one layout
 
 pack_event = _STRUCT.pack
-"""An event's bytes, from its fields in order."""
+"""Returns the bytes of an event, given its fields in order."""

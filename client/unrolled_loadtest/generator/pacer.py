@@ -1,7 +1,7 @@
-"""Hands out requests when they are due, and says of each whether it had to wait for room.
+"""Hands out requests when they are due and marks those that had to wait for room.
 
-A file of its own because it is where intended times meet the event loop. The loop's selector must keep
-microseconds: epoll and uvloop round to milliseconds, which would be in every latency.
+The event loop's selector must keep microseconds: epoll and uvloop round timers to milliseconds, which every
+latency would include.
 """
 
 import asyncio
@@ -9,94 +9,81 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
-from unrolled_loadtest.generator.events import IS_HELD
-from unrolled_loadtest.workload.arrivals import Due
-
-
-class Item(NamedTuple):
-    """A request that is due.
-
-    Attributes:
-        number: In the whole run.
-        due_s: From the measurement's begin.
-        flags: See `events`.
-    """
-
-    number: int
-    due_s: float
-    flags: int = 0
+from unrolled_loadtest.generator.events import FLAG_AT_LIMIT
+from unrolled_loadtest.workload.arrivals import DueBlock
 
 
-Sleeper: TypeAlias = "asyncio.Future[Item | None]"
+class DueRequest(NamedTuple):
+    """A request that is due."""
+
+    number: int  # in the run
+    due_s: float  # from the start of the measurement
+    flags: int = 0  # of its event
 
 
-class Source(Protocol):
-    """Where requests come from.
-
-    Attributes:
-        next_s: When the next one is due; infinite if there is none.
-    """
-
-    next_s: float
-
-    def take(self, now_s: float) -> Item | None:
-        """The next request; None while none is due."""
+Waiter: TypeAlias = "asyncio.Future[DueRequest | None]"
 
 
-class OpenSource:
-    """Requests at times of their own."""
+class OpenLoopSource:
+    """Requests that are due by a schedule; the next one at `next_s`, infinity if there is none."""
 
-    def __init__(self, blocks: Iterator[Due]) -> None:
+    def __init__(self, blocks: Iterator[DueBlock]) -> None:
         self._next = 0
         self.next_s = math.inf
-        self._items = (
-            item for numbers, times in blocks for item in zip(numbers.tolist(), times.tolist(), strict=True)
+        self._schedule = (
+            pair for numbers, times in blocks for pair in zip(numbers.tolist(), times.tolist(), strict=True)
         )
         self._advance()
 
-    def take(self, now_s: float) -> Item | None:
-        """See Source."""
+    def pop(self, now_s: float) -> DueRequest | None:
+        """Returns the next request; None while none is due."""
         if self.next_s > now_s:
             return None
-        item = Item(self._next, self.next_s)
+        due = DueRequest(self._next, self.next_s)
         self._advance()
-        return item
+        return due
 
     def _advance(self) -> None:
-        self._next, self.next_s = next(self._items, (0, math.inf))
+        self._next, self.next_s = next(self._schedule, (0, math.inf))
 
 
-class ClosedSource:
-    """Requests that are due whenever somebody asks for one."""
+class ClosedLoopSource:
+    """Requests that are due whenever a lane is free."""
 
     def __init__(self, *, begin_s: float, process: int, process_count: int) -> None:
         self.next_s = begin_s
         self._number = process
         self._step = process_count
 
-    def take(self, now_s: float) -> Item | None:
-        """See Source."""
+    def pop(self, now_s: float) -> DueRequest | None:
+        """Returns the next request; None before the load begins."""
         if self.next_s > now_s:
             return None
         number = self._number
         self._number += self._step
-        return Item(number, now_s)
+        return DueRequest(number, now_s)
+
+
+RequestSource: TypeAlias = OpenLoopSource | ClosedLoopSource
 
 
 class Pacer:
     """Gives requests to lanes, which send them one after the other. For one event loop.
 
-    Args:
-        source: Of the requests.
-        origin: When the measurement begins, on the monotonic clock.
-        start_lane: Starts a lane, which begins with this request.
-        max_lanes: Lanes that it may start; others may come by themselves.
+    `origin` is when the measurement begins, on the monotonic clock. `start_lane` starts a lane with its first
+    request, for up to `max_lanes` lanes; streams are lanes that the pacer does not start.
     """
 
     def __init__(
-        self, source: Source, *, origin: float, start_lane: Callable[[Item], None], max_lanes: int
+        self,
+        source: RequestSource,
+        *,
+        origin: float,
+        start_lane: Callable[[DueRequest], None],
+        max_lanes: int,
     ) -> None:
         self._source = source
         self._origin = origin
@@ -104,75 +91,74 @@ class Pacer:
         self._max_lanes = max_lanes
         self._lane_count = 0
         self._loop = asyncio.get_running_loop()
-        self._parked: deque[Sleeper] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._is_full = False
-        self.is_over = False
+        self.is_stopped = False
 
     def now_s(self) -> float:
-        """Seconds from the measurement's begin."""
+        """Returns the seconds from the start of the measurement."""
         return time.monotonic() - self._origin
 
     def start(self) -> None:
         """Begins to hand out requests."""
         self._set_timer()
 
-    def take(self) -> Item | None:
-        """A request that is due, for a lane that is free; None if it is to park."""
-        if self.is_over:
+    def pop(self) -> DueRequest | None:
+        """Returns a request that is due, for a free lane; None if the lane must wait."""
+        if self.is_stopped:
             return None
-        item = self._source.take(self.now_s())
-        if item is None:
+        due = self._source.pop(self.now_s())
+        if due is None:
             self._is_full = False
             self._set_timer()
         elif self._is_full:
-            return item._replace(flags=IS_HELD)
-        return item
+            return due._replace(flags=FLAG_AT_LIMIT)
+        return due
 
-    def park(self) -> Sleeper:
-        """What a lane waits for when it has nothing to do: a request, or None when it is all over."""
-        sleeper: Sleeper = self._loop.create_future()
-        if self.is_over:
-            sleeper.set_result(None)
+    def wait(self) -> Waiter:
+        """Returns a future of the next request for a free lane, or of None at the end of the run."""
+        waiter: Waiter = self._loop.create_future()
+        if self.is_stopped:
+            waiter.set_result(None)
         else:
-            self._parked.append(sleeper)
-        return sleeper
+            self._waiters.append(waiter)
+        return waiter
 
-    def end(self) -> Iterator[Item]:
-        """Sends every lane home, and gives what was due by now and not sent."""
-        self.is_over = True
+    def stop(self) -> list[DueRequest]:
+        """Ends all lanes that wait, and returns the requests that are due and were not sent."""
+        self.is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        for sleeper in self._parked:
-            if not sleeper.done():
-                sleeper.set_result(None)
-        now_s = self.now_s()
-        if isinstance(self._source, OpenSource):
-            while (item := self._source.take(now_s)) is not None:
-                yield item
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if not isinstance(self._source, OpenLoopSource):
+            return []
+        return list(iter(partial(self._source.pop, self.now_s()), None))
 
     def _set_timer(self) -> None:
         if self._timer is None and self._source.next_s < math.inf:
-            self._timer = self._loop.call_at(self._origin + self._source.next_s, self._fire)
+            self._timer = self._loop.call_at(self._origin + self._source.next_s, self._hand_out)
 
-    def _fire(self) -> None:
-        """Gives out what is due, as far as there is room; what is beyond is taken by the next free lane."""
+    def _hand_out(self) -> None:
+        """Gives due requests to lanes while there is room; the next free lane pops the others."""
         self._timer = None
         now_s = self.now_s()
-        while self._parked and not self.is_over:
-            if self._parked[0].done():  # its lane is gone
-                self._parked.popleft()
-            elif (item := self._source.take(now_s)) is not None:
-                self._parked.popleft().set_result(item)
+        while self._waiters and not self.is_stopped:
+            if self._waiters[0].done():  # its lane was cancelled
+                self._waiters.popleft()
+            elif (due := self._source.pop(now_s)) is not None:
+                self._waiters.popleft().set_result(due)
             else:
                 break
-        while not self.is_over and self._source.next_s <= now_s:
+        while not self.is_stopped and self._source.next_s <= now_s:
             if self._lane_count == self._max_lanes:
                 self._is_full = True
-                return  # whoever finds nothing more due sets the timer again
-            item = self._source.take(now_s)
-            assert item is not None  # noqa: S101 - it is due
+                return  # the lane that finds nothing more due sets the timer again
+            due = self._source.pop(now_s)
+            assert due is not None  # noqa: S101 - next_s is reached
             self._lane_count += 1
-            self._start_lane(item)
-        if not self.is_over:
+            self._start_lane(due)
+        if not self.is_stopped:
             self._set_timer()

@@ -1,7 +1,4 @@
-"""Starts and stops the processes that send.
-
-They are started anew instead of forked, because gRPC does not survive that.
-"""
+"""Starts and stops the worker processes. They are spawned, because gRPC does not survive a fork."""
 
 import contextlib
 import pickle
@@ -12,154 +9,141 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import IO, Self
 
 from unrolled_client.errors import UnrolledError
 
-from unrolled_loadtest.generator.protocol import Done, Job, Lost, Ready, Tick
+from unrolled_loadtest.generator.protocol import Crashed, Finished, Job, Progress, Ready
 from unrolled_loadtest.workload.plan import Plan
 
-_START_DELAY_S = 0.1  # so that all hear of it before it begins
-_END_TIMEOUT_S = 5.0
+_START_DELAY_S = 0.1  # so that all workers know the start before it comes
+_EXIT_TIMEOUT_S = 5.0
 _SHOWN_STDERR_LINES = 12
 
 
 class GeneratorError(UnrolledError):
-    """A process that sends ended early; the message ends with what it wrote. A retry may help."""
+    """A worker process ended early; the message ends with what it wrote. A retry may help."""
 
 
-class _Member:
-    """One process, and the thread that hears what it tells."""
+class _WorkerProcess:
+    """One process, and the thread that reads its messages into `inbox`."""
 
-    def __init__(self, job: Job, heard: "queue.SimpleQueue[tuple[int, object]]") -> None:
+    def __init__(self, job: Job, inbox: "queue.SimpleQueue[tuple[int, object]]") -> None:
+        self._number = job.process
+        self._inbox = inbox
         self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
-        # -P keeps what lies in the working directory out of its imports.
+        # -P keeps files in the working directory out of its imports.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "unrolled_loadtest.generator.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
-            start_new_session=True,  # signals to the group are for the process that reports
+            start_new_session=True,  # a terminal's signals are for the parent
         )
-        self._hearing = threading.Thread(target=self._hear, args=(job.process, heard), daemon=True)
-        self._hearing.start()
-        self.tell(job)
+        self._reader = threading.Thread(target=self._read_messages, daemon=True)
+        self._reader.start()
+        self.send(job)
 
-    def tell(self, message: object) -> None:
-        """Sends a message; a process that has ended is noticed elsewhere."""
+    def send(self, message: object) -> None:
+        """Sends a message. The reader notices if the process has ended."""
         with contextlib.suppress(BrokenPipeError):
             pickle.dump(message, pipe(self.process.stdin))
             pipe(self.process.stdin).flush()
 
     def stop(self) -> None:
-        """Has it end at once, and tell what it has."""
+        """Makes the process stop sending requests and report what it has."""
         with contextlib.suppress(BrokenPipeError):
             pipe(self.process.stdin).close()
 
     def close(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends the process, by force if necessary."""
         self.stop()
         try:
-            self.process.wait(_END_TIMEOUT_S)
+            self.process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._hearing.join()
+        self._reader.join()
         pipe(self.process.stdout).close()
         self.stderr.close()
 
-    def last_words(self) -> str:
-        """The end of what it wrote."""
-        self.process.wait()
+    def failure(self) -> GeneratorError:
+        """Returns how the process ended and the end of what it wrote."""
+        code = self.process.wait()
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         self.stderr.seek(0)
-        return "\n".join(self.stderr.read().splitlines()[-_SHOWN_STDERR_LINES:]) or "nothing"
+        written = "\n".join(self.stderr.read().splitlines()[-_SHOWN_STDERR_LINES:]) or "nothing"
+        return GeneratorError(f"a process of the generator ended with {how}; it wrote: {written}")
 
-    def _hear(self, process: int, heard: "queue.SimpleQueue[tuple[int, object]]") -> None:
+    def _read_messages(self) -> None:
         with contextlib.suppress(EOFError, pickle.UnpicklingError):
             while True:
-                heard.put((process, pickle.load(pipe(self.process.stdout))))  # noqa: S301 - our own process
-        heard.put((process, None))
+                self._inbox.put((self._number, pickle.load(pipe(self.process.stdout))))  # noqa: S301 - our own
+        self._inbox.put((self._number, None))
 
 
-class Crew:
-    """As many processes as a plan asks for. Leaving it ends them.
-
-    Args:
-        plan: What each gets a share of.
-    """
+class ProcessPool:
+    """The worker processes of a run; a context manager that ends them."""
 
     def __init__(self, plan: Plan) -> None:
-        self._heard: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
-        self._members: list[_Member] = []
+        self._inbox: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
+        self._workers: list[_WorkerProcess] = []
+        self._warmup_s = plan.warmup_s
         try:
             for process in range(plan.process_count):
-                self._members.append(_Member(Job(plan=plan, process=process), self._heard))
+                self._workers.append(_WorkerProcess(Job(plan=plan, process=process), self._inbox))
         except BaseException:
             self.close()
             raise
-        self._warmup_s = plan.warmup_s
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def start(self) -> float:
-        """Waits until all are ready, starts them, and gives the measurement's begin on the monotonic clock.
+        """Waits until all processes are ready, and starts the load.
+
+        Returns when the measurement begins, on the monotonic clock.
 
         Raises:
-            GeneratorError: One ended before.
+            GeneratorError: A process ended before.
         """
-        for _ in self._members:
-            process, message = self._heard.get()
+        for _ in self._workers:
+            process, message = self._inbox.get()
             if not isinstance(message, Ready):
-                raise self._ended(process)
+                raise self._workers[process].failure()
         origin = time.monotonic() + _START_DELAY_S + self._warmup_s
-        for member in self._members:
-            member.tell(origin)
+        for worker in self._workers:
+            worker.send(origin)
         return origin
 
-    def messages(self) -> Iterator[tuple[int, Tick | Done | Lost]]:
-        """Yields what they report, until each is done or lost."""
-        working = set(range(len(self._members)))
+    def messages(self) -> Iterator[tuple[int, Progress | Finished | Crashed]]:
+        """Yields the number of a process and its message, until all have finished or crashed."""
+        working = set(range(len(self._workers)))
         while working:
-            process, message = self._heard.get()
-            if isinstance(message, Tick):
-                yield process, message
-            elif isinstance(message, Done):
-                working.discard(process)
+            process, message = self._inbox.get()
+            if isinstance(message, Progress | Finished):
+                working -= {process} if isinstance(message, Finished) else set()
                 yield process, message
             elif process in working:
                 working.discard(process)
-                yield process, Lost(reason=str(self._ended(process)))
+                yield process, Crashed(reason=str(self._workers[process].failure()))
 
     def stop(self) -> None:
-        """Has them end at once, and tell what they have."""
-        for member in self._members:
-            member.stop()
+        """Makes all processes stop sending requests and report what they have."""
+        for worker in self._workers:
+            worker.stop()
 
     def close(self) -> None:
-        """Ends them."""
-        for member in self._members:
-            member.stop()
-        for member in self._members:
-            member.close()
-
-    def _ended(self, process: int) -> GeneratorError:
-        member = self._members[process]
-        code = member.process.wait()
-        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-        return GeneratorError(f"a process of the generator ended with {how}; it wrote: {member.last_words()}")
+        """Ends all processes."""
+        self.stop()
+        for worker in self._workers:
+            worker.close()
 
 
 def pipe(end: IO[bytes] | None) -> IO[bytes]:
-    """One end of a pipe to a process."""
-    assert end is not None  # noqa: S101 - all of them are pipes
+    """Narrows the type of a process's pipe."""
+    assert end is not None  # noqa: S101 - it was opened as a pipe
     return end

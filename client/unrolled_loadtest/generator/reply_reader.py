@@ -1,9 +1,7 @@
-"""What a reply says to a load tester, at the least price: its bits, its server's times, its error.
+"""Reads bits, times and errors from replies, at the lowest cost.
 
-A file of its own because it is the one place that says which bytes of a reply the promise covers, and knows
-two ways to find them. A server that writes replies as this project's does puts what may differ last; the
-bytes before are the bits as they are (the fingerprint among them). Replies of other servers begin with the
-values, as plain protobuf writes them, and are taken apart.
+This project's server writes everything that may differ (id and times) last, in a trailer; the bytes before it
+are the bits. Replies of other servers, as protobuf writes them, are split into fields.
 """
 
 import math
@@ -11,48 +9,42 @@ from typing import NamedTuple
 
 from unrolled.v1.wire import SplitReply, find_trailer, split_reply
 
-_SHAPE_TAG = b"\x12"
-"""What this project's replies begin with; a refusal begins with its id, others with the values."""
+_SHAPE_TAG = (
+    b"\x12"  # replies with a trailer begin with the shape, refusals with the id, others with the values
+)
 
 
 class Reply(NamedTuple):
-    """What counts of a reply.
+    """The parts of a reply that count; times are NaN if the reply lacks them."""
 
-    Attributes:
-        bits: What the promise covers.
-        queue_s: Seconds in the server's queue; NaN where it does not say.
-        compute_s: Seconds of its computing, likewise.
-        code: gRPC's number of the error; 0 for none.
-    """
-
-    bits: bytes | memoryview
+    bits: bytes | memoryview  # what must be equal for equal requests
     queue_s: float
     compute_s: float
-    code: int = 0
+    code: int = 0  # gRPC's code of the error; 0 for none
 
 
-def is_plain(reply: bytes) -> bool:
-    """Whether it is written as this project's server writes an answer."""
+def has_trailer(reply: bytes) -> bool:
+    """Returns whether this project's server wrote the reply, and it is no error."""
     return reply.startswith(_SHAPE_TAG)
 
 
-def read_plain(reply: bytes, id_field: bytes = b"") -> Reply:
-    """Reads a reply that `is_plain` and has this id."""
+def read_with_trailer(reply: bytes, id_field: bytes = b"") -> Reply:
+    """Reads a reply with a trailer, which has this id."""
     end, queue_s, compute_s = find_trailer(reply, id_field)
     return Reply(memoryview(reply)[:end], queue_s, compute_s)
 
 
-def read(reply: bytes) -> Reply:
+def read_reply(reply: bytes) -> Reply:
     """Reads the reply to a unary call.
 
     Raises:
-        google.protobuf.message.DecodeError: It is none.
+        google.protobuf.message.DecodeError: It is no reply.
     """
-    return read_plain(reply) if is_plain(reply) else read_parts(split_reply(reply))
+    return read_with_trailer(reply) if has_trailer(reply) else read_fields(split_reply(reply))
 
 
-def read_parts(reply: SplitReply) -> Reply:
-    """Reads a reply that was taken apart."""
+def read_fields(reply: SplitReply) -> Reply:
+    """Reads a reply that was split into fields."""
     rest = reply.rest
     timing = rest.timing if rest.HasField("timing") else None
     code = rest.error.code if rest.HasField("error") else 0

@@ -1,8 +1,4 @@
-"""Lanes of many requests at a time: a stream, whose replies come in the order in which they are done.
-
-A file of its own because a stream has a way to break of its own: what it had not answered failed with it, and
-another takes its place.
-"""
+"""Lanes of many requests at a time: streams, whose replies come in any order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,15 +8,15 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
-from unrolled_client._streaming.aio_driver import FAILED_WRITE
+from unrolled_client.low_level import FAILED_WRITE
 
 from unrolled_loadtest.generator.events import UNANSWERED
-from unrolled_loadtest.generator.pacer import Item, Pacer, Sleeper
-from unrolled_loadtest.generator.recorder import Ledger
-from unrolled_loadtest.generator.reply_reader import Reply, is_plain, read_parts, read_plain
+from unrolled_loadtest.generator.pacer import DueRequest, Pacer, Waiter
+from unrolled_loadtest.generator.recorder import Recorder
+from unrolled_loadtest.generator.reply_reader import Reply, has_trailer, read_fields, read_with_trailer
 from unrolled_loadtest.generator.unary import code_of, is_cancelled_by_us
 
-# Fixed ids at a fixed place: those of replies are found without a parser.
+# Ids of one length at the end of a message: those of replies are found without a parser.
 _ID = b"%08x"
 _ID_BYTES = 8
 _ID_HEAD = bytes([pb.ForwardRequest.ID_FIELD_NUMBER << 3 | 2, _ID_BYTES])
@@ -33,52 +29,47 @@ _DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 class _Sent(NamedTuple):
-    """A request on its way."""
+    """A request without an answer."""
 
-    item: Item
-    request: int
+    due: DueRequest
+    request_index: int
     sent_s: float
 
 
 class Stream:
-    """One stream, and the next one when it breaks.
+    """One stream, and another one whenever it breaks.
 
-    Args:
-        open_stream: Opens a ForwardStream with these requests.
-        data: The requests' bytes, by index, without ids.
-        ledger: Notes what is answered.
-        pacer: Says what to send.
-        window: Requests without an answer that it may have.
-        timeout_s: How long each may wait.
+    `data` has the requests' bytes, by index, without ids. At most `window` requests are without an answer,
+    each for at most `timeout_s`.
     """
 
-    def __init__(  # noqa: PLR0913 - what a lane is made of
+    def __init__(  # noqa: PLR0913 - each is needed once
         self,
         open_stream: Callable[[AsyncIterator[bytes]], Any],
         data: tuple[bytes, ...],
         *,
-        ledger: Ledger,
+        recorder: Recorder,
         pacer: Pacer,
         window: int,
         timeout_s: float,
     ) -> None:
         self._open = open_stream
         self._data = data
-        self._ledger = ledger
+        self._recorder = recorder
         self._pacer = pacer
         self._window = window
         self._timeout_s = timeout_s
-        self._waiting: dict[bytes, _Sent] = {}
+        self._unanswered: dict[bytes, _Sent] = {}
         self._next_id = 0
         self._is_answered = False
         self._has_room: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        """Sends and receives until the pacer says that it is over and everything is answered."""
+        """Sends and receives until the pacer has stopped and every request is answered."""
         while True:
             self._is_answered = False
             call = self._open(self._requests())
-            code = _UNAVAILABLE  # what a server means that ends a stream early
+            code = _UNAVAILABLE  # if the server ends the stream early
             try:
                 async for reply in call:
                     self._receive(reply)
@@ -94,75 +85,75 @@ class Stream:
                 call.cancel()
                 code = code_of(error)
             self._fail_all(code)
-            if self._pacer.is_over:
+            if self._pacer.is_stopped:
                 return
             if not self._is_answered:
                 self._fail_due(code)
             await asyncio.sleep(_REOPEN_S)
 
     def expire(self) -> None:
-        """Gives up what waits for too long; gRPC's deadlines are those of whole streams."""
+        """Fails requests that waited longer than `timeout_s`; gRPC's deadlines are those of whole streams."""
         now_s = self._pacer.now_s()
-        while self._waiting:
-            name, sent = next(iter(self._waiting.items()))
+        while self._unanswered:
+            name, sent = next(iter(self._unanswered.items()))
             if now_s - sent.sent_s <= self._timeout_s:
                 return
-            self._finish(self._waiting.pop(name), code=_DEADLINE_EXCEEDED)
+            self._finish(self._unanswered.pop(name), code=_DEADLINE_EXCEEDED)
 
     def give_up(self) -> None:
-        """Notes what was sent and had no outcome when the run ended."""
+        """Records requests that had no outcome when the run ended."""
         self._fail_all(UNANSWERED)
 
     async def _requests(self) -> AsyncIterator[bytes]:
-        """What gRPC sends next, as soon as it can take it."""
+        """Yields requests as fast as gRPC takes them, while the window has room."""
         while True:
-            if len(self._waiting) >= self._window:
+            if len(self._unanswered) >= self._window:
                 self._has_room = asyncio.get_running_loop().create_future()
                 await self._has_room
-            item = self._pacer.take()
-            if item is None:
-                item = await self._parked(self._pacer.park())
-            if item is None:
+            due = self._pacer.pop()
+            if due is None:
+                due = await self._wait(self._pacer.wait())
+            if due is None:
                 return
-            yield self._send(item)
+            yield self._send(due)
 
-    async def _parked(self, sleeper: Sleeper) -> Item | None:
+    async def _wait(self, waiter: Waiter) -> DueRequest | None:
         try:
-            return await sleeper
+            return await waiter
         except asyncio.CancelledError:  # the stream broke
-            if sleeper.done() and not sleeper.cancelled() and (item := sleeper.result()) is not None:
-                self._send(item)  # it was due just then, and fails with the others
+            if waiter.done() and not waiter.cancelled() and (due := waiter.result()) is not None:
+                self._send(due)  # it became due just then, and fails with the others
             raise
 
-    def _send(self, item: Item) -> bytes:
+    def _send(self, due: DueRequest) -> bytes:
         self._next_id += 1
         name = _ID % (self._next_id & 0xFFFFFFFF)
-        index = self._ledger.index_of(item.number)
-        self._ledger.sent_count += 1
-        self._ledger.in_flight_count += 1
-        self._waiting[name] = _Sent(item, index, self._pacer.now_s())
+        index = self._recorder.index_of(due.number)
+        self._recorder.sent_count += 1
+        self._recorder.in_flight_count += 1
+        self._unanswered[name] = _Sent(due, index, self._pacer.now_s())
         return self._data[index] + _ID_HEAD + name
 
     def _receive(self, data: bytes) -> None:
         done_s = self._pacer.now_s()
         self._is_answered = True
-        if is_plain(data) and (sent := self._waiting.pop(data[-_ID_BYTES:], None)) is not None:
-            reply = read_plain(data, data[-_ID_FIELD_BYTES:])
+        if has_trailer(data) and (sent := self._unanswered.pop(data[-_ID_BYTES:], None)) is not None:
+            reply = read_with_trailer(data, data[-_ID_FIELD_BYTES:])
         else:
             parts = split_reply(data)
-            sent = self._waiting.pop(parts.rest.id.encode(), None)
-            if sent is None:  # it comes too late
+            sent = self._unanswered.pop(parts.rest.id.encode(), None)
+            if sent is None:  # it has expired
                 return
-            reply = read_parts(parts)
+            reply = read_fields(parts)
         self._finish(sent, code=reply.code, reply=reply, done_s=done_s)
 
     def _finish(
         self, sent: _Sent, *, code: int, reply: Reply | None = None, done_s: float | None = None
     ) -> None:
-        self._ledger.in_flight_count -= 1
-        self._ledger.note(
-            sent.item,
-            sent.request,
+        self._recorder.in_flight_count -= 1
+        self._recorder.record(
+            sent.due,
+            sent.request_index,
             sent_s=sent.sent_s,
             done_s=self._pacer.now_s() if done_s is None else done_s,
             code=code,
@@ -172,14 +163,14 @@ class Stream:
             self._has_room.set_result(None)
 
     def _fail_due(self, code: int) -> None:
-        """Fails what is due and what no other stream took, as each call would where no server is."""
+        """Fails requests that are due and no other stream took, as calls without a server would fail."""
         for _ in range(self._window):
-            if (item := self._pacer.take()) is None:
+            if (due := self._pacer.pop()) is None:
                 break
-            self._send(item)
+            self._send(due)
         self._fail_all(code)
 
     def _fail_all(self, code: int) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for sent in waiting.values():
+        unanswered, self._unanswered = self._unanswered, {}
+        for sent in unanswered.values():
             self._finish(sent, code=code)

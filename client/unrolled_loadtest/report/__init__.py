@@ -1,1 +1,1 @@
-"""Reports of a run: terminal, JSON, HTML and the raw log."""
+"""Reports of a run."""

@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from unrolled_client.cli.printable import printable
 
-from unrolled_loadtest.report.formatting import length
 from unrolled_loadtest.results.histogram import Latencies
-from unrolled_loadtest.results.record import Interval, Search
+from unrolled_loadtest.results.record import Interval
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -98,28 +97,6 @@ def percentile_curve(columns: Mapping[str, Latencies]) -> Markup | None:
         axes.legend()
 
     return _svg("percentiles", paint)
-
-
-def search_trials(search: Search) -> Markup | None:
-    """Draws the target's percentile by the offered rate; None if no trial had an answer."""
-    trials = [trial for trial in search.trials if not isnan(trial.percentile_s)]
-    if not trials:
-        return None
-
-    def paint(axes: Axes) -> None:
-        axes.axhline(
-            search.limit_s * 1e3, color="gray", dashes=(4, 3), label=f"limit, {length(search.limit_s)}"
-        )
-        for is_met, marker, name in ((True, "o", "met the target"), (False, "X", "missed it")):
-            shown = [trial for trial in trials if trial.is_met == is_met]
-            rates = [trial.rate_per_s for trial in shown]
-            axes.plot(rates, [trial.percentile_s * 1e3 for trial in shown], marker, label=name)
-        axes.set_xlabel("offered per second")
-        axes.set_xlim(0)
-        _use_milliseconds(axes)
-        axes.legend()
-
-    return _svg("search", paint)
 
 
 def _plot_over_time(

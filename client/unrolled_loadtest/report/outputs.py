@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 from unrolled_client.cli.connect import report
-from unrolled_client.cli.options import as_output
-from unrolled_client.cli.outputs import OutputFile, path_of
+from unrolled_client.cli.options import output_option
+from unrolled_client.cli.output_files import OutputFile, parse_path
 
 from unrolled_loadtest.report import json_report, terminal
 from unrolled_loadtest.report.raw_log import RawLog
@@ -32,23 +32,20 @@ class ReportFlags:
     """Options for the reports."""
 
     as_json: Annotated[
-        bool, as_output("--json", help="Print one line of JSON, with encoded histograms, instead of tables.")
+        bool,
+        output_option("--json", help="Print one line of JSON, with encoded histograms, instead of tables."),
     ] = False
-    html: Annotated[str | None, as_output(metavar="FILE", help="Write a report for a browser.")] = None
+    html: Annotated[str | None, output_option(metavar="FILE", help="Write a report for a browser.")] = None
     raw_log: Annotated[
-        str | None, as_output(metavar="FILE", help="Write a line for each request: due, sent, done, code.")
+        str | None,
+        output_option(metavar="FILE", help="Write a line for each request: due, sent, done, code."),
     ] = None
-    hdr_log: Annotated[str | None, as_output(hidden=True, callback=_refuse_hdr_log)] = None
-    live: Annotated[bool, as_output(help="Show progress, if standard error is a terminal.")] = True
+    hdr_log: Annotated[str | None, output_option(hidden=True, callback=_refuse_hdr_log)] = None
+    live: Annotated[bool, output_option(help="Show progress, if standard error is a terminal.")] = True
 
 
 class Reports:
-    """The requested reports. If one cannot be written, the others still are.
-
-    Attributes:
-        raw_log: Takes a line for each request; None if it was not requested.
-        are_complete: Whether all reports were written.
-    """
+    """The requested reports. If one cannot be written, the others still are, and `are_complete` is false."""
 
     def __init__(self, files: Mapping[str, OutputFile], *, as_json: bool) -> None:
         self.raw_log: RawLog | None = None
@@ -75,17 +72,15 @@ class Reports:
 
 @contextmanager
 def open_reports(flags: ReportFlags, *, inputs: Mapping[str, str | Path]) -> Iterator[Reports]:
-    """Opens the report files; files that were not written when the block ends stay as they were.
+    """Opens the report files; those that are not written by the end of the block stay as they were.
 
-    Args:
-        flags: The requested reports.
-        inputs: Files that the load test reads, by their options.
+    `inputs` are the files that the load test reads, by their options.
 
     Raises:
         typer.BadParameter: A file cannot be written, is named twice, or is one of the inputs.
     """
     texts = {"--html": flags.html, "--raw-log": flags.raw_log}
-    paths = {option: path_of(option, text) for option, text in texts.items() if text is not None}
+    paths = {option: parse_path(option, text) for option, text in texts.items() if text is not None}
     _refuse_shared_files(paths, inputs=inputs)
     with ExitStack() as stack:
         files = {

@@ -14,11 +14,8 @@ _NAMES = {**CODE_NAMES, UNANSWERED: "UNANSWERED", UNSENT: "UNSENT"}
 class RawLog:
     """Writes a line for each request, in the order of completion.
 
-    The `done_s` of an UNANSWERED or UNSENT request is when the run stopped waiting. If the file cannot be
-    written, the run goes on, and `end` raises the first error.
-
-    Args:
-        open_file: Returns the file when the load begins.
+    The `done_s` of an UNANSWERED or UNSENT request is when the run stopped waiting for it. If the file cannot
+    be written, the run goes on, and `end` raises the first error.
     """
 
     def __init__(self, open_file: Callable[[], IO[bytes]]) -> None:

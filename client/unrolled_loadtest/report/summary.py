@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from math import isnan
 
 from unrolled_loadtest.report.formatting import counted, duration, length, milliseconds, percentage, rate
@@ -35,11 +34,6 @@ def headline(record: Record) -> str:
     shape = record.load.get(_SHAPE, "open loop" if record.is_open else "closed loop")
     warmup = f" after {length(record.warmup_s)} of warm-up" if record.warmup_s else ""
     return f"{shape} · {record.transport} · {length(record.duration_s)}{warmup}"
-
-
-def start_time(record: Record) -> str:
-    """Returns when the measurement began, to the second."""
-    return datetime.fromisoformat(record.started_at).isoformat(" ", "seconds")
 
 
 def conditions(record: Record) -> dict[str, str]:
@@ -89,7 +83,8 @@ def _notes(record: Record) -> Iterator[str]:
     if record.ending == "interrupted":
         measured = f"{length(record.duration_s)} were measured"
         yield f"Interrupted: {measured if record.duration_s else 'the warm-up was not over'}."
-    if record.answered_count and record.is_open and not _kept_up(record):
+    is_behind = record.in_time_count < _MIN_IN_TIME_SHARE * record.offered_count
+    if record.answered_count and record.is_open and is_behind:
         answered = percentage(record.in_time_count, record.offered_count)
         slow = "The server" if record.generator.bound_by is None else "The generator or the server"
         yield (
@@ -104,10 +99,6 @@ def _notes(record: Record) -> Iterator[str]:
             "Closed loop: a request waits for an answer before it, so a pause of the server delays few of "
             "them. Callers who do not wait for each other see more; offer a rate to measure that."
         )
-
-
-def _kept_up(record: Record) -> bool:
-    return record.in_time_count >= _MIN_IN_TIME_SHARE * record.offered_count
 
 
 def _percent_without_samples(latencies: Latencies) -> float | None:

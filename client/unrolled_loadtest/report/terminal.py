@@ -1,11 +1,9 @@
-"""A run in the terminal: live while it lasts, tables when it is done."""
+"""Shows a run in the terminal: live during the run, as tables at the end."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
 from math import isnan, nan
 
 from rich.box import SIMPLE_HEAD
@@ -35,37 +33,31 @@ from unrolled_loadtest.results.record import Interval, Record, Search
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _GAP = " "
-_COURSE_WORDS = 22  # what else stands in its line
+_COURSE_TEXT = 22  # columns of text beside the blocks
 _LIVE_PERCENTS = (50, 99, 99.9)
-_NAME, _BAD, _CARE, _GOOD = "dim", "bold red", "yellow", "green"
+_NAME, _BAD, _NOTE, _GOOD = "dim", "bold red", "yellow", "green"
 
 
 @contextmanager
-def live(plan_title: str, total_s: float | None, *, console: Console | None = None) -> Iterator["LiveView"]:
-    """Shows a run on standard error while it lasts; nothing where that is no terminal or knows ASCII only.
-
-    Args:
-        plan_title: What is run, in one line.
-        total_s: The length of the measurement, without the warm-up; None where nobody knows it.
-        console: Where to show it instead.
-    """
+def live_view(title: str, total_s: float, *, console: Console | None = None) -> Iterator["LiveView"]:
+    """Shows a run of `total_s` without its warm-up on standard error, if that is a terminal beyond ASCII."""
     console = console or Console(stderr=True)
-    view = LiveView(plan_title, total_s)
+    view = LiveView(title, total_s)
     if not console.is_terminal or console.options.ascii_only:
         yield view
         return
-    # Without a thread that refreshes: it would wake up beside processes that keep time.
+    # No refresh thread: it would wake up beside processes that keep time.
     shown = Live(view, console=console, auto_refresh=False, transient=True)
-    view.on_update = partial(_while_possible, shown.refresh, view)
-    _while_possible(partial(shown.start, refresh=True), view)
+    view.on_update = partial(_try, shown.refresh, view)
+    _try(partial(shown.start, refresh=True), view)
     try:
         yield view
     finally:
-        _while_possible(shown.stop, view)
+        _try(shown.stop, view)
 
 
-def _while_possible(act: Callable[[], None], view: "LiveView") -> None:
-    """Shows no more once the terminal is gone, which must not end the run."""
+def _try(act: Callable[[], None], view: "LiveView") -> None:
+    """Stops the view, not the run, once the terminal is gone."""
     try:
         act()
     except OSError:
@@ -73,9 +65,9 @@ def _while_possible(act: Callable[[], None], view: "LiveView") -> None:
 
 
 class LiveView:
-    """What a run has been so far, as a renderable of rich's. Not thread-safe."""
+    """The run so far, as a renderable of rich. Not thread-safe."""
 
-    def __init__(self, title: str, total_s: float | None) -> None:
+    def __init__(self, title: str, total_s: float) -> None:
         self.on_update: Callable[[], None] = lambda: None
         self._title = printable(title)
         self._total_s = total_s
@@ -86,7 +78,7 @@ class LiveView:
         self._p99s: list[float] = []
 
     def update(self, interval: Interval) -> None:
-        """Takes an interval that has ended, and shows it."""
+        """Adds an interval that has ended, and shows it."""
         self._last = interval
         self._p99s.append(interval.latency.percentile(99))
         if interval.since_s >= 0:
@@ -106,43 +98,36 @@ class LiveView:
         yield self._course(console.width)
 
     def _top(self, width: int) -> Group:
-        """What runs, and how far it is."""
+        """Returns the title and the progress."""
         ended_s = 0.0 if self._last is None else self._last.since_s + self._last.length_s
-        at = f"warm-up, {clock(-ended_s)} to go" if ended_s < 0 else clock(ended_s)
-        if self._total_s is not None and ended_s >= 0:
-            at += f" of {clock(self._total_s)}"
+        at = f"{clock(ended_s)} of {clock(self._total_s)}"
+        if ended_s < 0:
+            at = f"warm-up, {clock(-ended_s)} to go"
         title = Text(self._title, style="bold", no_wrap=True)
         title.truncate(max(width - len(at) - 1, 1), overflow="ellipsis", pad=True)
-        if self._total_s is None:
-            return Group(Text.assemble(title, " ", at))
         bar = ProgressBar(self._total_s, max(ended_s, 0.0), width=width, complete_style="blue")
         return Group(Text.assemble(title, " ", at), Padding(bar, 0))  # a bar alone does not end its line
 
     def _table(self, last: Interval) -> Table:
-        heads = [
-            "offered",
-            "achieved",
-            *(f"p{percent:g} ms" for percent in _LIVE_PERCENTS),
-            "max ms",
-            "errors",
-        ]
-        columns = (Column(head, justify="right") for head in heads)
+        percentiles = (f"p{percent:g} ms" for percent in _LIVE_PERCENTS)
+        columns = _right_aligned("offered", "achieved", *percentiles, "max ms", "errors")
         table = Table("", *columns, box=None, pad_edge=False, header_style=_NAME)
-        name = f"last {length(last.length_s)}"
-        table.add_row(name, *_live_cells(_counts(last), last.length_s, last.latency))
+        table.add_row(
+            f"last {length(last.length_s)}", *_live_cells(_counts(last), last.length_s, last.latency)
+        )
         if self._length_s:
             table.add_row("so far", *_live_cells(self._counts, self._length_s, self._latency))
         return table
 
     def _course(self, width: int) -> Text:
-        """The p99 of the last intervals, as blocks as high as it was."""
-        shown = self._p99s[-(width - _COURSE_WORDS) :]
+        """Returns the p99 of the last intervals as a line of blocks."""
+        shown = self._p99s[-(width - _COURSE_TEXT) :]
         highest = max((p99 for p99 in shown if not isnan(p99)), default=nan)
         return Text.assemble(("p99 ", _NAME), sparkline(shown), (f" up to {milliseconds(highest)} ms", _NAME))
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A block for each value, as high as its share of the largest; a gap for NaN.
+    """Returns a block for each value, as high as its share of the largest; a gap for NaN.
 
     >>> sparkline([0, 1, float("nan"), 8])
     '▁▂ █'
@@ -175,13 +160,8 @@ def _live_cells(counts: Mapping[str, int], length_s: float, latency: Latencies) 
 
 
 def show(record: Record, *, console: Console | None = None) -> None:
-    """Prints the final tables to standard output, with what a reader must know last, where it is seen."""
-    if console is None:
-        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(
-                errors="replace"
-            )  # an encoding that lacks a letter must not cost the report
-        console = Console()
+    """Prints the final tables to standard output; remarks come last, where they are seen."""
+    console = console or Console()
     console.print(Text(printable(headline(record)), style="bold"))
     console.print(_lines(conditions(record)))
     console.print()
@@ -195,12 +175,15 @@ def show(record: Record, *, console: Console | None = None) -> None:
         console.print(Text(search_result(record.search), style="bold"))
     for remark in remarks(record):
         console.print()
-        word, style = ("warning: ", _BAD) if remark.is_bad else ("note: ", _CARE)
+        word, style = ("warning: ", _BAD) if remark.is_bad else ("note: ", _NOTE)
         console.print(Text.assemble((word, style), (printable(remark.text), style if remark.is_bad else "")))
 
 
+def _right_aligned(*heads: str) -> Iterator[Column]:
+    return (Column(head, justify="right") for head in heads)
+
+
 def _lines(values: Mapping[str, str]) -> Table:
-    """Names, and what they are."""
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
         table.add_row(Text(name, style=_NAME), Text(printable(value)))
@@ -208,7 +191,7 @@ def _lines(values: Mapping[str, str]) -> Table:
 
 
 def _latency_table(record: Record) -> Table:
-    columns = (Column(name, justify="right") for name in latency_columns(record))
+    columns = _right_aligned(*latency_columns(record))
     table = Table("latency, ms", *columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name, cells in latency_rows(record).items():
         table.add_row(name, *cells)
@@ -216,9 +199,9 @@ def _latency_table(record: Record) -> Table:
 
 
 def _trial_table(search: Search) -> Table:
-    columns = (Column(name, justify="right") for name in trial_columns(search))
+    columns = _right_aligned(*trial_columns(search))
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for trial in search.trials:
         *cells, outcome = trial_row(trial)
-        table.add_row(*cells, Text(outcome, style=_GOOD if trial.is_met else _CARE))
+        table.add_row(*cells, Text(outcome, style=_GOOD if trial.is_met else _NOTE))
     return table

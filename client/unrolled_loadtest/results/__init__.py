@@ -1,1 +1,1 @@
-"""Results of a run: histograms, records and their aggregation."""
+"""Results of a run: histograms, counts, and the record that reports are made from."""

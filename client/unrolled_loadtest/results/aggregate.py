@@ -1,23 +1,24 @@
-"""Adds up events: to intervals while a run lasts, and to the counts of its record."""
+"""Adds up events: to intervals during a run, and to the counts of its record."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_loadtest.generator.events import CODE_NAMES, EVENT, IS_HELD, UNANSWERED, UNSENT
-from unrolled_loadtest.generator.protocol import Tick
-from unrolled_loadtest.results.histogram import HIGHEST_US, LOWEST_US, Latencies
+from unrolled_loadtest.generator.events import CODE_NAMES, EVENT, FLAG_AT_LIMIT, UNANSWERED, UNSENT
+from unrolled_loadtest.generator.protocol import Progress
+from unrolled_loadtest.results.histogram import Latencies, microseconds
 from unrolled_loadtest.results.record import Interval, Outcomes
 from unrolled_loadtest.workload.arrivals import due_times
 from unrolled_loadtest.workload.plan import OpenLoop, Plan
 
 LATE_S = 1e-3
 MAX_INTERVALS = 600
-"""Of one record; a longer run has longer ones."""
+"""Per record; a longer run has longer intervals."""
 
 _OK, _DEADLINE_EXCEEDED = 0, 4
 _Events = NDArray[np.void]
@@ -27,27 +28,25 @@ class Totals:
     """The counts of a measurement, by the names of `Record`.
 
     Attributes:
-        latency: Of what was answered, or waited for in vain until a deadline or the run's end.
-        from_send: The same from when it was sent.
-        queue: The server's queue times.
-        compute: The server's compute times.
-        own_late_count: What was late though there was room for it, so by the generator's fault.
+        latency: Of answers, and of waits without one until a deadline or the end of the run.
+        own_late_count: Requests that were late though there was room for them: the generator was too slow.
     """
 
     def __init__(self) -> None:
-        self.latency, self.from_send = Latencies(), Latencies()
-        self.queue, self.compute = Latencies(), Latencies()
+        self.latency, self.latency_from_send = Latencies(), Latencies()
+        self.server_queue, self.server_compute = Latencies(), Latencies()
         self.offered_count = self.unsent_count = self.answered_count = self.unanswered_count = 0
         self.late_count = self.own_late_count = 0
         self.max_late_s = 0.0
-        self.errors: Counter[str] = Counter()
+        self.error_counts: Counter[str] = Counter()
         self.after_end = self.from_warmup = Outcomes()
 
     def add(self, events: _Events, *, end_s: float) -> None:
         """Adds events of a run whose measurement ends at `end_s`."""
         is_measured, done_s = events["due_s"] >= 0, events["done_s"]
-        self.from_warmup = _with(self.from_warmup, events[~is_measured & (done_s >= 0) & (done_s <= end_s)])
-        self.after_end = _with(self.after_end, events[is_measured & (done_s > end_s)])
+        is_from_warmup = ~is_measured & (done_s >= 0) & (done_s <= end_s)
+        self.from_warmup = _add_outcomes(self.from_warmup, events[is_from_warmup])
+        self.after_end = _add_outcomes(self.after_end, events[is_measured & (done_s > end_s)])
         self._add_measured(events[is_measured])
 
     def _add_measured(self, events: _Events) -> None:
@@ -58,52 +57,52 @@ class Totals:
         self.answered_count += int((code == _OK).sum())
         self.unanswered_count += int((code == UNANSWERED).sum())
         self.late_count += int(is_late.sum())
-        self.own_late_count += int((is_late & (events["flags"] & IS_HELD == 0)).sum())
+        self.own_late_count += int((is_late & (events["flags"] & FLAG_AT_LIMIT == 0)).sum())
         self.max_late_s = max(self.max_late_s, float(lateness_s.max(initial=0.0)))
-        self.errors.update(_error_counts(code))
+        self.error_counts.update(_error_counts(code))
         waited = events[_has_latency(code)]
-        record(self.latency, waited["done_s"] - waited["due_s"])
-        record(self.from_send, waited["done_s"] - waited["sent_s"])
-        for latencies, name in ((self.queue, "queue_s"), (self.compute, "compute_s")):
-            record(latencies, events[name])
+        self.latency.record(microseconds(waited["done_s"] - waited["due_s"]))
+        self.latency_from_send.record(microseconds(waited["done_s"] - waited["sent_s"]))
+        self.server_queue.record(microseconds(events["queue_s"]))
+        self.server_compute.record(microseconds(events["compute_s"]))
 
-    @property
-    def sent_count(self) -> int:
-        """Requests that were sent."""
-        return self.offered_count - self.unsent_count
+    def record_fields(self) -> dict[str, Any]:
+        """Returns the counts as fields of `Record`."""
+        fields = {name: value for name, value in vars(self).items() if name != "own_late_count"}
+        return fields | {"sent_count": self.offered_count - self.unsent_count}
 
 
 @dataclass(slots=True, kw_only=True)
-class _Second:
-    """One interval as it fills."""
+class _IntervalCounts:
+    """The counts of one interval so far."""
 
     offered_count: int = 0
     unsent_count: int = 0
     late_count: int = 0
     answered_count: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    error_counts: Counter[str] = field(default_factory=Counter)
     durations_us: list[NDArray[np.uint32]] = field(default_factory=list)
     in_flight_counts: dict[int, int] = field(default_factory=dict)
     busy: float = 0.0
 
     def add_due(self, events: _Events) -> None:
-        """Takes events that were due in it."""
+        """Adds events that were due in the interval."""
         self.offered_count += len(events)
         self.unsent_count += int((events["code"] == UNSENT).sum())
         self.late_count += int((_lateness_s(events) > LATE_S).sum())
         waited = events[_has_latency(events["code"])]
-        self.durations_us.append(_microseconds(waited["done_s"] - waited["due_s"]))
+        self.durations_us.append(microseconds(waited["done_s"] - waited["due_s"]))
 
     def add_done(self, codes: NDArray[np.uint8]) -> None:
-        """Takes the codes of what was done in it."""
+        """Adds the codes of events that were done in the interval."""
         self.answered_count += int((codes == _OK).sum())
-        self.errors.update(_error_counts(codes))
+        self.error_counts.update(_error_counts(codes))
 
     def as_interval(self, since_s: float, end_s: float) -> Interval:
-        """What is known of it by now."""
+        """Returns the interval as far as it is known."""
         latency = Latencies()
         if self.durations_us:
-            _record_us(latency, np.concatenate(self.durations_us))
+            latency.record(np.concatenate(self.durations_us))
         return Interval(
             since_s=since_s,
             length_s=end_s - since_s,
@@ -111,78 +110,75 @@ class _Second:
             sent_count=self.offered_count - self.unsent_count,
             late_count=self.late_count,
             answered_count=self.answered_count,
-            error_counts=dict(self.errors),
+            error_counts=dict(self.error_counts),
             in_flight_count=sum(self.in_flight_counts.values()),
             latency=latency,
             generator_busy=self.busy,
         )
 
 
-def _joined(seconds: list[_Second]) -> _Second:
-    """Neighbours as one."""
-    errors: Counter[str] = Counter()
-    for second in seconds:
-        errors.update(second.errors)
-    return _Second(
-        offered_count=sum(second.offered_count for second in seconds),
-        unsent_count=sum(second.unsent_count for second in seconds),
-        late_count=sum(second.late_count for second in seconds),
-        answered_count=sum(second.answered_count for second in seconds),
-        errors=errors,
-        durations_us=[part for second in seconds for part in second.durations_us],
-        in_flight_counts=seconds[-1].in_flight_counts,
-        busy=max(second.busy for second in seconds),
+def _merge(parts: list[_IntervalCounts]) -> _IntervalCounts:
+    """Merges adjacent intervals."""
+    error_counts: Counter[str] = Counter()
+    for part in parts:
+        error_counts.update(part.error_counts)
+    return _IntervalCounts(
+        offered_count=sum(part.offered_count for part in parts),
+        unsent_count=sum(part.unsent_count for part in parts),
+        late_count=sum(part.late_count for part in parts),
+        answered_count=sum(part.answered_count for part in parts),
+        error_counts=error_counts,
+        durations_us=[durations for part in parts for durations in part.durations_us],
+        in_flight_counts=parts[-1].in_flight_counts,
+        busy=max(part.busy for part in parts),
     )
 
 
-class Tally:
-    """What all processes of a run have told.
-
-    Attributes:
-        totals: Of the measurement.
-    """
+class Aggregator:
+    """Adds up the reports of all processes of a run."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._first = -math.ceil(plan.warmup_s)
         self._last = math.ceil(plan.load.duration_s) - 1
-        self._seconds: dict[int, _Second] = defaultdict(_Second)
-        self._ticks: list[list[Tick]] = [[] for _ in range(plan.process_count)]
-        self._offered = _Offered(plan) if isinstance(plan.load, OpenLoop) else None
+        self._counts: dict[int, _IntervalCounts] = defaultdict(_IntervalCounts)
+        self._reports: list[list[Progress]] = [[] for _ in range(plan.process_count)]
+        self._sent_counts: list[dict[int, int]] = [{} for _ in range(plan.process_count)]  # by interval
+        self._offered = _OfferedCounts(plan.load, plan) if isinstance(plan.load, OpenLoop) else None
         self._next_live = self._first
         self.totals = Totals()
 
-    def add(self, process: int, tick: Tick) -> None:
-        """Takes what a process told."""
-        events = np.frombuffer(tick.events, EVENT)
-        if not self._offered:  # a closed loop, in which a request is due when it is sent
+    def add(self, process: int, report: Progress) -> None:
+        """Adds a report of a process."""
+        events = np.frombuffer(report.events, EVENT)
+        if not self._offered:  # in a closed loop a request is due when it is sent
             events = events.copy()
             events["due_s"] = events["sent_s"]
         self.totals.add(events, end_s=self._plan.load.duration_s)
         for interval, part in self._by_interval(events, "due_s"):
-            self._seconds[interval].add_due(part)
+            self._counts[interval].add_due(part)
         done = events[(events["code"] < UNANSWERED) & (events["done_s"] <= self._plan.load.duration_s)]
         for interval, part in self._by_interval(done, "done_s"):
-            self._seconds[interval].add_done(part["code"])
-        self._add_state(process, tick, events)
+            self._counts[interval].add_done(part["code"])
+        self._add_state(process, report, events)
 
     def live_intervals(self) -> Iterator[Interval]:
-        """The intervals that all processes have passed since this was last asked, as far as they are known.
+        """Yields the intervals that all processes have passed since the last call, as far as they are known.
 
-        What was due in them and is not answered yet is in no latency.
+        Their latencies lack the requests that are not answered yet.
         """
-        while all(_place_of(self._next_live, ticks) is not None for ticks in self._ticks):
+        while all(self._next_live in sent_counts for sent_counts in self._sent_counts):
             interval, self._next_live = self._next_live, self._next_live + 1
-            sent_count = sum(_sent_in(interval, ticks) for ticks in self._ticks)
+            sent_count = sum(sent_counts[interval] for sent_counts in self._sent_counts)
             offered_count = sent_count if self._offered is None else self._offered.count(interval)
             since_s, end_s = self._bounds(interval, interval)
-            known = self._seconds[interval].as_interval(since_s, end_s)
+            known = self._counts[interval].as_interval(since_s, end_s)
             yield replace(known, sent_count=sent_count, offered_count=offered_count)
 
     def intervals(self, *, ended_s: float) -> list[Interval]:
-        """Returns all intervals until then, when everything is known; none if the load never began.
+        """Returns all intervals until `ended_s`, once all reports are added; none if the load never began.
 
-        What came in the moments after a run that was cut short is in its last interval.
+        The last interval includes what came just after a run that was cut short.
         """
         if ended_s <= -self._plan.warmup_s:
             return []
@@ -192,15 +188,15 @@ class Tally:
         found = []
         for start, following in zip(starts, [*starts[1:], last + 1], strict=True):
             since_s, end_s = self._bounds(start, following - 1)
-            seconds = [self._seconds[interval] for interval in range(start, following)]
+            parts = [self._counts[interval] for interval in range(start, following)]
             if following == last + 1:
-                seconds += [second for number, second in self._seconds.items() if number > last]
-            found.append(_joined(seconds).as_interval(since_s, min(end_s, ended_s)))
+                parts += [counts for number, counts in self._counts.items() if number > last]
+            found.append(_merge(parts).as_interval(since_s, min(end_s, ended_s)))
         return found
 
     def busy(self, *, ended_s: float) -> float:
-        """The part of one core that the busiest process used in the measurement."""
-        return max(_busy(ticks, ended_s=ended_s) for ticks in self._ticks)
+        """Returns the share of one core that the busiest process used in the measurement."""
+        return max(_busy(reports, ended_s=ended_s) for reports in self._reports)
 
     def _bounds(self, first: int, last: int) -> tuple[float, float]:
         return max(float(first), -self._plan.warmup_s), min(last + 1.0, self._plan.load.duration_s)
@@ -210,41 +206,41 @@ class Tally:
         for interval in np.unique(numbers).tolist():
             yield interval, events[numbers == interval]
 
-    def _add_state(self, process: int, tick: Tick, events: _Events) -> None:
-        """Takes what a process was like at the end of an interval."""
-        ticks = self._ticks[process]
-        if ticks:
-            interval, waiting_count = tick.interval, tick.in_flight_count
-            if interval is None:  # the last, of a run that may have ended within an interval
-                interval = min(math.floor(tick.at_s), self._last)
-                waiting_count = int((events["code"] == UNANSWERED).sum())
-            if _place_of(interval, ticks) is None:
-                second = self._seconds[interval]
-                second.in_flight_counts[process] = waiting_count
-                second.busy = max(second.busy, _busy_between(ticks[-1], tick))
-        ticks.append(tick)
+    def _add_state(self, process: int, report: Progress, events: _Events) -> None:
+        """Adds the state of a process at the end of an interval."""
+        reports, sent_counts = self._reports[process], self._sent_counts[process]
+        if reports:
+            interval, in_flight_count = report.interval, report.in_flight_count
+            if interval is None:  # the last report, of a run that may have ended within an interval
+                interval = min(math.floor(report.at_s), self._last)
+                in_flight_count = int((events["code"] == UNANSWERED).sum())
+            if interval not in sent_counts:
+                counts = self._counts[interval]
+                counts.in_flight_counts[process] = in_flight_count
+                counts.busy = max(counts.busy, _busy_between(reports[-1], report))
+            if report.interval is not None:
+                sent_counts[interval] = report.sent_count - reports[-1].sent_count
+        reports.append(report)
 
 
-class _Offered:
-    """How many requests a schedule has in each interval."""
+class _OfferedCounts:
+    """The number of requests that a schedule has in each interval."""
 
-    def __init__(self, plan: Plan) -> None:
-        assert isinstance(plan.load, OpenLoop)  # noqa: S101 - see Tally
-        self._blocks = due_times(plan.load, warmup_s=plan.warmup_s, seed=plan.seed)
+    def __init__(self, load: OpenLoop, plan: Plan) -> None:
+        self._blocks = due_times(load, warmup_s=plan.warmup_s, seed=plan.seed)
         self._counts: Counter[int] = Counter()
-        self._known = -math.inf
+        self._known_s = -math.inf
 
     def count(self, interval: int) -> int:
-        """Those due in the interval; asked in order."""
-        while self._known < interval + 1 and (block := next(self._blocks, None)) is not None:
+        """Returns the requests due in an interval; call it for one interval after the other."""
+        while self._known_s < interval + 1 and (block := next(self._blocks, None)) is not None:
             _, times = block
             self._counts.update(np.floor(times).astype(np.int64).tolist())
-            self._known = float(times[-1]) if len(times) else self._known
+            self._known_s = float(times[-1]) if len(times) else self._known_s
         return self._counts.pop(interval, 0)
 
 
-def _with(outcomes: Outcomes, events: _Events) -> Outcomes:
-    """Returns `outcomes` and those of these events."""
+def _add_outcomes(outcomes: Outcomes, events: _Events) -> Outcomes:
     code = events["code"]
     return Outcomes(
         answered_count=outcomes.answered_count + int((code == _OK).sum()),
@@ -252,31 +248,14 @@ def _with(outcomes: Outcomes, events: _Events) -> Outcomes:
     )
 
 
-def record(latencies: Latencies, durations_s: NDArray[np.floating]) -> None:
-    """Adds many durations; NaN is none."""
-    _record_us(latencies, _microseconds(durations_s))
-
-
-def _record_us(latencies: Latencies, durations_us: NDArray[np.uint32]) -> None:
-    values, counts = np.unique(durations_us, return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        latencies.histogram.record_value(value, count)
-
-
-def _microseconds(durations_s: NDArray[np.floating]) -> NDArray[np.uint32]:
-    known = durations_s[~np.isnan(durations_s)].astype(np.float64)
-    whole: NDArray[np.uint32] = np.clip(np.rint(known * 1e6), LOWEST_US, HIGHEST_US).astype(np.uint32)
-    return whole
-
-
 def _lateness_s(events: _Events) -> NDArray[np.float64]:
-    """By how much each was sent late; not above 0 for what never was."""
+    """Returns how late each request was sent; 0 if it never was."""
     late: NDArray[np.float64] = np.nan_to_num(events["sent_s"] - events["due_s"], nan=0.0)
     return late
 
 
 def _has_latency(code: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether its time says how long callers wait: a quick refusal says nothing, a vain wait does."""
+    """Returns whether the time says how long callers wait; that of a quick refusal does not."""
     return np.isin(code, (_OK, _DEADLINE_EXCEEDED, UNANSWERED, UNSENT))
 
 
@@ -286,23 +265,12 @@ def _error_counts(codes: NDArray[np.uint8]) -> Mapping[str, int]:
     return dict(zip(names, counts.tolist(), strict=True))
 
 
-def _place_of(interval: int, ticks: Sequence[Tick]) -> int | None:
-    """Where the tick stands that ended an interval; None if it has not."""
-    return next((at for at in range(len(ticks) - 1, -1, -1) if ticks[at].interval == interval), None)
-
-
-def _sent_in(interval: int, ticks: Sequence[Tick]) -> int:
-    at = _place_of(interval, ticks)
-    assert at is not None  # noqa: S101 - the first tick ends no interval, so there is one before
-    return ticks[at].sent_count - ticks[at - 1].sent_count
-
-
-def _busy_between(before: Tick, after: Tick) -> float:
+def _busy_between(before: Progress, after: Progress) -> float:
     length_s = after.at_s - before.at_s
     return (after.cpu_s - before.cpu_s) / length_s if length_s > 0 else 0.0
 
 
-def _busy(ticks: Sequence[Tick], *, ended_s: float) -> float:
-    """Of one process, from the tick that begins the measurement to the one that ends it."""
-    within = [tick for tick in ticks if -LATE_S <= tick.at_s <= ended_s + 0.5]
+def _busy(reports: Sequence[Progress], *, ended_s: float) -> float:
+    """Returns the share of a core that one process used in the measurement."""
+    within = [report for report in reports if -LATE_S <= report.at_s <= ended_s + 0.5]
     return _busy_between(within[0], within[-1]) if len(within) > 1 else 0.0

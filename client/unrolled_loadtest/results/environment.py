@@ -1,7 +1,4 @@
-"""What the numbers were taken on.
-
-A file of its own because it asks the operating system, each in its way.
-"""
+"""Describes the machine that a run's numbers were taken on."""
 
 import os
 import platform
@@ -12,7 +9,7 @@ from pathlib import Path
 
 
 def describe_machine() -> Mapping[str, str]:
-    """Processor, memory and system, by name and in words."""
+    """Returns processor, memory, system and versions, by name."""
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),

@@ -1,9 +1,7 @@
-"""The results of a run as plain values, from which every report is made.
+"""Record of a run, from which every report is made.
 
-Times are seconds. `since_s` counts from the start of the measurement, so the warm-up is before 0. Latency
-counts from the *intended* time of a request, which the schedule says, and not from when it was really sent.
-
-The counts of a `Record` add up; each interval counts what came in it, also from the warm-up:
+Times are seconds; `since_s` counts from the start of the measurement, so the warm-up is negative. Latency
+counts from the intended time of a request, not from when it was sent. These equations hold:
 
     offered_count == sent_count + unsent_count
     sent_count == answered_count + error_count + unanswered_count
@@ -17,44 +15,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unrolled_loadtest.results.histogram import Latencies
+from unrolled_loadtest.workload.plan import Transport, Verify
 
 Ending = Literal["done", "interrupted", "server gone", "generator failed"]
-Transport = Literal["unary", "stream", "merged"]
-Verify = Literal["bits", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A piece of a run, of about a second.
-
-    Attributes:
-        since_s: When it begins.
-        length_s: How long it is.
-        offered_count: Requests that were due in it.
-        sent_count: Those due in it that were sent, whenever that was.
-        late_count: Those due in it that were sent more than a millisecond late.
-        answered_count: Answers that came in it, errors not counted.
-        error_counts: Errors that came in it, by gRPC's name of the code.
-        in_flight_count: Requests without an answer at its end.
-        latency: Of the requests due in it, from their intended times.
-        generator_busy: The part of one core that the busiest process of the generator used.
-    """
+    """A part of a run, usually one second; answers and errors of the warm-up's requests count, too."""
 
     since_s: float
     length_s: float
-    offered_count: int
-    sent_count: int
-    late_count: int
-    answered_count: int
-    error_counts: Mapping[str, int]
-    in_flight_count: int
-    latency: Latencies
-    generator_busy: float
+    offered_count: int  # requests that were due in it
+    sent_count: int  # of those, requests that were sent at any time
+    late_count: int  # of those, requests that were sent more than a millisecond late
+    answered_count: int  # answers that came in it, without errors
+    error_counts: Mapping[str, int]  # errors that came in it, by gRPC's name of the code
+    in_flight_count: int  # requests without an answer at its end
+    latency: Latencies  # of the requests that were due in it
+    generator_busy: float  # share of one core that the busiest worker process used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """Answers and errors that came on the other side of a boundary than their requests."""
+    """Counts of outcomes."""
 
     answered_count: int = 0
     error_count: int = 0
@@ -62,171 +46,100 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Whether equal requests had equal answers, the warm-up's and those of all trials of a search included.
-
-    Attributes:
-        mode: What was compared.
-        checked_count: Answers that were compared with an earlier one to the same request.
-        distinct_count: Different requests that were answered: their first answers are not in checked_count.
-        differing_count: Answers whose bits are not those of the first answer to the same request.
-        first_differing: The first such request, as JSON; None if there is none.
-    """
+    """The comparison of answers to equal requests, also of the warm-up and of all trials of a search."""
 
     mode: Verify
-    checked_count: int = 0
-    distinct_count: int = 0
-    differing_count: int = 0
-    first_differing: str | None = None
+    checked_count: int = 0  # answers that were compared with the first answer to the same request
+    distinct_count: int = 0  # requests whose first answers are not in checked_count
+    differing_count: int = 0  # answers whose bits were not those of the first one
+    first_differing: str | None = None  # the first request with such an answer, as JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
-    """What made the load, and whether it was what bounded it.
-
-    Attributes:
-        process_count: Processes that sent.
-        ceiling_per_s: Requests per second that it reached against an echo server; None if not calibrated.
-        busy: The part of one core that the busiest process used, over the whole measurement.
-        bound_by: Why the result is bounded by the generator, for a person; None if it is not.
-    """
+    """The load generator, and whether it limited the result."""
 
     process_count: int
-    ceiling_per_s: float | None
-    busy: float
-    bound_by: str | None
+    ceiling_per_s: float | None  # answers from an echo server; None if not calibrated
+    busy: float  # share of one core that the busiest worker process used
+    bound_by: str | None  # why the generator limited the result; None if it did not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One rate that `--find-max` tried.
-
-    Attributes:
-        rate_per_s: Offered.
-        achieved_per_s: Answered.
-        percentile_s: The target's percentile, from intended times.
-        error_share: Errors to requests.
-        is_met: Whether the target was met.
-    """
+    """One rate that `--find-max` tried."""
 
     rate_per_s: float
     achieved_per_s: float
-    percentile_s: float
+    percentile_s: float  # the target's percentile
     error_share: float
     is_met: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The search for the highest rate that meets a target.
-
-    Attributes:
-        percent: The target's percentile.
-        limit_s: What it may be.
-        max_error_share: Errors to requests that are allowed.
-        trials: In the order in which they were run; the record's measurement is the last that was met.
-        found_per_s: The highest rate that met the target; None if none did.
-    """
+    """The search for the highest rate that meets a target."""
 
     percent: float
-    limit_s: float
+    limit_s: float  # the percentile must be below it
     max_error_share: float
-    trials: Sequence[Trial]
-    found_per_s: float | None
+    trials: Sequence[Trial]  # in the order in which they were run
+    found_per_s: float | None  # None if no rate met the target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One run.
-
-    Attributes:
-        command: What was typed.
-        target: Whom it asked.
-        machine: Cores, memory, system: what the numbers were taken on.
-        server: What the server says of itself: version, device, fingerprint, by name.
-        started_at: When the measurement began, ISO 8601 with its zone.
-        load: What was offered, by name and in words, such as "shape": "constant, 500/s".
-        transport: How requests travelled.
-        is_open: Whether requests were due at times of their own (open loop), or when an answer came.
-        warmup_s: Before the measurement; its requests are in no number here but the intervals before 0.
-        duration_s: Of the measurement.
-        intervals: From the warm-up's first to the last.
-        latency: From intended times. In a closed loop a request is due when it is sent.
-        latency_from_send: What a tool reports that does not look at intended times.
-        server_queue: The server's own queue times, of answers that tell them.
-        server_compute: Likewise its compute times.
-        offered_count: Requests that were due.
-        sent_count: Those that were sent.
-        unsent_count: Those that never were, because the run ended first.
-        late_count: Those that were sent more than a millisecond late.
-        max_late_s: The latest of them.
-        answered_count: Those with an answer that is no error, whenever it came.
-        unanswered_count: Those that were sent and had neither an answer nor an error when the run ended.
-        error_counts: Those that failed, whenever they did, by gRPC's name of the code.
-        after_end: Outcomes that came when the measurement was over: in the counts above, but in no interval
-            and not achieved.
-        from_warmup: Outcomes of the warm-up's requests that came within the measurement: in its intervals,
-            but in no count above.
-        verification: Of their bits.
-        generator: Of the generator itself.
-        search: How the rate was found, for --find-max.
-        ending: Why it ended.
-        reason: What ended it early, for a person; empty if the ending says everything.
-    """
+    """One run, or the best trial of a search."""
 
     command: str
     target: str
-    machine: Mapping[str, str]
-    server: Mapping[str, str]
-    started_at: str
-    load: Mapping[str, str]
+    machine: Mapping[str, str]  # the client's, by name
+    server: Mapping[str, str]  # what GetServerInfo returned, by name
+    started_at: str  # when the measurement began: ISO 8601 with the time zone
+    load: Mapping[str, str]  # by name, such as "shape": "constant, 500/s"
     transport: Transport
-    is_open: bool
+    is_open: bool  # whether requests were due by a schedule; in a closed loop they are due when sent
     warmup_s: float
     duration_s: float
-    intervals: Sequence[Interval]
-    latency: Latencies
-    latency_from_send: Latencies
-    server_queue: Latencies
+    intervals: Sequence[Interval]  # from the start of the warm-up to the end of the measurement
+    latency: Latencies  # from intended times
+    latency_from_send: Latencies  # what a tool reports that ignores intended times
+    server_queue: Latencies  # of replies that have the server's times
     server_compute: Latencies
-    offered_count: int
+    offered_count: int  # this and all counts below: without the warm-up's requests
     sent_count: int
-    unsent_count: int
-    late_count: int
+    unsent_count: int  # the run ended before they were sent
+    late_count: int  # sent more than a millisecond late
     max_late_s: float
-    answered_count: int
-    unanswered_count: int
-    error_counts: Mapping[str, int]
-    after_end: Outcomes = Outcomes()
-    from_warmup: Outcomes = Outcomes()
+    answered_count: int  # without errors, also after the measurement
+    unanswered_count: int  # sent, but neither answered nor failed when the run ended
+    error_counts: Mapping[str, int]  # by gRPC's name of the code
+    after_end: Outcomes = Outcomes()  # after the measurement: in no interval and not achieved
+    from_warmup: Outcomes = Outcomes()  # to the warm-up's requests during the measurement: in intervals only
     verification: Verification
     generator: Generator
-    search: Search | None
+    search: Search | None  # None for a single run
     ending: Ending
-    reason: str = ""
+    reason: str = ""  # what ended the run early; empty if `ending` says everything
 
     @property
     def offered_per_s(self) -> float:
-        """Requests due per second of the measurement; 0 for one that ended before it began."""
+        """Returns the requests due per second; 0 for a run that ended before its measurement."""
         return self.offered_count / self.duration_s if self.duration_s else 0.0
 
     @property
     def achieved_per_s(self) -> float:
-        """Answers within the measurement, per second; 0 for one that ended before it began."""
+        """Returns the answers within the measurement per second; 0 for a run that ended before it."""
         in_time_count = self.answered_count - self.after_end.answered_count
         return in_time_count / self.duration_s if self.duration_s else 0.0
 
     @property
     def error_count(self) -> int:
-        """Errors of all codes."""
+        """Returns the errors of all codes."""
         return sum(self.error_counts.values())
 
     @property
     def in_time_count(self) -> int:
-        """Requests with an outcome, answer or error, within the measurement."""
+        """Returns the answers and errors within the measurement."""
         after_end_count = self.after_end.answered_count + self.after_end.error_count
         return self.answered_count + self.error_count - after_end_count
-
-    @property
-    def measured(self) -> Sequence[Interval]:
-        """The intervals without the warm-up's."""
-        return [interval for interval in self.intervals if interval.since_s >= 0]

@@ -1,1 +1,1 @@
-"""What a run sends and when: arrivals, distributions and words."""
+"""Plan of a run: requests and when they are due."""

@@ -1,4 +1,4 @@
-"""Amounts as people write them: `3`, `1-8`, `geometric:4` or `choice:2,16,256`."""
+"""Distributions of integers, as options describe them: `3`, `1-8`, `geometric:4` or `choice:2,16,256`."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from unrolled_client.errors import InvalidRequestError
 
-MIN_SEED, MAX_SEED = -(2**63), 2**64 - 1
-"""What torch.manual_seed takes."""
+MIN_SEED, MAX_SEED = -(2**63), 2**64 - 1  # what torch.manual_seed takes
 
 _FIXED = re.compile(r"-?\d+")
 _RANGE = re.compile(r"(-?\d+)-(-?\d+)")
@@ -19,22 +18,15 @@ _INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """A number that is drawn anew for each request.
+class Distribution:
+    """A distribution of integers."""
 
-    Attributes:
-        text: As it was written.
-        kind: One of `numbers`, each as likely; or all from the first to the second; or 1 and more, with
-            the first as their mean.
-        numbers: See `kind`.
-    """
-
-    text: str
+    text: str  # of the option
     kind: Literal["choice", "range", "geometric"]
-    numbers: tuple[float, ...]
+    numbers: tuple[float, ...]  # the choices; the first and the last; or the mean, above a minimum of 1
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-        """Returns (count,) numbers; those from 2**63 as the int64 with their bits, to torch the same seed."""
+        """Returns (count,) numbers; those from 2**63 as the int64 with the same bits, an equal seed."""
         match self.kind:
             case "choice":
                 return rng.choice(np.array([_as_int64(int(number)) for number in self.numbers]), count)
@@ -48,41 +40,39 @@ class Amount:
                 return rng.geometric(1 / self.numbers[0], count)
 
 
-def parse_amount(text: str, *, name: str, at_least: int | None = None, at_most: int | None = None) -> Amount:
-    """Returns the amount that a person wrote; `name` and the limits are the option's.
+def parse_distribution(text: str, *, name: str, low: int = MIN_SEED, high: int = MAX_SEED) -> Distribution:
+    """Returns the distribution that an option describes, of numbers from `low` to `high`.
 
-    >>> parse_amount("choice:2,16", name="hidden_size").numbers
+    >>> parse_distribution("choice:2,16", name="hidden_size").numbers
     (2, 16)
 
     Raises:
-        InvalidRequestError: It is something else, or out of the limits, which are a seed's by default.
+        InvalidRequestError: The text is malformed or out of range; `name` is the option's name.
     """
     try:
-        amount = _parsed(text)
+        found = _parse(text)
     except ValueError:  # an int of more digits than Python reads
-        amount = None
-    if amount is None:
+        found = None
+    if found is None:
         raise InvalidRequestError(
             f"{name} is {text[:50]!r}; write a number, a range such as 1-8, geometric:MEAN, or "
             "choice:2,16,256"
         )
-    low = MIN_SEED if at_least is None else at_least
-    high = MAX_SEED if at_most is None else at_most
-    if min(amount.numbers) < low or max(amount.numbers) > high:
+    if min(found.numbers) < low or max(found.numbers) > high:
         raise InvalidRequestError(f"{name} is {text[:60]!r}; it must be from {low:,} to {high:,}")
-    return amount
+    return found
 
 
-def _parsed(text: str) -> Amount | None:
+def _parse(text: str) -> Distribution | None:
     if _FIXED.fullmatch(text):
-        return Amount(text=text, kind="choice", numbers=(int(text),))
+        return Distribution(text=text, kind="choice", numbers=(int(text),))
     if found := _CHOICE.fullmatch(text):
-        return Amount(text=text, kind="choice", numbers=tuple(map(int, found[1].split(","))))
+        return Distribution(text=text, kind="choice", numbers=tuple(map(int, found[1].split(","))))
     if found := _RANGE.fullmatch(text):
         first, last = int(found[1]), int(found[2])
-        return Amount(text=text, kind="range", numbers=(first, last)) if first <= last else None
+        return Distribution(text=text, kind="range", numbers=(first, last)) if first <= last else None
     if (found := _GEOMETRIC.fullmatch(text)) and float(found[1]) >= 1:
-        return Amount(text=text, kind="geometric", numbers=(float(found[1]),))
+        return Distribution(text=text, kind="geometric", numbers=(float(found[1]),))
     return None
 
 

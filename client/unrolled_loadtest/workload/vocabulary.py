@@ -1,4 +1,4 @@
-"""The words that requests are drawn from: a file's, or the built-in list's."""
+"""Words of requests, from a file or the built-in list, and their probabilities."""
 
 import math
 from collections.abc import Iterable
@@ -14,44 +14,19 @@ from unrolled_loadtest.workload.plan import Draw
 _MAX_WEIGHT = 1e15
 _OTHER_KINDS = {b"\x1f\x8b": "compressed by gzip", b"\xff\xfe": "in UTF-16", b"\xfe\xff": "in UTF-16"}
 
-# Everyday words of English, the more usual ones first, about.
-_BUILT_IN = """
-the of and to a in that is was he for it with as his on be at by had not are but from or have an they which
-one you were her all she there would their we him been has when who will more no if out so said what up its
-about into than them can only other new some could time these two may then do first any my now such like our
-over man me even most made after also did many before must through back years where much your way well down
-should because each just those people how too little state good very make world still own see men work long
-get here between both life being under never day same another know while last might us great old year off
-come since against go came right used take three house use place small part found water hand high home night
-head left side end turn word every school thought far eyes always light public fact number city system
-better set four later young white large given social several kind case order open next early often group
-point almost until body door room name face less mind best though ground line seemed table means second
-money whole done looking feet free heart answer paper river mountain letter winter summer garden window
-morning evening village bridge station journey machine engine weather kitchen language library teacher
-student farmer doctor captain soldier sailor writer reader painter singer baker butcher carpenter market
-harbour island forest valley meadow desert ocean thunder lightning rainbow shadow silence whisper laughter
-courage freedom justice knowledge wisdom patience kindness promise mystery adventure secret treasure castle
-kingdom dragon wizard lantern candle feather pebble marble copper silver golden crystal velvet cotton
-leather wooden broken hidden frozen gentle bitter clever hungry thirsty sleepy cheerful careful quiet narrow
-crooked distant ancient modern foreign familiar ordinary peculiar remarkable unexpected extraordinary
-understanding responsibility communication characteristic transportation
-"""
+_BUILT_IN = Path(__file__).with_name("words.txt")
+"""Everyday English words, roughly by frequency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """Words, and how likely each is.
-
-    Attributes:
-        words: Each once.
-        weights: (words,), which sum to 1; None where each is as likely.
-    """
+    """Distinct words and their probabilities; None if all words are as likely."""
 
     words: tuple[str, ...]
     weights: NDArray[np.float64] | None
 
     def draw(self, rng: np.random.Generator, count: int) -> list[str]:
-        """So many words; one may come again."""
+        """Returns `count` words, with repetition."""
         places = rng.choice(len(self.words), count, p=self.weights)
         return [self.words[at] for at in places.tolist()]
 
@@ -60,12 +35,11 @@ def load_vocabulary(path: Path | None, *, draw: Draw) -> Vocabulary:
     """Returns the words of a file, or of the built-in list.
 
     Raises:
-        InvalidRequestError: The file is no text in UTF-8, has a line without a word or with something else
-            than a count after it, has no words at all, or no counts where words are drawn by those.
-        OSError: The file cannot be read.
+        InvalidRequestError: The file cannot be read, is no text in UTF-8, has no words, has a line without a
+            word or with a malformed count, or has no counts and words are to be drawn by them.
     """
     name = "the built-in list" if path is None else f"--file {path}"
-    counts = _count(_BUILT_IN.split() if path is None else _lines(path, name=name), name=name)
+    counts = _count(_lines(path or _BUILT_IN, name=name), name=name)
     if not counts:
         raise InvalidRequestError(f"{name} has no words; write one a line, or WORD TAB COUNT")
     numbers = np.array(list(counts.values()))
@@ -80,10 +54,13 @@ def load_vocabulary(path: Path | None, *, draw: Draw) -> Vocabulary:
 
 
 def _lines(path: Path, *, name: str) -> list[str]:
-    """Returns the lines of a file, whichever way they end."""
+    """Returns the lines of a file, with any line endings."""
     if path.exists() and not path.is_file():
         raise InvalidRequestError(f"{name} is no regular file, which every process of the generator can read")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{name} cannot be read: {error.strerror}") from None
     for start, kind in _OTHER_KINDS.items():
         if data.startswith(start):
             raise InvalidRequestError(f"{name} is {kind}; give its words as plain text in UTF-8")
@@ -98,7 +75,7 @@ def _lines(path: Path, *, name: str) -> list[str]:
 
 
 def _count(lines: Iterable[str], *, name: str) -> dict[str, float]:
-    """Returns each word's count; 0 where the line has none. Empty lines are left out."""
+    """Returns each word's count, 0 where the line has none, and skips empty lines."""
     counts: dict[str, float] = {}
     for number, line in enumerate(lines, 1):
         if not line:
@@ -125,6 +102,6 @@ def _number(text: str, *, where: str) -> float:
 
 
 def _zipf(count: int) -> NDArray[np.float64]:
-    """The word at place n is as likely as 1/n, to the first one's 1."""
+    """Returns probabilities proportional to 1/n for the word at place n."""
     weights = 1 / np.arange(1, count + 1)
     return np.asarray(weights / weights.sum())

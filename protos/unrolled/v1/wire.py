@@ -223,9 +223,8 @@ def _head(tag: int, *, byte_count: int, position: int) -> bytes:
     """Returns a tag and a length with padding that aligns the payload.
 
     Without padding three of four arrays would be misaligned, which makes numpy four times as slow. The
-    padding is an empty piece of the same field (two bytes) and an overlong length (one byte), which every
-    parser accepts. An overlong tag would also work, but protobuf's pure Python treats such a field as
-    unknown.
+    padding is an empty piece of the same field (two bytes) and an overlong length (one byte). All parsers
+    accept both. An overlong tag would work, too, but protobuf's pure Python treats such a field as unknown.
     """
     length_size = len(_varint(byte_count))
     padding = -(position + 1 + length_size) % _ALIGNMENT

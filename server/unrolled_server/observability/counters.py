@@ -16,7 +16,6 @@ CANCELLED = "CANCELLED"
 FORWARD = "Forward"
 FORWARD_STREAM = "ForwardStream"
 GET_SERVER_INFO = "GetServerInfo"
-METHODS = (FORWARD, FORWARD_STREAM, GET_SERVER_INFO)
 
 # Upper bounds of buckets, inclusive. A cached reply takes 0.1 ms, the largest batch seconds.
 SECONDS = (
@@ -27,7 +26,7 @@ ROWS = (0.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
 
 
 class Histogram:
-    """Values counted by bucket. Written by one thread at a time."""
+    """Counts of values by bucket. Written by one thread at a time."""
 
     __slots__ = ("_bounds", "_counts", "_total")
 
@@ -44,9 +43,8 @@ class Histogram:
     def add_to(self, family: HistogramMetricFamily, *labels: str) -> None:
         """Adds its samples to a family."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        family.add_metric(
-            labels, list(zip(bounds, accumulate(tuple(self._counts)), strict=True)), self._total
-        )
+        counts = accumulate(tuple(self._counts))
+        family.add_metric(labels, list(zip(bounds, counts, strict=True)), self._total)
 
     def family(self, name: str, text: str) -> Metric:
         """Returns its samples as a family without labels."""
@@ -73,7 +71,7 @@ class RequestCounters:
     __slots__ = ("kept_replies", "methods", "streams", "symbols", "words")
 
     def __init__(self) -> None:
-        self.methods = {name: MethodCounters(name) for name in METHODS}
+        self.methods = {name: MethodCounters(name) for name in (FORWARD, FORWARD_STREAM, GET_SERVER_INFO)}
         self.streams: defaultdict[str, int] = defaultdict(int)
         self.words = 0
         self.symbols = 0

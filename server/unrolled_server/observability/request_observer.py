@@ -59,7 +59,7 @@ class PendingRequest:
 
 
 class RequestObserver:
-    """Follows each request of one event loop; its methods are called when what they are named after happened.
+    """Counts the requests of one event loop. Each method records the event that it is named after.
 
     Args:
         listeners: Called with each request that ended.
@@ -71,7 +71,7 @@ class RequestObserver:
         self._listeners = listeners
 
     def received(self, method: str, data: bytes, context: Context) -> PendingRequest:
-        """Returns what `answered`, `refused` or `cancelled` take at the request's end."""
+        """Returns the request, for `answered`, `refused` or `cancelled` at its end."""
         return PendingRequest(self._methods[method], data if self._listeners else b"", context)
 
     def accepted(self, *, words: int, symbols: int) -> None:

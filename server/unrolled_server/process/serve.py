@@ -7,7 +7,7 @@ import logging
 from unrolled_server.backend import MIB
 from unrolled_server.process.ready_notification import notify_ready
 from unrolled_server.process.shutdown_signals import wait_for_shutdown
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import describe_protection
 from unrolled_server.transport.server import Server
 

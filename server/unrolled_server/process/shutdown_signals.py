@@ -51,11 +51,17 @@ async def wait_for_shutdown(
             # Not through the loop, which may have ended, or be busy, when the second signal comes.
             signal.signal(second, lambda number, _frame: on_second_signal(number))
 
-    for number in draining_signals():
+    numbers = draining_signals()
+    for number in numbers:
         loop.add_signal_handler(number, stop, number)
     if watch_stdin:
         threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), name="stdin", daemon=True).start()
-    return await stopped
+    try:
+        return await stopped
+    except asyncio.CancelledError:  # a loop that ends with handlers prints an error for a signal meanwhile
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        raise
 
 
 def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: Callable[[None], None]) -> None:

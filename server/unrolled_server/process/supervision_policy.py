@@ -33,7 +33,6 @@ class ReadinessGate:
 
     @property
     def is_serving(self) -> bool:
-        """Whether any worker serves."""
         return bool(self._serving)
 
     def add_proved(self, pid: int, *, fingerprint: str) -> Sequence[int]:

@@ -27,7 +27,7 @@ from unrolled_server.process.supervision_policy import (
 )
 from unrolled_server.process.worker_process import WorkerProcess
 from unrolled_server.process.worker_protocol import Failed, Proved, Serving
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import (
     describe_protection,
     listeners,

@@ -21,7 +21,7 @@ from unrolled_server.process.worker_protocol import (
     decode_settings,
     encode,
 )
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.server import Server
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from unrolled_server.process.worker_protocol import GO, Report, decode, encode_settings
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,6 @@ class WorkerProcess:
         self._send(signal.SIGTERM if self._may_serve else signal.SIGKILL)
 
     def kill(self) -> None:
-        """Ends the worker at once."""
         self._send(signal.SIGKILL)
 
     async def wait(self) -> int:

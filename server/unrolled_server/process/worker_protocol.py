@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 GO = b"go\n"
 """Lets a proved worker serve. When the supervisor's pipe ends, so does the worker."""

@@ -7,8 +7,8 @@ from ray import serve
 from ray.serve import Application
 
 from unrolled_server.ray_serve.replica import Replica, refuse_settings_of_serve
+from unrolled_server.settings import Settings
 from unrolled_server.settings.environment import unknown_variables
-from unrolled_server.settings.model import Settings
 
 LOG = logging.getLogger(__name__)
 

@@ -3,31 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from unrolled_server.ray_serve.deadline_metadata import Metadata, deadline_in
 
-
-class ServeContext(Protocol):
-    """The part of ray.serve.grpc_util.RayServegRPCContext that is used; what is set goes to the client."""
-
-    def invocation_metadata(self) -> Any:
-        """Returns the client's metadata."""
-
-    def peer(self) -> str:
-        """Returns the client's address as the proxy's gRPC writes it."""
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Sets the status code."""
-
-    def set_details(self, details: str) -> None:
-        """Sets the status message."""
-
-    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str | bytes]]) -> None:
-        """Sets the trailing metadata."""
+ServeContext = Any
+"""ray.serve.grpc_util.RayServegRPCContext, without an import of Ray; what is set on it goes to the client."""
 
 
 class AbortedError(Exception):
@@ -39,25 +23,21 @@ class Call:
 
     def __init__(self, context: ServeContext) -> None:
         self._context = context
-        self._peer = context.peer()
+        self._peer: str = context.peer()
         self._deadline_s = deadline_in(context.invocation_metadata())
         self._done_callbacks: list[Callable[[Any], None]] = []
 
     def peer(self) -> str:
-        """Returns the client's address as the proxy's gRPC writes it."""
         return self._peer
 
     def time_remaining(self) -> float | None:
-        """Returns the seconds until the deadline; None without one."""
         return None if self._deadline_s is None else self._deadline_s - time.monotonic()
 
     def invocation_metadata(self) -> Metadata:
-        """Returns the client's metadata."""
         metadata: Metadata = self._context.invocation_metadata()
         return metadata
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Adds a function to call at the end of the call."""
         self._done_callbacks.append(callback)
 
     async def abort(

@@ -59,7 +59,6 @@ class ForwardServiceHandler(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Returns the handler of a call; None if it is for another service."""
         handler = self._method_handlers.get(handler_call_details.method)
         if handler is None:
             return None
@@ -119,7 +118,6 @@ class ContextWithDeadline:
         return getattr(self._context, name)
 
     def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
-        """Returns the client's metadata and the time left."""
         metadata: Any = self._context.invocation_metadata() or ()
         return with_time_left(metadata, self._context.time_remaining())
 

@@ -9,7 +9,7 @@ from typing import cast
 from unrolled_server.backend import Backend
 from unrolled_server.call_context import Context
 from unrolled_server.ray_serve.context import AbortedError, Call, ServeContext, StreamCall
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 # Settings without effect under Serve that users could rely on, and what to do instead.
 _SETTINGS_OF_SERVE: Mapping[str, str] = {
@@ -41,7 +41,6 @@ class Message:
         self._data = data
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """Returns the bytes."""
         return self._data
 
 
@@ -61,20 +60,17 @@ class Replica:
         # Serve creates replicas on the loop that will call them, so that loop may block until then.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, self._backend.prepare()).result()
-        self._service = self._backend.begin()
+        self._service = self._backend.start()
 
     async def Forward(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """Answers a ForwardRequest."""
         return await _answer(self._service.forward, request, grpc_context)
 
     async def GetServerInfo(self, request: bytes, grpc_context: ServeContext) -> Message:  # noqa: N802
-        """Answers a GetServerInfoRequest."""
         return await _answer(self._service.get_server_info, request, grpc_context)
 
     async def ForwardStream(  # noqa: N802
         self, requests: AsyncIterator[bytes], grpc_context: ServeContext
     ) -> AsyncIterator[Message]:
-        """Answers each ForwardRequest of a stream."""
         call = StreamCall(grpc_context, requests)
         try:
             answering = self._service.forward_stream(requests, cast("Context", call))

@@ -1,126 +1,134 @@
-"""From a request's bytes to its reply's bytes: the way that unary calls and streams share.
-
-A file of its own so that both keep one rule. It waits for nothing: work that is not answered at once comes as
-a future.
-"""
+"""The way of a request from bytes to admitted work, shared by unary calls and streams."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import NamedTuple
 
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import encode_id, join_reply, reply_trailer, state_field
 
-from unrolled_server.engine import NetworkSpec
+from unrolled_server.call_context import CallInfo
+from unrolled_server.engine import Answer, Job
 from unrolled_server.errors import ComputeError, RequestError
-from unrolled_server.rpc.reply_cache import Replies
-from unrolled_server.scheduling.admission import Admission, Forecast, Terms, Ticket
-from unrolled_server.scheduling.batcher import Batcher, Computed
-from unrolled_server.scheduling.loop_lag import Lag
-from unrolled_server.settings.model import Limits
-from unrolled_server.validation.request import AcceptedRequest, accept
-from unrolled_server.validation.words import SharedTexts
-from unrolled_server.word_vectors import VectorTable
+from unrolled_server.observability.request_observer import RequestObserver
+from unrolled_server.rpc.reply_cache import ReplyCache
+from unrolled_server.scheduling.admission import Admission, Reservation, WaitEstimate
+from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.compute_thread import ComputeThread
+from unrolled_server.scheduling.loop_lag import EventLoopLag
+from unrolled_server.validation.request import AcceptedRequest, RequestValidator
+from unrolled_server.validation.words import SharedWords
 
 LOG = logging.getLogger(__name__)
 
-# A loop that is so little behind is not: one large write takes as long.
-MIN_LAG_S = 0.005
+
+class Submission(NamedTuple):
+    """An admitted request. The caller releases the reservation.
+
+    A future of the reply fails with a `RequestError` only; cancelling it drops the request if it still waits.
+    """
+
+    id: str
+    reservation: Reservation
+    reply: bytes | asyncio.Future[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """Accepts, admits and starts requests. Used from one event loop."""
+class RequestPipeline:
+    """Checks, admits and submits requests; refuses them by a `RequestError`. Used from one event loop."""
 
-    batcher: Batcher
-    limits: Limits
+    validator: RequestValidator
     admission: Admission
-    replies: Replies
-    lag: Lag
-    tables: Mapping[str, VectorTable]
-    fingerprint: str
+    batcher: Batcher
+    cache: ReplyCache
+    lag: EventLoopLag
+    observer: RequestObserver
 
-    def recall(self, data: bytes) -> bytes | None:
-        """The reply to the request in `data`, if it is small and was sent before."""
-        return self.replies.find(data)
-
-    def accept(self, data: bytes, *, shared: SharedTexts | None = None) -> AcceptedRequest:
-        """The request in `data`, judged; `shared` has the texts that its stream's requests share.
-
-        Raises:
-            InvalidRequestError: As `validation.accept`.
-            UnsupportedError: As `validation.accept`.
-        """
-        return accept(data, self.limits, tables=self.tables, shared=shared)
-
-    def look_ahead(self, terms: Terms) -> None:
-        """Refuses a request unread if whatever it asks for would wait too long.
-
-        Raises:
-            OverloadedError: It would.
-        """
-        forecast = self._behind(self.batcher.least_wait(terms.client))
-        if forecast.wait_s:
-            self.admission.look_ahead(forecast, left_s=terms.deadline_s - time.monotonic())
-
-    def admit(self, accepted: AcceptedRequest, terms: Terms) -> Ticket:
-        """Room for the request and its reply; the caller releases it.
-
-        Raises:
-            OverloadedError: There is none, or it would not be done in time.
-        """
-        return self.admission.admit(
-            terms,
-            byte_count=accepted.byte_count,
-            multiplications=accepted.job.multiplications,
-            forecast=self._behind(self.batcher.forecast(accepted.job, terms)),
-            now_s=time.monotonic(),
-        )
-
-    def start(self, accepted: AcceptedRequest, terms: Terms) -> bytes | asyncio.Future[bytes]:
-        """The reply's bytes, at once where the work is small and known.
-
-        Cancelling the future drops the request if it still waits; the future fails with a RequestError only.
-
-        Raises:
-            RequestError: As `Batcher.start`; no other request is touched.
-        """
-        id_field = encode_id(accepted.id)
-        encode = partial(
-            encode_reply,
-            id_field=id_field,
-            fingerprint=self.fingerprint,
-            network=accepted.job.network,
-        )
-        reply = self.batcher.start(accepted.job, encode, terms)
-        if isinstance(reply, bytes) and accepted.is_whole:
-            self.replies.keep(accepted.data, reply, id_field=id_field)
+    def cached_reply(self, data: bytes) -> bytes | None:
+        """Returns the reply to the request in `data`, if it is small and was sent before."""
+        reply = self.cache.get(data)
+        if reply is not None:
+            self.observer.counters.kept_replies += 1
         return reply
 
-    def _behind(self, forecast: Forecast) -> Forecast:
-        """The forecast on a loop that lags: a computed reply has to wait for its turn there."""
-        lag_s = self.lag.lag_s
-        return replace(forecast, wait_s=forecast.wait_s + lag_s) if lag_s > MIN_LAG_S else forecast
+    async def submit(
+        self,
+        data: bytes,
+        call: CallInfo,
+        *,
+        shared_words: SharedWords | None = None,
+        wait_for_room: Callable[[int], Awaitable[None]] | None = None,
+    ) -> Submission:
+        """Validates, admits and starts a ForwardRequest that `cached_reply` does not know.
+
+        `wait_for_room` waits until a stream may hold so many more bytes, of the request and its reply.
+        """
+        self.check_deadline(call)
+        request = self.validator.validate(data, shared_words)
+        if wait_for_room is not None:
+            await wait_for_room(request.byte_count)
+        job = request.job
+        thread = self.batcher.thread_for(job)
+        estimate = thread.estimate(job, call.client)
+        if lag_s := self.lag.significant_s:  # a computed reply has to wait for the event loop, too
+            estimate = replace(estimate, wait_s=estimate.wait_s + lag_s)
+        reservation = self.admission.admit(
+            call,
+            byte_count=request.byte_count,
+            multiplications=job.multiplications,
+            estimate=estimate,
+            now_s=time.monotonic(),
+        )
+        self.observer.accepted(words=len(job.words), symbols=job.words.letter_count)
+        try:
+            reply = self._start(request, thread, call, cost_s=estimate.cost_s)
+        except BaseException:
+            reservation.release()
+            raise
+        return Submission(request.id, reservation, reply)
+
+    def check_deadline(self, call: CallInfo) -> None:
+        """Refuses a request before it is parsed if even the smallest would wait too long."""
+        wait_s = self.batcher.min_wait_s(call.client) + self.lag.significant_s
+        if wait_s:
+            remaining_s = call.deadline_s - time.monotonic()
+            self.admission.check_wait(WaitEstimate(wait_s=wait_s), remaining_s=remaining_s)
+
+    def _start(
+        self, request: AcceptedRequest, thread: ComputeThread, call: CallInfo, *, cost_s: float
+    ) -> bytes | asyncio.Future[bytes]:
+        id_field = encode_id(request.id)
+        reply = thread.submit(request.job, call, id_field=id_field, cost_s=cost_s)
+        if isinstance(reply, bytes) and request.is_cacheable:
+            self.cache.put(request.data, reply, id_field=id_field)
+        return reply
 
 
-def encode_reply(computed: Computed, *, id_field: bytes, fingerprint: str, network: NetworkSpec) -> bytes:
-    """A ForwardReply's bytes: the small fields by protobuf, the arrays appended as memory."""
-    answer = computed.answer
-    rest = pb.ForwardReply(shape=answer.shape, lengths=answer.lengths.tolist(), fingerprint=fingerprint)
-    trailer = reply_trailer(id_field=id_field, queue_s=computed.queue_s, compute_s=computed.compute_s)
-    state = answer.final_state
-    if state is not None:
-        number = pb.ForwardReply.FINAL_STATE_FIELD_NUMBER
-        trailer = state_field(number, h=state.h, c=state.c, network_digest=network.digest) + trailer
-    return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardReplyEncoder:
+    """Encodes answers as ForwardReplies: small fields by protobuf, arrays appended as memory."""
+
+    fingerprint: str
+
+    def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
+        """Returns a ForwardReply's bytes."""
+        rest = pb.ForwardReply(
+            shape=answer.shape, lengths=answer.lengths.tolist(), fingerprint=self.fingerprint
+        )
+        trailer = reply_trailer(id_field=id_field, queue_s=queue_s, compute_s=compute_s)
+        state = answer.final_state
+        if state is not None:
+            number = pb.ForwardReply.FINAL_STATE_FIELD_NUMBER
+            trailer = state_field(number, h=state.h, c=state.c, network_digest=job.network.digest) + trailer
+        return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
 
 
-def as_refusal(error: BaseException) -> RequestError:
-    """What the caller is told of `error`: ours as it is, any other without its traceback."""
+def as_request_error(error: BaseException) -> RequestError:
+    """Returns what the client gets for `error`; logs any that is not a RequestError."""
     if isinstance(error, RequestError):
         return error
     LOG.error("a request failed", exc_info=error)
-    return ComputeError("the server failed on this request; its log says why")
+    return ComputeError()

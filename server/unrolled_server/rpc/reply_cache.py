@@ -1,9 +1,4 @@
-"""Small replies that were sent before, by the bytes of their requests.
-
-A file of its own because it is the shortest way through the server: a reply depends on its request alone, so
-where the same bytes ask again, nothing has to be parsed, judged or computed. Parsing and judging the lesson's
-words costs more than their states.
-"""
+"""Small replies by the bytes of their requests: equal bytes need no parsing, validation or computing."""
 
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
@@ -15,14 +10,11 @@ MAX_REPLY_BYTES = 4 << 10
 ENTRY_BYTES = 180
 
 
-class Replies:
+class ReplyCache:
     """Replies without id and timing, by requests without id. Used from one event loop.
 
-    There are two generations: when the younger has taken half of the memory it becomes the older one, and
-    what was that is dropped, except for what was asked for meanwhile. So a reply in use costs no bookkeeping.
-
-    Args:
-        max_bytes: Memory for both generations; with 0 nothing is kept.
+    When the younger of two generations fills half of `max_bytes` it becomes the older one, and the previous
+    older one is dropped, except for what was asked for since. So a reply in use costs no bookkeeping.
     """
 
     def __init__(self, *, max_bytes: int) -> None:
@@ -31,46 +23,46 @@ class Replies:
         self._old: dict[bytes, bytes] = {}
         self._young_bytes = 0
 
-    def __contains__(self, question: bytes) -> bool:
-        return question in self._young or question in self._old
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._young or key in self._old
 
-    def find(self, request: bytes) -> bytes | None:
-        """The reply to a request that has these bytes but for its id; without timing, as nothing is timed."""
+    def get(self, request: bytes) -> bytes | None:
+        """Returns the reply to a request with these bytes, with its id and without timing."""
         if len(request) > MAX_REQUEST_BYTES:
             return None
-        question, id_field = split_id(request)
-        reply = self._young.get(question)
+        key, id_field = split_id(request)
+        reply = self._young.get(key)
         if reply is None:
-            reply = self._old.get(question)
+            reply = self._old.get(key)
             if reply is None:
                 return None
-            self._put(question, reply)
+            self._store(key, reply)
         return reply + id_field
 
-    def keep(self, request: bytes, reply: bytes, *, id_field: bytes) -> None:
-        """Keeps a reply without its trailer, which holds timing and this id, if it is small.
+    def put(self, request: bytes, reply: bytes, *, id_field: bytes) -> None:
+        """Stores a reply without its trailer (timing and id), if it is small.
 
-        A request whose id is not found where `split_id` looks for it would get the reply of one without an
-        id, so that is not kept.
+        A request whose id `split_id` does not find is not stored: it would get the reply of one without an
+        id.
         """
         if len(request) > MAX_REQUEST_BYTES or len(reply) > MAX_REPLY_BYTES or not self._max_young_bytes:
             return
-        question, found_id_field = split_id(request)
-        if found_id_field != id_field or (id_field and not _is_message_without_id(question)):
+        key, found_id_field = split_id(request)
+        if found_id_field != id_field or (id_field and not _is_message_without_id(key)):
             return
-        self._put(question, reply[: -TIMING_BYTES - len(id_field)])
+        self._store(key, reply[: -TIMING_BYTES - len(id_field)])
 
-    def _put(self, question: bytes, reply: bytes) -> None:
-        size = len(question) + len(reply) + ENTRY_BYTES
+    def _store(self, key: bytes, reply: bytes) -> None:
+        size = len(key) + len(reply) + ENTRY_BYTES
         if self._young_bytes + size > self._max_young_bytes:
             self._old, self._young, self._young_bytes = self._young, {}, 0
-        self._young[question] = reply
+        self._young[key] = reply
         self._young_bytes += size
 
 
-def _is_message_without_id(question: bytes) -> bool:
-    """Whether what was taken for the request's id was its last field, and the only one of that name."""
+def _is_message_without_id(key: bytes) -> bool:
+    """Returns whether the bytes cut off as the id were the request's last field, and its only id."""
     try:
-        return not pb.ForwardRequest.FromString(question).id
+        return not pb.ForwardRequest.FromString(key).id
     except DecodeError:
         return False

@@ -1,27 +1,23 @@
-"""One ForwardStream: a task that reads, a task that writes, and between them what is computed.
-
-Concurrent writes on one gRPC stream lose replies, so a single task writes. A stream holds a bounded number of
-bytes, of requests and of their replies until written: when that is full the reading stops, HTTP/2's flow
-control then stops the sender, and a client that does not read costs no more than this.
-"""
+"""One ForwardStream: a task that reads, a task that writes, and between them the requests being computed."""
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 from typing import Any
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.call_context import Context, terms_of
+from unrolled_server.call_context import Context, call_info
 from unrolled_server.errors import DrainingError, RequestError, status
 from unrolled_server.observability.counters import FORWARD_STREAM
-from unrolled_server.observability.request_observer import PendingRequest, RequestObserver
-from unrolled_server.rpc.outbound import Outbound
-from unrolled_server.rpc.pipeline import Intake, as_refusal
-from unrolled_server.scheduling.admission import Ticket
+from unrolled_server.observability.request_observer import PendingRequest
+from unrolled_server.rpc.pipeline import RequestPipeline, Submission, as_request_error
+from unrolled_server.rpc.reply_writer import WriteScheduler
+from unrolled_server.scheduling.admission import Reservation
+from unrolled_server.scheduling.slow_consumers import SlowConsumers
 from unrolled_server.validation.parsing import request_id
-from unrolled_server.validation.request import AcceptedRequest
-from unrolled_server.validation.words import SharedTexts
+from unrolled_server.validation.words import SharedWords
 
 # While the server drains, a stream that was silent for this long is idle.
 IDLE_S = 0.1
@@ -30,56 +26,53 @@ IDLE_S = 0.1
 class Stream:
     """Answers the requests of one stream in the order in which they are done.
 
-    Args:
-        context: Reads and writes messages.
-        intake: Answers them.
-        observer: Is told how they end.
-        outbound: How replies leave.
-        max_bytes: Held at a time; a request that alone has more comes when nothing else is held.
+    A single task writes, because concurrent writes on one gRPC stream lose replies. When requests and their
+    unwritten replies reach `max_bytes`, reading stops and HTTP/2's flow control stops the sender; a larger
+    request enters when nothing else is held.
     """
 
     def __init__(
         self,
         context: Context,
-        intake: Intake,
-        observer: RequestObserver,
+        pipeline: RequestPipeline,
         *,
-        outbound: Outbound,
+        writes: WriteScheduler,
+        slow_consumers: SlowConsumers,
         max_bytes: int,
     ) -> None:
-        self._terms = terms_of(context)
-        self.peer = self._terms.peer
+        self._call = call_info(context)
+        self.peer = self._call.peer
         self._context = context
-        self._intake = intake
-        self._observer = observer
-        self._outbound = outbound
-        self._being_sent: Ticket | None = None
-        self._is_slow = False  # while so, nothing more is read
+        self._pipeline = pipeline
+        self._observer = pipeline.observer
+        self._writes = writes
+        self._slow_consumers = slow_consumers
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
-        self._computing: dict[asyncio.Future[bytes], Ticket] = {}
-        self._outbox: deque[tuple[bytes, Ticket]] = deque()
+        self._computing: dict[asyncio.Future[bytes], Reservation] = {}
+        self._outbox: deque[tuple[bytes, Reservation]] = deque()
+        self._being_sent: Reservation | None = None
         self._held_bytes = 0
-        self._shared = SharedTexts(intake.admission)
-        self._is_read_to_its_end = False
+        self._is_slow = False  # while true, nothing more is read
+        self._shared_words = SharedWords(pipeline.admission)
         self._has_news: asyncio.Future[None] | None = None  # what the writer sleeps on
         self._has_room: asyncio.Future[None] | None = None  # what the reader sleeps on
         self._was_active = True
 
     async def run(self) -> None:
-        """Serves until the client has ended its side and everything is answered.
+        """Serves until the client has closed its side and everything is answered.
 
         Raises:
             DrainingError: The server stops; what was read is answered.
         """
         self._reading = self._loop.create_task(self._read())
-        self._reading.add_done_callback(self._end_reading)
+        self._reading.add_done_callback(lambda _: _wake(self._has_news))
         try:
             await self._write()
         finally:
             self._reading.cancel()
             self._drop_all()
-            self._shared.clear()
+            self._shared_words.clear()
         if self._reading.cancelled():
             raise DrainingError("the server is shutting down; send what is unanswered again")
         self._reading.result()
@@ -90,129 +83,110 @@ class Stream:
         self._loop.call_later(IDLE_S, self._end_if_idle)
         self._loop.call_later(within_s, self._stop_reading)
 
-    def set_aside(self) -> int:
-        """Counts what the client does not read, and all that waits behind it, as a slow reader's."""
+    def mark_slow(self) -> int:
+        """Counts the unread replies as a slow client's; returns how many bytes they are."""
         self._is_slow = True
-        tickets = [ticket for _, ticket in self._outbox]
+        unread = [reservation for _, reservation in self._outbox]
         if self._being_sent:
-            tickets.append(self._being_sent)
-        for ticket in tickets:
-            ticket.set_aside()
-        return sum(ticket.byte_count for ticket in tickets)
+            unread.append(self._being_sent)
+        return sum(reservation.mark_slow() for reservation in unread)
 
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # else it is grpc.aio.EOF
             self._was_active = True
             pending = self._observer.received(FORWARD_STREAM, data, self._context)
-            known = self._intake.recall(data)
-            if known is not None:  # such a request has words
-                self._observer.counters.kept_replies += 1
-                self._observer.answered(pending, known)
-                self._shared.note(data)
-                await self._send_at_once(known)
+            cached = self._pipeline.cached_reply(data)
+            if cached is not None:  # only requests with words of their own are cached
+                self._observer.answered(pending, cached)
+                self._shared_words.store(data)
+                await self._send_at_once(cached)
                 continue
             try:
-                self._intake.look_ahead(self._terms)
-                accepted = self._intake.accept(data, shared=self._shared)
-                if self._is_full(accepted.byte_count):
-                    await self._wait_for_room(accepted.byte_count)
-                self._answer(accepted, pending)
+                submission = await self._pipeline.submit(
+                    data,
+                    self._call,
+                    shared_words=self._shared_words,
+                    wait_for_room=self._wait_for_room,
+                )
             except asyncio.CancelledError:  # the client is gone, or the server ends
                 self._observer.cancelled(pending)
                 raise
-            except Exception as error:  # noqa: BLE001 - the stream lives on whatever one request does
-                refusal = as_refusal(error)
+            except Exception as error:  # noqa: BLE001 - the stream outlives any one request
+                refusal = as_request_error(error)
                 self._observer.refused(pending, refusal)
-                await self._refuse(request_id(data), refusal)
+                await self._send_at_once(_encode_refusal(request_id(data), refusal))
+            else:
+                self._track(submission, pending)
 
-    def _answer(self, accepted: AcceptedRequest, pending: PendingRequest) -> None:
-        """Answers at once, or has the reply computed."""
-        ticket = self._intake.admit(accepted, self._terms)
-        self._observer.accepted(words=len(accepted.job.words), symbols=accepted.job.words.letter_count)
-        try:
-            reply = self._intake.start(accepted, self._terms)
-        except BaseException:
-            ticket.release()
-            raise
-        self._held_bytes += ticket.byte_count
-        if not isinstance(reply, bytes):
-            self._computing[reply] = ticket
-            reply.add_done_callback(partial(self._finish, accepted.id, pending))
-        else:
+    def _track(self, submission: Submission, pending: PendingRequest) -> None:
+        """Takes the reply to the writer, now or when it is computed."""
+        reply_id, reservation, reply = submission
+        self._held_bytes += reservation.byte_count
+        if isinstance(reply, bytes):
             self._observer.answered(pending, reply)
-            self._send(reply, ticket)
+            self._send(reply, reservation)
+        else:
+            self._computing[reply] = reservation
+            reply.add_done_callback(partial(self._finish, reply_id, pending))
 
-    def _finish(self, name: str, pending: PendingRequest, future: asyncio.Future[bytes]) -> None:
+    def _finish(self, reply_id: str, pending: PendingRequest, future: asyncio.Future[bytes]) -> None:
         """Takes a computed reply to the writer."""
         error = None if future.cancelled() else future.exception()
-        ticket = self._computing.pop(future, None)
-        if ticket is None:  # the stream is over
+        reservation = self._computing.pop(future, None)
+        if reservation is None:  # the stream is over
             self._observer.cancelled(pending)
-            return
-        if error is None:
+        elif error is None:
             self._observer.answered(pending, future.result())
-            self._send(future.result(), ticket)
-            return
-        refusal = as_refusal(error)
-        self._observer.refused(pending, refusal)
-        self._send(encode_refusal(name, refusal), ticket)
-
-    async def _refuse(self, name: str, error: RequestError) -> None:
-        """Answers a request that is not computed."""
-        await self._send_at_once(encode_refusal(name, error))
+            self._send(future.result(), reservation)
+        else:
+            refusal = as_request_error(error)
+            self._observer.refused(pending, refusal)
+            self._send(_encode_refusal(reply_id, refusal), reservation)
 
     async def _send_at_once(self, reply: bytes) -> None:
-        """Takes a reply that cost no work to the writer."""
-        if self._is_full(len(reply)):
-            await self._wait_for_room(len(reply))
-        ticket = self._intake.admission.hold(self._terms, len(reply))
-        self._held_bytes += ticket.byte_count
-        self._send(reply, ticket)
+        """Takes a reply that needs no work to the writer."""
+        await self._wait_for_room(len(reply))
+        reservation = self._pipeline.admission.reserve_always(self._call, len(reply))
+        self._held_bytes += reservation.byte_count
+        self._send(reply, reservation)
 
-    def _send(self, reply: bytes, ticket: Ticket) -> None:
-        ticket.end_work()
-        self._outbox.append((reply, ticket))
+    def _send(self, reply: bytes, reservation: Reservation) -> None:
+        reservation.end_work()
+        self._outbox.append((reply, reservation))
         _wake(self._has_news)
 
     async def _write(self) -> None:
         while True:
             while self._outbox:
-                reply, ticket = self._outbox.popleft()
-                self._being_sent = ticket
+                reply, reservation = self._outbox.popleft()
+                self._being_sent = reservation
                 try:
-                    await self._outbound.take_turn(len(reply))
-                    self._outbound.begin(self)
+                    await self._writes.wait_turn(len(reply))
+                    self._slow_consumers.add(self, now_s=time.monotonic())
                     await self._context.write(reply)
                 finally:
-                    self._outbound.end(self)
+                    self._slow_consumers.remove(self)
                     self._is_slow = False
-                    self._release(ticket)
-            if self._is_read_to_its_end and not self._computing:
+                    self._release(reservation)
+            if self._reading.done() and not self._computing:
                 return
             self._has_news = self._loop.create_future()
             await self._has_news
 
-    def _release(self, ticket: Ticket) -> None:
-        self._held_bytes -= ticket.byte_count
-        ticket.release()
+    def _release(self, reservation: Reservation) -> None:
+        self._held_bytes -= reservation.byte_count
+        reservation.release()
         _wake(self._has_room)
 
-    def _is_full(self, byte_count: int) -> bool:
-        return 0 < self._held_bytes > self._max_bytes - byte_count or self._is_slow
-
     async def _wait_for_room(self, byte_count: int) -> None:
-        while self._is_full(byte_count):
+        while 0 < self._held_bytes > self._max_bytes - byte_count or self._is_slow:
             self._has_room = self._loop.create_future()
             await self._has_room
-
-    def _end_reading(self, _reading: asyncio.Task[None]) -> None:
-        self._is_read_to_its_end = True
-        _wake(self._has_news)
 
     def _end_if_idle(self) -> None:
         if not (self._held_bytes or self._was_active):
             self._stop_reading()
-        elif not self._is_read_to_its_end:
+        elif not self._reading.done():
             self._was_active = False
             self._loop.call_later(IDLE_S, self._end_if_idle)
 
@@ -220,20 +194,20 @@ class Stream:
         self._reading.cancel()
 
     def _drop_all(self) -> None:
-        """Lets go of everything that nobody will read."""
+        """Cancels and releases what can no longer be sent."""
         computing, self._computing = self._computing, {}
-        for future, ticket in computing.items():
+        for future, reservation in computing.items():
             future.cancel()
-            self._release(ticket)
+            self._release(reservation)
         while self._outbox:
             self._release(self._outbox.popleft()[1])
 
 
-def encode_refusal(name: str, error: RequestError) -> bytes:
-    """The reply to a request that failed: its id, and what a unary call would carry in its status."""
+def _encode_refusal(reply_id: str, error: RequestError) -> bytes:
+    """Returns the reply to a failed request: its id, and what a unary call's status would carry."""
     refused = status(error)
     reason = pb.RequestError(code=refused.code, message=refused.message, details=refused.details)
-    return pb.ForwardReply(id=name, error=reason).SerializeToString()
+    return pb.ForwardReply(id=reply_id, error=reason).SerializeToString()
 
 
 def _wake(sleeper: asyncio.Future[Any] | None) -> None:

@@ -1,12 +1,4 @@
-"""How long work takes: measured when the server starts, corrected by what is seen while it runs.
-
-A file of its own because what may come in, and what is told to come back later, hang on this one guess. The
-multiplications of a job are counted as if nothing of it were known; how much is known differs from network to
-network, so each has a correction of its own. Beside them stands the machine's pace: what all networks took
-lately, beyond what they usually take. A machine that other work slows down is slower for all of them at once,
-and most are asked too seldom to learn of it by themselves. Those that are asked often do learn, within a
-second of their work, and from then on the slowness is usual: the pace tells what is new.
-"""
+"""Estimates how long jobs take, from a measurement at startup and from the jobs computed since."""
 
 import threading
 from collections import OrderedDict
@@ -14,82 +6,84 @@ from dataclasses import dataclass
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# Of any job, beside its products: finding its rows, and making its reply.
+# Costs of any job beside its products: finding its rows, and making its reply.
 JOB_S = 30e-6
 BYTE_S = 1e-9
-# A correction forgets: what was seen counts half once this much work has been seen after it.
-MEMORY_S = 0.5
-# A network's first correction counts for little against this much work at the measured speed.
+# Half-life of a network's correction, in seconds of work.
+HALF_LIFE_S = 0.5
+# Weight of the measured speed against a network's first jobs.
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
-# The same of the pace, which changes within tenths of a second; and how far it may reach. Never below 1: jobs
-# that take less than usual have found their states known, which says nothing of others.
-PACE_MEMORY_S = 0.25
-PACE_PRIOR_S = 0.1
-MAX_PACE = 2.0
-# A small first job is mostly its network's drawing and proof, which say nothing of larger ones.
+# Half-life and prior of the slowdown factor, and its upper bound. It is never below 1: a fast job only means
+# that its states were cached.
+SLOWDOWN_HALF_LIFE_S = 0.25
+SLOWDOWN_PRIOR_S = 0.1
+MAX_SLOWDOWN = 2.0
+# A small first job mostly draws and checks its network, which says nothing about larger jobs.
 MIN_FIRST_S = 0.002
 MAX_RATIO = 4.0
 
 
 @dataclass(slots=True)
-class _Seen:
-    """Seconds that work was thought to take, and took."""
+class _Ratio:
+    """Seconds that jobs took, divided by the predicted seconds, with exponential forgetting."""
 
-    thought_s: float = PRIOR_S
-    taken_s: float = PRIOR_S
+    predicted_s: float = PRIOR_S
+    actual_s: float = PRIOR_S
 
     @property
-    def ratio(self) -> float:
-        return self.taken_s / self.thought_s
+    def value(self) -> float:
+        return self.actual_s / self.predicted_s
 
-    def add(self, thought_s: float, taken_s: float, *, memory_s: float = MEMORY_S) -> None:
-        if self.thought_s > memory_s:
-            self.thought_s /= 2
-            self.taken_s /= 2
-        self.thought_s += thought_s
-        self.taken_s += taken_s
+    def add(self, predicted_s: float, actual_s: float, *, half_life_s: float = HALF_LIFE_S) -> None:
+        if self.predicted_s > half_life_s:
+            self.predicted_s /= 2
+            self.actual_s /= 2
+        self.predicted_s += predicted_s
+        self.actual_s += actual_s
 
 
 class CostModel:
-    """Guesses a job's seconds. May be used from several threads.
+    """Estimates a job's seconds from the measured speed of one compute thread. Thread-safe.
 
-    Args:
-        multiplications_per_s: What one compute thread does, measured.
+    How many prefixes are known differs between networks, so each has its own correction factor. A slowdown
+    factor stands for what all networks took lately beyond what they usually take: it covers networks that are
+    asked too seldom to learn of a busy machine themselves.
     """
 
     def __init__(self, *, multiplications_per_s: float) -> None:
         self._multiplication_s = 1 / multiplications_per_s
-        self._seen: OrderedDict[NetworkSpec, _Seen] = OrderedDict()
-        self._first = _Seen()  # of each network its first job: how fast this machine is with new work lately
-        self._lately = _Seen(PACE_PRIOR_S, PACE_PRIOR_S)
+        self._networks: OrderedDict[NetworkSpec, _Ratio] = OrderedDict()
+        self._first_jobs = _Ratio()  # over all networks: how fast this machine was with new networks lately
+        self._recent = _Ratio(SLOWDOWN_PRIOR_S, SLOWDOWN_PRIOR_S)
         self._lock = threading.Lock()
 
-    def guess_s(self, job: Job) -> float:
-        """Seconds that the job will take if its network goes on as it did, at the machine's pace."""
+    def estimate_s(self, job: Job) -> float:
+        """Returns the seconds that the job will take, with its network's correction and the slowdown."""
         with self._lock:
-            pace = min(max(1.0, self._lately.ratio), MAX_PACE)
-            return self.uncorrected_s(job) * min(self._usual_ratio(job) * pace, MAX_RATIO)
+            slowdown = min(max(1.0, self._recent.value), MAX_SLOWDOWN)
+            return self.uncorrected_s(job) * min(self._usual_ratio(job) * slowdown, MAX_RATIO)
 
     def uncorrected_s(self, job: Job) -> float:
-        """Seconds that the job would take if nothing of it were known, on the machine as it was measured."""
+        """Returns the seconds that the job would take at the measured speed with no prefix known."""
         return JOB_S + job.multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
 
     def observe(self, job: Job, *, taken_s: float) -> None:
-        """Learns from a job that was computed."""
-        thought_s = self.uncorrected_s(job)
+        """Learns from a computed job."""
+        predicted_s = self.uncorrected_s(job)
         with self._lock:
-            seen = self._seen.get(job.network)
-            if seen or thought_s >= MIN_FIRST_S:
-                self._lately.add(thought_s * self._usual_ratio(job), taken_s, memory_s=PACE_MEMORY_S)
-            if seen is None:
-                seen = self._seen[job.network] = _Seen(PRIOR_S, PRIOR_S * self._first.ratio)
-                if thought_s >= MIN_FIRST_S:
-                    self._first.add(thought_s, taken_s)
-            self._seen.move_to_end(job.network)
-            if len(self._seen) > MAX_NETWORKS:
-                self._seen.popitem(last=False)
-            seen.add(thought_s, taken_s)
+            ratio = self._networks.get(job.network)
+            if ratio or predicted_s >= MIN_FIRST_S:
+                usual_s = predicted_s * self._usual_ratio(job)
+                self._recent.add(usual_s, taken_s, half_life_s=SLOWDOWN_HALF_LIFE_S)
+            if ratio is None:
+                ratio = self._networks[job.network] = _Ratio(PRIOR_S, PRIOR_S * self._first_jobs.value)
+                if predicted_s >= MIN_FIRST_S:
+                    self._first_jobs.add(predicted_s, taken_s)
+            self._networks.move_to_end(job.network)
+            if len(self._networks) > MAX_NETWORKS:
+                self._networks.popitem(last=False)
+            ratio.add(predicted_s, taken_s)
 
     def _usual_ratio(self, job: Job) -> float:
-        return self._seen.get(job.network, self._first).ratio
+        return self._networks.get(job.network, self._first_jobs).value

@@ -1,10 +1,4 @@
-"""What waits, and in which order it is taken: a decision without threads, clocks or sockets.
-
-Clients share the time fairly, by start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): each entry is
-tagged with the time at which it would start if its client had only its own entries before it and all clients
-advanced alike, and the lowest tag is taken first. So one client's flood delays another's single entry by what
-is under way, not by what the flood has waiting.
-"""
+"""A queue that shares compute time fairly between clients."""
 
 import heapq
 from collections.abc import Callable
@@ -13,13 +7,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 Entry = TypeVar("Entry")
 
-# Clients that have nothing waiting are looked through when there are twice as many as at the last look, and
-# so many more.
+# Clients without entries are swept when there are twice as many clients as after the last sweep, and this
+# many more.
 MAX_IDLE_CLIENTS = 64
 
 
 class _Waiting(NamedTuple, Generic[Entry]):
-    """Ordered by tag, then by arrival; no two have one number, so entries are never compared."""
+    """Ordered by tag, then by arrival. Numbers are unique, so entries are never compared."""
 
     start_tag: float
     number: int
@@ -37,12 +31,17 @@ class _Client:
 
 
 class FairQueue(Generic[Entry]):
-    """Entries by client. Not thread-safe."""
+    """Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Not thread-safe.
+
+    An entry's tag is the time at which it would start if its client had only its own entries before it and
+    all clients advanced alike; the lowest tag is next. So a flood delays another client's single entry by the
+    running batch, not by all that the flood has waiting.
+    """
 
     def __init__(self) -> None:
         self._heap: list[_Waiting[Entry]] = []
         self._clients: dict[str, _Client] = {}
-        self._now_tag = 0.0  # the start of what was taken last
+        self._now_tag = 0.0  # start tag of the entry popped last
         self._added_count = 0
         self._waiting_clients = 0
         self._sweep_at = MAX_IDLE_CLIENTS
@@ -52,14 +51,7 @@ class FairQueue(Generic[Entry]):
         return len(self._heap)
 
     def add(self, entry: Entry, *, client: str, cost_s: float, share: float) -> None:
-        """Appends an entry to what its client has waiting.
-
-        Args:
-            entry: What waits.
-            client: On whose account.
-            cost_s: Seconds that it will take, at a guess.
-            share: The part of a batch that it fills.
-        """
+        """Adds an entry that will take about `cost_s` and fills the part `share` of a batch."""
         owner = self._clients.get(client)
         if owner is None:
             owner = self._clients[client] = _Client(self._now_tag)
@@ -73,42 +65,44 @@ class FairQueue(Generic[Entry]):
         heapq.heappush(self._heap, _Waiting(start_tag, self._added_count, client, cost_s, share, entry))
 
     def wait_s(self, client: str, *, cost_s: float) -> float:
-        """Seconds of others' and its own entries that an entry added now would wait for, at most.
+        """Returns an upper bound of the seconds of entries that an entry added now would wait for.
 
-        While a client's entries of so many seconds are done, each other client gets as many.
+        While a client's entries of so many seconds are computed, each other client gets as much time.
         """
         owner = self._clients.get(client)
         own_s = owner.waiting_s if owner else 0.0
         other_count = self._waiting_clients - bool(owner and owner.waiting_count)
         return min(self.waiting_s, own_s + other_count * (own_s + cost_s))
 
-    def take(self, is_wanted: Callable[[Entry], bool] = lambda _: True) -> list[Entry]:
-        """The next batch: lowest tag first, until the shares make 1; empty if nothing waits.
+    def pop_batch(self, is_wanted: Callable[[Entry], bool] = lambda _: True) -> list[Entry]:
+        """Removes and returns the next batch: lowest tags first, until the shares add up to 1.
 
-        An entry with a share above 1 is a batch of its own. Entries that are not wanted any more are dropped.
+        An entry with a share above 1 is a batch of its own. Entries that are no longer wanted are dropped.
         """
         batch: list[Entry] = []
         room = 1.0
         while self._heap:
-            if is_wanted(self._heap[0].entry):
-                if batch and self._heap[0].share > room:
+            first = self._heap[0]
+            if is_wanted(first.entry):
+                if batch and first.share > room:
                     break
-                room -= self._heap[0].share
-                batch.append(self._heap[0].entry)
-                self._now_tag = self._heap[0].start_tag
-            self._forget(heapq.heappop(self._heap))
+                room -= first.share
+                batch.append(first.entry)
+                self._now_tag = first.start_tag
+            self._pop()
         return batch
 
-    def _forget(self, taken: _Waiting[Entry]) -> None:
-        owner = self._clients[taken.client]
+    def _pop(self) -> None:
+        popped = heapq.heappop(self._heap)
+        owner = self._clients[popped.client]
         owner.waiting_count -= 1
         self._waiting_clients -= not owner.waiting_count
-        if not self._heap:  # nobody has anything to catch up with
+        if not self._heap:  # no client has anything to catch up with
             self._clients.clear()
             self.waiting_s = 0.0
             return
-        owner.waiting_s -= taken.cost_s
-        self.waiting_s -= taken.cost_s
+        owner.waiting_s -= popped.cost_s
+        self.waiting_s -= popped.cost_s
         if len(self._clients) > self._sweep_at:
             self._clients = {
                 name: client

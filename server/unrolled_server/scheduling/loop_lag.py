@@ -1,8 +1,4 @@
-"""How far the event loop is behind: a queue that nobody sees, in front of every other.
-
-A file of its own because what waits in the loop can't be counted, only timed. Where small work comes faster
-than gRPC's Python takes it, this is where requests wait.
-"""
+"""Measures event-loop lag, which delays every request before it reaches a queue."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,28 +6,35 @@ from collections.abc import Iterator
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
-LOOK_S = 0.02
-# A look that finds less lag than the one before takes this part of the difference off.
-FORGET = 0.3
+INTERVAL_S = 0.02
+# A measurement below the current lag takes this part of the difference off.
+DECAY = 0.3
+# Below this the loop counts as prompt: one large write takes as long.
+MIN_LAG_S = 0.005
 
 
-class Lag:
-    """The loop's lag in seconds: what it was last, or more if it was more shortly before."""
+class EventLoopLag:
+    """The lag in seconds: the latest measurement, or more if the lag was higher shortly before."""
 
     def __init__(self) -> None:
         self.lag_s = 0.0
 
-    def note(self, late_s: float) -> None:
-        """Takes a look: so late was what was due."""
-        self.lag_s = max(late_s, self.lag_s + FORGET * (late_s - self.lag_s))
+    @property
+    def significant_s(self) -> float:
+        """The lag; 0 where it is as short as one large write."""
+        return self.lag_s if self.lag_s > MIN_LAG_S else 0.0
+
+    def record(self, late_s: float) -> None:
+        """Records how late a timer fired."""
+        self.lag_s = max(late_s, self.lag_s + DECAY * (late_s - self.lag_s))
 
     async def watch(self) -> None:
-        """Looks until it is cancelled."""
+        """Measures until it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due_s = loop.time() + LOOK_S
-            await asyncio.sleep(LOOK_S)
-            self.note(loop.time() - due_s)
+            due_s = loop.time() + INTERVAL_S
+            await asyncio.sleep(INTERVAL_S)
+            self.record(loop.time() - due_s)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metric; may be called from any thread."""

@@ -1,8 +1,4 @@
-"""Clients that are slow to read: what they hold up is counted by itself, and in the end they are sent away.
-
-A file of its own because it is the one rule that ends what was accepted: a reply that nobody reads stays in
-gRPC's memory, and so does all that its stream has behind it. It decides without clocks or sockets.
-"""
+"""Tracks clients that are slow to read their replies, and picks the connections to close."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -12,81 +8,73 @@ from prometheus_client.core import CounterMetricFamily
 
 from unrolled_server.scheduling.admission import Admission
 
-# A reply that is not taken after this is slow. Large ones over poor lines are, and still get their time.
+# A reply that is not read after this time is slow; large ones over slow networks are, and get their time.
 SLOW_S = 1.0
-# A client that was slow for so long may be sent away; a busy one pauses for a second or two.
+# After this time a slow client may be evicted to make room; a busy client pauses for a second or two.
 PATIENCE_S = 5.0
 
 
-class Unread(Protocol):
-    """A reply that gRPC has, and what waits behind it: a unary call's, or a stream."""
+class UnreadReply(Protocol):
+    """A reply that gRPC has not sent completely: a unary call's reservation, or a stream."""
 
     peer: str
     """The connection, as gRPC names it."""
 
-    def set_aside(self) -> int:
-        """Counts its bytes as those of a slow reader, also if they were before; gives how many they are."""
+    def mark_slow(self) -> int:
+        """Counts its bytes, and those that wait behind it, as a slow client's; returns how many they are."""
 
 
-class SlowReaders:
-    """Knows the replies that clients have yet to read. Used from one event loop.
-
-    Args:
-        admission: Counts their bytes.
-        send_timeout_s: What a client may take to read one reply.
-
-    Attributes:
-        sent_away_count: Connections that were closed so far.
-    """
+class SlowConsumers:
+    """The replies that clients have yet to read, which stay in gRPC's memory. Used from one event loop."""
 
     def __init__(self, admission: Admission, *, send_timeout_s: float) -> None:
         self._admission = admission
         self._send_timeout_s = send_timeout_s
-        self._begun_s: dict[Unread, float] = {}  # oldest first
-        self._sent_away: set[str] = set()
-        self.sent_away_count = 0
+        self._since_s: dict[UnreadReply, float] = {}  # oldest first
+        self._evicted: set[str] = set()
+        self.evicted_count = 0
 
-    def begin(self, unread: Unread, *, now_s: float) -> None:
-        """A reply was given to gRPC."""
-        self._begun_s[unread] = now_s
+    def add(self, reply: UnreadReply, *, now_s: float) -> None:
+        """Adds a reply that is about to be given to gRPC."""
+        self._since_s[reply] = now_s
 
-    def end(self, unread: Unread) -> None:
-        """Its client has taken it, or is gone."""
-        self._begun_s.pop(unread, None)
+    def remove(self, reply: UnreadReply) -> None:
+        """Removes a reply that its client has read, or whose client is gone."""
+        self._since_s.pop(reply, None)
 
-    def look(self, *, now_s: float) -> list[str]:
-        """Sets the slow ones aside, and gives the connections to close, oldest first; tell which were closed.
+    def mark_slow(self, *, now_s: float) -> list[str]:
+        """Marks slow replies, and returns the connections to close, oldest first; see `evicted`.
 
-        Those are closed that took more than the send timeout, and of those that lost patience as many as it
-        takes to keep the bytes of slow readers within their limit.
+        These are the ones that exceeded the send timeout and, of those that exceeded `PATIENCE_S`, as many as
+        it takes to bring the bytes of slow clients within their limit.
         """
-        slow = [(unread, begun_s, unread.set_aside()) for unread, begun_s in self._slow(now_s)]
-        self._sent_away &= {unread.peer for unread, _, _ in slow}
+        slow = [(reply, since_s, reply.mark_slow()) for reply, since_s in self._slow(now_s)]
+        self._evicted &= {reply.peer for reply, _, _ in slow}
         closing: list[str] = []
         excess = self._admission.slow_bytes - self._admission.max_slow_bytes
-        for unread, begun_s, byte_count in slow:
-            if now_s - begun_s < (PATIENCE_S if excess > 0 else self._send_timeout_s):
+        for reply, since_s, byte_count in slow:
+            if now_s - since_s < (PATIENCE_S if excess > 0 else self._send_timeout_s):
                 break
             excess -= byte_count
-            if unread.peer not in self._sent_away:
-                closing.append(unread.peer)
+            if reply.peer not in self._evicted:
+                closing.append(reply.peer)
         return list(dict.fromkeys(closing))
 
-    def closed(self, peers: set[str]) -> None:
-        """These connections were closed; what they have here goes soon."""
-        self._sent_away |= peers
-        self.sent_away_count += len(peers)
+    def evicted(self, peers: set[str]) -> None:
+        """Records that these connections were closed; what they hold is released soon."""
+        self._evicted |= peers
+        self.evicted_count += len(peers)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metric; may be called from any thread."""
         yield CounterMetricFamily(
             "unrolled_clients_sent_away_total",
             "Connections closed because the client did not read its replies.",
-            self.sent_away_count,
+            self.evicted_count,
         )
 
-    def _slow(self, now_s: float) -> Iterator[tuple[Unread, float]]:
-        for unread, begun_s in self._begun_s.items():
-            if now_s - begun_s < SLOW_S:
+    def _slow(self, now_s: float) -> Iterator[tuple[UnreadReply, float]]:
+        for reply, since_s in self._since_s.items():
+            if now_s - since_s < SLOW_S:
                 return
-            yield unread, begun_s
+            yield reply, since_s

@@ -22,7 +22,7 @@ def parse_address(given: str, *, default_port: int) -> str:
 
     Args:
         given: As in a flag or variable.
-        default_port: The port that an error suggests where there is none.
+        default_port: The port that an error suggests if the address has none.
 
     Raises:
         ValueError: It has another form; the message shows the right one.

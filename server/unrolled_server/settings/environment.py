@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 _PREFIX = "UNROLLED_"
 _SETTINGS = [name.upper() for name in Settings.model_fields]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from unrolled_server.exit_codes import AddressError
+from unrolled_server.settings import Settings
 from unrolled_server.settings.address_forms import UNIX, split_host_port
-from unrolled_server.settings.model import Settings
 
 # This machine lacks the address, or IPv6 altogether.
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -38,7 +38,7 @@ def require_tls_or_loopback(settings: Settings) -> None:
     try:
         interfaces = _resolve(split_host_port(address)[0])
     except (OSError, UnicodeError) as error:
-        raise _refusal(address, error, flag="--address") from None
+        raise refusal(address, error) from None
     if not all(_is_loopback(interface.ip) for interface in interfaces):
         raise AddressError(
             f"refusing to listen on {address} in clear text, where other machines may reach it: give "
@@ -87,6 +87,12 @@ def listeners(address: str, *, flag: str) -> Sequence[socket.socket]:
     return _bind_all(address, _listen, flag=flag)
 
 
+def refusal(address: str, error: Exception | str, *, flag: str = "--address") -> AddressError:
+    """Returns an AddressError with the reason and the flag to change."""
+    reason = getattr(error, "strerror", None) or error
+    return AddressError(f"cannot listen on {address}: {reason}; choose another {flag}")
+
+
 def with_port_of(bound: socket.socket, address: str) -> str:
     """Returns HOST:PORT with the port that was found for port 0."""
     return f"{address.rpartition(':')[0]}:{_port_of(bound)}"
@@ -102,7 +108,7 @@ def _bind_all(
             host, port = split_host_port(address)
             bound.extend(map(stack.enter_context, _bind_each(_resolve(host), port, bind)))
         except (OSError, OverflowError, UnicodeError) as error:
-            raise _refusal(address, error, flag=flag) from None
+            raise refusal(address, error, flag=flag) from None
         stack.pop_all()
     return bound
 
@@ -129,11 +135,6 @@ def _resolve(host: str) -> Sequence[_Interface]:
     # Without duplicates: /etc/hosts may list an address twice.
     found = list(dict.fromkeys(_Interface(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos))
     return [*found, _ANY_IPV4] if _ANY_IPV6 in found else found
-
-
-def _refusal(address: str, error: Exception, *, flag: str) -> AddressError:
-    reason = getattr(error, "strerror", None) or error
-    return AddressError(f"cannot listen on {address}: {reason}; choose another {flag}")
 
 
 def _listen(interface: _Interface, port: int) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 # A client that connects and sends nothing is disconnected; gRPC's default is two minutes.
 _HANDSHAKE_TIMEOUT_MS = 20_000

@@ -12,7 +12,8 @@ import grpc
 import grpc.aio
 
 from unrolled_server.exit_codes import AddressError
-from unrolled_server.settings.address_forms import UNIX, split_host_port
+from unrolled_server.settings.address_forms import UNIX
+from unrolled_server.transport.address import listeners, refusal
 
 
 @contextlib.contextmanager
@@ -35,10 +36,9 @@ def listen(
                 if credentials is None
                 else server.add_secure_port(name, credentials)
             )
-        except RuntimeError:
-            raise AddressError(
-                f"cannot listen on {address}: {_bind_error(address)}; choose another --address"
-            ) from None
+        except RuntimeError:  # gRPC does not pass the system's error on
+            _bind_without_grpc(address)
+            raise refusal(address, "gRPC refused it") from None
         yield address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
 
@@ -69,9 +69,7 @@ def _lock_socket(address: str) -> Iterator[None]:
         # For appending, so that another program's file of that name keeps its content.
         lock = lock_path.open("a")  # closed by the with below
     except OSError as error:
-        raise AddressError(
-            f"cannot listen on {address}: {lock_path}: {error.strerror}; choose another --address"
-        ) from None
+        raise refusal(address, f"{lock_path}: {error.strerror}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,16 +80,14 @@ def _lock_socket(address: str) -> Iterator[None]:
         yield
 
 
-def _bind_error(address: str) -> str:
-    """Returns the system's error for binding `address`, which gRPC does not pass on."""
-    try:
-        if address.startswith(UNIX):
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.bind(address.removeprefix(UNIX))
-        else:
-            family, kind, protocol, _, sockaddr = socket.getaddrinfo(*split_host_port(address))[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(sockaddr)
-    except OSError as error:
-        return error.strerror or str(error)
-    return "gRPC refused it"
+def _bind_without_grpc(address: str) -> None:
+    """Raises an AddressError with the system's reason if it refuses the address."""
+    if not address.startswith(UNIX):
+        for each in listeners(address, flag="--address"):
+            each.close()
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(address.removeprefix(UNIX))
+        except OSError as error:
+            raise refusal(address, error) from None

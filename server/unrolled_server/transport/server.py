@@ -18,7 +18,7 @@ from unrolled_server.observability.metrics_exporter import MetricsExporter
 from unrolled_server.observability.request_observer import Listener
 from unrolled_server.rpc.service import SERVICE_NAME
 from unrolled_server.security.bearer_tokens import TokenCheck, TokenFile
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import listeners, require_tls_or_loopback
 from unrolled_server.transport.channel_args import channel_arguments
 from unrolled_server.transport.disconnect import disconnect
@@ -36,7 +36,7 @@ ARRIVE_S = 0.1
 MAX_FINISH_S = 5.0
 POLL_S = 0.01
 SEND_S = 0.2
-# Between searches for slow readers.
+# Between searches for slow consumers.
 WATCH_S = 0.25
 
 
@@ -106,7 +106,7 @@ class Server:
 
     async def serve(self) -> None:
         """Starts answering calls; health reports SERVING."""
-        self._service = self._backend.begin()
+        self._service = self._backend.start()
         self._service.add_to(self._server)
         self._health = Health(SERVICE_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -114,7 +114,7 @@ class Server:
             names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         await self._server.start()
-        self._backend.keep(self._disconnect_slow_readers())
+        self._backend.start_background(self._disconnect_slow_consumers())
         self.metrics.start(self._backend.collect)
 
     async def stop(self) -> None:
@@ -128,18 +128,18 @@ class Server:
         left_s = max(0.0, self._settings.drain_timeout_s - (time.monotonic() - started_s))
         ending = asyncio.create_task(self._server.stop(left_s))
         await asyncio.sleep(0)  # so that clients learn that the connection ends before their calls do
-        self._service.send_away()
+        self._service.refuse_delayed()
         await ending
         await self._backend.close()
         self.metrics.finish()
         await asyncio.to_thread(self._stack.close)
 
-    async def _disconnect_slow_readers(self) -> None:
+    async def _disconnect_slow_consumers(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            slow_readers = self._backend.slow_readers
-            closed = disconnect(slow_readers.look(now_s=time.monotonic()))
-            slow_readers.closed(closed)
+            slow_consumers = self._backend.slow_consumers
+            closed = disconnect(slow_consumers.mark_slow(now_s=time.monotonic()))
+            slow_consumers.evicted(closed)
             for peer in sorted(closed):
                 LOG.warning("closed the connection of %s, which did not read its replies", peer)
 
@@ -149,12 +149,12 @@ class Server:
         When it stops, gRPC closes each connection after its last call. If the client has sent anything in the
         meantime, the system drops what the client has not read yet, which may be the end of a large reply.
         """
-        if not self.admission.ticket_count:
+        if not self.admission.reservation_count:
             return
         limit_s = min(MAX_FINISH_S, self._settings.drain_timeout_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while self.admission.ticket_count:  # noqa: ASYNC110 - once in a server's life
+                while self.admission.reservation_count:  # noqa: ASYNC110 - once in a server's life
                     await asyncio.sleep(POLL_S)
                 await asyncio.sleep(SEND_S)
 

@@ -1,7 +1,6 @@
-"""Judges the contract's network and embedding field by field and makes the engine's of them.
+"""Checks a request's network and embedding and turns them into the engine's `NetworkSpec`.
 
-Messages use the names of the SDK and the command, such as `embedding_size`; a violation's field is the path
-in the contract.
+Messages use the names of the SDK, such as `embedding_size`; a violation's field is the path in the contract.
 """
 
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from unrolled_server.engine import (
     plain_network,
 )
 from unrolled_server.errors import Violation
-from unrolled_server.settings.model import Limits
-from unrolled_server.validation.words import Texts
+from unrolled_server.settings import Limits
+from unrolled_server.validation.words import RequestWords
 from unrolled_server.word_vectors import VectorTable
 
 MAX_LAYERS = 16
@@ -46,17 +45,19 @@ OUTPUTS = {
 
 
 def cell_name(cell: Cell) -> str:
-    """Returns a cell as the SDK and the command write it."""
+    """Returns a cell as the SDK writes it."""
     return f'cell="{cell.name.lower()}"'
 
 
-def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | None) -> NetworkSpec:
-    """Returns the network of a request without violations; `table` has the vectors that it names, if any."""
+def network_spec(
+    request: pb.ForwardRequest, words: RequestWords, *, table: VectorTable | None
+) -> NetworkSpec:
+    """Returns the network of a valid request; `table` has the vectors that it names, if any."""
     if not (request.HasField("network") or request.HasField("embedding")):
-        return plain_network(len(texts.symbols), request.hidden_size, request.seed)
+        return plain_network(len(words.symbols), request.hidden_size, request.seed)
     network = request.network
     return NetworkSpec(
-        symbol_count=len(texts.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
+        symbol_count=len(words.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
         hidden_size=request.hidden_size,
         seed=request.seed,
         cell=CELLS[network.cell],
@@ -72,7 +73,7 @@ def spec_of(request: pb.ForwardRequest, texts: Texts, *, table: VectorTable | No
 
 
 def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[Violation]:
-    """Yields broken rules of the network and of what it is fed."""
+    """Yields what is wrong with the network and its embedding."""
     if request.HasField("network"):
         yield from _kind_violations(request.network)
         yield from _radius_violations(request.network)
@@ -81,42 +82,36 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
         yield from _embedding_violations(request.embedding, limits)
     if request.layout == pb.LAYOUT_SEQ_FIRST and OUTPUTS[request.output] is not Output.ALL:
         yield Violation(
-            field="output",
-            description=(
-                f'output="{OUTPUTS[request.output].name.lower()}" does not go with layout="seq_first", whose '
-                'sequences are not the words; ask for output="all" or layout="batch_first"'
-            ),
+            "output",
+            f'output="{OUTPUTS[request.output].name.lower()}" does not go with layout="seq_first", whose '
+            'sequences are not the words; ask for output="all" or layout="batch_first"',
         )
 
 
 def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
-    """Yields the violation of weights that take more memory than one network may have."""
+    """Yields a violation if the weights take more memory than one network may have."""
     size = layers_nbytes(network)
     if size > MAX_WEIGHTS_BYTES:
         yield Violation(
-            field="network",
-            description=(
-                f"the network's weights would take {size >> 20} MiB; this server allows "
-                f"{MAX_WEIGHTS_BYTES >> 20}; ask for fewer layers, units or symbols"
-            ),
+            "network",
+            f"the network's weights would take {size >> 20} MiB; this server allows "
+            f"{MAX_WEIGHTS_BYTES >> 20}; ask for fewer layers, units or symbols",
         )
 
 
 def _kind_violations(network: pb.Network) -> Iterator[Violation]:
-    """Yields options of one cell that were given with another."""
+    """Yields options that do not go with the cell."""
     cell = CELLS[network.cell]
     if cell is not Cell.RNN and network.nonlinearity:
         yield Violation(
-            field="network.nonlinearity",
-            description=f'nonlinearity is for cell="rnn"; {cell_name(cell)} has its own; leave it out',
+            "network.nonlinearity",
+            f'nonlinearity is for cell="rnn"; {cell_name(cell)} has its own; leave it out',
         )
     if cell is not Cell.LSTM and network.proj_size:
         yield Violation(
-            field="network.proj_size",
-            description=(
-                f'proj_size is {network.proj_size}, which is for cell="lstm"; {cell_name(cell)} has none; '
-                "leave it out"
-            ),
+            "network.proj_size",
+            f'proj_size is {network.proj_size}, which is for cell="lstm"; {cell_name(cell)} has none; '
+            "leave it out",
         )
 
 
@@ -126,35 +121,28 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
     radius = network.spectral_radius
     if not 0 < radius <= MAX_SPECTRAL_RADIUS:
         yield Violation(
-            field="network.spectral_radius",
-            description=(
-                f"spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
-                f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn"
-            ),
+            "network.spectral_radius",
+            f"spectral_radius is {radius:g}; this server allows numbers above 0 and up to "
+            f"{MAX_SPECTRAL_RADIUS:g}; leave it out for matrices as drawn",
         )
     if network.proj_size:
         yield Violation(
-            field="network.spectral_radius",
-            description=(
-                "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
-                "leave one of them out"
-            ),
+            "network.spectral_radius",
+            "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
+            "leave one of them out",
         )
 
 
 def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Violation]:
     if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
         yield Violation(
-            field="network.num_layers",
-            description=f"num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}",
+            "network.num_layers", f"num_layers is {network.num_layers}; this server allows 1 to {MAX_LAYERS}"
         )
     if network.proj_size and not 0 <= network.proj_size < hidden_size:
         yield Violation(
-            field="network.proj_size",
-            description=(
-                f"proj_size is {network.proj_size}; it must be below hidden_size, which is "
-                f"{hidden_size}, or 0 for none"
-            ),
+            "network.proj_size",
+            f"proj_size is {network.proj_size}; it must be below hidden_size, which is "
+            f"{hidden_size}, or 0 for none",
         )
 
 
@@ -162,19 +150,15 @@ def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[V
     size = embedding.random_size
     if embedding.WhichOneof("source") == "random_size" and not 1 <= size <= limits.max_hidden_size:
         yield Violation(
-            field="embedding.random_size",
-            description=(
-                f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for "
-                "hidden_size"
-            ),
+            "embedding.random_size",
+            f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
         )
     if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
         yield Violation(
-            field="embedding.vectors",
-            description="vectors is ''; name a table, or leave it out for one-hot vectors",
+            "embedding.vectors", "vectors is ''; name a table, or leave it out for one-hot vectors"
         )
     if embedding.unknown_word and not embedding.vectors:
         yield Violation(
-            field="embedding.unknown_word",
-            description="unknown_word is for word vectors; name their table with vectors, or leave it out",
+            "embedding.unknown_word",
+            "unknown_word is for word vectors; name their table with vectors, or leave it out",
         )

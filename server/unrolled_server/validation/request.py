@@ -1,22 +1,17 @@
-"""From a request's bytes to a job: the one place where a request's values are judged."""
+"""Turns a request's bytes into a job: the one place where a request's values are checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm
 from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
-from unrolled_server.settings.model import Limits
-from unrolled_server.validation.capabilities import (
-    MAX_LISTED_BYTES,
-    refuse_unnamed_fields,
-    refuse_unsupported,
-)
-from unrolled_server.validation.initial_state import state_of, state_violations
-from unrolled_server.validation.network import OUTPUTS, network_violations, spec_of, weight_violations
-from unrolled_server.validation.parsing import parse
-from unrolled_server.validation.words import SharedTexts, Texts, encode, text_violations
+from unrolled_server.settings import Limits
+from unrolled_server.validation.initial_state import state_arrays, state_violations
+from unrolled_server.validation.network import OUTPUTS, network_spec, network_violations, weight_violations
+from unrolled_server.validation.parsing import parse, refuse_unsupported
+from unrolled_server.validation.words import RequestWords, SharedWords, encode_words, word_violations
 from unrolled_server.word_vectors import VectorTable
 
 MAX_ID_BYTES = 128
@@ -35,136 +30,128 @@ NO_TABLES: Mapping[str, VectorTable] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRequest:
-    """A request that may be computed: its bytes, the job in them, and what its reply must repeat.
+    """A valid request.
 
     Attributes:
-        data: As received.
-        job: What it asks for.
-        id: Its own.
-        is_whole: Whether the bytes alone say what is asked; not where words come from another request.
+        byte_count: Size of the request and, at most, its reply.
+        is_cacheable: Whether `data` alone determines the reply; false if the words are an earlier request's.
     """
 
     data: bytes
     job: Job
     id: str
-    is_whole: bool = True
-
-    @property
-    def byte_count(self) -> int:
-        """Of the request and its reply."""
-        return len(self.data) + self.job.reply_bytes
+    byte_count: int
+    is_cacheable: bool
 
 
-def accept(
-    data: bytes,
-    limits: Limits,
-    *,
-    tables: Mapping[str, VectorTable] = NO_TABLES,
-    shared: SharedTexts | None = None,
-) -> AcceptedRequest:
-    """The job that a serialised ForwardRequest asks for.
+class RequestValidator:
+    """Checks requests against the contract, this server's limits and its word vectors."""
 
-    Args:
-        data: The message.
-        limits: What it may ask for.
-        tables: Word vectors by name.
-        shared: The texts that requests of its stream share; None for a unary call.
+    def __init__(self, limits: Limits, tables: Mapping[str, VectorTable] = NO_TABLES) -> None:
+        self._limits = limits
+        self._tables = tables
 
-    Raises:
-        InvalidRequestError: The message or a value is wrong. Sending it again does not help.
-        UnsupportedError: A field or option that this server does not have.
-        TooLargeError: The message is larger than it may be.
-    """
-    _refuse_large(data, limits)
-    request = parse(data)
-    if shared is not None and request.words:
-        shared.note(data)
-    if len(data) > MAX_LISTED_BYTES:
-        refuse_unnamed_fields(request, path="the request")
-    refuse_unsupported(request)
-    texts = _texts_of(request, shared, limits)
-    violations = [
-        *_number_violations(request, limits),
-        *network_violations(request, limits),
-        *text_violations(request, texts, limits=limits, tables=tables),
-    ]
-    if violations:
-        raise InvalidRequestError(violations)
-    words = encode(request, texts, tables=tables)
-    network = spec_of(request, texts, table=tables.get(request.embedding.vectors))
+    def validate(self, data: bytes, shared_words: SharedWords | None = None) -> AcceptedRequest:
+        """Returns the job that a serialised ForwardRequest asks for; `shared_words` are those of its stream.
+
+        Raises:
+            InvalidRequestError: The message or a value is wrong.
+            UnsupportedError: It has a field or an option that this server does not have.
+            TooLargeError: The message is larger than the limit.
+        """
+        self._refuse_large(data)
+        request = parse(data)
+        if shared_words is not None and request.words:
+            shared_words.store(data)
+        refuse_unsupported(request, data)
+        words = self._words(request, shared_words)
+        _raise_if_any(
+            [
+                *self._number_violations(request),
+                *network_violations(request, self._limits),
+                *word_violations(request, words, limits=self._limits, tables=self._tables),
+            ]
+        )
+        job = self._job(request, words)
+        reply_bytes = job.reply_bytes
+        _raise_if_any(self._reply_violations(job, reply_bytes))
+        return AcceptedRequest(
+            data=data,
+            job=job,
+            id=request.id,
+            byte_count=len(data) + reply_bytes,
+            is_cacheable=not request.same_words,
+        )
+
+    def _refuse_large(self, data: bytes) -> None:
+        """Refuses what gRPC refuses first on the server's own port; Ray Serve's proxy accepts 2 GiB."""
+        limit = self._limits.max_request_bytes
+        if len(data) > limit:
+            raise TooLargeError(
+                f"the message is larger than max: {len(data)} bytes, and this server takes up to {limit}; "
+                "send fewer words at once"
+            )
+
+    def _words(self, request: pb.ForwardRequest, shared_words: SharedWords | None) -> RequestWords:
+        """Returns the request's own words, or those of an earlier one of its stream."""
+        if shared_words is not None and request.same_words:
+            return shared_words.words_for(request, self._limits)
+        return RequestWords.of(request, self._limits)
+
+    def _job(self, request: pb.ForwardRequest, words: RequestWords) -> Job:
+        encoded = encode_words(request, words, tables=self._tables)
+        network = network_spec(request, words, table=self._tables.get(request.embedding.vectors))
+        _raise_if_any(_size_violations(request, network, encoded))
+        return Job(
+            network=network,
+            words=encoded,
+            layout=LAYOUTS[request.layout],
+            form=FORMS[request.reply_form],
+            max_reply_bytes=self._limits.max_reply_bytes,
+            output=OUTPUTS[request.output],
+            return_final_state=request.return_final_state,
+            initial_state=state_arrays(request.initial_state) if request.HasField("initial_state") else None,
+        )
+
+    def _number_violations(self, request: pb.ForwardRequest) -> Iterator[Violation]:
+        limit = self._limits.max_hidden_size
+        if not 1 <= request.hidden_size <= limit:
+            description = f"hidden_size is {request.hidden_size}; this server allows 1 to {limit}"
+            yield Violation("hidden_size", description)
+        id_bytes = len(request.id.encode())
+        if id_bytes > MAX_ID_BYTES:
+            yield Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
+
+    def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
+        """Yields a violation if the reply is too large; in the distinct form, if it is so for any words."""
+        is_dense = job.form is ReplyForm.DENSE
+        reply_bytes = max_bytes if is_dense else job.min_reply_bytes
+        if reply_bytes <= self._limits.max_reply_bytes:
+            return
+        size, places = job.network.output_size, " x ".join(map(str, job.places))
+        contents = (
+            f"{places} x {size} float32 values"
+            if is_dense
+            else f"at least 2 x {size} float32 values and an index of {places}"
+        ) + " and the final state" * job.return_final_state
+        yield Violation(
+            "words",
+            f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
+            f"{self._limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller "
+            "hidden_size",
+        )
+
+
+def _size_violations(
+    request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords
+) -> Iterator[Violation]:
     if request.HasField("network") or request.HasField("embedding"):
-        violations += weight_violations(network)
+        yield from weight_violations(network)
     if request.HasField("initial_state"):
         batch = words.max_length if request.layout == pb.LAYOUT_SEQ_FIRST else len(words)
-        violations += state_violations(request.initial_state, network, batch=batch)
-    if violations:
-        raise InvalidRequestError(violations)
-    job = _job(request, network, words, limits)
-    violations = [*_reply_violations(job, limits)]
-    if violations:
-        raise InvalidRequestError(violations)
-    return AcceptedRequest(data=data, job=job, id=request.id, is_whole=not request.same_words)
+        yield from state_violations(request.initial_state, network, batch=batch)
 
 
-def _refuse_large(data: bytes, limits: Limits) -> None:
-    """On a port of our own gRPC has done it, in such words; Ray Serve's proxy takes 2 GiB."""
-    limit = limits.max_request_bytes
-    if len(data) > limit:
-        raise TooLargeError(
-            f"the message is larger than max: {len(data)} bytes, and this server takes up to {limit}; "
-            "send fewer words at once"
-        )
-
-
-def _texts_of(request: pb.ForwardRequest, shared: SharedTexts | None, limits: Limits) -> Texts:
-    """The request's own, or those of an earlier one of its stream."""
-    if shared is not None and request.same_words:
-        return shared.texts_for(request, limits)
-    return Texts.of(request, limits)
-
-
-def _job(request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords, limits: Limits) -> Job:
-    return Job(
-        network=network,
-        words=words,
-        layout=LAYOUTS[request.layout],
-        form=FORMS[request.reply_form],
-        max_reply_bytes=limits.max_reply_bytes,
-        output=OUTPUTS[request.output],
-        return_final_state=request.return_final_state,
-        initial_state=state_of(request.initial_state) if request.HasField("initial_state") else None,
-    )
-
-
-def _number_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[Violation]:
-    if not 1 <= request.hidden_size <= limits.max_hidden_size:
-        yield Violation(
-            field="hidden_size",
-            description=(
-                f"hidden_size is {request.hidden_size}; this server allows 1 to {limits.max_hidden_size}"
-            ),
-        )
-    id_bytes = len(request.id.encode())
-    if id_bytes > MAX_ID_BYTES:
-        yield Violation(field="id", description=f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
-
-
-def _reply_violations(job: Job, limits: Limits) -> Iterator[Violation]:
-    """A reply too large whatever the words are; how many states are distinct, the engine finds out."""
-    is_dense = job.form is ReplyForm.DENSE
-    reply_bytes = job.reply_bytes if is_dense else job.min_reply_bytes
-    if reply_bytes <= limits.max_reply_bytes:
-        return
-    size, places = job.network.output_size, " x ".join(map(str, job.places))
-    contents = (
-        f"{places} x {size} float32 values"
-        if is_dense
-        else f"at least 2 x {size} float32 values and an index of {places}"
-    ) + " and the final state" * job.return_final_state
-    yield Violation(
-        field="words",
-        description=(
-            f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
-            f"{limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller hidden_size"
-        ),
-    )
+def _raise_if_any(violations: Iterable[Violation]) -> None:
+    if found := list(violations):
+        raise InvalidRequestError(found)

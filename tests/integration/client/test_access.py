@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from unrolled_client import AuthenticationError, Client, InvalidRequestError, UnavailableError
-from unrolled_client.errors import error_from_call
+from unrolled_client._transport.call_errors import error_from_call
 from unrolled_server.embedded import running_server
 from unrolled_server.rpc.service import ForwardService
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 TOKEN = "ops-" + "a" * 28
 LIFETIME_S = 0.2

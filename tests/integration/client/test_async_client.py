@@ -81,7 +81,7 @@ def test_one_client_serves_loops_one_after_the_other(server_address):
     first, second, third = (asyncio.run(call()) for _ in range(3))
     assert np.array_equal(first, second)
     assert np.array_equal(first, third)
-    assert len(client._wires) == 1
+    assert len(client._loops) == 1
     asyncio.run(client.close())
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, UnavailableError, UnsupportedError
-from unrolled_client._transport.endpoint import channel_options, resolve_timeout_s
+from unrolled_client._messages.arguments import resolve_timeout_s
+from unrolled_client._transport.endpoint import channel_options
 
 
 def failing(times):

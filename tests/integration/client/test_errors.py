@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from unrolled_client import Client, FieldViolation, errors
+from unrolled_client._transport.call_errors import error_from_call
 from unrolled_client._transport.endpoint import FORWARD
 from unrolled_client.errors import ERRORS_BY_CODE, error_from_status
 
@@ -75,7 +76,7 @@ def test_details_arrive_with_an_asynchronous_call_too(serve):
         async with grpc.aio.insecure_channel(target) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 await channel.unary_unary(FORWARD)(b"")
-            return errors.error_from_call(caught.value, target=target)
+            return error_from_call(caught.value, target=target)
 
     error = asyncio.run(failure())
     assert type(error) is unrolled_client.OverloadedError

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import InvalidRequestError, ProtocolError
-from unrolled_client._messages.decoding import decode_reply, split
-from unrolled_client._messages.encoding import check_request, encode
+from unrolled_client._messages.decoding import decode_reply, parse_reply
+from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.sizing import is_bulk
 from unrolled_client.results import Limits
@@ -77,7 +78,7 @@ def in_parts(request, *, order, limits=LIMITS):
     for at in order(range(assembly.part_count)):
         part = assembly.encode(at, request_id="")
         sent.append(pb.ForwardRequest.FromString(part.data))
-        assembly.place(at, split(answer(part.data, request=request)), request=part)
+        assembly.place(at, parse_reply(answer(part.data, request=request)), request=part)
     return assembly.result(), sent
 
 
@@ -158,7 +159,7 @@ def test_a_reply_that_does_not_fit_is_no_result(spoil):
     """Last states and pooled outputs of another shape are a ProtocolError, in one request or in parts."""
     request = asked(["a", "b"], options={"output": "max", "return_final_state": True})
     encoded = encode(request)
-    reply = split(answer(encoded.data, request=request))
+    reply = parse_reply(answer(encoded.data, request=request))
     spoil(reply.rest)
     with pytest.raises(ProtocolError, match="expected"):
         decode_reply(join_reply(reply.rest, values=reply.values), encoded)

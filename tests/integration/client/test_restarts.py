@@ -18,7 +18,7 @@ import psutil
 import pytest
 from unrolled_client import Client, UnavailableError
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.support.client_fixtures import BlockingAsyncClient
 from tests.support.processes import TIMEOUT_S, free_address

@@ -14,12 +14,15 @@ from unrolled_client import (
     InvalidRequestError,
     ProtocolError,
 )
-from unrolled_client._messages.decoding import decode_reply, split
-from unrolled_client._messages.encoding import check_request, encode
+from unrolled_client._messages.decoding import decode_reply, parse_reply
+from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import parts, sizing
+from unrolled_client._streaming.calls import assemble
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.prefix_sharing import new_state_counts
-from unrolled_client._streaming.sizing import Whole, assemble, encode_whole, is_bulk
+from unrolled_client._streaming.sizing import encode_whole, is_bulk
+from unrolled_client._streaming.whole import Whole
 from unrolled_client.network import DEFAULT_NETWORK
 from unrolled_client.results import Limits
 
@@ -50,7 +53,7 @@ def answered(assembly, reply_to, *, order=None):
     """What comes of an assembly whose requests are answered in some order."""
     for at in order or range(assembly.part_count):
         request = assembly.encode(at, request_id=str(at))
-        assembly.place(at, split(reply_to(request.data)), request=request)
+        assembly.place(at, parse_reply(reply_to(request.data)), request=request)
     return assembly.result()
 
 
@@ -161,8 +164,8 @@ def test_servers_of_other_bits_are_noticed(reply_to):
     """Parts that come with different fingerprints are an error, because their bits may differ."""
     assembly = InParts(asked(["a", "b"]), limits=limited(max_words=1))
     first, second = (assembly.encode(at, request_id="") for at in range(2))
-    assembly.place(0, split(reply_to(first.data)), request=first)
-    other = split(reply_to(second.data))
+    assembly.place(0, parse_reply(reply_to(first.data)), request=first)
+    other = parse_reply(reply_to(second.data))
     other.rest.fingerprint = "beef"
     with pytest.raises(ProtocolError, match="different bits"):
         assembly.place(1, other, request=second)

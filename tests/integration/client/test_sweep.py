@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, OverloadedError, UnsupportedError
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 WORDS = ["hello", "eolll", "he"]
 NETWORKS = list(itertools.product([2, 5], [0, 1, 7]))
@@ -122,7 +122,7 @@ def test_a_server_without_memory_for_words_gets_them_with_each_request(make_clie
     networks = {"hidden_sizes": [2], "seeds": range(5), "alphabet": "0123456789abcdef", "output": "last"}
     with running_server(settings) as server, make_client(server.address) as client:
         results = list(client.sweep(words, **networks))
-        assert server.admission.kept_bytes == 0
+        assert server.admission.shared_words_bytes == 0
     assert [result.seed for result in results] == list(range(5))
     assert len({result.outputs.tobytes() for result in results}) == 5
 

@@ -12,7 +12,7 @@ import psutil
 import pyarrow.parquet as pq
 from unrolled_server.engine import plain_network
 
-from tests.integration.corpus.corpora import (
+from tests.support.corpus.corpora import (
     ALPHABET,
     computed_directly,
     random_texts,
@@ -53,8 +53,8 @@ def started(*arguments):
 def run(*arguments):
     """Exit code, standard output and standard error of the command."""
     with started(*arguments) as process:
-        told, errors = process.communicate(timeout=TIMEOUT_S)
-        return process.returncode, told, errors
+        printed, errors = process.communicate(timeout=TIMEOUT_S)
+        return process.returncode, printed, errors
 
 
 def wait_until(process, is_true):
@@ -71,11 +71,11 @@ def content(folder):
 
 @pytest.fixture(scope="module")
 def whole(corpus, cluster_address, tmp_path_factory):
-    """The output of a job that nobody disturbed, and what it told."""
+    """The output of an undisturbed job, and its summary."""
     output = tmp_path_factory.mktemp("whole") / "out"
-    exit_code, told, errors = run(corpus, output, *OPTIONS, "--address", cluster_address, "--json")
+    exit_code, printed, errors = run(corpus, output, *OPTIONS, "--address", cluster_address, "--json")
     assert (exit_code, errors) == (0, "")
-    return output, json.loads(told)
+    return output, json.loads(printed)
 
 
 def test_two_machines_write_the_bits_of_one_engine_in_the_order_of_the_rows(whole):
@@ -126,10 +126,10 @@ def test_a_job_that_is_killed_in_every_pass_and_resumed_writes_the_same_bytes(
 def test_a_finished_job_is_not_done_again(whole, corpus):
     output, counts = whole
     before = content(output)
-    exit_code, told, errors = run(corpus, output, *OPTIONS, "--json")
+    exit_code, printed, errors = run(corpus, output, *OPTIONS, "--json")
     assert exit_code == 0
     assert "finished already" in errors
-    assert json.loads(told)["texts"] == counts["texts"]
+    assert json.loads(printed)["texts"] == counts["texts"]
     assert content(output) == before
 
 
@@ -171,7 +171,7 @@ def test_workers_that_are_killed_cost_no_row(whole, corpus, two_machines, tmp_pa
 def actors(cluster):
     """The cluster's processes that compute, which Ray calls by the pass's name."""
     below = psutil.Process(cluster.process.pid).children(recursive=True)
-    return [process for process in below if "MapWorker(Map(Worker))" in title(process)]
+    return [process for process in below if "MapWorker(Map(UnitWorker))" in title(process)]
 
 
 def title(process):
@@ -181,12 +181,12 @@ def title(process):
         return ""
 
 
-def test_one_machine_runs_it_by_itself_and_tells_the_alphabet(tmp_path):
+def test_one_machine_runs_it_by_itself_and_prints_the_alphabet(tmp_path):
     write_corpus(tmp_path / "c.parquet", ["hello", "eolll", "lleel"])
-    exit_code, told, errors = run(tmp_path / "c.parquet", tmp_path / "out", "--hidden-size", 2)
+    exit_code, printed, errors = run(tmp_path / "c.parquet", tmp_path / "out", "--hidden-size", 2)
     assert exit_code == 0, errors
     assert errors == "alphabet: 4 symbols, derived from the corpus by first appearance: 'helo'\n"
-    assert told.startswith("3 rows, 3 distinct texts (100%), each computed once\n")
+    assert printed.startswith("3 rows, 3 distinct texts (100%), each computed once\n")
 
 
 def test_a_wrong_text_ends_the_job_with_its_row(cluster_address, tmp_path):
@@ -200,14 +200,14 @@ def test_a_wrong_text_ends_the_job_with_its_row(cluster_address, tmp_path):
     )
 
 
-def test_an_output_that_cannot_be_written_is_told(corpus):
+def test_an_output_that_cannot_be_written_is_reported(corpus):
     exit_code, _, errors = run(corpus, "/proc/out", "--hidden-size", 2)
     assert exit_code == 1
     assert errors.startswith("unrolled-map: a file cannot be read or written: /proc/out")
     assert errors.endswith("give the same command again: it resumes\n")
 
 
-def test_an_address_without_a_cluster_is_told(corpus, tmp_path):
+def test_an_address_without_a_cluster_is_reported(corpus, tmp_path):
     exit_code, _, errors = run(corpus, tmp_path / "out", "--hidden-size", 2, "--address", "127.0.0.1:9")
     assert exit_code == 3, errors
     assert "no Ray cluster at --address 127.0.0.1:9" in errors

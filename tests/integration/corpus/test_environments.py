@@ -1,23 +1,18 @@
-"""The command where an environment lacks or bends what Ray needs: homes, proxies, folders, letters."""
+"""The command in environments without a home directory, with dead proxies, long paths or ASCII output."""
 
 import pytest
 
 pytest.importorskip("pyarrow")
 
-import io
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 from unrolled_corpus import ray_runner
-from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.progress import Display
-from unrolled_server.exit_codes import EXIT_ADDRESS
 
-from tests.integration.corpus.corpora import write_corpus
+from tests.support.corpus.corpora import write_corpus
 
 pytestmark = pytest.mark.corpus
 TIMEOUT_S = 240
@@ -47,7 +42,7 @@ def test_long_temporary_folders_dead_proxies_and_ascii_output_end_no_job(tmp_pat
     done = run(*COMMAND, *arguments, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == [
-        r"not read, because they are no Parquet files: \xe0 lire.txt",
+        r"not read, because they are not Parquet files: \xe0 lire.txt",
         f"{SAID}; they are left out",
         r"alphabet: 2 symbols, derived from the corpus by first appearance: '\xe9b'",
     ]
@@ -79,50 +74,6 @@ def test_a_user_without_a_home_directory_learns_where_vectors_can_be_converted(t
     done = run(*UNKNOWN_USER, *COMMAND, *arguments, env={"PATH": os.environ["PATH"]}, cwd=tmp_path)
     assert done.returncode == 6
     assert "this user has none; set XDG_CACHE_HOME or HOME" in done.stderr
-
-
-def test_rays_folder_is_short_and_removed_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 60)))
-    with ray_runner._own_folder() as folder:
-        assert folder.is_dir()
-        assert len(str(folder.parent)) <= ray_runner._MAX_PARENT_BYTES
-        (folder / "session").mkdir()
-    assert not folder.exists()
-
-
-def test_a_folder_below_the_working_directory_is_given_as_a_whole_path(monkeypatch):
-    monkeypatch.chdir("/tmp")
-    monkeypatch.setenv("RAY_TMPDIR", ".")
-    with ray_runner._own_folder() as folder:
-        assert folder.parent == Path("/tmp")
-
-
-def test_where_no_folder_can_be_had_the_error_names_tmpdir():
-    with pytest.raises(CorpusError, match=r"x is longer than 26 bytes\); set TMPDIR to a folder"):
-        ray_runner._made_in(f"/{'x' * 60}")
-    with pytest.raises(CorpusError, match=r"/proc/none: No such file or directory\); set TMPDIR"):
-        ray_runner._made_in("/proc/none")
-
-
-@pytest.mark.parametrize(
-    "address", ["", " ", "http://h:8265", "host", ":6379", "h:x", "h:6379/", "redis://h:6"]
-)
-def test_what_is_no_address_of_a_cluster_is_refused_with_the_right_form(address):
-    with (
-        pytest.raises(CorpusError, match=r"it is not HOST:PORT, ray://HOST:PORT or auto") as raised,
-        ray_runner.connected(address),
-    ):
-        pass
-    assert raised.value.exit_code == EXIT_ADDRESS
-
-
-def test_a_message_that_nobody_can_read_ends_no_job():
-    display = Display()
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, "wb", buffering=0) as pipe:
-        display._console.file = io.TextIOWrapper(pipe, write_through=True)
-        display.tell("x")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`unrolled load`: options reach the plan, the record its reports, and exit codes say what came of it."""
+"""`unrolled-load`: options reach the plan, the record its reports, and exit codes say what came of it."""
 
 import json
 import os
@@ -9,11 +9,21 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
+from unrolled_loadtest.cli import app
 
 from tests.support.loadtest.doubles import double_process
 
-FILES = ("--html", "--hdr-log", "--raw-log")
+FILES = ("--html", "--raw-log")
 SHORT = ("--duration-s", 1, "--warmup-s", 0.2, "--no-live")
+
+
+@pytest.fixture
+def run(server_address, monkeypatch):
+    """Runs the command with arguments against the suite's server."""
+    monkeypatch.setenv("UNROLLED_TARGET", server_address)
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -21,7 +31,7 @@ def run_json(run):
     """Runs a short load and gives its JSON."""
 
     def invoke(*arguments, exit_code=0):
-        done = run("load", *SHORT, "--json", *arguments)
+        done = run(*SHORT, "--json", *arguments)
         assert done.exit_code == exit_code, done.output
         assert done.stdout.count("\n") == 1
         return json.loads(done.stdout)
@@ -31,7 +41,7 @@ def run_json(run):
 
 @pytest.mark.load
 def test_a_load_prints_what_it_measured(run):
-    done = run("load", *SHORT, "--pool", 20)
+    done = run(*SHORT, "--pool", 20)
     assert done.exit_code == 0, done.output
     assert "100.0/s offered" in done.output
     assert "p99" in done.output
@@ -101,7 +111,7 @@ def test_a_load_takes_every_seed_that_torch_takes(run_json, seed):
 
 @pytest.mark.load
 def test_a_report_that_cannot_be_written_is_exit_code_4(run):
-    done = run("load", *SHORT, "--rate", 20, "--html", "/dev/full")
+    done = run(*SHORT, "--rate", 20, "--html", "/dev/full")
     assert done.exit_code == 4
     assert "--html /dev/full could not be written: No space left" in done.stderr
     assert "20.0/s offered" in done.stdout
@@ -111,7 +121,7 @@ def test_a_load_that_cannot_begin_leaves_files_as_they_were(run, tmp_path):
     files = {option: tmp_path / option for option in FILES}
     files["--html"].write_text("here before")
     arguments = [text for option, file in files.items() for text in (option, file)]
-    done = run("load", *SHORT, "--target", "127.0.0.1:1", *arguments)
+    done = run(*SHORT, "--target", "127.0.0.1:1", *arguments)
     assert done.exit_code == 1
     assert [file.name for file in tmp_path.iterdir()] == ["--html"]
     assert files["--html"].read_text() == "here before"
@@ -126,11 +136,10 @@ def test_a_closed_loop_is_asked_for_by_its_callers(run_json):
 
 @pytest.mark.load
 def test_every_report_is_written(run, tmp_path):
-    files = {name: tmp_path / name for name in ("html", "hdr-log", "raw-log")}
-    done = run("load", *SHORT, *(text for name, file in files.items() for text in (f"--{name}", file)))
+    files = {name: tmp_path / name for name in ("html", "raw-log")}
+    done = run(*SHORT, *(text for name, file in files.items() for text in (f"--{name}", file)))
     assert done.exit_code == 0, done.output
     assert "<html" in files["html"].read_text()
-    assert files["hdr-log"].read_text().startswith("#")
     assert len(files["raw-log"].read_text().splitlines()) == 121
 
 
@@ -177,7 +186,7 @@ def test_a_server_that_answers_nothing_is_exit_code_1(run_json):
     ],
 )
 def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
-    done = run("load", *SHORT, *arguments)
+    done = run(*SHORT, *arguments)
     assert done.exit_code == 1
     assert done.stderr.startswith("unrolled: ")
     assert done.stderr.count("\n") == 1
@@ -193,7 +202,10 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
         *(([option, "."], f"{option} . cannot be written: Is a directory") for option in FILES),
         (["--html="], "--html is ''; give the path of a file"),
         (["--html", "x", "--raw-log", "x"], "--html and --raw-log name the same file"),
-        (["--find-max", "p99<1s", "--raw-log", "x"], "--raw-log is for one run"),
+        (
+            ["--find-max", "p99<1s", "--raw-log", "x"],
+            "--raw-log has no effect with --find-max: it is for one run",
+        ),
         (["--file", "no/such/file"], "--file no/such/file cannot be read: No such file"),
         (["--file", "."], "--file . is no regular file"),
         (["--file", "https://x/words"], "--file is 'https://x/words', a URL"),
@@ -216,21 +228,33 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
             for value in ("0", "-1", "nan", "inf")
         ),
         *((["--warmup-s", value], f"--warmup-s is {value}; it must be") for value in ("-1", "nan", "inf")),
-        (["--calibrate", "--transport", "merged"], "an echo server, which cannot answer merged calls"),
+        (["--calibrate", "--transport", "merged"], "an echo server cannot answer merged calls"),
         (["--rate", "fast"], "write requests per second"),
         (["--words", "0"], "--words is '0'; it must be from 1 to 1,000,000"),
         (["--words", 10**7], "--words is '10000000'; it must be from 1 to 1,000,000"),
         (["--words", "few"], "--words is 'few'; write a number"),
         (["--find-max", "soon"], "write one such as p99<50ms"),
-        (["--rate", 5, "--concurrency", 5], "--concurrency has no rate"),
-        (["--find-max", "p99<1s", "--concurrency", 5], "--concurrency has no rate"),
+        (
+            ["--rate", 5, "--concurrency", 5],
+            "--rate has no effect with --concurrency: a closed loop has no rate",
+        ),
+        (["--find-max", "p99<1s", "--concurrency", 5], "--find-max has no effect with --concurrency"),
+        (["--arrivals", "constant", "--concurrency", 5], "--arrivals has no effect with --concurrency"),
+        (["--max-in-flight", 9, "--concurrency", 5], "--max-in-flight has no effect with --concurrency"),
+        (["--streams", 2], "--streams has no effect with --transport unary"),
+        (["--streams", 2, "--transport", "merged"], "--streams has no effect with --transport merged"),
+        (["--connections", 2, "--processes", 3], "--connections is 2, but each of 3 --processes needs one"),
+        (["--file", __file__, "--raw-log", __file__], "--file and --raw-log name the same file"),
+        (["--key", __file__, "--html", __file__], "--key and --html name the same file"),
+        (["--vectors", f"x={__file__}", "--raw-log", __file__], "--vectors and --raw-log name the same file"),
+        (["--hdr-log", "x.hlog"], "it was removed; --json has the encoded histogram"),
         (["--find-max", "p99<1s", "--rate", "1..5"], "--find-max begins at one rate"),
         (["--transport", "pigeon"], "Invalid value for '--transport'"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2_before_a_server_is_asked(run, arguments, message, monkeypatch):
     monkeypatch.setenv("UNROLLED_TARGET", "127.0.0.1:1")
-    done = run("load", *arguments)
+    done = run(*arguments)
     assert done.exit_code == 2
     assert message in " ".join(re.sub("[│╭╰─╮╯]", "", done.stderr).split())
     assert done.stdout == ""
@@ -242,8 +266,8 @@ def test_a_wrong_command_line_is_exit_code_2_before_a_server_is_asked(run, argum
 def test_a_signal_is_exit_code_130_with_what_was_measured(server_address, tmp_path, number, is_for_group):
     """As a process of its own; the signal is for it alone, or for its group as a terminal's is."""
     log = tmp_path / "raw.tsv"
-    code = "from unrolled_client.cli import main; main()"
-    arguments = ["load", "--target", server_address, "--duration-s", "60", "--warmup-s", "0.2", "--json"]
+    code = "from unrolled.entry_points import run_load; run_load()"
+    arguments = ["--target", server_address, "--duration-s", "60", "--warmup-s", "0.2", "--json"]
     command = [sys.executable, "-c", code, *arguments, "--raw-log", str(log)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -264,8 +288,8 @@ def test_a_signal_while_files_are_opened_is_exit_code_130(run, monkeypatch):
     def interrupt(*_arguments):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("unrolled_loadtest.report.outputs.path_of", interrupt)
-    done = run("load", "--html", "x")
+    monkeypatch.setattr("unrolled_loadtest.report.outputs.parse_path", interrupt)
+    done = run("--html", "x")
     assert (done.exit_code, done.output) == (130, "")
 
 
@@ -273,15 +297,15 @@ def test_a_missing_load_extra_is_one_sentence():
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name == 'hdrh' else find(name, *more)\n"
-        "from unrolled_client.cli import main; main()"
+        "from unrolled.entry_points import run_load; run_load()"
     )
-    done = subprocess.run([sys.executable, "-c", code, "load"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'unrolled[load]'" in done.stderr
 
 
 def test_its_help_fits_80_columns(run):
-    text = run("load", "--help").output
+    text = run("--help").output
     assert max(map(len, text.splitlines())) <= 80
     assert "..." not in text

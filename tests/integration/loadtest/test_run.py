@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import psutil
 import pytest
-from unrolled_client import UnavailableError
+from unrolled_client import InvalidRequestError, UnavailableError
 from unrolled_loadtest.interrupts import Interrupts
 from unrolled_loadtest.report.raw_log import RawLog
-from unrolled_loadtest.results.histogram import Latencies
 from unrolled_loadtest.run import run
 
 from tests.support.loadtest.doubles import PAUSE_S, PERIOD_S, double_process
-from tests.support.loadtest.plans import closed_plan, open_plan, questions
+from tests.support.loadtest.plans import closed_plan, open_plan, request_mix
+from tests.support.loadtest.records import decoded
 
 pytestmark = pytest.mark.load
 
@@ -40,7 +40,8 @@ def adds_up(record):
     assert record.sent_count == record.answered_count + record.error_count + record.unanswered_count
     waited_count = record.error_counts.get("DEADLINE_EXCEEDED", 0) + record.unanswered_count
     assert record.latency.count == record.answered_count + waited_count + record.unsent_count
-    measured, before, after = record.measured, record.from_warmup, record.after_end
+    measured = [interval for interval in record.intervals if interval.since_s >= 0]
+    before, after = record.from_warmup, record.after_end
     assert sum(interval.offered_count for interval in measured) == record.offered_count
     assert sum(interval.sent_count for interval in measured) == record.sent_count
     assert sum(interval.latency.count for interval in measured) == record.latency.count
@@ -304,15 +305,15 @@ def test_a_signal_before_the_first_request_leaves_a_record(echo, warmup_s):
     assert record.ending == "interrupted"
 
 
-def test_a_process_that_ends_early_is_told_with_what_it_wrote(echo, tmp_path):
-    plan = open_plan(echo, questions=questions(words_file=tmp_path / "gone.txt"))
-    with pytest.raises(OSError, match=r"gone\.txt"):
+def test_a_file_that_is_gone_is_named(echo, tmp_path):
+    plan = open_plan(echo, request_mix=request_mix(words_file=tmp_path / "gone.txt"))
+    with pytest.raises(InvalidRequestError, match=r"gone\.txt cannot be read: No such file"):
         run(plan)
 
 
 def test_a_recorded_histogram_is_what_hdr_tools_read(echo):
     record = run(open_plan(echo, rate="100"))
-    assert Latencies.decoded(record.latency.encoded()).count == record.latency.count
+    assert decoded(record.latency.encoded()).count == record.latency.count
 
 
 def test_nothing_is_left_behind(echo):

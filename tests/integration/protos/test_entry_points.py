@@ -50,7 +50,7 @@ def test_each_command_prints_its_version_without_its_extra(command):
     [
         ("unrolled", ("rich", "typer"), "cli"),
         ("unrolled", ("rich",), "cli"),
-        ("unrolled-load", ("hdrh", "typer"), "load"),
+        ("unrolled-load", ("hdrh", "jinja2", "matplotlib", "typer"), "load"),
         ("unrolled-server", ("pydantic_settings", "torch"), "server"),
         ("unrolled-server", ("torch",), "server"),
         ("unrolled-map", ("pyarrow", "ray", "typer", "torch"), "ray"),

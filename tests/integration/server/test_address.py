@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from unrolled_server.embedded import running_server
 from unrolled_server.exit_codes import AddressError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport import address as address_module
 from unrolled_server.transport.address import (
     describe_protection,

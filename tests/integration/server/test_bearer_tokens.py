@@ -12,7 +12,7 @@ from unrolled_server.embedded import running_server
 from unrolled_server.rpc import service
 from unrolled_server.security.bearer_tokens import TokenFile
 from unrolled_server.security.credential_files import CredentialsError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 OPS, LAB = "ops-" + "a" * 28, "lab-" + "b" * 28
 INFO = pb.GetServerInfoRequest()
@@ -120,7 +120,7 @@ def test_a_refused_stream_ends_before_it_has_sent_anything(channel_of):
 
 
 def test_tokens_rotate_without_a_restart(channel_of, write_tokens, caplog):
-    """A new one is known, a removed one is not; a broken file keeps the old ones and is told once."""
+    """A new token is known, a removed one is not; a broken file changes nothing and is logged once."""
     ask = ForwardServiceStub(channel_of).GetServerInfo
     write_tokens(ops="new-" + "d" * 28)
     assert ask(INFO, metadata=bearer("new-" + "d" * 28)).device

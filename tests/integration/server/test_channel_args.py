@@ -11,7 +11,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_client._transport.endpoint import channel_options
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport import channel_args
 from unrolled_server.transport.channel_args import channel_arguments
 

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.call_context import CallInfo
 from unrolled_server.embedded import running_server
 from unrolled_server.exit_codes import AddressError
 from unrolled_server.observability.metrics import MAXIMA
@@ -21,8 +22,7 @@ from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE, Worke
 from unrolled_server.observability.process_metrics import ready_workers
 from unrolled_server.observability.prometheus import MetricsEndpoint
 from unrolled_server.process.supervisor import Supervisor
-from unrolled_server.scheduling.admission import Terms
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.transport.address import listeners
 
 from tests.support.processes import needs_ipv6
@@ -156,7 +156,7 @@ def test_batches_tell_their_jobs_and_rows(server, stub, grown):
 
 
 def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
-    waiting = server.admission.admit(Terms(client="another"), byte_count=1, multiplications=2 * 10**9)
+    waiting = server.admission.admit(CallInfo(client="another"), byte_count=1, multiplications=2 * 10**9)
     with pytest.raises(grpc.RpcError) as caught:
         stub.Forward(pb.ForwardRequest(words=["refused"], hidden_size=2))
     waiting.release()

@@ -14,7 +14,7 @@ import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from unrolled_server import probe
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 
 @pytest.fixture

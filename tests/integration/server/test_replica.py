@@ -9,7 +9,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.ray_serve.deadline_metadata import LEFT_KEY
 from unrolled_server.ray_serve.replica import Replica, refuse_settings_of_serve
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 REQUEST = pb.ForwardRequest(words=["hello"], hidden_size=2)
 
@@ -50,7 +50,7 @@ def asked(ask, **settings):
         replica = Replica(Settings(device="cpu", **settings))
         answer = await ask(replica)
         await replica.check_health()
-        assert replica._backend.admission.ticket_count == 0
+        assert replica._backend.admission.reservation_count == 0
         await replica._backend.close()
         return answer
 

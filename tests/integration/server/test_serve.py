@@ -19,7 +19,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.embedded import running_server
 from unrolled_server.engine import Engine
 from unrolled_server.exit_codes import AddressError
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 from unrolled_server.word_vectors import open_vectors
 
 from tests.support.processes import (

@@ -1,4 +1,4 @@
-"""A client that does not read is sent away, and its neighbours are none the wiser."""
+"""A client that does not read is evicted, and others do not notice."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
 LARGE = pb.ForwardRequest(words=["abcdefgh" * 8] * 64, hidden_size=256)  # 4 MiB of reply
@@ -24,7 +24,7 @@ async def stalled(address):
         return await call.code()
 
 
-def test_who_does_not_read_is_sent_away_after_the_timeout_and_others_are_served(caplog):
+def test_a_client_that_does_not_read_is_evicted_after_the_timeout_and_others_are_served(caplog):
     async def scenario(address):
         end = asyncio.ensure_future(stalled(address))
         async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
@@ -45,7 +45,7 @@ def test_who_does_not_read_is_sent_away_after_the_timeout_and_others_are_served(
 
 
 @pytest.mark.long
-def test_many_who_do_not_read_are_sent_away_until_they_fit():
+def test_many_clients_that_do_not_read_are_evicted_until_they_fit():
     """Long before the timeout: each has a few MiB, and a quarter of 16 MiB may be theirs."""
 
     async def scenario(address):

@@ -8,7 +8,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import split_reply
 from unrolled_server.embedded import running_server
 from unrolled_server.rpc.service import SERVICE_NAME
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.soak.soak_bits import bits_of, make_cases
 
@@ -52,4 +52,4 @@ def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cas
         replies = asyncio.run(ask(server.address, cases))
     assert len(replies) == 3 * len(cases)
     assert all(bits == cases[int(name)].expected for name, bits in replies)
-    assert (server.admission.held_bytes, server.admission.ticket_count) == (0, 0)
+    assert (server.admission.held_bytes, server.admission.reservation_count) == (0, 0)

@@ -13,7 +13,7 @@ from unrolled_server.process import supervision_policy, supervisor, worker_proce
 from unrolled_server.process.supervision_policy import ReadinessGate, WorkersError
 from unrolled_server.process.supervisor import Supervisor
 from unrolled_server.process.worker_process import WorkerProcess
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 # A worker's part in the conversation.
 SCRIPT = """

@@ -13,7 +13,7 @@ from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
 from unrolled_server.embedded import running_server
 from unrolled_server.security.credential_files import CredentialsError
 from unrolled_server.security.tls import tls_credentials
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 from tests.support.processes import TIMEOUT_S
 

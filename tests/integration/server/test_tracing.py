@@ -13,8 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
-from unrolled_server.settings import model
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings, model
 
 from tests.integration.server.test_serve import address_in, process
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
+from hdrh.histogram import HdrHistogram
 from hypothesis import strategies as st
-from unrolled_loadtest.results.histogram import Latencies
+from unrolled_loadtest.results.histogram import Latencies, microseconds
 from unrolled_loadtest.results.record import (
     Generator,
     Interval,
@@ -25,8 +26,22 @@ SERVER = {"version": "0.1.0", "device": "cpu", "fingerprint": "5f3a9c21"}
 def latencies_of(durations):
     """Returns a histogram of durations in seconds."""
     latencies = Latencies()
-    for duration_s, count in zip(*np.unique(np.round(durations, 6), return_counts=True), strict=True):
-        latencies.record(float(duration_s), count=int(count))
+    latencies.record(microseconds(np.array(durations, float)))
+    return latencies
+
+
+def merged(parts):
+    """A histogram of the durations of all parts."""
+    whole = Latencies()
+    for part in parts:
+        whole.add(part)
+    return whole
+
+
+def decoded(text):
+    """The histogram that was encoded as text."""
+    latencies = Latencies()
+    latencies._histogram = HdrHistogram.decode(text.encode())
     return latencies
 
 
@@ -97,7 +112,7 @@ class Run:
             "warmup_s": float(self.warmup_s),
             "duration_s": float(len(measured)),
             "intervals": self.intervals,
-            "latency": Latencies.merged(interval.latency for interval in measured),
+            "latency": merged(interval.latency for interval in measured),
             "latency_from_send": self.from_send,
             "server_queue": latencies_of(self.rng.lognormal(math.log(0.00003), 0.6, answered)),
             "server_compute": latencies_of(self.rng.lognormal(math.log(0.0002), 0.3, answered)),

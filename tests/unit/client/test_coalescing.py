@@ -20,9 +20,10 @@ from unrolled_client import (
     ServerError,
     UnavailableError,
 )
-from unrolled_client._coalescing import MAX_CALLS, MAX_IN_FLIGHT, MAX_WORDS, Merger, is_mergeable
+from unrolled_client._coalescing import MAX_CALLS, MAX_IN_FLIGHT, MAX_WORDS, Coalescer, is_mergeable
 from unrolled_client._messages.decoding import decode_reply
-from unrolled_client._messages.encoding import check_request, encode
+from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.validation import check_request
 
 
 class Wire:
@@ -36,7 +37,7 @@ class Wire:
         self.gate = asyncio.Event()
         if is_open:
             self.gate.set()
-        self.merger = Merger(self._send, target="there")
+        self.coalescer = Coalescer(self._send, target="there")
 
     async def _send(self, encoded, timeout_s):
         self.sent.append(pb.ForwardRequest.FromString(encoded.data))
@@ -50,7 +51,7 @@ class Wire:
 
     def ask(self, words, *, timeout_s=None, **kwargs):
         """A task that waits for the words' result."""
-        return asyncio.create_task(self.merger.ask(call_of(words, **kwargs), timeout_s=timeout_s))
+        return asyncio.create_task(self.coalescer.call(call_of(words, **kwargs), timeout_s=timeout_s))
 
     async def until_sent(self, count):
         """Returns once so many requests are under way."""
@@ -175,7 +176,7 @@ def test_an_idle_wire_is_used_at_once_and_a_busy_one_late(reply_to):
         wire.gate.set()
         await asyncio.gather(*first, *later)
         assert [list(request.words) for request in wire.sent[MAX_IN_FLIGHT:]] == [["ab", "cd", "ef"]]
-        assert not wire.merger._lanes
+        assert not wire.coalescer._queues
 
     asyncio.run(run())
 
@@ -317,7 +318,7 @@ def test_a_request_that_nobody_waits_for_ends():
         for call in calls:
             call.cancel()
         await outcomes(calls)
-        await turns_until(lambda: not wire.merger._lanes)
+        await turns_until(lambda: not wire.coalescer._queues)
         assert wire.cancelled_count == 1
 
     asyncio.run(run())
@@ -379,7 +380,7 @@ def test_close_answers_everybody_who_waits(reply_to):
         await wire.until_sent(1)
         calls += [wire.ask(["cd"]) for _ in range(5)]
         await asyncio.sleep(0)
-        wire.merger.close(ClosedError("closed"))
+        wire.coalescer.close(ClosedError("closed"))
         assert [type(result) for result in await outcomes(calls)] == [ClosedError] * 6
 
     asyncio.run(run())

@@ -1,5 +1,7 @@
 """Arguments of the clients' constructors: their types, and None as their default."""
 
+import re
+
 import numpy as np
 import pytest
 from unrolled_client import AsyncClient, Client, InvalidRequestError
@@ -44,6 +46,22 @@ def test_bools_and_ints_of_numpy_are_taken(client_class):
 def test_a_value_of_another_type_is_a_type_error_that_names_it(client_class, name, value, said):
     with pytest.raises(TypeError, match=said):
         client_class("localhost:1", **{name: value})
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("timeout", "did you mean 'timeout_s'?"),
+        ("root_certificate", "did you mean 'root_certificates'?"),
+        ("zzz", "it takes target, timeout_s, options,"),
+    ],
+)
+def test_an_unknown_argument_gets_the_nearest_that_there_is(client_class, wrong, said):
+    with pytest.raises(
+        TypeError, match=re.escape(f"{client_class.__name__}() has no argument '{wrong}'; {said}")
+    ):
+        client_class("localhost:1", **{wrong: 3})
 
 
 @pytest.mark.parametrize("value", ["False", 2, 0.5])

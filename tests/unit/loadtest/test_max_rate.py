@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client import InvalidRequestError, UnavailableError
 from unrolled_loadtest.generator.process_pool import GeneratorError
-from unrolled_loadtest.max_rate import PRECISION, Goal, find_max, next_rate, parse_goal
+from unrolled_loadtest.max_rate import PRECISION, Goal, find_max_rate, next_rate, parse_goal
 from unrolled_loadtest.results.histogram import Latencies
 from unrolled_loadtest.results.record import Generator, Record, Trial, Verification
 
 from tests.support.loadtest.plans import open_plan
+from tests.support.loadtest.records import latencies_of
 
 GOAL = Goal(percent=99, limit_s=0.05)
 
@@ -21,8 +22,7 @@ def record_of(
     rate_per_s, *, latency_s=0.01, answered=1.0, errors=0, ending="done", bound_by=None, differing=0
 ):
     count = round(rate_per_s)
-    latency = Latencies()
-    latency.record(latency_s, count=count)
+    latency = latencies_of([latency_s] * count)
     return Record(
         command="",
         target="",
@@ -60,10 +60,10 @@ def search(capacity_per_s, *, first_per_s=100.0, **more):
     """The search on a server that is fast up to its capacity, and slow beyond."""
 
     def run(plan):
-        rate_per_s = plan.load.pieces[0].from_per_s
+        rate_per_s = plan.load.segments[0].from_per_s
         return record_of(rate_per_s, latency_s=0.01 if rate_per_s <= capacity_per_s else 1.0, **more)
 
-    return find_max(open_plan(), GOAL, first_per_s=first_per_s, run=run)
+    return find_max_rate(open_plan(), GOAL, first_per_s=first_per_s, run=run)
 
 
 @given(st.floats(1, 100_000), st.floats(10, 5_000))
@@ -113,12 +113,12 @@ def test_a_trial_that_was_missed_by_chance_does_not_bound_what_was_met_above():
 )
 def test_a_trial_that_fails_does_not_take_the_others_along(error, ending):
     def run(plan):
-        rate_per_s = plan.load.pieces[0].from_per_s
+        rate_per_s = plan.load.segments[0].from_per_s
         if rate_per_s > 300:
             raise error
         return record_of(rate_per_s)
 
-    found = find_max(open_plan(), GOAL, first_per_s=100, run=run)
+    found = find_max_rate(open_plan(), GOAL, first_per_s=100, run=run)
     assert (found.ending, found.reason) == (ending, str(error))
     assert (found.search.found_per_s, len(found.search.trials)) == (200, 2)
 
@@ -129,7 +129,7 @@ def test_a_first_trial_that_fails_leaves_nothing_to_report(error):
         raise error
 
     with pytest.raises(type(error)):
-        find_max(open_plan(), GOAL, first_per_s=100, run=run)
+        find_max_rate(open_plan(), GOAL, first_per_s=100, run=run)
 
 
 def test_an_interrupted_search_ends_and_tells_what_it_has():
@@ -140,22 +140,22 @@ def test_an_interrupted_search_ends_and_tells_what_it_has():
 
 def test_a_search_that_ended_at_the_generators_limit_says_so():
     def run(plan):
-        rate = plan.load.pieces[0].from_per_s
+        rate = plan.load.segments[0].from_per_s
         is_bound = rate > 300
         return record_of(
             rate, latency_s=1.0 if is_bound else 0.01, bound_by="it was busy" if is_bound else None
         )
 
-    found = find_max(open_plan(), GOAL, first_per_s=100, run=run)
+    found = find_max_rate(open_plan(), GOAL, first_per_s=100, run=run)
     assert "/s it was busy" in found.generator.bound_by
 
 
 def test_a_wrong_answer_counts_at_whatever_rate_it_came():
     def run(plan):
-        rate = plan.load.pieces[0].from_per_s
+        rate = plan.load.segments[0].from_per_s
         return record_of(rate, latency_s=1.0 if rate > 300 else 0.01, differing=rate > 300)
 
-    found = find_max(open_plan(), GOAL, first_per_s=100, run=run)
+    found = find_max_rate(open_plan(), GOAL, first_per_s=100, run=run)
     assert found.verification.differing_count >= 1
     assert found.verification.checked_count > found.offered_count
 

@@ -19,9 +19,9 @@ _DEFAULT_ENDPOINT = "http://localhost:4317"  # OTLP's
 
 
 def open_tracer() -> tuple[Tracer, Callable[[], None]]:
-    """Returns a tracer whose spans a thread sends in batches, and what sends the last and ends it.
+    """Returns a tracer, whose spans a thread sends in batches, and a function that sends the last spans.
 
-    The end takes `MAX_SHUTDOWN_S` at most, also while no collector answers.
+    The function takes at most `MAX_SHUTDOWN_S`, also if no collector answers.
     """
     exporter = OTLPSpanExporter(
         channel_options=_channel_options(),  # type: ignore[arg-type]  # it takes any number of any

@@ -1,4 +1,4 @@
-"""The command, in this process and once as a real one."""
+"""The command `unrolled`, in this process and once as a process of its own."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import Client
 
+SVG = "{http://www.w3.org/2000/svg}"
 LESSON = ("hello", "eolll", "lleel")
 
 
@@ -143,7 +145,7 @@ def test_a_source_of_words_that_cannot_be_read_is_named(run, tmp_path, content, 
 
 
 def test_a_terminal_is_not_read_for_words():
-    """Who types the command alone is told what is missing, instead of waiting for lines."""
+    """Typed alone, the command names what is missing instead of waiting for lines."""
     leader, terminal = pty.openpty()
     command = [sys.executable, "-m", "unrolled_client", "forward"]
     done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, check=False)
@@ -179,7 +181,7 @@ def test_every_seed_of_torchs_is_taken(run, server_address):
     assert "seed is 18446744073709551616; it must be from" in done.stderr
 
 
-def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
+def test_plot_prints_digits_without_colors(run, lesson):
     """Without a terminal each letter has a row of ninths of the largest state."""
     done = run("plot", *LESSON, "--hidden-size", 2)
     lines = done.output.splitlines()
@@ -194,7 +196,7 @@ def test_plot_prints_digits_where_nobody_sees_colors(run, lesson):
     assert lines[-1] == f"9 is {limit:.3g}, -9 is {-limit:.3g}"
 
 
-def test_plot_prints_colors_where_they_are_seen(run, monkeypatch):
+def test_plot_prints_colors_on_a_terminal(run, monkeypatch):
     """A terminal that says it has all colours gets blocks of them, and no digits."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -213,14 +215,14 @@ def test_plot_saves_what_the_ending_says(run, tmp_path, ending, magic):
     assert file.read_bytes().startswith(magic)
 
 
-def test_plot_tells_what_a_file_leaves_out(run, tmp_path):
-    """What no page has room for is told on standard error."""
+def test_plot_notes_what_a_file_leaves_out(run, tmp_path):
+    """A note on standard error counts what a file leaves out."""
     done = run("plot", *LESSON * 9, "--hidden-size", 2, "--save", tmp_path / "states.svg")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "drawn: 24 of 27 words\n"
+    assert done.stderr == "drawn: 120 of 135 letters\n"
 
 
-def test_info_tells_what_answers(run, lesson):
+def test_info_describes_the_server(run, lesson):
     """Both forms of info name the limits and the fingerprint."""
     content = json.loads(run("info", "--json").output)
     table = run("info").output
@@ -253,7 +255,7 @@ def test_info_tells_what_answers(run, lesson):
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(run, arguments, message):
-    """A mistake in the arguments is told on standard error, with code 2."""
+    """A mistake in the arguments is reported on standard error, with code 2."""
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.stderr
@@ -298,7 +300,8 @@ def test_the_command_runs_by_itself():
         unused.bind(("127.0.0.1", 0))  # without listening
         default = f"127.0.0.1:{unused.getsockname()[1]}"
         code = (
-            f"import runpy; from unrolled_client import _target; _target.DEFAULT_TARGET = {default!r}; "
+            "import runpy; from unrolled_client._transport import target; "
+            f"target.DEFAULT_TARGET = {default!r}; "
             "runpy.run_module('unrolled_client', run_name='__main__')"
         )
         command = [sys.executable, "-c", code, "forward", *LESSON, "--json"]
@@ -311,6 +314,27 @@ def test_the_command_runs_by_itself():
 def test_version_needs_no_server(run):
     """--version prints name and version."""
     assert run("--version").output.startswith("unrolled 0.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--rate", 500, "--html", "x.html"], ["--help"]])
+def test_load_names_the_command_that_replaced_it(run, arguments):
+    done = run("load", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "unrolled: load is now a command of its own: use unrolled-load\n"
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.filterwarnings("error")
+def test_hostile_words_are_drawn_without_a_warning(run, tmp_path, ending):
+    """Control characters, TeX, markup and letters without a glyph."""
+    words = ["\x1b[2J\n", "$\\frac{1}$_^", "<b>&", "你好 e\u0301", "\U0001f600\u202e", "\u2028"]
+    done = run(
+        "plot", *words, "--alphabet", "".join(sorted(set("".join(words)))), "--save", tmp_path / f"a.{ending}"
+    )
+    assert (done.exit_code, done.output) == (0, "")
+    if ending == "svg":
+        texts = ["".join(text.itertext()) for text in ET.parse(tmp_path / "a.svg").iter(f"{SVG}text")]
+        assert {"\\x1b[2J\\n", "$\\frac{1}$_^", "<b>&", "你好 e\u0301"} <= set(texts)
 
 
 @pytest.fixture

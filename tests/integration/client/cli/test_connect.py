@@ -1,4 +1,4 @@
-"""How the command is let in: certificates and tokens from files and the environment."""
+"""The server that a command calls, and the certificates and tokens that it sends."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 from unrolled_client._transport import target
 from unrolled_server.embedded import running_server
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 TOKEN = "ops-" + "a" * 28
 
@@ -51,17 +51,17 @@ def test_files_open_every_command(run, flags, token_file):
 
 
 @pytest.mark.load
-def test_files_open_a_load_of_every_transport(run, flags, token_file):
+def test_files_open_a_load_of_every_transport(run_load, flags, token_file):
     flags = [*flags, "--token-file", token_file]
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live")
     for transport in ("unary", "stream", "merged"):
-        done = run("load", *load, "--transport", transport, *flags)
+        done = run_load(*load, "--transport", transport, *flags)
         assert done.exit_code == 0, done.output
         assert TOKEN not in done.output
 
 
 @pytest.mark.load
-def test_every_command_spreads_over_the_addresses_of_a_target(run, server_address):
+def test_every_command_spreads_over_the_addresses_of_a_target(run, run_load, server_address):
     """The load's report says how; a stream, whose requests have many networks, is no exception."""
     for spread in ("network", "round_robin"):
         flags = ["--target", f"ipv4:{server_address},{server_address}", "--spread", spread]
@@ -69,15 +69,15 @@ def test_every_command_spreads_over_the_addresses_of_a_target(run, server_addres
         assert "hello" in run("forward", "hello", "--hidden-size", 2, *flags).output
         load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--seed", "0-9")
         for transport in ("unary", "stream", "merged"):
-            done = run("load", *load, "--transport", transport, *flags)
+            done = run_load(*load, "--transport", transport, *flags)
             assert done.exit_code == 0, done.output
             assert spread in done.output
 
 
 @pytest.mark.load
-def test_calibration_echoes_an_answer_of_a_closed_server(run, flags, token_file):
+def test_calibration_echoes_an_answer_of_a_closed_server(run_load, flags, token_file):
     load = ("--rate", 50, "--duration-s", 0.5, "--warmup-s", 0, "--no-live", "--calibrate")
-    assert run("load", *load, *flags, "--token-file", token_file).exit_code == 0
+    assert run_load(*load, *flags, "--token-file", token_file).exit_code == 0
 
 
 def test_the_environment_opens_it_too(run, closed_address, authority, mine, monkeypatch):

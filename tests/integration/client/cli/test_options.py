@@ -10,7 +10,6 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, NetworkOptions, UnsupportedError
 from unrolled_client.cli import app
 from unrolled_client.cli.options import NetworkFlags, WordFlags
-from unrolled_client.cli.symbols import symbols
 
 COMMANDS = ["forward", "plot"]
 LETTERS = {
@@ -99,13 +98,6 @@ def test_a_private_server_loads_vectors(unnamed, monkeypatch, tmp_path):
     assert done.exit_code == 0
     assert done.stderr == f"unrolled: starting a private server with --vectors tiny={file}\n"
     assert "(2, 2, 2), layout batch_first, vectors tiny" in done.stdout
-
-
-def test_symbols_are_letters_or_words():
-    """Without word vectors a network reads letters, spaces too; with them the words of sentences."""
-    letters, words = NetworkFlags(hidden_size=2), NetworkFlags(hidden_size=2, vectors="glove")
-    assert symbols("a  b", letters) == ["a", " ", " ", "b"]
-    assert symbols(" Ein\u3000Satz,\tnoch einer ", words) == ["Ein", "Satz,", "noch", "einer"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""What the command prints where standard output can't carry it: an answer, and never a traceback."""
+"""Standard output with another encoding, without a reader, on a full disk or closed: never a traceback."""
 
 import json
 import os
@@ -88,9 +88,12 @@ def test_a_reader_who_leaves_ends_the_command_silently(start, arguments):
     assert process.returncode == 1
 
 
-def test_a_full_disk_is_one_line(start):
-    with Path("/dev/full").open("wb") as full, start("forward", "a", stdout=full) as process:
-        assert process.stderr.read() == b"unrolled: [Errno 28] No space left on device\n"
+@pytest.mark.parametrize("arguments", [["forward", "a"], ["forward", "a", "--json"], ["plot", "a"], ["info"]])
+def test_a_full_disk_is_one_line(start, arguments):
+    with Path("/dev/full").open("wb") as full, start(*arguments, stdout=full) as process:
+        assert process.stderr.read() == (
+            b"unrolled: standard output cannot be written: No space left on device\n"
+        )
     assert process.returncode == 1
 
 

@@ -1,20 +1,18 @@
-"""What there is to draw."""
+"""The content of drawings: panels, labels, scale and title."""
 
 import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from unrolled_client import Client
 from unrolled_client.cli import plot_data
 from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.plot_data import describe, make_picture, tick_step
+from unrolled_client.cli.plot_data import describe, make_picture, symbols
 
 
 @pytest.fixture
 def ask(server_address):
-    """The picture of words, by the suite's server."""
+    """A function that returns the picture of words, with states from the suite's server."""
 
     def make(words, **options):
         with Client(server_address) as client:
@@ -30,7 +28,7 @@ def test_each_word_is_a_panel_of_its_letters(ask):
     assert [panel.labels for panel in drawn.panels] == [["h", "e", "l", "l", "o"], ["a", "␣", "b"]]
     assert [panel.states.shape for panel in drawn.panels] == [(5, 3), (3, 3)]
     assert drawn.limit == max(np.abs(panel.states).max() for panel in drawn.panels)
-    assert (drawn.hidden, drawn.units, drawn.row_count, drawn.label_name) == (3, 3, 8, "letter")
+    assert (drawn.unit_count, drawn.row_count, drawn.row_name) == (3, 8, "letter")
 
 
 def test_pooled_words_share_a_panel(ask):
@@ -38,7 +36,7 @@ def test_pooled_words_share_a_panel(ask):
     drawn = ask(["hello", "a\nb"], hidden_size=3, output="max")
     [panel] = drawn.panels
     assert (panel.title, panel.labels, panel.states.shape) == ("max of each word", ["hello", "a\\nb"], (2, 3))
-    assert (drawn.is_pooled, drawn.label_name) == (True, "word")
+    assert drawn.row_name == "word"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +73,8 @@ def test_examples_in_docstrings_run():
     assert doctest.testmod(plot_data, raise_on_error=True).attempted
 
 
-@given(count=st.integers(1, 5000), room=st.floats(0.5, 100), size=st.floats(0.01, 5))
-def test_labels_a_step_apart_have_room(count, room, size):
-    """The step is the smallest of 1, 2, 5, 10, 20, 50 and so on that leaves each label its size."""
-    step = tick_step(count=count, room=room, size=size)
-    allowed = [factor * 10**power for power in range(6) for factor in (1, 2, 5)]
-    assert step == next(number for number in allowed if number * room >= size * count)
+def test_symbols_are_letters_or_words():
+    """Without word vectors a network reads letters, spaces too; with them the words of sentences."""
+    letters, words = NetworkFlags(hidden_size=2), NetworkFlags(hidden_size=2, vectors="glove")
+    assert symbols("a  b", letters) == ["a", " ", " ", "b"]
+    assert symbols(" Ein\u3000Satz,\tnoch einer ", words) == ["Ein", "Satz,", "noch", "einer"]

@@ -11,7 +11,7 @@ from unrolled.v1.wire import join_reply
 from unrolled_client import InvalidRequestError, ProtocolError, derive_alphabet
 from unrolled_client._messages import encoding
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import check_request
+from unrolled_client._messages.validation import check_request
 
 LETTERS = st.characters(exclude_categories=["Cs"])
 WORDS = st.lists(st.text(LETTERS, min_size=1, max_size=8), min_size=1, max_size=8)

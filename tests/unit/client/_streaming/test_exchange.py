@@ -3,10 +3,10 @@
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import InvalidRequestError, UnavailableError
-from unrolled_client._messages.encoding import check_request
+from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import exchange
 from unrolled_client._streaming.exchange import MAX_ATTEMPTS, Exchange
-from unrolled_client._streaming.sizing import Whole
+from unrolled_client._streaming.whole import Whole
 
 
 def whole(words):
@@ -55,7 +55,7 @@ def test_a_broken_stream_leaves_its_unanswered_requests_in_order(reply_to):
     exchange = exchanging(6, max_in_flight=4)
     messages = sent(exchange)
     exchange.receive(reply_to(messages[2]), now_s=0.0)
-    exchange.broken(UnavailableError("gone"), jitter=0.0)
+    exchange.handle_broken_stream(UnavailableError("gone"), jitter=0.0)
     assert not exchange.is_waiting
     assert sent(exchange) == [messages[0], messages[1], messages[3]]
 
@@ -63,11 +63,13 @@ def test_a_broken_stream_leaves_its_unanswered_requests_in_order(reply_to):
 def test_the_wait_before_another_stream_doubles():
     """Backoff grows to a bound, jitter takes up to half of it off, a reply starts it anew."""
     exchange = exchanging(1)
-    waits = [exchange.broken(UnavailableError("gone"), jitter=1.0) for _ in range(MAX_ATTEMPTS - 1)]
+    waits = [
+        exchange.handle_broken_stream(UnavailableError("gone"), jitter=1.0) for _ in range(MAX_ATTEMPTS - 1)
+    ]
     assert waits == [0.1, 0.2, 0.4, 0.8]
     with pytest.raises(UnavailableError):
-        exchange.broken(UnavailableError("gone"), jitter=1.0)
-    assert exchanging(1).broken(UnavailableError("gone"), jitter=0.0) == 0.05
+        exchange.handle_broken_stream(UnavailableError("gone"), jitter=1.0)
+    assert exchanging(1).handle_broken_stream(UnavailableError("gone"), jitter=0.0) == 0.05
 
 
 def test_a_reply_forgives_the_broken_streams_before_it(reply_to):
@@ -75,7 +77,7 @@ def test_a_reply_forgives_the_broken_streams_before_it(reply_to):
     exchange = exchanging(2)
     for message in (0, 1):
         for _ in range(MAX_ATTEMPTS - 1):
-            exchange.broken(UnavailableError("gone"), jitter=0.0)
+            exchange.handle_broken_stream(UnavailableError("gone"), jitter=0.0)
         exchange.receive(reply_to(sent(exchange)[0]), now_s=0.0)
         assert exchange.next_outcome().index == message
     assert exchange.is_done
@@ -85,6 +87,6 @@ def test_a_server_that_says_when_is_asked_then():
     """A stream refused with a time is opened again after it, however often."""
     exchange = exchanging(1)
     error = UnavailableError("busy", retry_after_s=2.5)
-    assert {exchange.broken(error, jitter=0.0) for _ in range(MAX_ATTEMPTS + 1)} == {2.5}
+    assert {exchange.handle_broken_stream(error, jitter=0.0) for _ in range(MAX_ATTEMPTS + 1)} == {2.5}
     with pytest.raises(InvalidRequestError):
-        exchange.broken(InvalidRequestError("no"), jitter=0.0)
+        exchange.handle_broken_stream(InvalidRequestError("no"), jitter=0.0)

@@ -1,4 +1,4 @@
-"""Drawings in files: the colours at known cells, names that do not meet, equal bytes for equal states."""
+"""Drawings in files: the colours of known cells, texts that do not overlap, equal bytes for equal states."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from matplotlib import colormaps, style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from unrolled_client.cli import plot_file
-from unrolled_client.cli.plot_data import spell_out
+from unrolled_client.cli.plot_data import escape_labels
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOTH = ("forward", "backward")
@@ -19,7 +19,9 @@ SENTENCE = " ".join(f"{'untrained' * (n % 3)}word{n}" for n in range(45))
 
 
 def save(picture, path):
-    return plot_file.save(picture, kind=path.suffix[1:].lower(), write=path.write_bytes)
+    content, note = plot_file.render(picture, kind=path.suffix[1:].lower())
+    path.write_bytes(content)
+    return note
 
 
 def colors_of(states, limit):
@@ -39,7 +41,7 @@ def texts_in(path):
 
 def figure_of(picture):
     """The drawing, measured as it is in a file."""
-    with style.context(["default", plot_file._LOOK]):
+    with style.context(["default", plot_file._STYLE]):
         figure = plot_file._draw(picture)
         FigureCanvasAgg(figure).draw()
     return figure
@@ -47,12 +49,14 @@ def figure_of(picture):
 
 @pytest.mark.parametrize("directions", [("",), BOTH])
 def test_an_svg_has_a_cell_for_each_state(picture_of, tmp_path, directions):
-    """A panel a word, a column a letter, a row a unit, in the colours of the one scale."""
+    """A panel per word and direction, a column per letter, a row per unit, in the scale's colours."""
     picture = picture_of(["hello", "ab"], units=6, directions=directions)
     assert save(picture, tmp_path / "states.svg") == ""
-    *panels, _scale = images_in(tmp_path / "states.svg")
-    for image, panel in zip(panels, picture.panels, strict=True):
-        expected = colors_of(panel.states.T, picture.limit)
+    *images, _scale = images_in(tmp_path / "states.svg")
+    parts = [np.split(panel.states.T, len(directions)) for panel in picture.panels]
+    by_row = [part for row in zip(*parts, strict=True) for part in row]
+    for image, states in zip(images, by_row, strict=True):
+        expected = colors_of(states, picture.limit)
         assert np.abs(np.rint(image[..., :3] * 255) - expected).max() <= 1
 
 
@@ -68,24 +72,23 @@ def test_an_svg_names_what_is_drawn(picture_of, tmp_path):
 
 def test_a_png_has_the_colors_at_the_cells(picture_of, tmp_path):
     """The pixel in the middle of each cell has its state's colour."""
-    picture = picture_of(["hello", "ab"], units=6)
+    picture = picture_of(["strawberry", "ab"], units=6)
     save(picture, tmp_path / "states.PNG")
     pixels = np.rint(imread(tmp_path / "states.PNG", format="png")[..., :3] * 255).astype(int)
     for axes, panel in zip(figure_of(picture).axes, picture.panels, strict=False):
-        letters, units = panel.states.shape
-        box = axes.get_position()
-        x = (box.x0 + box.width * (np.arange(letters) + 0.5) / letters) * pixels.shape[1]
-        y = (1 - box.y1 + box.height * (np.arange(units) + 0.5) / units) * pixels.shape[0]
+        letters, units = map(np.arange, panel.states.shape)
+        x = axes.transData.transform(np.column_stack([letters, 0 * letters]))[:, 0]
+        y = pixels.shape[0] - axes.transData.transform(np.column_stack([0 * units, units]))[:, 1]
         seen = pixels[np.ix_(y.astype(int), x.astype(int))]
         assert np.abs(seen - colors_of(panel.states.T, picture.limit)).max() <= 1
 
 
-def test_pooled_words_are_rows(picture_of, tmp_path):
-    """Where each word has one vector there is one panel, a row a word."""
+def test_pooled_words_are_columns(picture_of, tmp_path):
+    """If each word has one vector there is one panel, with a column per word."""
     picture = picture_of(["hello", "world", "x"], units=4, is_pooled=True)
     save(picture, tmp_path / "states.svg")
     image, _scale = images_in(tmp_path / "states.svg")
-    expected = colors_of(picture.panels[0].states, picture.limit)
+    expected = colors_of(picture.panels[0].states.T, picture.limit)
     assert np.abs(np.rint(image[..., :3] * 255) - expected).max() <= 1
     assert {"hello", "world", "x", "unit"} <= set(texts_in(tmp_path / "states.svg"))
 
@@ -100,7 +103,7 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
         ([f"w{n}" for n in range(12)], {"units": 256, "directions": BOTH}),
         ([SENTENCE], {"units": 256}),
         ([SENTENCE, "a b", "c"], {"units": 5, "directions": BOTH}),
-        (["m" * 1000], {"units": 7}),
+        (["mississippi" * 90], {"units": 7}),
         (["hello", "w" * 90], {"units": 4000, "is_pooled": True, "directions": BOTH}),
         pytest.param(
             [f"word{n}" for n in range(700)], {"units": 40, "is_pooled": True}, marks=pytest.mark.long
@@ -112,7 +115,7 @@ def test_pooled_words_are_rows(picture_of, tmp_path):
 )
 @pytest.mark.long
 def test_no_text_meets_another_or_leaves_the_page(picture_of, words, options):
-    """From one word of one unit to a dozen of 256, every text can be read."""
+    """Every text can be read, from one word with one unit to a dozen words with 256."""
     figure = figure_of(picture_of(words, **options))
     texts = [
         *figure.texts,
@@ -121,9 +124,11 @@ def test_no_text_meets_another_or_leaves_the_page(picture_of, words, options):
             label
             for axes in figure.axes
             for axis in (axes.xaxis, axes.yaxis)
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+            for tick in axis.get_major_ticks()
+            if axis.get_view_interval()[0] <= tick.get_loc() <= axis.get_view_interval()[1]
             for label in (tick.label1, tick.label2)
         ),
+        *(axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)),
     ]
     boxes = [text.get_window_extent() for text in texts if text and text.get_visible() and text.get_text()]
     assert len(boxes) >= 6
@@ -154,20 +159,18 @@ def test_letters_that_the_font_lacks_are_spelled_out(picture_of, tmp_path):
     save(picture, tmp_path / "states.svg")
     assert {"你", "好", "你好"} <= set(texts_in(tmp_path / "states.svg"))
     save(picture, tmp_path / "states.png")
-    [panel] = spell_out(picture, plot_file._has_glyph).panels
+    [panel] = escape_labels(picture, plot_file._has_glyph).panels
     assert panel.labels == ["\\u4f60", "\\u597d"]
     assert all(map(plot_file._has_glyph, "naïve привет שלום ␣"))
 
 
-def test_what_no_page_has_room_for_is_left_out_and_told(picture_of, tmp_path):
-    """Files hold 24 words, or 1,000 where each is a row, and say so."""
+def test_a_note_counts_what_was_left_out(picture_of, tmp_path):
+    """A file has at most 24 words of 1,000 letters, or 1,000 words with one vector each."""
     note = save(picture_of(["ab"] * 30), tmp_path / "words.svg")
-    assert note == "drawn: 24 of 30 words"
+    assert note == "drawn: 48 of 60 letters"
     assert len(images_in(tmp_path / "words.svg")) == 24 + 1
-    assert (
-        save(picture_of(["ab"] * 1200, is_pooled=True), tmp_path / "rows.svg")
-        == "drawn: 1,000 of 1,200 words"
-    )
+    note = save(picture_of(["ab"] * 1200, is_pooled=True), tmp_path / "pooled.svg")
+    assert note == "drawn: 1,000 of 1,200 words"
 
 
 def test_what_is_no_number_is_grey(picture_of, tmp_path):

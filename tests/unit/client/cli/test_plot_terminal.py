@@ -47,7 +47,7 @@ def test_each_state_has_its_color_beside_its_letter(picture_of):
 
 
 def test_256_colors_tell_sign_and_size(picture_of):
-    """A terminal with fewer colours gets its own: blue below zero, red above, none in between."""
+    """A terminal with fewer colours gets its own: blue below zero, red above, pale in between."""
     picture = picture_of(["hello"], units=16)
     rows = [backgrounds(line)[4:] for line in drawn(picture, colors="256")[4:9]]
     colors = np.array(rows, int)[:, :: len(rows[0]) // 16]
@@ -55,7 +55,7 @@ def test_256_colors_tell_sign_and_size(picture_of):
     redness = colors[..., 0] - colors[..., 2]
     assert (redness[states > 0.1] > 0).all()
     assert (redness[states < -0.1] < 0).all()
-    assert (redness[np.abs(states) < 0.1] == 0).all()
+    assert (np.abs(redness[np.abs(states) < 0.1]) <= 40).all()
 
 
 @pytest.mark.parametrize("console", [{}, {"colors": "standard"}, {"colors": "truecolor", "no_color": True}])
@@ -94,8 +94,8 @@ def test_every_width_is_kept_and_numbers_stand_over_their_units(picture_of, widt
     ]
     assert all(len(line) <= width for line in lines)
     header, row = lines[lines.index("hello") - 1], lines[lines.index("hello") + 1]
-    told = re.search(r"(\d+) +of +\d+ +units", " ".join(lines))
-    shown = int(told[1]) if told else units
+    note = re.search(r"(\d+) +of +\d+ +units", " ".join(lines))
+    shown = int(note[1]) if note else units
     each = (len(row) - 3) // len(directions) - 1
     cell_width = each // shown
     for match in re.finditer(r"\d+", header):
@@ -104,7 +104,7 @@ def test_every_width_is_kept_and_numbers_stand_over_their_units(picture_of, widt
         assert column == int(match[0]) * cell_width
 
 
-def test_what_does_not_fit_is_left_out_and_told(picture_of):
+def test_a_note_counts_what_does_not_fit(picture_of):
     """Letters beyond 60 and units beyond the width are not drawn; the last line counts."""
     lines = [line.plain for line in drawn(picture_of(["ab" * 8] * 10, units=256), colors="truecolor")]
     assert lines[-1] == "shown: 60 of 160 letters, 76 of 256 units; --save FILE.png draws more"

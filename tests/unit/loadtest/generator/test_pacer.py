@@ -6,14 +6,14 @@ import time
 
 import numpy as np
 import pytest
-from unrolled_loadtest.generator.events import IS_HELD
-from unrolled_loadtest.generator.pacer import ClosedSource, Item, OpenSource, Pacer
+from unrolled_loadtest.generator.events import FLAG_AT_LIMIT
+from unrolled_loadtest.generator.pacer import ClosedLoopSource, DueRequest, OpenLoopSource, Pacer
 
 
 def source_of(*times):
     """A source of requests that are due at these times, in blocks of two."""
     blocks = [times[at : at + 2] for at in range(0, len(times), 2)]
-    return OpenSource(
+    return OpenLoopSource(
         (np.arange(2 * at, 2 * at + len(block)), np.array(block)) for at, block in enumerate(blocks)
     )
 
@@ -48,33 +48,41 @@ async def start(pacer):
 def test_an_open_source_gives_what_is_due_and_says_what_comes():
     source = source_of(0.5, 1.0, 1.5)
     assert source.next_s == 0.5
-    assert source.take(0.4) is None
-    assert [source.take(1.0), source.take(1.0), source.take(1.0)] == [Item(0, 0.5), Item(1, 1.0), None]
-    assert source.take(9) == Item(2, 1.5)
+    assert source.pop(0.4) is None
+    assert [source.pop(1.0), source.pop(1.0), source.pop(1.0)] == [
+        DueRequest(0, 0.5),
+        DueRequest(1, 1.0),
+        None,
+    ]
+    assert source.pop(9) == DueRequest(2, 1.5)
     assert source.next_s == math.inf
 
 
 def test_a_closed_source_is_always_due_and_processes_take_turns():
-    sources = [ClosedSource(begin_s=-1, process=process, process_count=2) for process in (0, 1)]
-    assert sources[0].take(-2) is None
-    taken = [source.take(now_s) for source in sources for now_s in (0.0, 0.1)]
-    assert taken == [Item(0, 0.0), Item(2, 0.1), Item(1, 0.0), Item(3, 0.1)]
+    sources = [ClosedLoopSource(begin_s=-1, process=process, process_count=2) for process in (0, 1)]
+    assert sources[0].pop(-2) is None
+    taken = [source.pop(now_s) for source in sources for now_s in (0.0, 0.1)]
+    assert taken == [DueRequest(0, 0.0), DueRequest(2, 0.1), DueRequest(1, 0.0), DueRequest(3, 0.1)]
 
 
 def test_lanes_are_started_while_there_may_be_more():
     source = source_of(1, 2, 3, 4)
-    assert run(start, source=source, max_lanes=3, began_s=9) == [Item(0, 1), Item(1, 2), Item(2, 3)]
+    assert run(start, source=source, max_lanes=3, began_s=9) == [
+        DueRequest(0, 1),
+        DueRequest(1, 2),
+        DueRequest(2, 3),
+    ]
 
 
-def test_a_parked_lane_gets_what_is_due_next_and_no_lane_is_started():
+def test_a_waiting_lane_gets_what_is_due_next_and_no_lane_is_started():
     async def check(pacer):
-        first, second = pacer.park(), pacer.park()
+        first, second = pacer.wait(), pacer.wait()
         set_clock(pacer, 0.01)
         pacer.start()
-        assert await first == Item(0, 0.01)
+        assert await first == DueRequest(0, 0.01)
         assert not second.done()
         set_clock(pacer, 0.02)
-        assert await second == Item(1, 0.02)
+        assert await second == DueRequest(1, 0.02)
 
     assert run(check, source=source_of(0.01, 0.02), max_lanes=5) == []
 
@@ -82,42 +90,42 @@ def test_a_parked_lane_gets_what_is_due_next_and_no_lane_is_started():
 def test_what_waits_for_room_is_marked_and_what_does_not_is_not():
     async def check(pacer):
         await start(pacer)
-        assert pacer.take() == Item(1, 1, IS_HELD)
-        assert pacer.take() is None
+        assert pacer.pop() == DueRequest(1, 1, FLAG_AT_LIMIT)
+        assert pacer.pop() is None
         set_clock(pacer, 9.05)
-        assert await pacer.park() == Item(2, 9.05)
+        assert await pacer.wait() == DueRequest(2, 9.05)
 
-    assert run(check, source=source_of(0, 1, 9.05), max_lanes=1, began_s=9) == [Item(0, 0)]
+    assert run(check, source=source_of(0, 1, 9.05), max_lanes=1, began_s=9) == [DueRequest(0, 0)]
 
 
 def test_a_lane_that_left_is_passed_over():
     async def check(pacer):
-        gone, there = pacer.park(), pacer.park()
+        gone, there = pacer.wait(), pacer.wait()
         gone.cancel()
         set_clock(pacer, 0.01)
         pacer.start()
-        assert await there == Item(0, 0.01)
+        assert await there == DueRequest(0, 0.01)
 
     run(check, source=source_of(0.01))
 
 
-def test_the_end_sends_lanes_home_and_tells_what_was_never_sent():
+def test_stopping_ends_lanes_and_returns_what_was_never_sent():
     async def check(pacer):
         await start(pacer)
-        sleeper = pacer.park()
-        sleeper.cancel()
-        waiting = pacer.park()
-        assert list(pacer.end()) == [Item(0, -2), Item(1, -1)]
+        cancelled = pacer.wait()
+        cancelled.cancel()
+        waiting = pacer.wait()
+        assert pacer.stop() == [DueRequest(0, -2), DueRequest(1, -1)]
         assert await waiting is None
-        assert await pacer.park() is None
-        assert pacer.take() is None
+        assert await pacer.wait() is None
+        assert pacer.pop() is None
 
     run(check, source=source_of(-2, -1, 5))
 
 
-@pytest.mark.parametrize("source", [ClosedSource(begin_s=0, process=0, process_count=1)])
+@pytest.mark.parametrize("source", [ClosedLoopSource(begin_s=0, process=0, process_count=1)])
 def test_a_closed_loop_leaves_nothing_unsent(source):
     async def check(pacer):
-        assert list(pacer.end()) == []
+        assert pacer.stop() == []
 
     run(check, source=source)

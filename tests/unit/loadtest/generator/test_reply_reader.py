@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import encode_id, join_reply, reply_trailer, split_reply
-from unrolled_loadtest.generator.reply_reader import is_plain, read, read_parts, read_plain
+from unrolled_loadtest.generator.reply_reader import has_trailer, read_fields, read_reply, read_with_trailer
 
 VALUES = np.arange(6, dtype=np.float32)
 
@@ -30,7 +30,7 @@ def as_protobuf_writes(data):
 @pytest.mark.parametrize("write", [bytes, as_protobuf_writes])
 def test_ids_and_times_are_no_bits_and_values_are(write):
     first, again, other = (
-        read(write(data))
+        read_reply(write(data))
         for data in (ours(), ours(name="7", timing=(1.0, 2.0)), ours(values=np.nextafter(VALUES, 9)))
     )
     assert bytes(first.bits) != bytes(other.bits)
@@ -41,9 +41,9 @@ def test_ids_and_times_are_no_bits_and_values_are(write):
 
 def test_on_a_stream_the_id_is_known_and_left_out():
     replies = [ours(name=name, timing=timing) for name, timing in (("00000001", (1, 2)), ("00000002", None))]
-    first, kept = (read_plain(reply, reply[-10:]) for reply in replies)
-    assert all(map(is_plain, replies))
-    assert bytes(first.bits) == bytes(kept.bits) == bytes(read(ours()).bits)
+    first, kept = (read_with_trailer(reply, reply[-10:]) for reply in replies)
+    assert all(map(has_trailer, replies))
+    assert bytes(first.bits) == bytes(kept.bits) == bytes(read_reply(ours()).bits)
     assert (first.queue_s, first.compute_s) == (1, 2)
     assert math.isnan(kept.queue_s)
 
@@ -51,22 +51,22 @@ def test_on_a_stream_the_id_is_known_and_left_out():
 @pytest.mark.parametrize("field", ["values", "lengths", "shape", "index", "final_state"])
 def test_every_array_of_a_reply_counts(field):
     message = pb.ForwardReply.FromString(ours())
-    before = read_parts(split_reply(message.SerializeToString()))
+    before = read_fields(split_reply(message.SerializeToString()))
     if field == "final_state":
         message.final_state.h.append(0.5)
     else:
         getattr(message, field).append(1)
-    assert read_parts(split_reply(message.SerializeToString())).bits != before.bits
+    assert read_fields(split_reply(message.SerializeToString())).bits != before.bits
 
 
 def test_a_refusal_on_a_stream_says_its_code():
     message = pb.ForwardReply(id="1", error=pb.RequestError(code=8, message="busy"))
     data = message.SerializeToString()
-    assert not is_plain(data)
-    assert read_parts(split_reply(data)).code == 8
+    assert not has_trailer(data)
+    assert read_fields(split_reply(data)).code == 8
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff", b"\x0a\x09"])
 def test_what_is_no_reply_is_an_error(data):
     with pytest.raises(DecodeError):
-        read(data)
+        read_reply(data)

@@ -13,7 +13,6 @@ from unrolled_loadtest.report.charts import (
     latency_over_time,
     percentile_curve,
     rate_over_time,
-    search_trials,
 )
 from unrolled_loadtest.results.histogram import Latencies
 
@@ -84,21 +83,10 @@ def test_the_percentile_curve_rises_to_the_longest(lines_of):
     assert y[np.searchsorted(x, 100)] == pytest.approx(record.latency.percentile(99) * 1e3, rel=0.2)
 
 
-def test_trials_have_the_mark_of_their_outcome(lines_of):
-    search = record_of("found").search
-    lines = lines_of(search_trials, search)
-    for name, is_met in (("met the target", True), ("missed it", False)):
-        shown = [trial for trial in search.trials if trial.is_met == is_met]
-        assert list(lines[name].get_xdata()) == [trial.rate_per_s for trial in shown]
-        assert list(lines[name].get_ydata()) == [trial.percentile_s * 1e3 for trial in shown]
-    assert set(lines["limit, 50 ms"].get_ydata()) == {50}
-
-
 def test_nothing_measured_is_nothing_drawn():
     record = record_of("unanswered")
     assert latency_over_time(record.intervals) is None
     assert percentile_curve({"from intended": record.latency}) is None
-    assert search_trials(record_of("not_found").search) is None
     assert rate_over_time([]) is None
     assert errors_over_time(record_of("usual").intervals) is None
 

@@ -1,31 +1,34 @@
-"""A record goes through JSON unharmed, and people with jq find its numbers."""
+"""JSON has the whole record, and people with jq find its numbers."""
 
 import json
 from dataclasses import fields, is_dataclass
 
 import pytest
 from hypothesis import given
-from unrolled_loadtest.report.json_report import from_json, to_json
+from unrolled_loadtest.report.json_report import to_json
 from unrolled_loadtest.results.histogram import Latencies
 
-from tests.support.loadtest.records import RECORDS, any_records, record_of
+from tests.support.loadtest.records import RECORDS, any_records, decoded, record_of
 
 
-def comparable(value):
-    """The same value, with histograms as text, which can be compared, and NaN as a word."""
+def read_back(value, content):
+    """Asserts that JSON has every field of a value; histograms decode to the same, and NaN is null."""
     if isinstance(value, Latencies):
-        return value.encoded()
-    if is_dataclass(value):
-        return {field.name: comparable(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, list | tuple):
-        return [comparable(item) for item in value]
-    return "NaN" if value != value else value  # noqa: PLR0124 - that is what NaN is
+        assert decoded(content["hdr_v2"]).encoded() == value.encoded()
+        assert content["count"] == value.count
+    elif is_dataclass(value):
+        for field in fields(value):
+            read_back(getattr(value, field.name), content[field.name])
+    elif isinstance(value, list | tuple):
+        for item, item_content in zip(value, content, strict=True):
+            read_back(item, item_content)
+    else:
+        assert content == (None if value != value else value)  # noqa: PLR0124 - true for NaN alone
 
 
 @given(any_records())
-def test_a_record_is_the_same_after_json(record):
-    text = json.dumps(to_json(record), allow_nan=False)
-    assert comparable(from_json(json.loads(text))) == comparable(record)
+def test_json_has_the_whole_record(record):
+    read_back(record, json.loads(json.dumps(to_json(record), allow_nan=False)))
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -41,15 +44,3 @@ def test_the_usual_numbers_stand_beside_the_histograms(name):
 def test_histograms_are_those_of_other_tools():
     """The text of HdrHistogram's second version, compressed, begins like this in every language."""
     assert to_json(record_of("usual"))["latency"]["hdr_v2"].startswith("HISTFAAA")
-
-
-def test_what_a_later_version_adds_is_left_out():
-    content = to_json(record_of("short"))
-    more = {**content, "new": 1, "generator": {**content["generator"], "new": 2}}
-    assert to_json(from_json(more)) == content
-
-
-@pytest.mark.parametrize("content", [{}, {"format": "k6"}, {"format": "unrolled load", "version": 1}])
-def test_what_is_no_such_record_is_refused(content):
-    with pytest.raises(ValueError, match="record"):
-        from_json(content)

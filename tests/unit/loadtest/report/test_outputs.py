@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from unrolled.entry_points import escape_output
 from unrolled_loadtest.report.json_report import to_json
 from unrolled_loadtest.report.outputs import ReportFlags, open_reports
 
@@ -73,6 +74,7 @@ def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys,
 def test_a_terminal_of_any_encoding_gets_the_report(monkeypatch, as_json, encoding):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", out)
+    escape_output()  # as the command does
     with opened(ReportFlags(as_json=as_json)) as reports:
         reports.write(RECORD)
     assert reports.are_complete

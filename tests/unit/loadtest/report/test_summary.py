@@ -18,7 +18,7 @@ from unrolled_loadtest.report.summary import (
     trial_row,
 )
 
-from tests.support.loadtest.records import RECORDS, any_records, record_of
+from tests.support.loadtest.records import RECORDS, any_records, merged, record_of
 
 
 def said(name):
@@ -104,7 +104,7 @@ def test_percentiles_without_an_answer_beyond_them_are_told_from_others():
 
 def two_of(intervals):
     """1,000 durations: one is beyond p99.9."""
-    return intervals[2].latency.merged([interval.latency for interval in intervals[2:4]])
+    return merged(interval.latency for interval in intervals[2:4])
 
 
 def test_a_closed_loop_says_what_it_cannot_see():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_loadtest.generator.events import IS_HELD, UNANSWERED, UNSENT, pack_event
-from unrolled_loadtest.generator.protocol import Tick
-from unrolled_loadtest.results.aggregate import MAX_INTERVALS, Tally
+from unrolled_loadtest.generator.events import FLAG_AT_LIMIT, UNANSWERED, UNSENT, pack_event
+from unrolled_loadtest.generator.protocol import Progress
+from unrolled_loadtest.results.aggregate import MAX_INTERVALS, Aggregator
 from unrolled_loadtest.results.record import Outcomes
 
 from tests.support.loadtest.plans import closed_plan, open_plan
@@ -22,8 +22,8 @@ def event(due_s, sent_s=None, done_s=None, *, code=0, flags=0, queue_s=math.nan,
     return pack_event(due_s, sent_s, done_s, queue_s, compute_s, code, flags)
 
 
-def tick(interval, *events, at_s=None, cpu_s=0.0, in_flight_count=0, sent_count=0):
-    return Tick(
+def report(interval, *events, at_s=None, cpu_s=0.0, in_flight_count=0, sent_count=0):
+    return Progress(
         interval=interval,
         at_s=interval + 1.0 if at_s is None else at_s,
         cpu_s=cpu_s,
@@ -33,16 +33,16 @@ def tick(interval, *events, at_s=None, cpu_s=0.0, in_flight_count=0, sent_count=
     )
 
 
-def tally_of(*events, plan=None):
-    """A tally to which one process told these events at once."""
-    tally = Tally(plan or open_plan(duration_s=3.0, warmup_s=1.0))
-    tally.add(0, tick(None, at_s=-1))
-    tally.add(0, tick(None, *events, at_s=4))
-    return tally
+def aggregator_of(*events, plan=None):
+    """A aggregator to which one process told these events at once."""
+    aggregator = Aggregator(plan or open_plan(duration_s=3.0, warmup_s=1.0))
+    aggregator.add(0, report(None, at_s=-1))
+    aggregator.add(0, report(None, *events, at_s=4))
+    return aggregator
 
 
 def test_every_request_is_in_one_count():
-    totals = tally_of(
+    totals = aggregator_of(
         event(0.0),
         event(0.1, 0.2),
         event(0.2, code=UNAVAILABLE),
@@ -52,47 +52,48 @@ def test_every_request_is_in_one_count():
         event(1.0, math.nan, 4.0, code=UNSENT),
         event(-0.5),
     ).totals
-    assert (totals.offered_count, totals.sent_count, totals.unsent_count) == (7, 6, 1)
+    assert (totals.offered_count, totals.unsent_count) == (7, 1)
+    assert totals.record_fields()["sent_count"] == 6
     assert (totals.answered_count, totals.unanswered_count) == (3, 1)
     assert totals.after_end == Outcomes(answered_count=1), "one came when the measurement was over"
-    assert dict(totals.errors) == {"UNAVAILABLE": 1, "DEADLINE_EXCEEDED": 1}
+    assert dict(totals.error_counts) == {"UNAVAILABLE": 1, "DEADLINE_EXCEEDED": 1}
     assert (totals.late_count, totals.max_late_s) == (1, pytest.approx(0.1))
 
 
 def test_latency_counts_from_when_a_request_was_due_and_has_those_that_waited_in_vain():
-    totals = tally_of(
+    totals = aggregator_of(
         event(0.0, 0.1, 0.15),
         event(0.0, 0.0, 2.0, code=DEADLINE_EXCEEDED),
         event(1.0, math.nan, 4.0, code=UNSENT),
         event(2.0, 2.5, 4.0, code=UNANSWERED),
         event(0.0, 0.0, 0.001, code=UNAVAILABLE),
     ).totals
-    assert (totals.latency.count, totals.from_send.count) == (4, 3)
+    assert (totals.latency.count, totals.latency_from_send.count) == (4, 3)
     assert totals.latency.max_s == pytest.approx(3.0, rel=1e-3)
     assert totals.latency.percentile(25) == pytest.approx(0.15, rel=1e-3)
-    assert totals.from_send.percentile(1) == pytest.approx(0.05, rel=1e-3)
+    assert totals.latency_from_send.percentile(1) == pytest.approx(0.05, rel=1e-3)
 
 
 def test_the_servers_times_are_those_that_it_told():
-    totals = tally_of(event(0, queue_s=0.001, compute_s=0.002), event(1), event(-1, queue_s=9.0)).totals
-    assert (totals.queue.count, totals.compute.count) == (1, 1)
-    assert totals.compute.max_s == pytest.approx(0.002, rel=1e-3)
+    totals = aggregator_of(event(0, queue_s=0.001, compute_s=0.002), event(1), event(-1, queue_s=9.0)).totals
+    assert (totals.server_queue.count, totals.server_compute.count) == (1, 1)
+    assert totals.server_compute.max_s == pytest.approx(0.002, rel=1e-3)
 
 
 def test_late_for_want_of_room_is_not_the_generators_fault():
-    totals = tally_of(event(0, 0.1, flags=IS_HELD), event(0, 0.1), event(0, 0.0009)).totals
+    totals = aggregator_of(event(0, 0.1, flags=FLAG_AT_LIMIT), event(0, 0.1), event(0, 0.0009)).totals
     assert (totals.late_count, totals.own_late_count) == (2, 1)
 
 
 def test_intervals_have_what_was_due_and_what_was_done_in_them():
-    tally = tally_of(
+    aggregator = aggregator_of(
         event(-0.5, done_s=0.2),
         event(0.9, done_s=1.2),
         event(1.5, 2.1, 2.2),
         event(1.5, math.nan, 4.0, code=UNSENT),
         event(2.0, code=UNAVAILABLE, done_s=2.5),
     )
-    found = tally.intervals(ended_s=3.0)
+    found = aggregator.intervals(ended_s=3.0)
     assert [(i.since_s, i.length_s) for i in found] == [(-1, 1), (0, 1), (1, 1), (2, 1)]
     assert [i.offered_count for i in found] == [1, 1, 2, 1]
     assert [i.sent_count for i in found] == [1, 1, 1, 1]
@@ -100,19 +101,19 @@ def test_intervals_have_what_was_due_and_what_was_done_in_them():
     assert [i.answered_count for i in found] == [0, 1, 1, 1]
     assert [i.error_counts for i in found] == [{}, {}, {}, {"UNAVAILABLE": 1}]
     assert [i.latency.count for i in found] == [1, 1, 2, 0]
-    assert tally.totals.from_warmup == Outcomes(answered_count=1)
+    assert aggregator.totals.from_warmup == Outcomes(answered_count=1)
 
 
 def test_warm_up_and_end_may_be_parts_of_a_second():
-    tally = tally_of(event(-0.2), event(1.2), plan=open_plan(duration_s=1.25, warmup_s=0.5))
-    found = tally.intervals(ended_s=1.25)
+    aggregator = aggregator_of(event(-0.2), event(1.2), plan=open_plan(duration_s=1.25, warmup_s=0.5))
+    found = aggregator.intervals(ended_s=1.25)
     assert [(i.since_s, i.length_s) for i in found] == [(-0.5, 0.5), (0, 1), (1, 0.25)]
 
 
 def test_a_run_that_was_cut_short_has_the_intervals_until_then():
-    found = tally_of(event(0.2), event(1.1)).intervals(ended_s=1.5)
+    found = aggregator_of(event(0.2), event(1.1)).intervals(ended_s=1.5)
     assert [(i.since_s, i.length_s) for i in found] == [(-1, 1), (0, 1), (1, 0.5)]
-    during_warmup = tally_of(event(-0.9)).intervals(ended_s=-0.25)
+    during_warmup = aggregator_of(event(-0.9)).intervals(ended_s=-0.25)
     assert [(i.since_s, i.length_s) for i in during_warmup] == [(-1, 0.75)]
 
 
@@ -120,43 +121,43 @@ def test_a_run_that_was_cut_short_has_the_intervals_until_then():
 def test_a_run_that_ended_before_its_load_began_has_no_intervals(warmup_s):
     """As when a signal comes while the processes that send wait for the start."""
     plan = open_plan(duration_s=3.0, warmup_s=warmup_s)
-    assert tally_of(plan=plan).intervals(ended_s=-warmup_s) == []
+    assert aggregator_of(plan=plan).intervals(ended_s=-warmup_s) == []
 
 
 def test_a_long_run_has_longer_intervals():
     plan = open_plan(duration_s=MAX_INTERVALS * 2.5, rate="1", warmup_s=2)
-    tally = tally_of(*(event(at + 0.5) for at in range(-2, 1_500)), plan=plan)
-    found = tally.intervals(ended_s=1_500.0)
+    aggregator = aggregator_of(*(event(at + 0.5) for at in range(-2, 1_500)), plan=plan)
+    found = aggregator.intervals(ended_s=1_500.0)
     assert [i.length_s for i in found[:2]] == [2, 3]
     assert {i.offered_count for i in found[1:]} == {3}
     assert len(found) <= MAX_INTERVALS + 1
 
 
 def test_live_intervals_come_when_all_processes_have_passed_them():
-    tally = Tally(open_plan(rate="100", duration_s=2.0, warmup_s=0.0, process_count=2))
+    aggregator = Aggregator(open_plan(rate="100", duration_s=2.0, warmup_s=0.0, process_count=2))
     for process in (0, 1):
-        tally.add(process, tick(None, at_s=0))
-    tally.add(0, tick(0, event(0.5, done_s=0.9), sent_count=50, in_flight_count=3))
-    assert list(tally.live_intervals()) == []
-    tally.add(1, tick(0, sent_count=40, in_flight_count=4))
-    (live,) = tally.live_intervals()
+        aggregator.add(process, report(None, at_s=0))
+    aggregator.add(0, report(0, event(0.5, done_s=0.9), sent_count=50, in_flight_count=3))
+    assert list(aggregator.live_intervals()) == []
+    aggregator.add(1, report(0, sent_count=40, in_flight_count=4))
+    (live,) = aggregator.live_intervals()
     assert (live.offered_count, live.sent_count, live.in_flight_count) == (100, 90, 7)
     assert (live.answered_count, live.latency.count) == (1, 1)
-    assert list(tally.live_intervals()) == []
+    assert list(aggregator.live_intervals()) == []
 
 
 def test_the_busiest_process_counts():
-    tally = Tally(open_plan(duration_s=2.0, warmup_s=1.0, process_count=2))
+    aggregator = Aggregator(open_plan(duration_s=2.0, warmup_s=1.0, process_count=2))
     for process, cpu_s in ((0, (0.0, 0.9, 1.1, 1.3)), (1, (0.0, 0.1, 0.7, 1.3))):
         for interval, used_s in zip((None, -1, 0, 1), cpu_s, strict=True):
             at_s = -1.0 if interval is None else interval + 1.0
-            tally.add(process, tick(interval, at_s=at_s, cpu_s=used_s))
-    assert tally.busy(ended_s=2.0) == pytest.approx(0.6)
-    assert [i.generator_busy for i in tally.intervals(ended_s=2.0)] == pytest.approx([0.9, 0.6, 0.6])
+            aggregator.add(process, report(interval, at_s=at_s, cpu_s=used_s))
+    assert aggregator.busy(ended_s=2.0) == pytest.approx(0.6)
+    assert [i.generator_busy for i in aggregator.intervals(ended_s=2.0)] == pytest.approx([0.9, 0.6, 0.6])
 
 
 def test_in_a_closed_loop_a_request_is_due_when_it_is_sent():
-    totals = tally_of(event(0.0, 0.1, 0.2), plan=closed_plan()).totals
+    totals = aggregator_of(event(0.0, 0.1, 0.2), plan=closed_plan()).totals
     assert totals.late_count == 0
     assert totals.latency.max_s == pytest.approx(0.1, rel=1e-3)
 
@@ -178,19 +179,19 @@ def test_counts_add_up_whatever_became_of_the_requests(requests, is_open, ended_
         event(due_s, math.nan if code == UNSENT else due_s, due_s + latency_s, code=code)
         for due_s, latency_s, code in requests
     ]
-    tally = tally_of(*events, plan=plan)
-    totals, measured = tally.totals, [i for i in tally.intervals(ended_s=ended_s) if i.since_s >= 0]
-    errors = totals.errors.total()
-    assert totals.offered_count == totals.sent_count + totals.unsent_count
-    assert totals.sent_count == totals.answered_count + errors + totals.unanswered_count
+    aggregator = aggregator_of(*events, plan=plan)
+    totals, measured = aggregator.totals, [i for i in aggregator.intervals(ended_s=ended_s) if i.since_s >= 0]
+    errors, sent_count = totals.error_counts.total(), totals.record_fields()["sent_count"]
+    assert totals.offered_count == sent_count + totals.unsent_count
+    assert sent_count == totals.answered_count + errors + totals.unanswered_count
     assert totals.latency.count == (
         totals.answered_count
-        + totals.errors["DEADLINE_EXCEEDED"]
+        + totals.error_counts["DEADLINE_EXCEEDED"]
         + totals.unanswered_count
         + totals.unsent_count
     )
     assert totals.offered_count == sum(i.offered_count for i in measured)
-    assert totals.sent_count == sum(i.sent_count for i in measured)
+    assert sent_count == sum(i.sent_count for i in measured)
     assert totals.latency.count == sum(i.latency.count for i in measured)
     answered_count = totals.answered_count - totals.after_end.answered_count
     assert sum(i.answered_count for i in measured) == answered_count + totals.from_warmup.answered_count
@@ -202,12 +203,12 @@ def test_counts_add_up_whatever_became_of_the_requests(requests, is_open, ended_
 def test_whole_and_intervals_agree_however_the_events_were_told(requests, parts):
     """The latencies of the measurement are those of its intervals."""
     events = [event(due_s, done_s=due_s + latency_s) for due_s, latency_s in requests]
-    tally = Tally(open_plan(duration_s=3.0, warmup_s=1.0))
+    aggregator = Aggregator(open_plan(duration_s=3.0, warmup_s=1.0))
     for part in range(parts):
-        tally.add(0, tick(None, *events[part::parts], at_s=4))
-    measured = [i for i in tally.intervals(ended_s=3.0) if i.since_s >= 0]
-    assert sum(i.latency.count for i in measured) == tally.totals.latency.count
-    assert sum(i.offered_count for i in measured) == tally.totals.offered_count
+        aggregator.add(0, report(None, *events[part::parts], at_s=4))
+    measured = [i for i in aggregator.intervals(ended_s=3.0) if i.since_s >= 0]
+    assert sum(i.latency.count for i in measured) == aggregator.totals.latency.count
+    assert sum(i.offered_count for i in measured) == aggregator.totals.offered_count
     whole = np.sort([latency_s for due_s, latency_s in requests if due_s >= 0])
     if len(whole):
-        assert tally.totals.latency.max_s == pytest.approx(whole[-1], rel=1e-3, abs=2e-6)
+        assert aggregator.totals.latency.max_s == pytest.approx(whole[-1], rel=1e-3, abs=2e-6)

@@ -8,45 +8,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_loadtest.results.histogram import Latencies
 
+from tests.support.loadtest.records import decoded, latencies_of, merged
+
 DURATIONS = st.lists(st.floats(1e-6, 3_000), min_size=1, max_size=200)
-
-
-def recorded(durations):
-    latencies = Latencies()
-    for duration_s in durations:
-        latencies.record(duration_s)
-    return latencies
 
 
 @given(DURATIONS, st.sampled_from([50, 90, 99, 99.9, 100]))
 def test_percentiles_are_those_of_the_durations_to_a_thousandth(durations, percent):
     expected = np.percentile(durations, percent, method="inverted_cdf")
-    found = recorded(durations).percentile(percent)
+    found = latencies_of(durations).percentile(percent)
     assert found == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
 @given(DURATIONS)
 def test_the_mean_is_that_of_the_durations_to_a_thousandth(durations):
-    assert recorded(durations).mean_s == pytest.approx(np.mean(durations), rel=1e-3, abs=1e-6)
+    assert latencies_of(durations).mean_s == pytest.approx(np.mean(durations), rel=1e-3, abs=1e-6)
 
 
 @given(DURATIONS, st.sampled_from([50, 90, 99]))
 def test_no_more_are_longer_than_a_percentile_says(durations, percent):
-    limit = recorded(durations).percentile(percent)
+    limit = latencies_of(durations).percentile(percent)
     longer = sum(duration_s > limit + 1e-6 for duration_s in durations)
     assert longer <= len(durations) * (100 - percent) / 100
 
 
 @given(DURATIONS, DURATIONS)
 def test_parts_that_are_merged_are_the_whole(first, second):
-    merged = Latencies.merged([recorded(first), recorded(second)])
-    assert merged.encoded() == recorded([*first, *second]).encoded()
+    whole = merged([latencies_of(first), latencies_of(second)])
+    assert whole.encoded() == latencies_of([*first, *second]).encoded()
 
 
 @given(DURATIONS)
 def test_what_is_encoded_is_decoded(durations):
-    latencies = recorded(durations)
-    again = Latencies.decoded(latencies.encoded())
+    latencies = latencies_of(durations)
+    again = decoded(latencies.encoded())
     assert (again.count, again.max_s, again.percentile(50)) == (
         len(durations),
         latencies.max_s,
@@ -55,13 +50,13 @@ def test_what_is_encoded_is_decoded(durations):
 
 
 def test_the_curve_rises_to_all_of_them():
-    points = list(recorded(np.linspace(0.001, 1, 1_000)).curve())
+    points = list(latencies_of(np.linspace(0.001, 1, 1_000)).curve())
     assert points == sorted(points)
     assert points[-1][0] == 100
 
 
 def test_what_is_out_of_range_counts_as_its_end():
-    latencies = recorded([0.0, 10_000.0])
+    latencies = latencies_of([0.0, 10_000.0])
     assert latencies.count == 2
     assert latencies.max_s == pytest.approx(3_600, rel=1e-3)
 

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_loadtest.workload.arrivals import due_times
-from unrolled_loadtest.workload.plan import OpenLoop, Piece
+from unrolled_loadtest.workload.plan import OpenLoop, RateSegment
 
 from tests.support.loadtest.plans import open_plan
 
 rates = st.floats(0, 500).map(lambda rate: round(rate, 1))
-pieces = st.lists(
-    st.builds(lambda s, a, b: Piece(length_s=s, from_per_s=a, to_per_s=b), st.floats(0.5, 5), rates, rates),
+segments = st.lists(
+    st.builds(
+        lambda s, a, b: RateSegment(length_s=s, from_per_s=a, to_per_s=b), st.floats(0.5, 5), rates, rates
+    ),
     min_size=1,
     max_size=4,
 )
@@ -26,10 +28,12 @@ def due(load, **more):
 def passed_by(load, at_s):
     """The integral of the rate."""
     total = 0.0
-    for piece in load.pieces:
-        x = min(max(at_s, 0), piece.length_s)
-        total += piece.from_per_s * x + (piece.to_per_s - piece.from_per_s) * x * x / (2 * piece.length_s)
-        at_s -= piece.length_s
+    for segment in load.segments:
+        x = min(max(at_s, 0), segment.length_s)
+        total += segment.from_per_s * x + (segment.to_per_s - segment.from_per_s) * x * x / (
+            2 * segment.length_s
+        )
+        at_s -= segment.length_s
     return total
 
 
@@ -46,9 +50,9 @@ def test_a_measurement_has_all_its_requests_whatever_the_warm_up(rate, warmup_s)
     assert times.min() >= -warmup_s - 1e-9
 
 
-@given(pieces)
+@given(segments)
 def test_each_request_is_due_when_the_rate_has_reached_its_number(parts):
-    load = OpenLoop(pieces=tuple(parts))
+    load = OpenLoop(segments=tuple(parts))
     numbers, times = due(load)
     assert np.all(np.diff(times) >= 0)
     assert len(times) == pytest.approx(passed_by(load, 1e9), abs=1)

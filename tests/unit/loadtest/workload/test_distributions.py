@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from unrolled_client import InvalidRequestError
-from unrolled_loadtest.workload.distributions import parse_amount
+from unrolled_loadtest.workload.distributions import parse_distribution
 
 
 def drawn(text, count=20_000):
-    return parse_amount(text, name="words").draw(np.random.default_rng(0), count)
+    return parse_distribution(text, name="words").draw(np.random.default_rng(0), count)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_an_amount_repeats_from_its_seed():
 )
 def test_what_is_no_amount_is_refused_by_its_name(text):
     with pytest.raises(InvalidRequestError, match=r"words is '.*'; write a number, a range such as 1-8"):
-        parse_amount(text, name="words")
+        parse_distribution(text, name="words")
 
 
 @pytest.mark.parametrize("text", ["0", "0-3", "choice:1,0", "100", "1-100", "geometric:100", "9" * 400])
 def test_an_amount_out_of_its_limits_is_refused_with_them(text):
     with pytest.raises(InvalidRequestError, match=r"words is '.*'; it must be from 1 to 99"):
-        parse_amount(text, name="words", at_least=1, at_most=99)
+        parse_distribution(text, name="words", low=1, high=99)
 
 
 SEEDS = [0, -1, -(2**63), 2**63 - 1, 2**63, 2**64 - 1]
@@ -74,4 +74,4 @@ def test_what_torch_takes_as_no_seed_is_refused(text):
     with pytest.raises(
         InvalidRequestError, match=r"seed is .*; it must be from -9,223,372,036,854,775,808 to 18"
     ):
-        parse_amount(text, name="seed")
+        parse_distribution(text, name="seed")

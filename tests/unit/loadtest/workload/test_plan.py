@@ -9,12 +9,12 @@ from unrolled_loadtest.workload.arrivals import due_times
 from unrolled_loadtest.workload.plan import parse_rate
 from unrolled_loadtest.workload.requests import make_workload
 
-from tests.support.loadtest.plans import closed_plan, open_plan, questions
+from tests.support.loadtest.plans import closed_plan, open_plan, request_mix
 
 
 def test_a_rate_is_pieces_of_one_length():
-    pieces = parse_rate("100,200..400", duration_s=10)
-    assert [(p.length_s, p.from_per_s, p.to_per_s) for p in pieces] == [(5, 100, 100), (5, 200, 400)]
+    segments = parse_rate("100,200..400", duration_s=10)
+    assert [(p.length_s, p.from_per_s, p.to_per_s) for p in segments] == [(5, 100, 100), (5, 200, 400)]
 
 
 @pytest.mark.parametrize("text", ["0", "0,0..0"])
@@ -83,7 +83,7 @@ def test_a_run_takes_every_seed_that_torch_takes(seed):
     plan = open_plan(seed=seed, arrivals="poisson", duration_s=0.2)
     numbers, times = next(due_times(plan.load, warmup_s=0.0, seed=seed))
     assert len(numbers) == len(times) > 0
-    assert make_workload(plan.questions, seed=seed).data
+    assert make_workload(plan.request_mix, seed=seed).data
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 10**7])
@@ -95,7 +95,7 @@ def test_a_closed_loop_has_callers(concurrency):
 @pytest.mark.parametrize("count", [0, -5, 10**9])
 def test_a_pool_has_requests(count):
     with pytest.raises(InvalidRequestError, match=r"--pool is .*; it must be from 1 to 1,000,000"):
-        questions(pool_count=count)
+        request_mix(pool_count=count)
 
 
 @pytest.mark.parametrize("text", ["1000001", "1..1000001", "9" * 400])

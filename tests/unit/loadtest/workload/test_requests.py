@@ -7,11 +7,11 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import InvalidRequestError
 from unrolled_loadtest.workload.requests import make_workload
 
-from tests.support.loadtest.plans import questions
+from tests.support.loadtest.plans import request_mix
 
 
 def test_requests_have_what_was_drawn_for_them():
-    workload = make_workload(questions(words="1-4", hidden_size="choice:2,16", seed="7-9"), seed=0)
+    workload = make_workload(request_mix(words="1-4", hidden_size="choice:2,16", seed="7-9"), seed=0)
     messages = [pb.ForwardRequest.FromString(data) for data in workload.data]
     assert {len(message.words) for message in messages} == {1, 2, 3, 4}
     assert {message.hidden_size for message in messages} == {2, 16}
@@ -20,7 +20,7 @@ def test_requests_have_what_was_drawn_for_them():
 
 
 def test_other_options_of_a_call_pass_through():
-    asked = questions(network={"cell": "lstm", "num_layers": 2, "output": "mean"}, alphabet="thewadin")
+    asked = request_mix(network={"cell": "lstm", "num_layers": 2, "output": "mean"}, alphabet="thewadin")
     (message, *_) = (pb.ForwardRequest.FromString(data) for data in make_workload(asked, seed=0).data)
     assert (message.network.cell, message.network.num_layers) == (pb.CELL_LSTM, 2)
     assert (message.output, message.alphabet) == (pb.OUTPUT_MEAN, "thewadin")
@@ -29,14 +29,14 @@ def test_other_options_of_a_call_pass_through():
 def test_word_vectors_get_no_alphabet(tmp_path):
     path = tmp_path / "sentences.txt"
     path.write_text("the cat sat\n")
-    asked = questions(words="1", words_file=path, network={"vectors": "glove"})
+    asked = request_mix(words="1", words_file=path, network={"vectors": "glove"})
     (data,) = make_workload(asked, seed=0).data
     message = pb.ForwardRequest.FromString(data)
     assert (list(message.words), message.alphabet) == (["the cat sat"], "")
 
 
 def test_the_same_seed_makes_the_same_requests_and_another_does_not():
-    first, again, other = (make_workload(questions(), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (make_workload(request_mix(), seed=seed) for seed in (1, 1, 2))
     assert (first.data, first.order) == (again.data, again.order)
     assert first.data != other.data
 
@@ -44,7 +44,7 @@ def test_the_same_seed_makes_the_same_requests_and_another_does_not():
 def test_equal_requests_are_one_and_keep_their_frequency(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("often\t9\nseldom\t1\n")
-    asked = questions(words="1", words_file=path, draw="frequency", pool_count=1_000)
+    asked = request_mix(words="1", words_file=path, draw="frequency", pool_count=1_000)
     workload = make_workload(asked, seed=0)
     assert len(workload.data) == 2
     often = next(at for at, request in enumerate(workload.requests) if request.words == ["often"])
@@ -52,14 +52,14 @@ def test_equal_requests_are_one_and_keep_their_frequency(tmp_path):
 
 
 def test_processes_that_take_turns_meet_each_others_requests():
-    workload = make_workload(questions(pool_count=50), seed=0)
+    workload = make_workload(request_mix(pool_count=50), seed=0)
     rounds = 50 * len(workload.order)
     asked = [{workload.index_of(number) for number in range(process, rounds, 2)} for process in (0, 1)]
     assert asked[0] == asked[1] == set(range(len(workload.data)))
 
 
 def test_a_request_is_shown_as_json():
-    workload = make_workload(questions(), seed=0)
+    workload = make_workload(request_mix(), seed=0)
     shown = json.loads(workload.as_json(0))
     assert shown["words"] == list(workload.requests[0].words)
     assert shown["hidden_size"] == 2
@@ -71,4 +71,4 @@ def test_a_request_is_shown_as_json():
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_sent(more, message):
     with pytest.raises(InvalidRequestError, match=message):
-        make_workload(questions(**more), seed=0)
+        make_workload(request_mix(**more), seed=0)

@@ -80,3 +80,15 @@ async def told_after_ignored():
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)
     return await waiting
+
+
+def test_a_loop_that_ends_before_any_signal_leaves_no_handlers():
+    async def give_up():
+        waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)]
+
+    assert asyncio.run(give_up()) == [signal.SIG_DFL] * 2

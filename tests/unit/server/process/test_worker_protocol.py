@@ -10,7 +10,7 @@ from unrolled_server.process.worker_protocol import (
     encode,
     encode_settings,
 )
-from unrolled_server.settings.model import Settings
+from unrolled_server.settings import Settings
 
 
 @pytest.mark.parametrize(

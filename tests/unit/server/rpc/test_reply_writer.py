@@ -2,11 +2,11 @@
 
 import asyncio
 
-from unrolled_server.rpc.reply_writer import LARGE_BYTES, Turns
+from unrolled_server.rpc.reply_writer import LARGE_BYTES, WriteScheduler
 
 
-async def begin(turns, byte_count, begun, name, now):
-    await turns.take(byte_count)
+async def begin(scheduler, byte_count, begun, name, now):
+    await scheduler.wait_turn(byte_count)
     begun.append((now[0], name))
 
 
@@ -14,9 +14,9 @@ def turns_of(writes, *, cancelled=()):
     """(turn of the loop, name) of each write, in the order in which they begin; all wait from the start."""
 
     async def main():
-        turns, begun, now = Turns(), [], [0]
+        scheduler, begun, now = WriteScheduler(), [], [0]
         tasks = {
-            name: asyncio.create_task(begin(turns, byte_count, begun, name, now))
+            name: asyncio.create_task(begin(scheduler, byte_count, begun, name, now))
             for name, byte_count in writes.items()
         }
         for turn in range(3 * len(writes) + 3):
@@ -43,16 +43,16 @@ def test_small_writes_never_wait():
     assert turn_of["small"] == turn_of["a"] < turn_of["b"] < turn_of["c"]
 
 
-def test_a_write_that_was_given_up_costs_no_turn_and_blocks_nobody():
+def test_a_cancelled_write_costs_no_turn_and_blocks_no_other():
     begun = turns_of(dict.fromkeys("abcd", LARGE_BYTES), cancelled="bc")
     assert [name for _, name in begun] == ["a", "d"]
 
 
 def test_a_lone_large_write_begins_at_once_each_time():
     async def main():
-        turns = Turns()
+        scheduler = WriteScheduler()
         for _ in range(3):
-            await asyncio.wait_for(turns.take(LARGE_BYTES), 60)
+            await asyncio.wait_for(scheduler.wait_turn(LARGE_BYTES), 60)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return True

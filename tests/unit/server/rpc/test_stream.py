@@ -13,17 +13,16 @@ from unrolled_server.engine import NetworkSpec
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc import service
-from unrolled_server.rpc.outbound import Outbound
-from unrolled_server.rpc.pipeline import Intake
-from unrolled_server.rpc.reply_cache import Replies
-from unrolled_server.rpc.reply_writer import Turns
+from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
+from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import SERVICE_NAME, ForwardService
 from unrolled_server.scheduling.admission import Admission
 from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
-from unrolled_server.scheduling.loop_lag import Lag
-from unrolled_server.scheduling.slow_consumers import SlowReaders
-from unrolled_server.settings.model import Settings
+from unrolled_server.scheduling.loop_lag import EventLoopLag
+from unrolled_server.scheduling.slow_consumers import SlowConsumers
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
 from tests.support.scrapes import samples_of, value
@@ -39,10 +38,10 @@ class WatchedAdmission(Admission):
 
     peak_bytes = 0
 
-    def admit(self, terms, **sizes):
-        ticket = super().admit(terms, **sizes)
+    def admit(self, call, **sizes):
+        reservation = super().admit(call, **sizes)
         self.peak_bytes = max(self.peak_bytes, self.held_bytes)
-        return ticket
+        return reservation
 
 
 class House:
@@ -52,22 +51,21 @@ class House:
         self.engine, self.other_engine = GatedEngine(), GatedEngine()
         self.other_engine.open.set()
         cost = CostModel(multiplications_per_s=MULTIPLICATIONS_PER_S)
-        self.batcher = Batcher([self.engine, self.other_engine], cost)
+        encoder = ForwardReplyEncoder(fingerprint="f")
+        self.batcher = Batcher([self.engine, self.other_engine], cost, encoder)
         self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
-        intake = Intake(
-            batcher=self.batcher,
-            limits=Settings().limits(),
-            admission=self.admission,
-            replies=Replies(max_bytes=MIB),
-            lag=Lag(),
-            tables={},
-            fingerprint="f",
-        )
         self.counters = RequestCounters()
+        pipeline = RequestPipeline(
+            validator=RequestValidator(Settings().limits()),
+            admission=self.admission,
+            batcher=self.batcher,
+            cache=ReplyCache(max_bytes=MIB),
+            lag=EventLoopLag(),
+            observer=RequestObserver(self.counters),
+        )
         self.service = ForwardService(
-            intake,
-            RequestObserver(self.counters),
-            outbound=Outbound(Turns(), SlowReaders(self.admission, send_timeout_s=60)),
+            pipeline,
+            slow_consumers=SlowConsumers(self.admission, send_timeout_s=60),
             max_stream_bytes=max_stream_bytes,
             info=pb.GetServerInfoReply(),
         )
@@ -117,15 +115,15 @@ def within_loop(scenario, **options):
         async with opened(house):
             result = await asyncio.wait_for(scenario(house), 120)
         admission = house.admission
-        held = (admission.held_bytes, admission.held_multiplications, admission.ticket_count)
-        assert (*held, admission.kept_bytes) == (0, 0, 0, 0)
+        held = (admission.held_bytes, admission.held_multiplications, admission.reservation_count)
+        assert (*held, admission.shared_words_bytes) == (0, 0, 0, 0)
         return result
 
     return asyncio.run(main())
 
 
 async def until(is_so):
-    while not is_so():  # noqa: ASYNC110 - counters tell nobody when they change
+    while not is_so():  # noqa: ASYNC110 - counters raise no events
         await asyncio.sleep(0)
 
 
@@ -219,11 +217,11 @@ def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
                 await calls[0].write(a_request(seed))
             else:
                 calls.append(asyncio.ensure_future(house.forward(a_request(seed))))
-            await until(lambda count=count: house.admission.ticket_count == count)
+            await until(lambda count=count: house.admission.reservation_count == count)
             await asyncio.to_thread(house.engine.entered.wait)  # the first alone is on its way
         for call in calls:
             call.cancel()
-        await until(lambda: house.admission.ticket_count == 0)
+        await until(lambda: house.admission.reservation_count == 0)
         house.engine.open.set()
         await house.batcher.close()
         return house.engine.seeds
@@ -250,7 +248,7 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
 
 
 @pytest.mark.long
-def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
+def test_cached_replies_that_a_client_does_not_read_are_bounded_too():
     async def scenario(house):
         house.engine.open.set()
         stream = house.stream()
@@ -272,7 +270,7 @@ def test_replies_that_were_kept_and_that_nobody_reads_are_bounded_too():
     assert peak_bytes <= MIB // 2
 
 
-def test_refusals_that_nobody_reads_are_bounded_too():
+def test_refusals_that_a_client_does_not_read_are_bounded_too():
     async def scenario(house):
         stream = house.stream()
         long_id = "n" * 100_000
@@ -292,7 +290,7 @@ def test_overload_is_refused_at_once_with_the_time_to_come_back():
     async def scenario(house):
         first, second, _ = house.gated_seeds(3)
         held = asyncio.ensure_future(house.forward(a_request(first)))
-        await until(lambda: house.admission.ticket_count == 1)
+        await until(lambda: house.admission.reservation_count == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await house.forward(a_request(second))
         stream = house.stream()
@@ -404,10 +402,10 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
         first, second = house.gated_seeds(2)
         stream = house.stream()
         await stream.write(a_request(first, "taken"))
-        await until(lambda: house.admission.ticket_count == 1)
+        await until(lambda: house.admission.reservation_count == 1)
         house.service.drain(within_s=60)
         await stream.write(a_request(second, "still in time"))
-        await until(lambda: house.admission.ticket_count == 2)
+        await until(lambda: house.admission.reservation_count == 2)
         house.engine.open.set()
         replies = [await stream.read(), await stream.read()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -418,19 +416,19 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
 
 
 def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end(monkeypatch):
-    monkeypatch.setattr(service, "MAX_HOLD_S", 60)
+    monkeypatch.setattr(service, "MAX_DELAY_S", 60)
 
     async def scenario(house):
         (seed,) = house.gated_seeds(1)
         taken = asyncio.ensure_future(house.forward(a_request(seed)))
-        await until(lambda: house.admission.ticket_count == 1)
+        await until(lambda: house.admission.reservation_count == 1)
         house.service.drain(within_s=60)
         late = asyncio.ensure_future(house.forward(a_request(house.free_seed())))
         await house.info()  # sent later, so the call before it has arrived
         house.engine.open.set()
         reply = await taken
         held = not late.done()
-        house.service.send_away()
+        house.service.refuse_delayed()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await late
         return reply.shape, held, caught.value.code()
@@ -455,7 +453,7 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await asyncio.to_thread(house.engine.entered.wait)
         call, stream = house.forward(a_request(unary)), house.stream()
         await stream.write(a_request(streamed))
-        await until(lambda: house.admission.ticket_count == 3)
+        await until(lambda: house.admission.reservation_count == 3)
         call.cancel()
         stream.cancel()
         await until(lambda: house.counters.methods["Forward"].failed["CANCELLED"] == 1)

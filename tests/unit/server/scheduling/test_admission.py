@@ -1,4 +1,4 @@
-"""What may come in is decided by bytes and by work, and every ticket is given back once."""
+"""Admission is decided by bytes and by work, and every reservation is released once."""
 
 import contextlib
 import math
@@ -6,18 +6,18 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unrolled_server.call_context import CallInfo
 from unrolled_server.errors import OverloadedError
 from unrolled_server.scheduling.admission import (
     MAX_RETRY_AFTER_S,
     MIN_RETRY_AFTER_S,
     SAFETY,
     Admission,
-    Forecast,
     Refusal,
-    Terms,
+    WaitEstimate,
 )
 
-TERMS, OTHER = Terms(client="a"), Terms(client="b")
+CALL, OTHER = CallInfo(client="a"), CallInfo(client="b")
 requests = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=30)
 
 
@@ -26,7 +26,7 @@ def an_admission():
 
 
 def counts(admission):
-    return admission.held_bytes, admission.held_multiplications, admission.ticket_count
+    return admission.held_bytes, admission.held_multiplications, admission.reservation_count
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def counts(admission):
 )
 def test_what_would_pass_a_limit_is_refused_and_what_meets_it_is_not(byte_count, multiplications, reason):
     admission = an_admission()
-    admission.admit(TERMS, byte_count=60, multiplications=60)
+    admission.admit(CALL, byte_count=60, multiplications=60)
     with pytest.raises(OverloadedError, match="the server is busy: it holds"):
         admission.admit(OTHER, byte_count=byte_count, multiplications=multiplications)
     admission.admit(OTHER, byte_count=40, multiplications=40)
@@ -45,104 +45,104 @@ def test_what_would_pass_a_limit_is_refused_and_what_meets_it_is_not(byte_count,
 def test_a_flood_leaves_half_for_others():
     admission = an_admission()
     for _ in range(50):
-        admission.admit(TERMS, byte_count=1, multiplications=0)
+        admission.admit(CALL, byte_count=1, multiplications=0)
     with pytest.raises(OverloadedError, match="most of what is free is for clients that have less here"):
-        admission.admit(TERMS, byte_count=1, multiplications=0)
+        admission.admit(CALL, byte_count=1, multiplications=0)
     admission.admit(OTHER, byte_count=50, multiplications=0)
 
 
 @given(st.integers(1, 8))
 def test_floods_share_and_leave_room_for_one_who_has_nothing(flood_count):
     admission = Admission(max_bytes=10_000, max_multiplications=1)
-    floods = [Terms(client=f"{at}") for at in range(flood_count)]
+    floods = [CallInfo(client=f"{at}") for at in range(flood_count)]
     for _ in range(10_000):
-        for terms in floods:
+        for call in floods:
             with contextlib.suppress(OverloadedError):
-                admission.admit(terms, byte_count=1, multiplications=0)
-    held = [admission.clients[terms.client].byte_count for terms in floods]
+                admission.admit(call, byte_count=1, multiplications=0)
+    held = [admission.clients[call.client].byte_count for call in floods]
     assert max(held) - min(held) <= 2
     admission.admit(OTHER, byte_count=10_000 // 4, multiplications=0)
 
 
 def test_work_that_would_be_done_after_its_deadline_is_refused_and_in_time_it_comes_in():
     admission = an_admission()
-    sizes = {"byte_count": 1, "multiplications": 1, "forecast": Forecast(wait_s=2.0, cost_s=0.5)}
+    sizes = {"byte_count": 1, "multiplications": 1, "estimate": WaitEstimate(wait_s=2.0, cost_s=0.5)}
     with pytest.raises(
         OverloadedError, match=r"would be done in 3.25 s, and its deadline is in 3.00 s"
     ) as caught:
-        admission.admit(Terms(client="a", deadline_s=13.0), now_s=10.0, **sizes)
+        admission.admit(CallInfo(client="a", deadline_s=13.0), now_s=10.0, **sizes)
     assert caught.value.retry_after_s == pytest.approx(2.5 * SAFETY - 3)
     assert not caught.value.is_in_time  # by then there is less to wait for, and as much less time for it
     assert admission.refused[Refusal.DEADLINE] == 1
-    admission.admit(Terms(client="a", deadline_s=13.3), now_s=10.0, **sizes)
-    assert admission.ticket_count == 1
+    admission.admit(CallInfo(client="a", deadline_s=13.3), now_s=10.0, **sizes)
+    assert admission.reservation_count == 1
 
 
-def test_who_has_less_time_than_a_retry_would_wait_is_told_not_to():
+def test_a_call_with_less_time_than_a_retry_would_wait_is_advised_not_to_retry():
     admission = an_admission()
     with pytest.raises(OverloadedError) as caught:
-        admission.look_ahead(Forecast(wait_s=2.0), left_s=0.5)
+        admission.check_wait(WaitEstimate(wait_s=2.0), remaining_s=0.5)
     assert not caught.value.is_in_time
 
 
 def test_what_need_not_wait_comes_in_whatever_its_deadline():
     admission = an_admission()
-    terms = Terms(client="a", deadline_s=0.1)
-    admission.admit(terms, byte_count=1, multiplications=1, forecast=Forecast(cost_s=9.0))
-    assert admission.ticket_count == 1
+    call = CallInfo(client="a", deadline_s=0.1)
+    admission.admit(call, byte_count=1, multiplications=1, estimate=WaitEstimate(cost_s=9.0))
+    assert admission.reservation_count == 1
 
 
 def test_a_queue_has_a_length_in_seconds():
     admission = Admission(max_bytes=100, max_multiplications=100, max_queue_s=1.5)
-    admission.look_ahead(Forecast(wait_s=1.5, cost_s=9.0), left_s=math.inf)
+    admission.check_wait(WaitEstimate(wait_s=1.5, cost_s=9.0), remaining_s=math.inf)
     with pytest.raises(
         OverloadedError, match=r"would wait for 2.00 s, and this server lets 1.5 s of work wait"
     ):
-        admission.look_ahead(Forecast(wait_s=2.0), left_s=math.inf)
+        admission.check_wait(WaitEstimate(wait_s=2.0), remaining_s=math.inf)
     assert admission.refused[Refusal.QUEUE] == 1
 
 
-def test_bytes_that_are_set_aside_make_room_and_are_counted_by_themselves():
+def test_bytes_that_are_mark_slow_make_room_and_are_counted_by_themselves():
     admission = an_admission()
-    ticket = admission.admit(TERMS, byte_count=25, multiplications=0)
-    ticket.set_aside()
-    ticket.set_aside()
+    reservation = admission.admit(CALL, byte_count=25, multiplications=0)
+    reservation.mark_slow()
+    reservation.mark_slow()
     assert (admission.held_bytes, admission.slow_bytes) == (0, 25)
     admission.admit(OTHER, byte_count=100, multiplications=0)
-    ticket.release()
-    ticket.set_aside()
+    reservation.release()
+    reservation.mark_slow()
     assert (admission.held_bytes, admission.slow_bytes) == (100, 0)
 
 
 def test_a_request_beyond_every_limit_comes_in_when_nothing_else_is_there():
     admission = an_admission()
-    admission.admit(TERMS, byte_count=1_000, multiplications=1_000).release()
+    admission.admit(CALL, byte_count=1_000, multiplications=1_000).release()
     assert counts(admission) == (0, 0, 0)
     assert not admission.clients
 
 
 def test_computed_work_makes_room_while_its_bytes_stay():
     admission = an_admission()
-    ticket = admission.admit(TERMS, byte_count=10, multiplications=100)
-    ticket.end_work()
-    ticket.end_work()
+    reservation = admission.admit(CALL, byte_count=10, multiplications=100)
+    reservation.end_work()
+    reservation.end_work()
     assert counts(admission) == (10, 0, 1)
-    admission.admit(TERMS, byte_count=10, multiplications=100)
+    admission.admit(CALL, byte_count=10, multiplications=100)
 
 
 def test_a_refusal_is_counted_and_never_refused():
     admission = an_admission()
-    tickets = [admission.hold(TERMS, 90) for _ in range(2)]
+    reservations = [admission.reserve_always(CALL, 90) for _ in range(2)]
     assert counts(admission) == (180, 0, 2)
-    for ticket in tickets:
-        ticket.release()
+    for reservation in reservations:
+        reservation.release()
     assert counts(admission) == (0, 0, 0)
     assert not admission.clients
 
 
-def test_bytes_set_aside_beyond_their_quarter_take_room_as_before():
+def test_bytes_mark_slow_beyond_their_quarter_take_room_as_before():
     admission = an_admission()
-    admission.admit(TERMS, byte_count=60, multiplications=0).set_aside()
+    admission.admit(CALL, byte_count=60, multiplications=0).mark_slow()
     with pytest.raises(OverloadedError, match="the server is busy"):
         admission.admit(OTHER, byte_count=66, multiplications=0)
     admission.admit(OTHER, byte_count=65, multiplications=0)
@@ -153,23 +153,23 @@ def test_bytes_set_aside_beyond_their_quarter_take_room_as_before():
 )
 def test_the_advice_when_to_come_back_grows_with_what_waits_within_bounds(wait_s, retry_after_s):
     admission = an_admission()
-    admission.admit(TERMS, byte_count=0, multiplications=60)
+    admission.admit(CALL, byte_count=0, multiplications=60)
     with pytest.raises(OverloadedError) as caught:
-        admission.admit(OTHER, byte_count=0, multiplications=100, forecast=Forecast(wait_s=wait_s))
+        admission.admit(OTHER, byte_count=0, multiplications=100, estimate=WaitEstimate(wait_s=wait_s))
     assert caught.value.retry_after_s == pytest.approx(retry_after_s)
 
 
 @given(requests)
-def test_nothing_is_left_when_every_ticket_is_released_twice(sizes):
+def test_nothing_is_left_when_every_reservation_is_released_twice(sizes):
     admission = an_admission()
-    tickets = []
+    reservations = []
     for byte_count, multiplications in sizes:
         try:
-            tickets.append(admission.admit(TERMS, byte_count=byte_count, multiplications=multiplications))
+            reservations.append(admission.admit(CALL, byte_count=byte_count, multiplications=multiplications))
         except OverloadedError:
-            assert tickets
+            assert reservations
         assert max(admission.held_bytes, admission.held_multiplications) <= 100
-    for ticket in tickets * 2:
-        ticket.release()
+    for reservation in reservations * 2:
+        reservation.release()
     assert counts(admission) == (0, 0, 0)
     assert not admission.clients

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError, ExpiredError
-from unrolled_server.scheduling.admission import NO_WAIT, Terms
+from unrolled_server.scheduling.admission import NO_WAIT
 from unrolled_server.scheduling.batcher import Batcher
 from unrolled_server.scheduling.cost_model import CostModel
 
@@ -22,16 +23,17 @@ def a_job(seed=0, hidden_size=3):
     return Job(network=NetworkSpec(symbol_count=2, hidden_size=hidden_size, seed=seed), words=WORDS)
 
 
-def encode(computed):
-    assert computed.queue_s >= 0
-    assert computed.compute_s >= 0
-    return computed.answer.values.tobytes()
+class ValuesEncoder:
+    def encode(self, job, answer, *, id_field, queue_s, compute_s):
+        assert queue_s >= 0
+        assert compute_s >= 0
+        return answer.values.tobytes()
 
 
 async def submit(batcher, job, *, client="a", left_s=math.inf):
     """As a unary call does."""
-    terms = Terms(client=client, deadline_s=time.monotonic() + left_s)
-    reply = batcher.start(job, encode, terms)
+    call = CallInfo(client=client, deadline_s=time.monotonic() + left_s)
+    reply = batcher.thread_for(job).submit(job, call, id_field=b"", cost_s=0.0)
     return reply if isinstance(reply, bytes) else await reply
 
 
@@ -40,7 +42,7 @@ def within_loop(scenario):
 
     async def main():
         engine = GatedEngine()
-        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
         try:
             return await asyncio.wait_for(scenario(batcher, engine), 120)
         finally:
@@ -61,7 +63,7 @@ def alone(job):
     return next(Engine(device="cpu").run([job])).values.tobytes()
 
 
-def test_the_reply_is_what_encode_makes_of_the_answer():
+def test_the_reply_is_what_the_encoder_makes_of_the_answer():
     async def scenario(batcher, engine):
         engine.open.set()
         return await submit(batcher, a_job())
@@ -142,36 +144,36 @@ def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
     assert within_loop(scenario) == alone(a_job(2))
 
 
-def test_the_forecast_is_no_wait_while_idle_and_then_what_comes_before():
+def test_the_estimate_is_no_wait_while_idle_and_then_what_comes_before():
     large = a_job(hidden_size=1_000)
 
     async def scenario(batcher, engine):
-        terms = Terms(client="a")
-        idle = batcher.forecast(large, terms)
+        thread = batcher.thread_for(large)
+        idle = thread.estimate(large, "a")
         jobs = [asyncio.ensure_future(submit(batcher, large))]
         await asyncio.to_thread(engine.entered.wait)
         jobs += [asyncio.ensure_future(submit(batcher, large)) for _ in range(4)]
         await asyncio.sleep(0)
-        own, others = batcher.forecast(large, terms), batcher.forecast(large, Terms(client="b"))
-        least = batcher.least_wait("b")
+        own, others = thread.estimate(large, "a"), thread.estimate(large, "b")
+        least_s = batcher.min_wait_s("b")
         engine.open.set()
         await asyncio.gather(*jobs)
-        return idle, own, others, least
+        return idle, own, others, least_s
 
-    idle, own, others, least = within_loop(scenario)
-    cost_s = CostModel(multiplications_per_s=1e10).guess_s(large)
+    idle, own, others, least_s = within_loop(scenario)
+    cost_s = CostModel(multiplications_per_s=1e10).estimate_s(large)
     assert idle == NO_WAIT
     assert own.cost_s == others.cost_s == cost_s
     assert own.wait_s >= 3 * cost_s
     assert others.wait_s <= 2 * cost_s
-    assert least.wait_s <= cost_s
+    assert least_s <= cost_s
 
 
 def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     async def scenario(batcher, engine):
         engine.open.set()
         await submit(batcher, a_job(1))
-        while not batcher._lanes[0].is_idle:  # noqa: ASYNC110 - the thread tells nobody that it is free
+        while not batcher.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread raises no event
             await asyncio.sleep(0)
         await submit(batcher, a_job(1))
         await submit(batcher, a_job(2))
@@ -184,7 +186,7 @@ def test_closing_finishes_what_was_accepted():
     async def main():
         engine = GatedEngine()
         engine.open.set()
-        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10))
+        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
         waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]
         await asyncio.sleep(0)
         await batcher.close()

@@ -1,4 +1,4 @@
-"""A guess that learns how much of a network's work is known."""
+"""An estimate that learns how much of a network's work is known."""
 
 import math
 
@@ -16,7 +16,7 @@ def a_job(seed=0, hidden_size=256):
 def test_what_was_never_seen_is_taken_for_new_work_at_the_measured_speed():
     model = CostModel(multiplications_per_s=1e9)
     job = a_job()
-    assert job.multiplications / 1e9 < model.guess_s(job) < 1.1 * job.multiplications / 1e9 + JOB_S
+    assert job.multiplications / 1e9 < model.estimate_s(job) < 1.1 * job.multiplications / 1e9 + JOB_S
 
 
 @pytest.mark.parametrize("factor", [0.05, 3.0])
@@ -26,8 +26,8 @@ def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
     model.observe(a_job(), taken_s=thought_s)
     for _ in range(50):
         model.observe(a_job(), taken_s=factor * thought_s)
-    assert model.guess_s(a_job()) == pytest.approx(factor * thought_s, rel=0.05)
-    assert model.guess_s(a_job(seed=1)) == pytest.approx(thought_s, rel=0.05)
+    assert model.estimate_s(a_job()) == pytest.approx(factor * thought_s, rel=0.05)
+    assert model.estimate_s(a_job(seed=1)) == pytest.approx(thought_s, rel=0.05)
 
 
 def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_jobs():
@@ -35,7 +35,7 @@ def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_job
     thought_s = model.uncorrected_s(a_job())
     for seed in range(50):
         model.observe(a_job(seed), taken_s=2 * thought_s)
-    assert model.guess_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
+    assert model.estimate_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
 
 
 def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_it_yet():
@@ -44,7 +44,7 @@ def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_i
     for factor, asked in ((1.0, range(100)), (1.5, range(50)), (1.0, range(50))):
         for seed in asked:
             model.observe(a_job(seed), taken_s=factor * thought_s)
-        not_asked = model.guess_s(a_job(seed=80))
+        not_asked = model.estimate_s(a_job(seed=80))
         assert not_asked == pytest.approx(factor * thought_s, rel=0.2)
 
 
@@ -56,10 +56,10 @@ def test_networks_whose_states_become_known_do_not_make_new_ones_look_quick(aske
         model.observe(a_job(seed), taken_s=thought_s)
         for _ in range(asked_count - 1):
             model.observe(a_job(seed), taken_s=0.1 * thought_s)
-    assert model.guess_s(a_job(seed=99)) >= 0.99 * thought_s
+    assert model.estimate_s(a_job(seed=99)) >= 0.99 * thought_s
 
 
-def test_a_network_that_always_takes_many_times_its_guess_slows_no_other():
+def test_a_network_that_always_takes_many_times_its_estimate_slows_no_other():
     """Letters and reply bytes cost more than was thought; of networks of one unit that is all there is."""
     model = CostModel(multiplications_per_s=2e10)
     thought_s, large = model.uncorrected_s(a_job(hidden_size=1)), a_job(seed=1)
@@ -67,7 +67,7 @@ def test_a_network_that_always_takes_many_times_its_guess_slows_no_other():
         model.observe(large, taken_s=model.uncorrected_s(large))
     for _ in range(5_000):
         model.observe(a_job(hidden_size=1), taken_s=13 * thought_s)
-    assert model.guess_s(large) == pytest.approx(model.uncorrected_s(large), rel=0.15)
+    assert model.estimate_s(large) == pytest.approx(model.uncorrected_s(large), rel=0.15)
 
 
 def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pace_may_reach():
@@ -75,7 +75,7 @@ def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pa
     thought_s = model.uncorrected_s(a_job())
     model.observe(a_job(seed=1), taken_s=thought_s)
     model.observe(a_job(seed=0), taken_s=1e3)
-    assert model.guess_s(a_job(seed=1)) <= 2.01 * thought_s
+    assert model.estimate_s(a_job(seed=1)) <= 2.01 * thought_s
 
 
 def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
@@ -84,9 +84,9 @@ def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
     for seed in range(100):
         model.observe(a_job(seed, hidden_size=1), taken_s=0.1)
     new, known = a_job(seed=-1), a_job(seed=0)
-    assert model.guess_s(new) == model.uncorrected_s(new)
+    assert model.estimate_s(new) == model.uncorrected_s(new)
     model.observe(a_job(seed=0, hidden_size=256), taken_s=1e3)
-    assert model.guess_s(known) <= 4 * model.uncorrected_s(known)
+    assert model.estimate_s(known) <= 4 * model.uncorrected_s(known)
 
 
 def test_what_was_seen_long_ago_counts_less():
@@ -95,7 +95,7 @@ def test_what_was_seen_long_ago_counts_less():
     for factor in (10.0, 1.0):
         for _ in range(50):
             model.observe(a_job(), taken_s=factor * thought_s)
-    assert model.guess_s(a_job()) == pytest.approx(thought_s, rel=0.01)
+    assert model.estimate_s(a_job()) == pytest.approx(thought_s, rel=0.01)
 
 
 def test_networks_seen_longest_ago_are_forgotten():
@@ -103,9 +103,9 @@ def test_networks_seen_longest_ago_are_forgotten():
     for seed in range(MAX_NETWORKS + 1):
         model.observe(a_job(seed, hidden_size=1), taken_s=1e-9)
     remembered, forgotten, never = (a_job(seed, hidden_size=1) for seed in (1, 0, -1))
-    assert model.guess_s(forgotten) == model.guess_s(never)
-    assert len(model._seen) == MAX_NETWORKS
-    assert remembered.network in model._seen
+    assert model.estimate_s(forgotten) == model.estimate_s(never)
+    assert len(model._networks) == MAX_NETWORKS
+    assert remembered.network in model._networks
 
 
 def test_an_engine_measures_its_speed():

@@ -1,4 +1,4 @@
-"""Who is taken next, decided without threads or clocks."""
+"""Which entry is next, decided without threads or clocks."""
 
 import pytest
 from hypothesis import given
@@ -16,16 +16,16 @@ def filled(*entries):
 
 def all_taken(queue):
     taken = []
-    while batch := queue.take():
+    while batch := queue.pop_batch():
         taken += batch
     return taken
 
 
 def test_all_that_waits_is_taken_at_once_if_it_fits():
     queue = filled(("a1", "a", 0.25), ("b1", "b", 0.25), ("a2", "a", 0.25))
-    assert queue.take() == ["a1", "b1", "a2"]
+    assert queue.pop_batch() == ["a1", "b1", "a2"]
     assert not queue
-    assert queue.take() == []
+    assert queue.pop_batch() == []
 
 
 def test_clients_take_turns():
@@ -42,7 +42,7 @@ def test_who_asks_for_one_large_thing_at_a_time_gets_no_more_than_a_fair_share()
     queue = filled(*((f"a{at}", "a", 1.0) for at in range(9)), ("b", "b", 4.0))
     taken = []
     for _ in range(9):
-        taken += queue.take()
+        taken += queue.pop_batch()
         if taken[-1] == "b":
             queue.add("b", client="b", cost_s=4.0, share=4.0)
     assert taken == ["a0", "b", "a1", "a2", "a3", "a4", "b", "a5", "a6"]
@@ -50,13 +50,13 @@ def test_who_asks_for_one_large_thing_at_a_time_gets_no_more_than_a_fair_share()
 
 def test_an_entry_above_a_whole_batch_is_a_batch_of_its_own():
     queue = filled(("huge", "a", 10.0), ("small", "a", 0.01))
-    assert [queue.take(), queue.take()] == [["huge"], ["small"]]
+    assert [queue.pop_batch(), queue.pop_batch()] == [["huge"], ["small"]]
 
 
 def test_what_is_not_wanted_is_dropped_and_takes_no_room():
     queue = filled(("gone", "a", 0.9), ("a1", "a", 0.9), ("gone", "b", 0.9))
-    assert queue.take(lambda entry: entry != "gone") == ["a1"]
-    assert queue.take(lambda entry: entry != "gone") == []
+    assert queue.pop_batch(lambda entry: entry != "gone") == ["a1"]
+    assert queue.pop_batch(lambda entry: entry != "gone") == []
     assert (len(queue), queue.waiting_s) == (0, 0.0)
 
 
@@ -65,8 +65,8 @@ def test_a_flood_delays_another_clients_entry_by_one_batch(flood):
     queue = filled(*(("flood", "a", 0.9) for _ in range(flood)))
     assert queue.wait_s("b", cost_s=0.9) == 0.9
     queue.add("single", client="b", cost_s=0.9, share=0.9)
-    assert queue.take() == ["flood"]
-    assert queue.take() == ["single"]
+    assert queue.pop_batch() == ["flood"]
+    assert queue.pop_batch() == ["single"]
 
 
 entries = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12).map(lambda eighths: eighths / 8)))
@@ -76,7 +76,7 @@ entries = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12).map(lamb
 def test_nothing_is_lost_doubled_or_overtaken_within_its_client(waiting):
     queue = filled(*((at, client, cost_s) for at, (client, cost_s) in enumerate(waiting)))
     taken = []
-    while batch := queue.take():
+    while batch := queue.pop_batch():
         assert len(batch) == 1 or sum(waiting[at][1] for at in batch) <= 1
         taken += batch
     for client in "abc":
@@ -87,9 +87,9 @@ def test_nothing_is_lost_doubled_or_overtaken_within_its_client(waiting):
 
 
 @given(entries, st.sampled_from("abcd"), st.integers(0, 12).map(lambda eighths: eighths / 8))
-def test_the_wait_that_is_told_is_never_exceeded_while_nobody_comes_after(waiting, client, cost_s):
+def test_the_estimated_wait_is_never_exceeded_while_no_entry_comes_after(waiting, client, cost_s):
     queue = filled(*((at, name, cost) for at, (name, cost) in enumerate(waiting)))
-    told = queue.wait_s(client, cost_s=cost_s)
+    estimated = queue.wait_s(client, cost_s=cost_s)
     queue.add("mine", client=client, cost_s=cost_s, share=2)
     before = all_taken(queue)
     before = before[: before.index("mine")]
@@ -97,7 +97,7 @@ def test_the_wait_that_is_told_is_never_exceeded_while_nobody_comes_after(waitin
     slack = sum(
         max([cost for name, cost in waiting if name == other], default=0) for other in {*"abc"} - {client}
     )
-    assert sum(waiting[at][1] for at in before) <= told + slack
+    assert sum(waiting[at][1] for at in before) <= estimated + slack
 
 
 @given(entries)
@@ -106,7 +106,7 @@ def test_what_waits_is_counted_in_seconds(waiting):
     while queue:
         left = sum(waiting[at.entry][1] for at in queue._heap)
         assert queue.waiting_s == pytest.approx(left)
-        queue.take()
+        queue.pop_batch()
     assert queue.waiting_s == 0
 
 
@@ -114,6 +114,6 @@ def test_clients_that_are_gone_are_forgotten():
     queue = filled(("waits", "a", 0.5), ("waits", "a", 2.0))
     for at in range(10 * MAX_IDLE_CLIENTS):
         queue.add("single", client=f"{at}", cost_s=1e-6, share=0.0)
-        queue.take(lambda entry: entry == "single")
+        queue.pop_batch(lambda entry: entry == "single")
         queue.add("waits", client="a", cost_s=1e-6, share=2.0)
     assert len(queue._clients) <= MAX_IDLE_CLIENTS + 3

@@ -1,37 +1,37 @@
-"""The loop's lag, as told by looks at it."""
+"""The event loop's lag, as measured."""
 
 import asyncio
 import time
 
 import pytest
-from unrolled_server.scheduling.loop_lag import LOOK_S, Lag
+from unrolled_server.scheduling.loop_lag import INTERVAL_S, EventLoopLag
 
 
-def test_a_worse_look_counts_at_once_and_a_better_one_bit_by_bit():
-    lag = Lag()
-    lag.note(1.0)
+def test_a_higher_measurement_counts_at_once_and_a_lower_one_bit_by_bit():
+    lag = EventLoopLag()
+    lag.record(1.0)
     assert lag.lag_s == 1.0
-    lag.note(0.0)
+    lag.record(0.0)
     assert lag.lag_s == pytest.approx(0.7)
-    lag.note(0.9)
+    lag.record(0.9)
     assert lag.lag_s == 0.9
     for _ in range(20):
-        lag.note(0.0)
+        lag.record(0.0)
     assert lag.lag_s < 0.001
 
 
 def test_a_loop_that_is_held_up_lags():
     async def main():
-        lag = Lag()
+        lag = EventLoopLag()
         watch = asyncio.create_task(lag.watch())
-        await asyncio.sleep(0)  # it has begun a look
+        await asyncio.sleep(0)  # it is measuring
         held_up_s = asyncio.get_running_loop().time()
-        time.sleep(5 * LOOK_S)  # noqa: ASYNC251 - what the loop must not do, done on purpose
+        time.sleep(5 * INTERVAL_S)  # noqa: ASYNC251 - what the loop must not do, done on purpose
         held_up_s = asyncio.get_running_loop().time() - held_up_s
-        while not lag.lag_s:  # noqa: ASYNC110 - the looks tell nobody
+        while not lag.lag_s:  # noqa: ASYNC110 - measurements raise no events
             await asyncio.sleep(0)
         watch.cancel()
         return lag.lag_s, held_up_s
 
     lag_s, held_up_s = asyncio.run(main())
-    assert lag_s >= held_up_s - LOOK_S
+    assert lag_s >= held_up_s - INTERVAL_S

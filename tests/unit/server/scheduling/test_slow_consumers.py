@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import pytest
-from unrolled_server.scheduling.admission import Admission, Terms, Ticket
-from unrolled_server.scheduling.slow_consumers import PATIENCE_S, SLOW_S, SlowReaders
+from unrolled_server.call_context import CallInfo
+from unrolled_server.scheduling.admission import Admission, Reservation
+from unrolled_server.scheduling.slow_consumers import PATIENCE_S, SLOW_S, SlowConsumers
 
 TIMEOUT_S = 60.0
 
@@ -14,11 +15,10 @@ class Reply:
     """A unary reply that gRPC has."""
 
     peer: str
-    ticket: Ticket
+    reservation: Reservation
 
-    def set_aside(self):
-        self.ticket.set_aside()
-        return self.ticket.byte_count
+    def mark_slow(self):
+        return self.reservation.mark_slow()
 
 
 class Clinic:
@@ -26,22 +26,22 @@ class Clinic:
 
     def __init__(self):
         self.admission = Admission(max_bytes=400, max_multiplications=1)
-        self.readers = SlowReaders(self.admission, send_timeout_s=TIMEOUT_S)
+        self.consumers = SlowConsumers(self.admission, send_timeout_s=TIMEOUT_S)
 
-    def begin(self, peer, byte_count, *, now_s=0.0):
-        terms = Terms(client=peer, peer=peer)
-        reply = Reply(peer, self.admission.admit(terms, byte_count=byte_count, multiplications=0))
-        self.readers.begin(reply, now_s=now_s)
+    def add(self, peer, byte_count, *, now_s=0.0):
+        call = CallInfo(client=peer, peer=peer)
+        reply = Reply(peer, self.admission.admit(call, byte_count=byte_count, multiplications=0))
+        self.consumers.add(reply, now_s=now_s)
         return reply
 
-    def end(self, reply):
-        self.readers.end(reply)
-        reply.ticket.release()
+    def remove(self, reply):
+        self.consumers.remove(reply)
+        reply.reservation.release()
 
-    def sent_away(self, *, now_s):
+    def evicted(self, *, now_s):
         """Whose connections are closed at this look."""
-        closing = self.readers.look(now_s=now_s)
-        self.readers.closed(set(closing))
+        closing = self.consumers.mark_slow(now_s=now_s)
+        self.consumers.evicted(set(closing))
         return closing
 
     @property
@@ -55,59 +55,59 @@ def clinic():
 
 
 def test_a_reply_that_is_read_in_time_is_never_slow(clinic):
-    reply = clinic.begin("a", 300)
-    assert clinic.sent_away(now_s=0.9 * SLOW_S) == []
-    clinic.end(reply)
-    assert clinic.sent_away(now_s=1e9) == []
+    reply = clinic.add("a", 300)
+    assert clinic.evicted(now_s=0.9 * SLOW_S) == []
+    clinic.remove(reply)
+    assert clinic.evicted(now_s=1e9) == []
     assert clinic.counts == (0, 0)
 
 
 def test_a_slow_reply_makes_room_for_others_and_is_given_time(clinic):
-    reply = clinic.begin("a", 100)
-    assert clinic.sent_away(now_s=SLOW_S) == []
+    reply = clinic.add("a", 100)
+    assert clinic.evicted(now_s=SLOW_S) == []
     assert clinic.counts == (0, 100)
-    assert clinic.sent_away(now_s=TIMEOUT_S - 1) == []
-    clinic.end(reply)
+    assert clinic.evicted(now_s=TIMEOUT_S - 1) == []
+    clinic.remove(reply)
     assert clinic.counts == (0, 0)
 
 
-def test_who_takes_longer_than_the_timeout_is_sent_away_once(clinic):
-    clinic.begin("a", 10)
-    clinic.begin("b", 10, now_s=1.0)
-    assert clinic.sent_away(now_s=TIMEOUT_S) == ["a"]
-    assert clinic.sent_away(now_s=TIMEOUT_S + 0.5) == []
-    assert clinic.sent_away(now_s=TIMEOUT_S + 1.0) == ["b"]
+def test_a_client_that_exceeds_the_timeout_is_evicted_once(clinic):
+    clinic.add("a", 10)
+    clinic.add("b", 10, now_s=1.0)
+    assert clinic.evicted(now_s=TIMEOUT_S) == ["a"]
+    assert clinic.evicted(now_s=TIMEOUT_S + 0.5) == []
+    assert clinic.evicted(now_s=TIMEOUT_S + 1.0) == ["b"]
 
 
-def test_slow_readers_beyond_their_limit_are_sent_away_oldest_first_and_no_more_than_it_takes(clinic):
-    replies = [clinic.begin(peer, 60, now_s=at / 100) for at, peer in enumerate("abcd")]
-    assert clinic.sent_away(now_s=2 * SLOW_S) == []  # a busy client pauses, too
-    assert clinic.sent_away(now_s=1 + PATIENCE_S) == ["a", "b", "c"]  # 240 bytes of 100
-    assert clinic.sent_away(now_s=1 + PATIENCE_S) == []  # they are on their way out
+def test_slow_clients_beyond_their_limit_are_evicted_oldest_first_and_no_more_than_it_takes(clinic):
+    replies = [clinic.add(peer, 60, now_s=at / 100) for at, peer in enumerate("abcd")]
+    assert clinic.evicted(now_s=2 * SLOW_S) == []  # a busy client pauses, too
+    assert clinic.evicted(now_s=1 + PATIENCE_S) == ["a", "b", "c"]  # 240 bytes of 100
+    assert clinic.evicted(now_s=1 + PATIENCE_S) == []  # they are on their way out
     for reply in replies[:3]:
-        clinic.end(reply)
-    assert clinic.sent_away(now_s=1 + PATIENCE_S) == []
+        clinic.remove(reply)
+    assert clinic.evicted(now_s=1 + PATIENCE_S) == []
     assert clinic.counts == (0, 60)
 
 
-def test_an_address_that_comes_back_may_be_sent_away_again(clinic):
+def test_an_address_that_comes_back_may_be_evicted_again(clinic):
     for _ in range(2):
-        reply = clinic.begin("a", 10)
-        assert clinic.sent_away(now_s=TIMEOUT_S) == ["a"]
-        clinic.end(reply)
-        assert clinic.sent_away(now_s=TIMEOUT_S) == []
+        reply = clinic.add("a", 10)
+        assert clinic.evicted(now_s=TIMEOUT_S) == ["a"]
+        clinic.remove(reply)
+        assert clinic.evicted(now_s=TIMEOUT_S) == []
 
 
 def test_a_connection_with_several_slow_replies_is_closed_once(clinic):
     for _ in range(3):
-        clinic.begin("a", 50)
-    assert clinic.sent_away(now_s=PATIENCE_S) == ["a"]
+        clinic.add("a", 50)
+    assert clinic.evicted(now_s=PATIENCE_S) == ["a"]
 
 
-def test_who_could_not_be_closed_is_tried_again_and_not_counted(clinic):
-    clinic.begin("a", 10)
-    assert clinic.readers.look(now_s=TIMEOUT_S) == ["a"]
-    assert clinic.readers.look(now_s=TIMEOUT_S) == ["a"]
-    clinic.readers.closed({"a"})
-    assert clinic.readers.look(now_s=TIMEOUT_S) == []
-    assert clinic.readers.sent_away_count == 1
+def test_a_connection_that_could_not_be_closed_is_tried_again_and_not_counted(clinic):
+    clinic.add("a", 10)
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == ["a"]
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == ["a"]
+    clinic.consumers.evicted({"a"})
+    assert clinic.consumers.mark_slow(now_s=TIMEOUT_S) == []
+    assert clinic.consumers.evicted_count == 1

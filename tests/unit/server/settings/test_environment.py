@@ -2,8 +2,9 @@
 
 import pytest
 from pydantic_settings import CliApp, SettingsError
+from unrolled_server.observability.multiprocess import DIRECTORY_VARIABLE
+from unrolled_server.settings import Settings
 from unrolled_server.settings.environment import explain_flags, unknown_variables
-from unrolled_server.settings.model import Settings
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_what_resembles_no_setting_is_named_alone():
 
 def test_settings_and_what_others_read_are_not_named():
     settings = {f"UNROLLED_{name.upper()}": "1" for name in Settings.model_fields}
-    others = {"UNROLLED_TARGET": "a:1", "UNROLLED_SPREAD": "network", "HOME": "/", "UNROLL": "1"}
+    others = {"UNROLLED_TARGET": "a:1", "UNROLLED_SPREAD": "network", DIRECTORY_VARIABLE: "/", "UNROLL": "1"}
     lower_case = {"unrolled_tokens": "1"}  # which is read as well
     assert unknown_variables(settings | others | lower_case) == []
 

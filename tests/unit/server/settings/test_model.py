@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.settings.model import TOTALS, Limits, Settings, describe_errors
+from unrolled_server.settings import Limits, Settings
+from unrolled_server.settings.model import TOTALS, describe_errors
 
 # What a server carries at a time: no property of a request, so no part of the contract.
 LOAD_LIMITS = {"max_queue_s", "max_stream_bytes", "max_inflight_mb", "max_inflight_gmul"}

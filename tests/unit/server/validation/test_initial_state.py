@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings().limits()
 LSTM = pb.Network(cell=pb.CELL_LSTM, num_layers=2, proj_size=1, bidirectional=True)
@@ -13,7 +13,7 @@ LSTM = pb.Network(cell=pb.CELL_LSTM, num_layers=2, proj_size=1, bidirectional=Tr
 
 def accepted(**changes):
     request = {"words": ["ab", "a", "b"], "hidden_size": 2, "seed": 7} | changes
-    return accept(pb.ForwardRequest(**request).SerializeToString(), LIMITS).job
+    return RequestValidator(LIMITS).validate(pb.ForwardRequest(**request).SerializeToString()).job
 
 
 def a_state(h_shape=(1, 3, 2), c_shape=(), **changes):

@@ -1,11 +1,11 @@
-"""Networks are judged as torch would judge them, and every rule is told with value, limit and remedy."""
+"""Networks are checked as torch would check them; every message names value, limit and remedy."""
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings().limits()
 LSTM = pb.Network(cell=pb.CELL_LSTM, num_layers=2, proj_size=1)
@@ -13,7 +13,7 @@ LSTM = pb.Network(cell=pb.CELL_LSTM, num_layers=2, proj_size=1)
 
 def accepted(**changes):
     request = {"words": ["ab", "a"], "hidden_size": 3, "seed": 7} | changes
-    return accept(pb.ForwardRequest(**request).SerializeToString(), LIMITS).job
+    return RequestValidator(LIMITS).validate(pb.ForwardRequest(**request).SerializeToString()).job
 
 
 def test_a_request_without_a_network_is_torchs_default():

@@ -5,20 +5,21 @@ import tracemalloc
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Layout
-from unrolled_server.errors import InvalidRequestError, RequestError, UnsupportedError
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.parsing import parse_info_request, request_id
-from unrolled_server.validation.request import accept
+from unrolled_server.errors import InvalidRequestError, RequestError
+from unrolled_server.settings import Settings
+from unrolled_server.validation.parsing import request_id
+from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings(
     max_words=4, max_word_length=6, max_hidden_size=8, max_alphabet_size=10, max_reply_bytes=320
 ).limits()
+VALIDATOR = RequestValidator(LIMITS)
 
 
 def refusal(request):
     data = request if isinstance(request, bytes) else request.SerializeToString()
     with pytest.raises(InvalidRequestError) as caught:
-        accept(data, LIMITS)
+        VALIDATOR.validate(data)
     return caught.value.violations
 
 
@@ -73,15 +74,9 @@ def test_bytes_that_are_no_request_are_an_invalid_argument_that_names_the_field(
     assert violation.description
 
 
-def test_an_info_request_that_is_no_message_is_refused():
-    with pytest.raises(InvalidRequestError, match="3 bytes received are not a GetServerInfoRequest"):
-        parse_info_request(b"\xff\xff\xff")
-
-
 def test_an_accepted_request_is_the_job_it_asks_for():
-    accepted = accept(
-        a_request(alphabet="cba", seed=-(2**63), layout=pb.LAYOUT_BATCH_FIRST, id="7").SerializeToString(),
-        LIMITS,
+    accepted = VALIDATOR.validate(
+        a_request(alphabet="cba", seed=-(2**63), layout=pb.LAYOUT_BATCH_FIRST, id="7").SerializeToString()
     )
     assert accepted.id == "7"
     assert accepted.job.network.symbol_count == 3
@@ -90,8 +85,8 @@ def test_an_accepted_request_is_the_job_it_asks_for():
 
 
 def test_a_missing_alphabet_is_the_letters_by_first_appearance():
-    derived = accept(a_request(words=["hello", "eolll"]).SerializeToString(), LIMITS)
-    given = accept(a_request(words=["hello", "eolll"], alphabet="helo").SerializeToString(), LIMITS)
+    derived = VALIDATOR.validate(a_request(words=["hello", "eolll"]).SerializeToString())
+    given = VALIDATOR.validate(a_request(words=["hello", "eolll"], alphabet="helo").SerializeToString())
     assert derived.job.network == given.job.network
     assert (
         derived.job.words.codes.tolist() == given.job.words.codes.tolist() == [0, 1, 2, 2, 3, 1, 3, 2, 2, 2]
@@ -100,13 +95,13 @@ def test_a_missing_alphabet_is_the_letters_by_first_appearance():
 
 def test_limits_are_inclusive():
     exact = a_request(words=["abcdef"] * 2, hidden_size=6, id="x" * 128)  # 2 x 6 x 6 x 4 = 288 bytes
-    assert accept(exact.SerializeToString(), LIMITS).id == "x" * 128
-    assert accept(a_request(words=["ab"] * 4, hidden_size=8).SerializeToString(), LIMITS)
+    assert VALIDATOR.validate(exact.SerializeToString()).id == "x" * 128
+    assert VALIDATOR.validate(a_request(words=["ab"] * 4, hidden_size=8).SerializeToString())
 
 
 @pytest.mark.parametrize("words", [["한국어", "국어"], ["🙂🙃", "🙂"], ["e\u0301", "é"]])
 def test_a_symbol_is_one_code_point_and_is_never_normalised(words):
-    accepted = accept(a_request(words=words, hidden_size=1).SerializeToString(), LIMITS)
+    accepted = VALIDATOR.validate(a_request(words=words, hidden_size=1).SerializeToString())
     assert accepted.job.words.lengths.tolist() == [len(word) for word in words]
     assert accepted.job.network.symbol_count == len(set("".join(words)))
 
@@ -139,14 +134,8 @@ def test_what_is_refused_costs_no_object_for_each_of_its_fields(data):
     tracemalloc.start()
     try:
         with pytest.raises(RequestError):
-            accept(data, LIMITS)
+            VALIDATOR.validate(data)
         request_id(data)
         assert tracemalloc.get_traced_memory()[1] < 3 * ONE_MIB
     finally:
         tracemalloc.stop()
-
-
-def test_an_info_request_with_unknown_fields_is_refused_whatever_its_size():
-    for data in (b"\x78\x00", b"\x78\x00" * ONE_MIB):
-        with pytest.raises(UnsupportedError, match="unknown to this server"):
-            parse_info_request(data)

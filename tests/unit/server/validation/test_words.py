@@ -6,8 +6,8 @@ import torch
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.errors import InvalidRequestError
-from unrolled_server.settings.model import Settings
-from unrolled_server.validation.request import accept
+from unrolled_server.settings import Settings
+from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import open_vectors
 
 LIMITS = Settings(max_words=3, max_word_length=4).limits()
@@ -26,7 +26,7 @@ def tables(tmp_path_factory):
 def accepted(tables, *words, unknown_word=0, name="small", **changes):
     embedding = pb.Embedding(vectors=name, unknown_word=unknown_word)
     request = pb.ForwardRequest(words=words, hidden_size=2, embedding=embedding, **changes)
-    return accept(request.SerializeToString(), LIMITS, tables=tables)
+    return RequestValidator(LIMITS, tables).validate(request.SerializeToString())
 
 
 def symbols_of(tables, *words, **changes):

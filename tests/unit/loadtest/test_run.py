@@ -1,7 +1,7 @@
 """When a result says more of the generator than of the server."""
 
 import pytest
-from unrolled_loadtest.bounds import why_bound
+from unrolled_loadtest.run import generator_limit
 
 SOUND = {"busy": 0.5, "late_share": 0.0, "achieved_per_s": 500, "ceiling_per_s": 5_000, "is_behind": False}
 
@@ -18,5 +18,5 @@ SOUND = {"busy": 0.5, "late_share": 0.0, "achieved_per_s": 500, "ceiling_per_s":
     ],
 )
 def test_a_reason_is_given_where_there_is_one(more, reason):
-    found = why_bound(**{**SOUND, **more})
+    found = generator_limit(**{**SOUND, **more})
     assert found is None if reason is None else reason in found

@@ -9,7 +9,7 @@ import pyarrow as pa
 from unrolled_corpus.errors import CorpusError
 from unrolled_server.engine import Cell, NetworkSpec, plain_network
 
-from tests.integration.corpus.corpora import (
+from tests.support.corpus.corpora import (
     ALPHABET,
     computed_directly,
     random_texts,
@@ -23,7 +23,7 @@ TEXTS = random_texts(60)
 
 def test_each_row_has_the_bits_that_the_engine_gives_for_its_text(run_passes):
     passes = run_passes(TEXTS, seeds=(0, 3))
-    assert passes.plan.range_count > 2
+    assert passes.partition.range_count > 2
     for seed in (0, 3):
         values = computed_directly(TEXTS, plain_network(len(ALPHABET), 8, seed)).values
         assert vectors_of(passes.table, seed).tobytes() == values.tobytes()
@@ -72,7 +72,7 @@ def test_rows_keep_their_order_and_the_columns_that_are_copied(run_passes, tmp_p
 def test_an_alphabet_that_is_not_given_is_that_of_the_rows_by_first_appearance(run_passes):
     passes = run_passes(TEXTS, alphabet=None)
     alphabet = "".join(dict.fromkeys("".join(TEXTS)))
-    assert passes.plan.alphabet == alphabet
+    assert passes.partition.alphabet == alphabet
     values = computed_directly(TEXTS, plain_network(len(alphabet), 8, 0), alphabet=alphabet).values
     assert vectors_of(passes.table, 0).tobytes() == values.tobytes()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from unrolled_client.cli.outputs import OutputFile, path_of
+from unrolled_client.cli.output_files import OutputFile, parse_path
 
 
 def names_in(folder):
@@ -29,13 +29,13 @@ def names_in(folder):
 )
 def test_what_names_no_file_is_refused(text, message):
     with pytest.raises(typer.BadParameter, match=message):
-        path_of("--html", text)
+        parse_path("--html", text)
 
 
 def test_a_tilde_that_the_shell_left_is_the_home_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert path_of("--html", "~/x.html") == tmp_path / "x.html"
-    assert path_of("--html", "./~/x.html") == Path("~/x.html")
+    assert parse_path("--html", "~/x.html") == tmp_path / "x.html"
+    assert parse_path("--html", "./~/x.html") == Path("~/x.html")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which files of a folder are the input, in which order, and what is said of the others."""
+"""Which files are the input, in which order, and which others are reported."""
 
 import pytest
 
@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.input_files import find_files, partitions_of
-from unrolled_corpus.parquet_input import open_source
+from unrolled_corpus.input_files import find_files, partition_columns, would_read
+from unrolled_corpus.parquet_input import open_input
 
-from tests.integration.corpus.corpora import write_corpus
+from tests.support.corpus.corpora import write_corpus
 
 pytestmark = pytest.mark.corpus
 ENDINGS = ["a.parquet", "b.parq", "c.pq", "d.parquet.gzip", "e.snappy.parquet", "f", "g.0"]
 
 
 def texts_of(path, **options):
-    source = open_source(path, column="text", **{"keep": ()} | options)
-    return source.texts(0, source.row_count).to_pylist()
+    source = open_input(path, column="text", **{"keep": ()} | options)
+    return source.read_texts(0, source.row_count).to_pylist()
 
 
 def test_parquet_files_of_all_endings_are_read_in_the_order_of_their_names(tmp_path):
@@ -41,16 +41,58 @@ def test_files_that_are_no_parquet_are_named(tmp_path):
     for name in ("README.md", "empty", "below/notes.csv"):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "pipe")
-    source = open_source(tmp_path, column="text", keep=())
-    assert source.others == ("README.md", "below/notes.csv", "empty", "pipe")
+    source = open_input(tmp_path, column="text", keep=())
+    assert source.skipped_names == ("README.md", "below/notes.csv", "empty", "pipe")
     assert [file.name for file in source.files] == ["a.parquet"]
 
 
-def test_a_file_with_the_ending_that_is_no_parquet_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["b.parquet", "b.parquet.md5"])
+def test_a_file_with_the_ending_that_is_no_parquet_is_refused_with_a_pattern_as_remedy(tmp_path, name):
     write_corpus(tmp_path / "a.parquet", ["a"])
-    (tmp_path / "b.parquet").touch()
-    with pytest.raises(CorpusError, match=r"b\.parquet cannot be read as Parquet"):
-        open_source(tmp_path, column="text", keep=())
+    (tmp_path / name).write_text("d41d8cd98f00b204e9800998ecf8427e  b.parquet")
+    remedy = f"{name} cannot be read as Parquet: .*by a pattern in quotes, such as '{tmp_path}/\\*.parquet'$"
+    with pytest.raises(CorpusError, match=remedy):
+        texts_of(tmp_path)
+    (tmp_path / name).rename(tmp_path / "b.parquet.md5")
+    assert texts_of(tmp_path / "*.parquet") == ["a"]
+
+
+def test_a_pattern_selects_files_in_the_order_of_their_paths_but_no_hidden_ones(tmp_path):
+    for name in ("lang=en/b.parquet", "lang=de/a.parquet", "lang=de/_temporary/c.parquet", "d.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_corpus(tmp_path / name, [name[-9]])
+    (tmp_path / "lang=en" / "notes.parq").touch()
+    assert texts_of(tmp_path / "**" / "*.parquet") == ["d", "a", "b"]
+    source = open_input(tmp_path / "lang=*" / "*.parquet", column="text", keep=("lang",))
+    assert source.read_kept(0, 2)["lang"].to_pylist() == ["de", "en"]
+    with pytest.raises(CorpusError, match=r"there is no Parquet file at .*/\*\.pq; name one"):
+        texts_of(tmp_path / "*.pq")
+
+
+def test_a_name_with_wildcards_that_exists_is_no_pattern(tmp_path):
+    for name in ("a[1].parquet", "a1.parquet"):
+        write_corpus(tmp_path / name, [name])
+    assert texts_of(tmp_path / "a[1].parquet") == ["a[1].parquet"]
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "is_read"),
+    [
+        ("in", "in/out", True),
+        ("in", "out", False),
+        ("in/a.parquet", "in", False),
+        ("in/*.parquet", "in/out", False),
+        ("in/*.parquet", "in", True),
+        ("in/*/*.parquet", "in/out", True),
+        ("in/*/*.pq", "in/out", False),
+        ("in/**/*.parquet", "in/out/deep", True),
+        ("in/**/*.parquet", "out", False),
+    ],
+)
+def test_an_output_that_a_later_start_would_read_is_known_before_it_exists(tmp_path, source, output, is_read):
+    (tmp_path / "in").mkdir()
+    write_corpus(tmp_path / "in" / "a.parquet", ["a"])
+    assert would_read(tmp_path / source, tmp_path / output / "part-00000.parquet") is is_read
 
 
 def test_hidden_files_and_folders_are_no_data(tmp_path):
@@ -60,8 +102,8 @@ def test_hidden_files_and_folders_are_no_data(tmp_path):
         write_corpus(tmp_path / folder / "b.parquet", ["b"])
     for name in ("_SUCCESS", "_metadata", ".a.parquet.crc"):
         (tmp_path / name).touch()
-    assert find_files(tmp_path).files == (tmp_path / "a.parquet",)
-    assert not find_files(tmp_path).others
+    assert find_files(tmp_path).paths == (tmp_path / "a.parquet",)
+    assert not find_files(tmp_path).skipped_names
 
 
 def test_linked_files_and_folders_are_read(tmp_path):
@@ -79,12 +121,12 @@ def test_linked_files_and_folders_are_read(tmp_path):
 def test_a_link_that_leads_nowhere_or_back_is_refused(tmp_path):
     write_corpus(tmp_path / "a.parquet", ["a"])
     (tmp_path / "b.parquet").symlink_to(tmp_path / "gone")
-    with pytest.raises(CorpusError, match=r"b\.parquet is a link to a file that is not there"):
+    with pytest.raises(CorpusError, match=r"b\.parquet is a link to a file that does not exist"):
         find_files(tmp_path)
     (tmp_path / "b.parquet").unlink()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "up").symlink_to(tmp_path)
-    with pytest.raises(CorpusError, match="below/up is a link to a folder that holds it"):
+    with pytest.raises(CorpusError, match="below/up is a link to a folder that contains it"):
         find_files(tmp_path)
 
 
@@ -94,25 +136,25 @@ def test_folders_name_columns_that_can_be_kept_and_read(tmp_path):
     schema = pa.schema([("_day", pa.int64()), ("lang", pa.string())])
     partitioning = ds.partitioning(schema, flavor="hive")
     ds.write_dataset(table, tmp_path, format="parquet", partitioning=partitioning)
-    source = open_source(tmp_path, column="text", keep=("lang", "text", "_day"))
-    kept = source.kept(0, 5)
+    source = open_input(tmp_path, column="text", keep=("lang", "text", "_day"))
+    kept = source.read_kept(0, 5)
     assert kept.column_names == ["lang", "text", "_day"]
-    assert kept.schema.equals(source.schema_of(source.keep))
+    assert kept.schema.equals(source.kept_schema)
     expected = {(text, lang, str(day)) for text, lang, day in zip(*table.to_pydict().values(), strict=True)}
     assert set(
         zip(kept["text"].to_pylist(), kept["lang"].to_pylist(), kept["_day"].to_pylist(), strict=True)
     ) == (expected)
-    assert source.kept(1, 3).equals(kept.slice(1, 2).combine_chunks())
+    assert source.read_kept(1, 3).equals(kept.slice(1, 2).combine_chunks())
     assert texts_of(tmp_path) == kept["text"].to_pylist()
 
 
 def test_folders_alone_can_be_kept_and_have_a_files_own_column_before_theirs(tmp_path):
     (tmp_path / "id=9").mkdir()
     write_corpus(tmp_path / "id=9" / "a.parquet", ["a", "b", "c"], id=[1, 2, 3])
-    assert open_source(tmp_path, column="text", keep=("id",)).kept(0, 3)["id"].to_pylist() == [1, 2, 3]
+    assert open_input(tmp_path, column="text", keep=("id",)).read_kept(0, 3)["id"].to_pylist() == [1, 2, 3]
     (tmp_path / "id=9").rename(tmp_path / "n=9")
-    source = open_source(tmp_path, column="text", keep=("n",))
-    assert source.kept(1, 3)["n"].to_pylist() == ["9", "9"]
+    source = open_input(tmp_path, column="text", keep=("n",))
+    assert source.read_kept(1, 3)["n"].to_pylist() == ["9", "9"]
     assert source.row_count == 3
 
 
@@ -121,12 +163,12 @@ def test_a_column_that_only_some_folders_name_is_refused(tmp_path):
     write_corpus(tmp_path / "lang=en" / "a.parquet", ["a"])
     write_corpus(tmp_path / "b.parquet", ["b"])
     with pytest.raises(CorpusError, match=r"b\.parquet has no column 'lang', or several; it has text"):
-        open_source(tmp_path, column="text", keep=("lang",))
+        open_input(tmp_path, column="text", keep=("lang",))
 
 
 def test_names_of_folders_are_decoded(tmp_path):
     name = tmp_path / "a=b=c" / "d%20e=%C3%A9" / "f=__HIVE_DEFAULT_PARTITION__" / "plain" / "g=h.parquet"
-    assert partitions_of(name.relative_to(tmp_path)) == {"a": "b=c", "d e": "é", "f": None}
+    assert partition_columns(name.relative_to(tmp_path)) == {"a": "b=c", "d e": "é", "f": None}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +190,7 @@ def test_texts_and_bytes_of_every_kind_are_read_and_kept(tmp_path, kind):
     column = pa.array(texts).cast(pa.binary() if "binary" in str(kind) else pa.string()).cast(kind)
     pq.write_table(pa.table({"text": column, "same": column}), tmp_path / "a.parquet")
     assert texts_of(tmp_path) == texts
-    kept = open_source(tmp_path, column="text", keep=("same",)).kept(0, 5)["same"]
+    kept = open_input(tmp_path, column="text", keep=("same",)).read_kept(0, 5)["same"]
     expected = [text.encode() if text and "binary" in str(kind) else text for text in texts]
     assert [value or None for value in kept.to_pylist()] == [value or None for value in expected]
 

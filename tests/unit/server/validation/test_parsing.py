@@ -2,8 +2,14 @@
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.errors import UnsupportedError
-from unrolled_server.validation.capabilities import refuse_unsupported
+from unrolled_server.errors import InvalidRequestError, UnsupportedError
+from unrolled_server.validation.parsing import parse_info_request, refuse_unsupported
+
+ONE_MIB = 1 << 20
+
+
+def refuse(data):
+    refuse_unsupported(pb.ForwardRequest.FromString(data), data)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +29,7 @@ from unrolled_server.validation.capabilities import refuse_unsupported
 )
 def test_an_option_that_is_not_done_is_refused_by_name(options, names):
     with pytest.raises(UnsupportedError, match=names.replace(".", r"\.")):
-        refuse_unsupported(pb.ForwardRequest(words=["a"], hidden_size=1, **options))
+        refuse(pb.ForwardRequest(words=["a"], hidden_size=1, **options).SerializeToString())
 
 
 def test_no_field_of_the_contract_is_passed_over():
@@ -51,24 +57,35 @@ def test_no_field_of_the_contract_is_passed_over():
     ],
 )
 def test_defaults_may_be_spelled_out(options):
-    refuse_unsupported(pb.ForwardRequest(words=["a"], hidden_size=1, **options))
+    refuse(pb.ForwardRequest(words=["a"], hidden_size=1, **options).SerializeToString())
 
 
 @pytest.mark.parametrize(
     ("data", "path"),
     [
         (b"\xf8\x06\x01", "the request has field 111"),
-        (b"\x2a\x03\xf8\x06\x01", "network"),
-        (b"\x32\x03\xf8\x06\x01", "embedding"),
-        (b"\x3a\x03\xf8\x06\x01", "initial_state"),
+        (b"\x2a\x03\xf8\x06\x01", "field network.111"),
+        (b"\x32\x03\xf8\x06\x01", "field embedding.111"),
+        (b"\x3a\x03\xf8\x06\x01", "field initial_state.111"),
     ],
 )
 def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):
     with pytest.raises(UnsupportedError, match=path):
-        refuse_unsupported(pb.ForwardRequest.FromString(data))
+        refuse(data)
 
 
 def test_many_unknown_fields_are_named_in_part():
     fields = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4, 0]) for number in range(20, 60))
     with pytest.raises(UnsupportedError, match="field 20, 21, 22, 23, 24, 25, 26, 27 and 32 more, unknown"):
-        refuse_unsupported(pb.ForwardRequest.FromString(fields * 2))
+        refuse(fields * 2)
+
+
+def test_an_info_request_that_is_no_message_is_refused():
+    with pytest.raises(InvalidRequestError, match="3 bytes received are not a GetServerInfoRequest"):
+        parse_info_request(b"\xff\xff\xff")
+
+
+def test_an_info_request_with_unknown_fields_is_refused_whatever_its_size():
+    for data in (b"\x78\x00", b"\x78\x00" * ONE_MIB):
+        with pytest.raises(UnsupportedError, match="unknown to this server"):
+            parse_info_request(data)

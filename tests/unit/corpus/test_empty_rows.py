@@ -6,17 +6,11 @@ pytest.importorskip("pyarrow")
 
 import numpy as np
 import pyarrow as pa
-from unrolled_corpus.errors import CorpusError
-from unrolled_corpus.job import Job, Placement
-from unrolled_corpus.manifest import check_same, describe
-from unrolled_corpus.parquet_input import open_source
-from unrolled_corpus.progress import Display
 from unrolled_server.engine import plain_network
 
-from tests.integration.corpus.corpora import (
+from tests.support.corpus.corpora import (
     ALPHABET,
     computed_directly,
-    parameters,
     random_texts,
     vectors_of,
     write_corpus,
@@ -91,64 +85,3 @@ def test_nested_columns_of_the_rows_that_stay_are_copied(run_passes, tmp_path):
     corpus = write_corpus(tmp_path / "c.parquet", ["a", None, "b", "c"], tags=lists)
     table = run_passes(corpus, keep=("tags",), on_empty="skip").table
     assert table["tags"].to_pylist() == [["x"], None, ["y", "z"]]
-
-
-@pytest.fixture
-def judged(tmp_path, capsys):
-    """A function that judges slices of ten rows with so many empty ones; gives count and message."""
-
-    def judged(empty_counts, on_empty):
-        texts = ["a"] * (10 * len(empty_counts))
-        job = Job(
-            parameters=parameters(on_empty=on_empty),
-            source=open_source(write_corpus(tmp_path / "c.parquet", texts), column="text", keep=()),
-            output=tmp_path / "out",
-            placement=Placement(address=None, workers=1, state_memory_bytes=0),
-            display=Display(),
-        )
-        records = [
-            {"empty_rows": count, "first_empty_row": 10 * at + 3 if count else None}
-            for at, count in enumerate(empty_counts)
-        ]
-        return job._judge_empty_rows(records), capsys.readouterr().err
-
-    return judged
-
-
-def test_all_empty_rows_are_refused_in_one_message_with_the_remedy(judged):
-    said = (
-        r"^3 of 30 rows are null or have no symbols in the column 'text', first row 13 \(counted from 0\); "
-        "give them texts or drop them, or say --on-empty skip or zero with another OUTPUT$"
-    )
-    with pytest.raises(CorpusError, match=said):
-        judged([0, 1, 2], "error")
-
-
-@pytest.mark.parametrize(("on_empty", "what"), [("skip", "they are left out"), ("zero", "they get zeros")])
-def test_what_happens_to_empty_rows_is_said_once(judged, on_empty, what):
-    count, said = judged([0, 1, 2], on_empty)
-    assert count == 3
-    assert said == (
-        "3 of 30 rows are null or have no symbols in the column 'text', first row 13 (counted from 0); "
-        f"{what}\n"
-    )
-
-
-@pytest.mark.parametrize("on_empty", ["error", "skip", "zero"])
-def test_where_no_row_is_empty_nothing_is_said(judged, on_empty):
-    assert judged([0, 0], on_empty) == (0, "")
-
-
-@pytest.mark.parametrize("on_empty", ["error", "skip", "zero"])
-def test_a_corpus_without_a_text_is_refused(judged, on_empty):
-    with pytest.raises(
-        CorpusError, match=r"^20 of 20 rows are null .* nothing is left to compute; name another"
-    ):
-        judged([10, 10], on_empty)
-
-
-def test_a_job_is_not_resumed_with_another_choice(tmp_path):
-    source = open_source(write_corpus(tmp_path / "c.parquet", ["a"]), column="text", keep=())
-    found = describe(parameters(on_empty="skip"), source)
-    with pytest.raises(CorpusError, match="on_empty is 'skip' there and 'zero' here"):
-        check_same(found, describe(parameters(on_empty="zero"), source), output=tmp_path)

@@ -1,4 +1,4 @@
-"""Files that options name for results: judged and opened before the work, written whole or not at all."""
+"""Files for results: checked and opened before the work, then written whole or not at all."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ import typer
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def path_of(option: str, text: str) -> Path:
-    """Returns the path that an option gives, with a ~ that the shell left as it is.
+def parse_path(option: str, text: str) -> Path:
+    """Returns the path that an option gives; expands a ~ that the shell has left.
 
     Raises:
-        typer.BadParameter: It is empty, a URL, a folder, or below a home directory that is unknown; or it is
-            "-", which other commands read as standard input or output.
+        typer.BadParameter: It is empty, a URL, a folder or "-" (standard input or output of other commands),
+            or its home directory is unknown.
     """
     if text in {"", "-"} or text.endswith("/"):
         raise typer.BadParameter(f"{option} is {text!r}; give the path of a file")
@@ -35,18 +35,15 @@ def path_of(option: str, text: str) -> Path:
 
 
 class OutputFile:
-    """A file for a result. If its block ends without one, a file that was there is as it was.
+    """A file for a result. An existing file stays as it was if the block ends without a result.
 
-    The result is written beside the file and then takes its place. Logs, devices, pipes, and files in folders
-    where none can be created are written in place.
+    The result goes to a temporary file beside it, which then replaces it. Logs, devices, pipes, and files in
+    folders that are not writable are written in place.
 
     Args:
-        option: Names the file in errors.
+        option: The option that names the file, for error messages.
         path: The file; links are followed.
-        is_log: Whether it is written as the work goes on.
-
-    Attributes:
-        is_written: Whether the result is there.
+        is_log: Whether it is written while the work goes on.
 
     Raises:
         typer.BadParameter: It cannot be written.
@@ -60,14 +57,19 @@ class OutputFile:
             self._is_new = not path.exists()
             is_file = self._is_new or (path.is_file() and not path.is_relative_to("/dev"))
             self._final = Path(os.path.realpath(path)) if is_file else path
-            is_beside = is_file and not is_log and os.access(self._final.parent, os.W_OK)
-            self._beside = (
-                self._final.with_name(f".unrolled-{os.urandom(4).hex()}.part") if is_beside else None
-            )
+            is_replaced = is_file and not is_log and os.access(self._final.parent, os.W_OK)
+            name = f".unrolled-{os.urandom(4).hex()}.part"
+            self._temporary = self._final.with_name(name) if is_replaced else None
             self._file = self._open()
         except OSError as error:
             why = error.strerror if path.parent.is_dir() else f"there is no folder {path.parent}"
             raise typer.BadParameter(f"{option} {path} cannot be written: {why}") from None
+
+    def _open(self) -> IO[bytes]:
+        if self._temporary is not None and not self._is_new:
+            self._final.open("r+b").close()  # a file that may not be written may not be replaced either
+        # Not by open(), which would empty a file in place.
+        return os.fdopen(os.open(self._temporary or self._final, os.O_WRONLY | os.O_CREAT, 0o666), "wb")
 
     def __enter__(self) -> Self:
         return self
@@ -80,21 +82,15 @@ class OutputFile:
     ) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
-        made = self._beside or (self._final if self._is_new else None)
-        if made is not None and not self.is_written:
-            made.unlink(missing_ok=True)
-
-    def _open(self) -> IO[bytes]:
-        if self._beside is not None and not self._is_new:
-            self._final.open("r+b").close()  # what may not be written may not be replaced
-        # Not by open(), which would empty a file in place.
-        return os.fdopen(os.open(self._beside or self._final, os.O_WRONLY | os.O_CREAT, 0o666), "wb")
+        created = self._temporary or (self._final if self._is_new else None)
+        if created is not None and not self.is_written:
+            created.unlink(missing_ok=True)
 
     def begin(self) -> IO[bytes]:
-        """Returns the file, empty, and kept from now on if it is written in place."""
+        """Returns the open file, emptied. A file that is written in place is kept from now on."""
         if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             self._file.truncate(0)
-        self.is_written = self._beside is None
+        self.is_written = self._temporary is None
         return self._file
 
     def write(self, content: bytes) -> None:
@@ -113,8 +109,8 @@ class OutputFile:
             OSError: It cannot be written.
         """
         self._file.close()
-        if self._beside is not None:
+        if self._temporary is not None:
             if not self._is_new:
-                shutil.copymode(self._final, self._beside)
-            self._beside.replace(self._final)
+                shutil.copymode(self._final, self._temporary)
+            self._temporary.replace(self._final)
         self.is_written = True

@@ -1,35 +1,25 @@
-"""What the tests of the corpus's room share: parameters, texts, files, and what the engine gives directly."""
+"""Parameters, texts, files and the engine's own answers, for the tests of the corpus job."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from unrolled_corpus.manifest import JobSpec
 from unrolled_corpus.parameters import Parameters
+from unrolled_corpus.parquet_input import open_input
+from unrolled_corpus.workspace import Workspace
 from unrolled_server.engine import Alphabet, Engine, Job, Output
 
 ALPHABET = "abcdeé "
-DEFAULTS = {
-    "hidden_size": 8,
-    "seeds": (0,),
-    "cell": "rnn",
-    "nonlinearity": "tanh",
-    "num_layers": 1,
-    "bidirectional": False,
-    "bias": True,
-    "proj_size": 0,
-    "spectral_radius": None,
-    "embedding_size": None,
-    "alphabet": ALPHABET,
-    "vectors": None,
-    "unknown_word": "error",
-    "output": "last",
-    "max_word_length": 64,
-    "part_rows": 7,
-    "on_empty": "error",
-}
+DEFAULTS = {"hidden_size": 8, "alphabet": ALPHABET, "max_word_length": 64, "part_rows": 7}
 
 
-def parameters(**changed):
-    return Parameters(**DEFAULTS | changed)
+def parameters(*, seeds=(0,), **changed):
+    return Parameters(**DEFAULTS | changed, seeds=",".join(map(str, seeds)))
+
+
+def job_spec(path, folder, *, keep=(), **changed):
+    source = open_input(path, column="text", keep=keep)
+    return JobSpec(parameters=parameters(**changed), source=source, workspace=Workspace(folder))
 
 
 def random_texts(count, *, seed=0):

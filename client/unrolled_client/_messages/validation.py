@@ -1,0 +1,166 @@
+"""Checks the arguments of a call in Python's terms: types, ranges of the wire's integers, contradictions.
+
+Wrong types raise TypeError, wrong values InvalidRequestError. The server judges everything else.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast, get_args
+
+from unrolled_client._messages.arguments import (
+    as_bool,
+    as_choice,
+    as_count,
+    as_integer,
+    as_number,
+    as_seed,
+    invalid,
+    unknown_argument,
+    wrong_type,
+)
+from unrolled_client._messages.initial_state import as_initial_state
+from unrolled_client._messages.request import Request
+from unrolled_client._messages.words import alphabet_of, as_words
+from unrolled_client.network import (
+    DEFAULT_NETWORK,
+    Cell,
+    Network,
+    NetworkOptions,
+    Nonlinearity,
+    Output,
+    UnknownWord,
+)
+from unrolled_client.results import Layout, StateLike
+
+_LAYOUTS = get_args(Layout)
+
+
+def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
+    words: Iterable[str],
+    *,
+    hidden_size: int,
+    seed: int | None = None,
+    alphabet: str | None = None,
+    layout: Layout | None = None,
+    options: NetworkOptions | None = None,
+    initial_state: StateLike | None = None,
+    call: Callable[..., Any] | None = None,
+) -> Request:
+    """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty.
+
+    `call` is the method that took the arguments, for error messages.
+
+    Raises:
+        TypeError: An argument has the wrong type, such as one str for `words`.
+        InvalidRequestError: The contract cannot carry a value, or the state has another shape.
+    """
+    words = as_words(words)
+    network = check_network(options, call=call)
+    check_alphabet(alphabet, network)
+    request = Request(
+        words=words,
+        lengths=list(map(network.symbol_count, words)),
+        hidden_size=as_integer("hidden_size", hidden_size),
+        seed=0 if seed is None else as_seed("seed", seed),
+        alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
+        layout="batch_first" if layout is None else cast("Layout", as_choice("layout", layout, _LAYOUTS)),
+        network=network,
+    )
+    if initial_state is None:
+        return request
+    return replace(request, initial_state=as_initial_state(initial_state, request=request))
+
+
+def check_request_without_words(what: str, *, call: Callable[..., Any], **arguments: Any) -> Request:
+    """Returns the checked arguments of a call whose words follow later; `what` is its name for errors.
+
+    It requires an alphabet or word vectors, because each batch would derive an alphabet of its own.
+    """
+    request = check_request([], call=call, **arguments)
+    if not request.alphabet and request.network.vectors is None:
+        message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
+        raise invalid("alphabet", message)
+    return request
+
+
+def check_alphabet(alphabet: str | None, network: Network) -> None:
+    """Refuses an alphabet that is not a str, or that accompanies word vectors."""
+    if alphabet is None:
+        return
+    if not isinstance(alphabet, str):
+        raise wrong_type("alphabet", alphabet, "pass one str, such as 'helo'")
+    if alphabet and network.vectors is not None:
+        raise invalid(
+            "alphabet",
+            f"alphabet is {alphabet!r:.40} and vectors is {network.vectors!r}; with vectors the symbols are "
+            "the words of sentences, so leave the alphabet out",
+        )
+
+
+def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | None = None) -> Network:
+    """Returns the network that the options describe; None stands for the default, of one option or of all."""
+    if not options:
+        return DEFAULT_NETWORK
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in _CHECKS:
+            raise unknown_argument(name, call=call, options=_CHECKS)
+        if value is not None:
+            given[name] = _CHECKS[name](name, value)
+    _check_embedding(given)
+    for name, default in _SERVER_DEFAULTS.items():
+        if given.get(name) == default:
+            del given[name]
+    network = Network(**given)
+    return DEFAULT_NETWORK if network == DEFAULT_NETWORK else network
+
+
+def _check_embedding(given: Mapping[str, Any]) -> None:
+    """Refuses contradictions in what is fed to the network."""
+    vectors = given.get("vectors")
+    if vectors is None:
+        if "unknown_word" in given:
+            raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
+        return
+    if "embedding_size" in given:
+        raise invalid(
+            "vectors",
+            f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
+            "or the other; leave one out",
+        )
+
+
+def _as_radius(name: str, value: object) -> float:
+    radius = as_number(name, value)
+    if not (math.isfinite(radius) and radius > 0):
+        raise invalid(name, f"{name} is {radius:g}; it must be a number above 0")
+    return radius
+
+
+def _as_table_name(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(name, value, "pass the name of one of the server's tables")
+    if not value:
+        raise invalid(name, f"{name} is ''; name one of the server's tables, which server_info() lists")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "cell": partial(as_choice, choices=get_args(Cell)),
+    "nonlinearity": partial(as_choice, choices=get_args(Nonlinearity)),
+    "num_layers": as_count,
+    "bidirectional": as_bool,
+    "bias": as_bool,
+    "proj_size": as_count,
+    "spectral_radius": _as_radius,
+    "embedding_size": as_count,
+    "vectors": _as_table_name,
+    "unknown_word": partial(as_choice, choices=get_args(UnknownWord)),
+    "output": partial(as_choice, choices=get_args(Output)),
+    "return_final_state": as_bool,
+}
+"""The check of each option of `NetworkOptions`."""
+_SERVER_DEFAULTS = {"nonlinearity": "tanh", "unknown_word": "error"}
+"""Values that mean the same as leaving the option out."""

@@ -1,0 +1,114 @@
+"""Turns failed gRPC calls into exceptions, and recognises lost connections by gRPC's messages."""
+
+import re
+from collections.abc import Iterable
+from typing import cast
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+
+from unrolled_client.errors import UnrolledError, error_from_status
+
+# For codes that gRPC itself may set: its message alone does not name the server.
+_MESSAGES = {
+    grpc.StatusCode.UNAVAILABLE: "{target} is unavailable: {message}",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "{target} gave no answer in time ({message}); raise timeout_s",
+}
+_DETAILS_KEY = "grpc-status-details-bin"
+
+_DROPPED_BY_SERVER = (grpc.StatusCode.CANCELLED, "CANCELLED")
+_CODES_OF_RESETS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+_RESET_BY_PROXY = re.compile(r"RST_STREAM with error code 2\b")  # HTTP/2's INTERNAL_ERROR
+_CONNECTION_LOST = re.compile("Stream removed|Socket closed|Connection reset|Broken pipe|GOAWAY")
+_NO_CONNECTION = ("failed to connect", "errors resolving")
+# Set by load balancing policies if no replica answers, also after earlier connections.
+_NO_REPLICA = ("connections to all backends failing", "ring hash cannot find a connected endpoint")
+_START_A_SERVER = (
+    "no server listens there; start one with `unrolled-server` (pip install 'unrolled[server]'), or name "
+    "another by the argument target or the environment variable UNROLLED_TARGET"
+)
+_REMEDIES = {
+    "certificate has expired": "the server's certificate has expired, and its operator must renew it",
+    "Hostname Verification Check failed": (
+        "the server's certificate is for another name; ask the server by a name that it has"
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "root_certificates do not vouch for the server's certificate; give those of its authority"
+    ),
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS here; leave root_certificates out",
+    "Failed to create security handshaker": (
+        "root_certificates, private_key and certificate_chain must be PEM, and the last two a pair"
+    ),
+    "Socket closed": (
+        "the server hung up; if it speaks TLS, give root_certificates, and if it asks who calls, private_key "
+        "and certificate_chain that it accepts"
+    ),
+    "Connection refused": _START_A_SERVER,
+    "No such file or directory": _START_A_SERVER,  # the socket's
+    "errors resolving": "the name of its host has no address",
+}
+
+
+def error_from_call(error: grpc.RpcError, *, target: str, proxy: str | None = None) -> UnrolledError:
+    """Returns the exception for a failed call of grpc's or grpc.aio's channel.
+
+    Args:
+        error: What gRPC raised.
+        target: The server that was called.
+        proxy: The proxy that gRPC connects to instead, and the environment variable that names it.
+    """
+    call = cast("grpc.Call", error)
+    code, message = call.code(), call.details() or ""
+    if _was_dropped(call):
+        code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
+    message = _MESSAGES.get(code, "{message}").format(
+        target=target, message=_with_remedy(message, proxy=proxy)
+    )
+    return error_from_status(code, message=message, details=_status_details(call))
+
+
+def has_lost_server(error: grpc.RpcError) -> bool:
+    """Returns whether a call lost its server and gRPC did not retry it, because its reply had begun."""
+    call = cast("grpc.Call", error)
+    if _was_dropped(call):
+        return True
+    details = call.details() or ""
+    if details.startswith(_NO_CONNECTION):
+        return False
+    return call.code() is grpc.StatusCode.UNAVAILABLE and bool(_CONNECTION_LOST.search(details))
+
+
+def _was_dropped(call: grpc.Call) -> bool:
+    """Returns whether a call ended below its service, so that another server may answer it.
+
+    A server that stops does so to calls that its service has not seen, and a proxy whose server is gone to
+    calls whose reply has begun.
+    """
+    return (call.code(), call.details()) == _DROPPED_BY_SERVER or (
+        call.code() in _CODES_OF_RESETS and bool(_RESET_BY_PROXY.search(call.details() or ""))
+    )
+
+
+def _with_remedy(message: str, *, proxy: str | None) -> str:
+    """Returns gRPC's message, after the remedy if no connection was made for a known reason."""
+    if not message.startswith((*_NO_CONNECTION, *_NO_REPLICA)):
+        return message
+    if proxy is not None:
+        return (
+            f"gRPC asked the proxy {proxy}; if the server can be reached without it, name its host in "
+            f"no_proxy ({message})"
+        )
+    return next((f"{remedy} ({message})" for words, remedy in _REMEDIES.items() if words in message), message)
+
+
+def _status_details(call: grpc.Call) -> Iterable[Any]:
+    """Returns the details in the call's trailer, beside its code and message."""
+    packed = dict(call.trailing_metadata() or ()).get(_DETAILS_KEY)
+    if packed is None:
+        return ()
+    try:
+        return cast("Iterable[Any]", Status.FromString(packed).details)
+    except DecodeError:  # the code and the message stand without them
+        return ()

@@ -1,0 +1,243 @@
+"""One engine, its thread, and the jobs that wait for it."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from unrolled_server.call_context import CallInfo
+from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job, NotWantedError
+from unrolled_server.errors import (
+    ComputeError,
+    ExpiredError,
+    InvalidRequestError,
+    RequestError,
+    Violation,
+)
+from unrolled_server.observability.counters import LaneCounters
+from unrolled_server.scheduling.admission import NO_WAIT, WaitEstimate
+from unrolled_server.scheduling.cost_model import CostModel
+from unrolled_server.scheduling.fair_queue import FairQueue
+
+LOG = logging.getLogger(__name__)
+
+# One batch: about 50 ms of products on one core, and no more reply bytes than one large reply has.
+MAX_BATCH_MULTIPLICATIONS = 1 << 31
+MAX_BATCH_REPLY_BYTES = 32 << 20
+# Replies are delivered together, because waking the event loop costs more than encoding most of them; this
+# bounds how long the first ones wait for the others.
+MAX_DELIVERY_BYTES = 256 << 10
+
+
+class ReplyEncoder(Protocol):
+    """Encodes answers as the bytes of replies. Called from compute threads and from the event loop."""
+
+    def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
+        """Returns the reply's bytes; copies from `answer`, whose memory is borrowed."""
+
+
+class _QueuedJob(NamedTuple):
+    job: Job
+    id_field: bytes
+    reply: asyncio.Future[bytes]
+    arrived_s: float
+    deadline_s: float
+    cost_s: float
+
+
+class _Outcome(NamedTuple):
+    reply: asyncio.Future[bytes]
+    result: bytes | RequestError
+
+
+class ComputeThread:
+    """Computes jobs and encodes their replies on one engine. Used from one event loop.
+
+    When the thread is free it takes what waits as a batch; no timer makes a job wait for company.
+    """
+
+    def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder, *, name: str) -> None:
+        self.counters = LaneCounters(engine)
+        self._engine = engine
+        self._cost_model = cost_model
+        self._encoder = encoder
+        self._busy_until_s = 0.0  # estimated
+        self._loop = asyncio.get_running_loop()
+        self._queue: FairQueue[_QueuedJob] = FairQueue()
+        self._changed = threading.Condition()
+        self._is_busy = False
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the thread sleeps; on the event loop, it stays true until the next await.
+
+        Only the loop adds work, and the thread marks itself busy before it takes any, so the queue is read
+        first.
+        """
+        return not self._queue and not self._is_busy
+
+    def estimate(self, job: Job, client: str) -> WaitEstimate:
+        """Returns how long the job would wait, and take; `NO_WAIT` while the thread is idle."""
+        if self.is_idle:
+            return NO_WAIT
+        cost_s = self._cost_model.estimate_s(job)
+        return WaitEstimate(wait_s=self._wait_s(client, cost_s), cost_s=cost_s)
+
+    def min_wait_s(self, client: str) -> float:
+        """Returns how long any job of the client would wait at least."""
+        return 0.0 if self.is_idle else self._wait_s(client, 0.0)
+
+    def submit(
+        self, job: Job, call: CallInfo, *, id_field: bytes, cost_s: float
+    ) -> bytes | asyncio.Future[bytes]:
+        """Returns the reply, or a future of it; cancelling that drops the job if it still waits.
+
+        Small work that the engine knows is computed at once while the thread is idle, because the hop to the
+        thread would cost more. `cost_s` is what `estimate` returned, or 0 to estimate it now.
+
+        Raises:
+            ComputeError: The engine failed on this job; no other is affected. A future fails with it, too.
+            InvalidRequestError: The reply would be too large, which only its prefixes tell. A future, too.
+            ExpiredError: Only a future: the deadline passed before the job was computed.
+        """
+        if self.is_idle and self._engine.is_quick(job):
+            return self._compute_now(job, id_field)
+        reply = self._loop.create_future()
+        cost_s = cost_s or self._cost_model.estimate_s(job)
+        queued = _QueuedJob(job, id_field, reply, time.monotonic(), call.deadline_s, cost_s)
+        with self._changed:
+            self._queue.add(queued, client=call.client, cost_s=cost_s, share=_batch_share(job))
+            self._changed.notify()
+        return reply
+
+    def close(self) -> None:
+        """Lets the thread end once nothing waits."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def join(self) -> None:
+        """Waits for the thread to end."""
+        self._thread.join()
+
+    def _compute_now(self, job: Job, id_field: bytes) -> bytes:
+        started_s = time.monotonic()
+        (result,) = self._engine.run([job])
+        reply = self._encode(job, id_field, result, queue_s=0.0, started_s=started_s)
+        if isinstance(reply, RequestError):
+            raise reply
+        self.counters.observe_job(queue_s=0.0, started_s=started_s)
+        return reply
+
+    def _wait_s(self, client: str, cost_s: float) -> float:
+        """Returns seconds until a job of the client would start: the running batch, then the queue."""
+        running_s = max(0.0, self._busy_until_s - time.monotonic())
+        return running_s + self._queue.wait_s(client, cost_s=cost_s)
+
+    def _run(self) -> None:
+        while batch := self._pop_batch():
+            try:
+                for outcomes in _delivery_groups(self._compute(batch)):
+                    self._loop.call_soon_threadsafe(_deliver, outcomes)
+            except Exception:
+                LOG.exception("a batch failed")
+                failed = [_Outcome(queued.reply, ComputeError()) for queued in batch]
+                self._loop.call_soon_threadsafe(_deliver, failed)  # those that have a reply keep it
+
+    def _pop_batch(self) -> Sequence[_QueuedJob]:
+        """Waits for wanted jobs and returns them; empty when closed."""
+        with self._changed:
+            batch: list[_QueuedJob] = []
+            while not batch and (self._queue or not self._is_closed):
+                self._is_busy = False
+                self._changed.wait_for(lambda: self._queue or self._is_closed)
+                self._is_busy = True
+                batch = self._queue.pop_batch(self._is_wanted)
+            self._busy_until_s = time.monotonic() + sum(queued.cost_s for queued in batch)
+            return batch
+
+    def _is_wanted(self, queued: _QueuedJob) -> bool:
+        """Returns whether a client waits for the reply; counts and reports dropped jobs."""
+        if queued.reply.done():  # cancelled
+            self.counters.cancelled += 1
+            return False
+        if queued.deadline_s > time.monotonic():
+            return True
+        self.counters.expired += 1
+        expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
+        self._loop.call_soon_threadsafe(_deliver, [_Outcome(queued.reply, expired)])
+        return False
+
+    def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
+        started_s = before_s = time.monotonic()
+        computed_count = 0
+        # Each job is checked again when its turn comes: a batch may take 50 ms.
+        is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
+        results = self._engine.run([queued.job for queued in batch], is_wanted=is_wanted)
+        for queued, result in zip(batch, results, strict=True):
+            if isinstance(result, NotWantedError):
+                continue
+            queue_s = started_s - queued.arrived_s
+            reply = self._encode(queued.job, queued.id_field, result, queue_s=queue_s, started_s=started_s)
+            computed_count += 1
+            self.counters.observe_job(queue_s=queue_s, started_s=started_s)
+            now_s = time.monotonic()
+            self._cost_model.observe(queued.job, taken_s=now_s - before_s)
+            before_s = now_s
+            yield _Outcome(queued.reply, reply)
+        self.counters.observe_batch(computed_count, started_s=started_s)
+
+    def _encode(
+        self, job: Job, id_field: bytes, result: Answer | Exception, *, queue_s: float, started_s: float
+    ) -> bytes | RequestError:
+        """Returns the reply for an engine's result, or the error that the client gets instead."""
+        try:
+            answer = _answer(result)
+            compute_s = time.monotonic() - started_s
+            return self._encoder.encode(job, answer, id_field=id_field, queue_s=queue_s, compute_s=compute_s)
+        except AnswerTooLargeError as error:
+            return InvalidRequestError([Violation("words", str(error))])
+        except Exception:
+            LOG.exception("a job failed: %s", job.network)
+            return ComputeError()
+
+
+def _answer(result: Answer | Exception) -> Answer:
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _batch_share(job: Job) -> float:
+    """Returns the part of a batch that the job may fill, by its products or by its reply."""
+    return max(job.multiplications / MAX_BATCH_MULTIPLICATIONS, job.reply_bytes / MAX_BATCH_REPLY_BYTES)
+
+
+def _delivery_groups(outcomes: Iterable[_Outcome]) -> Iterator[list[_Outcome]]:
+    """Yields the outcomes in lists of about `MAX_DELIVERY_BYTES` of replies."""
+    group: list[_Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        group.append(outcome)
+        size += len(outcome.result) if isinstance(outcome.result, bytes) else 0
+        if size >= MAX_DELIVERY_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _deliver(outcomes: Iterable[_Outcome]) -> None:
+    """Resolves the futures; runs on the event loop."""
+    for reply, result in outcomes:
+        if reply.done():  # cancelled while it was computed
+            continue
+        if isinstance(result, RequestError):
+            reply.set_exception(result)
+        else:
+            reply.set_result(result)

@@ -1,0 +1,50 @@
+"""Which outputs a command resumes and which it refuses."""
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from types import SimpleNamespace
+
+from unrolled_corpus.errors import CorpusError
+from unrolled_corpus.manifest import JobSpec, check_same_job, read_manifest
+
+from tests.support.corpus.corpora import job_spec, parameters, write_corpus
+
+pytestmark = pytest.mark.corpus
+
+
+def test_another_job_is_refused_by_what_differs(tmp_path):
+    corpus = write_corpus(tmp_path / "c.parquet", ["a"])
+    found = job_spec(corpus, tmp_path / "out").describe()
+    check_same_job(found | {"fingerprint": "f", "derived_alphabet": "a"}, found, output=tmp_path)
+    wanted = job_spec(corpus, tmp_path / "out", hidden_size=9).describe()
+    with pytest.raises(CorpusError, match="another job: hidden_size is 8 there and 9 here; give the same"):
+        check_same_job(found, wanted, output=tmp_path)
+    write_corpus(corpus, ["b"])
+    with pytest.raises(CorpusError, match=r"input\.files is"):
+        check_same_job(found, job_spec(corpus, tmp_path / "out").describe(), output=tmp_path)
+
+
+def test_a_job_is_not_resumed_with_another_choice_for_empty_rows(tmp_path):
+    corpus = write_corpus(tmp_path / "c.parquet", ["a"])
+    found, wanted = (job_spec(corpus, tmp_path, on_empty=choice).describe() for choice in ("skip", "zero"))
+    with pytest.raises(CorpusError, match="on_empty is 'skip' there and 'zero' here"):
+        check_same_job(found, wanted, output=tmp_path)
+
+
+def test_a_folder_or_file_of_something_else_is_no_output(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(CorpusError, match="not an output of this command; name a new folder"):
+            read_manifest(path)
+
+
+def test_more_parts_than_names_have_digits_are_refused():
+    def slice_count(row_count):
+        source = SimpleNamespace(row_count=row_count)
+        return JobSpec(parameters=parameters(part_rows=10), source=source, workspace=None).slice_count
+
+    assert slice_count(1_000_000) == 100_000
+    with pytest.raises(CorpusError, match=r"100,001 parts at --part-rows 10; .*give --part-rows 11 or more"):
+        slice_count(1_000_001)

@@ -1,0 +1,81 @@
+"""Which seeds and parameters a job accepts."""
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+import torch
+from unrolled_corpus.errors import CorpusError
+from unrolled_corpus.parameters import parse_seeds, seed_column
+
+from tests.support.corpus.corpora import parameters
+
+pytestmark = pytest.mark.corpus
+
+
+def test_seeds_are_numbers_and_ranges_in_the_order_given():
+    assert parse_seeds("17,0-3, -2") == (17, 0, 1, 2, 3, -2)
+    assert parse_seeds("-3--1") == (-3, -2, -1)
+
+
+def test_seeds_are_whatever_torch_takes():
+    lowest, highest = -(2**63), 2**64 - 1
+    assert parse_seeds(f"{lowest},{highest}") == (lowest, highest)
+    for seed in (lowest, highest):
+        torch.Generator().manual_seed(seed)
+    for seed in (lowest - 1, highest + 1):
+        with pytest.raises(ValueError, match="Overflow"):
+            torch.Generator().manual_seed(seed)
+        with pytest.raises(
+            CorpusError, match=r"seeds are from -2\*\*63 to 2\*\*64 - 1, as for torch.manual_seed"
+        ):
+            parse_seeds(str(seed))
+    assert seed_column(highest) == "seed_18446744073709551615"
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        "",
+        "a",
+        "3-1",
+        "0-2,1",
+        "0-1000",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "9" * 5_000,
+        "1,,2",
+        "[0, 1]",
+        "range(3)",
+        "1.0",
+        "1e3",
+        "True",
+        "0..9",
+    ],
+)
+def test_texts_that_are_not_seeds_are_refused(seeds):
+    with pytest.raises(CorpusError, match="--seeds"):
+        parse_seeds(seeds)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_size": 0}, "--hidden-size is 0; it must be from 1"),
+        ({"num_layers": 17}, "--num-layers is 17"),
+        ({"proj_size": 8, "cell": "lstm"}, "--proj-size is 8; it must be from 0 to 7"),
+        ({"proj_size": 2}, "--proj-size is for the lstm cell"),
+        ({"cell": "gru", "nonlinearity": "relu"}, "--nonlinearity is for the rnn cell"),
+        ({"spectral_radius": 0.0}, "--spectral-radius is 0"),
+        ({"spectral_radius": 1.0, "cell": "lstm", "proj_size": 2}, "leave one of them out"),
+        ({"alphabet": "aba"}, "--alphabet has 'a' more than once"),
+        ({"alphabet": ""}, "--alphabet is empty"),
+        ({"unknown_word": "zero"}, "--unknown-word is for --vectors"),
+        ({"vectors": "glove=f"}, "--alphabet is for letters"),
+        ({"vectors": "glove", "alphabet": None}, "give NAME=FILE"),
+        ({"part_rows": 0}, "--part-rows is 0"),
+    ],
+)
+def test_parameters_that_cannot_be_computed_are_named(changed, message):
+    with pytest.raises(CorpusError, match=message):
+        parameters(**changed).check()
