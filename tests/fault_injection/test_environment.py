@@ -80,7 +80,7 @@ def serving_without_ready_line(stdout, **options):
 def test_a_ready_line_that_cannot_be_written_only_causes_a_log_line():
     with Path(FULL).open("w") as full, serving_without_ready_line(full) as server:
         line = next(line for line in server.stderr if "ready line" in line)
-        assert "standard output does not take the ready line: No space left on device" in line
+        assert "cannot write the ready line to standard output: No space left on device" in line
         server.send_signal(signal.SIGTERM)
         _, rest = server.communicate(timeout=TIMEOUT_S)
         assert "Traceback" not in rest
@@ -100,7 +100,7 @@ def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_fil
     )
     assert code == 6
     assert f"{glove} cannot be converted into {cache}: File too large" in errors
-    assert "--vectors-cache takes a directory that can be written and has room" in errors
+    assert "name a directory that can be written and has room by --vectors-cache" in errors
     assert "Traceback" not in errors
     assert [file.suffix for file in cache.iterdir()] == [".lock"]
 
