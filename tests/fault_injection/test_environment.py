@@ -110,7 +110,6 @@ def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_fil
     ("name", "value"),
     [
         ("MAX_WORDS", "many"),
-        ("MAX_WORDS", ""),
         ("MAX_REPLY_BYTES", "1e99"),
         ("DRAIN_TIMEOUT_S", "-1"),
         ("ADDRESS", "nowhere"),
