@@ -141,7 +141,7 @@ def test_an_open_table_stays_valid_when_its_folder_is_replaced(opened, converted
     assert table.rows.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_current_folder_may_be_read_only(opened, converted):
+def test_a_current_folder_is_opened_without_a_lock_file(opened, converted):
     (lock,) = converted.parent.glob("*.lock")
     lock.unlink()
     opened()
