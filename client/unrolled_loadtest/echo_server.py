@@ -49,7 +49,7 @@ async def serve(reply: bytes) -> None:
 
 @contextmanager
 def echo_server(reply: bytes) -> Iterator[str]:
-    """Yields the address of an echo server in a process of its own, which ends with the block."""
+    """Yields the address of an echo server in a separate process, which ends with the block."""
     command = [sys.executable, "-P", "-m", "unrolled_loadtest.echo_server"]
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

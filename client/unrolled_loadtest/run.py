@@ -216,7 +216,7 @@ def generator_limit(
         return f"its busiest process used {busy:.2f} of a core; add processes, on more cores"
     if late_share > MAX_LATE_SHARE:
         return (
-            f"{late_share:.1%} of the requests were sent over a millisecond late for want of its own time; "
+            f"{late_share:.1%} of the requests were sent over a millisecond late because it lacked CPU time; "
             "offer less, or give it cores of its own"
         )
     if is_behind and ceiling_per_s is not None and achieved_per_s > MAX_CEILING_SHARE * ceiling_per_s:

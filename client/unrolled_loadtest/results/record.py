@@ -7,7 +7,7 @@ counts from the intended time of a request, not from when it was sent. These equ
     sent_count == answered_count + error_count + unanswered_count
     latency.count == answered_count + deadline errors + unanswered_count + unsent_count
     sum of the measured intervals' answered_count
-        == answered_count - after_end.answered_count + from_warmup.answered_count   (errors likewise)
+        == answered_count - after_end.answered_count + from_warmup.answered_count   (the same for errors)
 """
 
 from collections.abc import Mapping, Sequence

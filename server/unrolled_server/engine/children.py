@@ -17,7 +17,7 @@ class TableFullError(Exception):
 def next_capacity(*, needed: int, capacity: int, max_rows: int | None) -> int:
     """Returns the capacity to grow to, half as much again if that fits; raises TableFullError.
 
-    While a table grows both copies live, so one that cannot be copied within its limit has to start anew.
+    While a table grows, both copies exist; a table whose two copies exceed the limit must be cleared instead.
     """
     if max_rows is None:
         return max(needed, _FIRST_CAPACITY)

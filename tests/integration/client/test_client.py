@@ -44,7 +44,7 @@ def waiting(serve):
 
 @pytest.fixture
 def free_port():
-    """A port of this machine on which nobody listens."""
+    """A local port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         yield probe.getsockname()[1]
@@ -149,7 +149,7 @@ def test_a_calls_timeout_wins(make_client, waiting):
 
 
 def test_an_absent_server_is_named(make_client, free_port):
-    """Where nobody listens the error names the target and says that a retry helps."""
+    """Without a listener, the error names the target and says that a retry may help."""
     target = f"127.0.0.1:{free_port}"
     with make_client(target) as client, pytest.raises(UnavailableError, match=target) as caught:
         client.server_info()

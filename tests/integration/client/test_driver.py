@@ -225,7 +225,7 @@ def test_close_ends_a_call_in_parts(serve_stream):
 
 @pytest.mark.long
 def test_a_reader_that_stalls_keeps_the_clients_memory_bounded(server_address):
-    """While nobody takes outcomes, replies stay with the transport: the client does not grow with them."""
+    """While no outcome is consumed, replies stay in the transport and the client's memory does not grow."""
     words = [f"{number:09d}" for number in range(1_000)]
     batches = (words for _ in range(200))  # 200 arrays of 9 MB, were they all to come in
     with Client(server_address) as client:

@@ -142,8 +142,8 @@ def test_the_drawn_tree_is_the_tree():
 
 
 @pytest.mark.parametrize(("told_s", "waited_s"), [(-5, 0.0), (7, 7.0), (1 << 62, 3_600.0)])
-def test_a_delay_that_nobody_could_wait_for_is_one_that_ends(told_s, waited_s):
-    """A negative delay is none, and years are an hour."""
+def test_a_retry_delay_is_clamped(told_s, waited_s):
+    """A negative delay becomes 0, and one of years becomes an hour."""
     details = packed(RetryInfo(retry_delay=Duration(seconds=told_s)))
     error = error_from_status(grpc.StatusCode.UNAVAILABLE, message="busy", details=details)
     assert error.retry_after_s == waited_s

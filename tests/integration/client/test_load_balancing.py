@@ -1,4 +1,4 @@
-"""Several replicas behind one target: who is asked, and what becomes of it when one leaves."""
+"""Several replicas behind one target: which one gets a call, and what happens when one leaves."""
 
 import os
 import re

@@ -41,7 +41,7 @@ print(client.server_info().device)
 
 
 def ends(pid):
-    """Whether a process ends. It may stay as a zombie where nobody collects orphans."""
+    """Returns whether a process ends. It may stay a zombie where no init process reaps orphans."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         try:
@@ -62,7 +62,7 @@ def short_directory():
 
 @pytest.fixture
 def owner(short_directory):
-    """A function that runs code in a process of its own, whose local servers live in short_directory."""
+    """A function that runs code in a separate process, whose local servers use short_directory."""
     environment = {**os.environ, "TMPDIR": short_directory}
 
     def start(code):
@@ -106,7 +106,7 @@ def test_settings_become_flags(setting, flags):
 
 @pytest.mark.long
 def test_it_ends_when_its_owner_is_forgotten():
-    """A server that nobody holds any more is stopped."""
+    """A server without references is stopped."""
     server = LocalServer(start_timeout_s=TIMEOUT_S)
     pid = server.pid
     del server

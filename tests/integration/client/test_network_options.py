@@ -218,7 +218,7 @@ def test_shapes_are_torchs(options, hidden, h_shape, c_shape):
 
 
 def test_sentences_are_as_long_as_their_words():
-    """With vectors whatever stands between white space is a symbol; without, every code point is."""
+    """With vectors, each whitespace-separated word is a symbol; without, each code point is."""
     asked = {"hidden_size": 5, "seed": 0, "alphabet": None, "layout": "batch_first"}
     sentences = ["the  cat\tsat", " a\u2003b\n", "don't, stop"]
     request = check_request(sentences, **asked, options={"vectors": "glove"})

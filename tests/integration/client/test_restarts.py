@@ -25,7 +25,7 @@ from tests.support.processes import TIMEOUT_S, free_address
 
 
 class RestartableServer:
-    """A server in a process of its own, at one address whatever becomes of it."""
+    """A server in a separate process that keeps its address across restarts."""
 
     def __init__(self):
         self.address = free_address()

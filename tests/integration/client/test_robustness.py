@@ -89,7 +89,7 @@ def test_a_forked_child_uses_its_parents_client(server_address, busy_thread_coun
 
 
 def test_a_forked_child_uses_an_async_client_on_a_loop_of_its_own(server_address):
-    """After the parent's loop has ended children work; if it still runs they are told why not."""
+    """A child works after the parent's loop has ended; while the loop runs, the child gets an error."""
     assert run_script(ASYNC_FORK, server_address) == ["0", "0", "7"]
 
 

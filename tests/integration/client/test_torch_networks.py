@@ -312,7 +312,7 @@ def test_words_without_a_vector_are_refused_by_name(make_client, vectors_address
 
 
 def test_a_table_that_is_not_there_is_refused_with_those_that_are(make_client, vectors_address):
-    """The server's tables are told by server_info, and by the refusal of another."""
+    """server_info lists the server's tables, and so does the error for an unknown table."""
     with make_client(vectors_address) as client:
         (told,) = client.server_info().vectors
         assert (told.name, told.word_count, told.size) == ("tiny", 6, 6)

@@ -1,4 +1,4 @@
-"""A traced client's calls are spans of the caller's trace, and servers are told of them."""
+"""A traced client's calls are spans of the caller's trace, and servers receive their context."""
 
 import asyncio
 import sys

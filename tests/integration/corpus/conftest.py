@@ -1,4 +1,6 @@
-"""A Ray cluster of two machines."""
+"""Fixtures of the corpus tests: a Ray cluster of two machines, and the three passes in this process."""
+
+from functools import partial
 
 import pytest
 
@@ -14,3 +16,11 @@ def two_machines():
 @pytest.fixture(scope="module")
 def cluster_address(two_machines):
     return two_machines.address
+
+
+@pytest.fixture
+def run_passes(tmp_path):
+    """A function that runs the passes over texts or a file, with changed parameters."""
+    from tests.support.corpus.passes import run_in  # noqa: PLC0415 - it needs pyarrow, which the quick suite lacks
+
+    return partial(run_in, tmp_path)

@@ -1,4 +1,4 @@
-"""The command through Ray: on one machine and on two, killed and resumed, interrupted and refused."""
+"""`unrolled-map` on Ray: on one machine and on two, killed and resumed, interrupted and refused."""
 
 import json
 import signal
@@ -46,12 +46,12 @@ def corpus(tmp_path_factory):
 
 
 def started(*arguments):
-    """The command in a process of its own, ended whatever happens."""
+    """Starts the command in a separate process and kills it at the end."""
     return command_process(*map(str, arguments), module="unrolled_corpus", env=environment())
 
 
 def run(*arguments):
-    """Exit code, standard output and standard error of the command."""
+    """Returns exit code, standard output and standard error of the command."""
     with started(*arguments) as process:
         printed, errors = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, printed, errors
@@ -71,7 +71,7 @@ def content(folder):
 
 @pytest.fixture(scope="module")
 def whole(corpus, cluster_address, tmp_path_factory):
-    """The output of an undisturbed job, and its summary."""
+    """Returns the output of an undisturbed job, and its summary."""
     output = tmp_path_factory.mktemp("whole") / "out"
     exit_code, printed, errors = run(corpus, output, *OPTIONS, "--address", cluster_address, "--json")
     assert (exit_code, errors) == (0, "")
@@ -88,14 +88,14 @@ def test_two_machines_write_the_bits_of_one_engine_in_the_order_of_the_rows(whol
     assert counts["rows"] == len(TEXTS)
 
 
-def test_the_engines_of_all_machines_were_asked_for_each_distinct_text_once(whole):
+def test_the_engines_of_all_machines_compute_each_distinct_text_once(whole):
     _, counts = whole
     distinct = set(TEXTS)
     assert counts["texts"] == len(distinct)
     assert counts["asked_rows"] == 2 * sum(map(len, distinct))
 
 
-def test_a_finished_output_has_a_mark_a_manifest_and_no_work_left(whole):
+def test_a_finished_output_has_a_success_mark_a_manifest_and_no_workspace(whole):
     output, _ = whole
     assert sorted(content(output)) == [
         "_SUCCESS",
@@ -123,7 +123,7 @@ def test_a_job_that_is_killed_in_every_pass_and_resumed_writes_the_same_bytes(
     assert content(output) == content(whole[0])
 
 
-def test_a_finished_job_is_not_done_again(whole, corpus):
+def test_a_finished_job_is_not_repeated(whole, corpus):
     output, counts = whole
     before = content(output)
     exit_code, printed, errors = run(corpus, output, *OPTIONS, "--json")
@@ -133,7 +133,7 @@ def test_a_finished_job_is_not_done_again(whole, corpus):
     assert content(output) == before
 
 
-def test_other_parameters_are_refused_with_what_differs(whole, corpus):
+def test_other_parameters_are_refused_with_the_difference(whole, corpus):
     exit_code, _, errors = run(corpus, whole[0], *OPTIONS, "--cell", "gru")
     assert exit_code == 2
     assert "cell is 'rnn' there and 'gru' here" in errors
@@ -142,7 +142,7 @@ def test_other_parameters_are_refused_with_what_differs(whole, corpus):
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_ends_with_word_that_the_same_command_resumes(
+def test_a_signal_ends_the_job_with_a_hint_that_the_same_command_resumes_it(
     corpus, cluster_address, tmp_path, number, exit_code
 ):
     output = tmp_path / "out"
@@ -154,7 +154,7 @@ def test_a_signal_ends_with_word_that_the_same_command_resumes(
     assert errors.endswith("unrolled-map: interrupted; what is finished is kept; the same command resumes\n")
 
 
-def test_workers_that_are_killed_cost_no_row(whole, corpus, two_machines, tmp_path):
+def test_killed_workers_lose_no_row(whole, corpus, two_machines, tmp_path):
     output = tmp_path / "out"
     with started(corpus, output, *OPTIONS, "--address", two_machines.address) as process:
         wait_until(process, lambda: len(actors(two_machines)) == 2)
@@ -169,7 +169,7 @@ def test_workers_that_are_killed_cost_no_row(whole, corpus, two_machines, tmp_pa
 
 
 def actors(cluster):
-    """The cluster's processes that compute, which Ray calls by the pass's name."""
+    """Returns the cluster's processes that compute, which Ray titles by the name of the pass."""
     below = psutil.Process(cluster.process.pid).children(recursive=True)
     return [process for process in below if "MapWorker(Map(UnitWorker))" in title(process)]
 
@@ -181,7 +181,7 @@ def title(process):
         return ""
 
 
-def test_one_machine_runs_it_by_itself_and_prints_the_alphabet(tmp_path):
+def test_a_job_without_a_cluster_runs_locally_and_prints_the_alphabet(tmp_path):
     write_corpus(tmp_path / "c.parquet", ["hello", "eolll", "lleel"])
     exit_code, printed, errors = run(tmp_path / "c.parquet", tmp_path / "out", "--hidden-size", 2)
     assert exit_code == 0, errors
@@ -189,7 +189,7 @@ def test_one_machine_runs_it_by_itself_and_prints_the_alphabet(tmp_path):
     assert printed.startswith("3 rows, 3 distinct texts (100%), each computed once\n")
 
 
-def test_a_wrong_text_ends_the_job_with_its_row(cluster_address, tmp_path):
+def test_an_invalid_text_ends_the_job_with_its_row(cluster_address, tmp_path):
     write_corpus(tmp_path / "c.parquet", ["a", None])
     arguments = (tmp_path / "c.parquet", tmp_path / "out", "--hidden-size", 2, "--address", cluster_address)
     exit_code, _, errors = run(*arguments)
@@ -207,7 +207,7 @@ def test_an_output_that_cannot_be_written_is_reported(corpus):
     assert errors.endswith("give the same command again: it resumes\n")
 
 
-def test_an_address_without_a_cluster_is_reported(corpus, tmp_path):
+def test_an_unreachable_cluster_is_reported(corpus, tmp_path):
     exit_code, _, errors = run(corpus, tmp_path / "out", "--hidden-size", 2, "--address", "127.0.0.1:9")
     assert exit_code == 3, errors
     assert "no Ray cluster at --address 127.0.0.1:9" in errors

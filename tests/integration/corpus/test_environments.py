@@ -1,4 +1,4 @@
-"""The command in environments without a home directory, with dead proxies, long paths or ASCII output."""
+"""`unrolled-map` without a home directory, with dead proxies, with long paths or ASCII output."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_long_temporary_folders_dead_proxies_and_ascii_output_end_no_job(tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes another user")
-def test_a_user_without_an_entry_and_a_home_directory_can_map(tmp_path):
+def test_a_user_without_an_entry_in_passwd_and_a_home_directory_can_run_a_job(tmp_path):
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o777)
     corpus = write_corpus(tmp_path / "c.parquet", ["hello"])
@@ -65,7 +65,7 @@ def test_a_user_without_an_entry_and_a_home_directory_can_map(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes another user")
-def test_a_user_without_a_home_directory_learns_where_vectors_can_be_converted(tmp_path):
+def test_without_a_home_directory_the_error_names_the_setting_for_converted_vectors(tmp_path):
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o777)
     corpus = write_corpus(tmp_path / "c.parquet", ["the"])

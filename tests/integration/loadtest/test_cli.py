@@ -1,4 +1,4 @@
-"""`unrolled-load`: options reach the plan, the record its reports, and exit codes say what came of it."""
+"""`unrolled-load` as a command: its options, reports and exit codes."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def run(server_address, monkeypatch):
 
 @pytest.fixture
 def run_json(run):
-    """Runs a short load and gives its JSON."""
+    """Runs a short load and returns its JSON report."""
 
     def invoke(*arguments, exit_code=0):
         done = run(*SHORT, "--json", *arguments)
@@ -93,8 +93,8 @@ def test_options_reach_the_run(run_json, tmp_path):
 
 
 @pytest.mark.load
-def test_answers_after_the_measurement_are_answers(run_json):
-    """One request is due, and answered when the measurement is over."""
+def test_answers_after_the_measurement_are_counted(run_json):
+    """The only request is answered after the measurement has ended."""
     with double_process("slow") as server:
         told = run_json("--target", server.target, "--rate", 50, "--duration-s", 0.02, "--warmup-s", 0)
     assert (told["offered_count"], told["answered_count"], told["latency"]["count"]) == (1, 1, 1)
@@ -104,7 +104,7 @@ def test_answers_after_the_measurement_are_answers(run_json):
 
 @pytest.mark.load
 @pytest.mark.parametrize("seed", [-(2**63), 2**63, 2**64 - 1])
-def test_a_load_takes_every_seed_that_torch_takes(run_json, seed):
+def test_a_load_accepts_every_seed_that_torch_accepts(run_json, seed):
     told = run_json("--seed", seed, "--run-seed", seed, "--rate", 20)
     assert told["error_counts"] == {}
 
@@ -117,7 +117,7 @@ def test_a_report_that_cannot_be_written_is_exit_code_4(run):
     assert "20.0/s offered" in done.stdout
 
 
-def test_a_load_that_cannot_begin_leaves_files_as_they_were(run, tmp_path):
+def test_a_load_that_cannot_start_does_not_change_files(run, tmp_path):
     files = {option: tmp_path / option for option in FILES}
     files["--html"].write_text("here before")
     arguments = [text for option, file in files.items() for text in (option, file)]
@@ -128,7 +128,7 @@ def test_a_load_that_cannot_begin_leaves_files_as_they_were(run, tmp_path):
 
 
 @pytest.mark.load
-def test_a_closed_loop_is_asked_for_by_its_callers(run_json):
+def test_concurrency_selects_a_closed_loop(run_json):
     told = run_json("--concurrency", 3, "--verify", "off", "--transport", "merged")
     assert not told["is_open"]
     assert told["verification"]["mode"] == "off"
@@ -144,13 +144,13 @@ def test_every_report_is_written(run, tmp_path):
 
 
 @pytest.mark.load
-def test_a_calibrated_run_tells_the_generators_ceiling(run_json):
+def test_a_calibrated_run_reports_the_generators_ceiling(run_json):
     told = run_json("--calibrate")
     assert told["generator"]["ceiling_per_s"] > 100
 
 
 @pytest.mark.load
-def test_a_search_tells_its_trials(run_json):
+def test_a_search_reports_its_trials(run_json):
     told = run_json("--find-max", "p99<5s,errors<1%", "--rate", 2_000, "--max-in-flight", 20_000)
     assert len(told["search"]["trials"]) >= 2
     assert told["search"]["found_per_s"] > 100
@@ -164,8 +164,8 @@ def test_a_target_that_is_never_met_is_exit_code_3(run_json):
 
 @pytest.mark.load
 @pytest.mark.parametrize("more", [("--rate", 200), ("--find-max", "p50<1us", "--rate", 5)])
-def test_a_wrong_bit_is_exit_code_2_and_shows_the_request(run_json, more):
-    """Also where no rate meets a target."""
+def test_a_wrong_bit_is_exit_code_2_and_the_request_is_shown(run_json, more):
+    """Also if no rate meets a target."""
     with double_process("flip=1") as server:
         told = run_json("--target", server.target, "--pool", 1, *more, exit_code=2)
     assert told["verification"]["differing_count"] > 0
@@ -252,7 +252,9 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
         (["--transport", "pigeon"], "Invalid value for '--transport'"),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2_before_a_server_is_asked(run, arguments, message, monkeypatch):
+def test_a_wrong_command_line_is_exit_code_2_before_the_server_is_called(
+    run, arguments, message, monkeypatch
+):
     monkeypatch.setenv("UNROLLED_TARGET", "127.0.0.1:1")
     done = run(*arguments)
     assert done.exit_code == 2
@@ -264,7 +266,7 @@ def test_a_wrong_command_line_is_exit_code_2_before_a_server_is_asked(run, argum
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("is_for_group", [False, True])
 def test_a_signal_is_exit_code_130_with_what_was_measured(server_address, tmp_path, number, is_for_group):
-    """As a process of its own; the signal is for it alone, or for its group as a terminal's is."""
+    """In a separate process; the signal goes to it alone, or to its group as from a terminal."""
     log = tmp_path / "raw.tsv"
     code = "from unrolled.entry_points import run_load; run_load()"
     arguments = ["--target", server_address, "--duration-s", "60", "--warmup-s", "0.2", "--json"]
@@ -293,7 +295,7 @@ def test_a_signal_while_files_are_opened_is_exit_code_130(run, monkeypatch):
     assert (done.exit_code, done.output) == (130, "")
 
 
-def test_a_missing_load_extra_is_one_sentence():
+def test_a_missing_load_extra_is_reported_in_one_sentence():
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name == 'hdrh' else find(name, *more)\n"
@@ -305,7 +307,7 @@ def test_a_missing_load_extra_is_one_sentence():
     assert "pip install 'unrolled[load]'" in done.stderr
 
 
-def test_its_help_fits_80_columns(run):
+def test_the_help_page_fits_80_columns(run):
     text = run("--help").output
     assert max(map(len, text.splitlines())) <= 80
     assert "..." not in text

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing fails, nothing sticks out, and paper gets a few whole pages."""
+"""The HTML report in a real browser: no errors, no overflow, and a few pages when printed."""
 
 import json
 import re
@@ -38,7 +38,7 @@ pytestmark = [
 
 
 def browse(path, tmp_path, *options):
-    """Runs the browser with a profile of its own; what it printed."""
+    """Runs the browser with a separate profile and returns its output."""
     done = subprocess.run(
         [BROWSER, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", *options, path.as_uri()],
         capture_output=True,
@@ -51,7 +51,7 @@ def browse(path, tmp_path, *options):
 
 
 def probe(name, tmp_path, width, *options):
-    """What the probe finds in a page of that width; in a frame, since windows are 500 wide or more."""
+    """Returns the layout of a page of that width; in a frame, since windows are at least 500 wide."""
     probed = render(record_of(name)).replace("</head>", f"{PROBE}</head>")
     path = tmp_path / "frame.html"
     look = f"width: {width}px; height: 900px; border: 0"
@@ -62,15 +62,15 @@ def probe(name, tmp_path, width, *options):
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("name", ["failing", "found", "long", "unanswered", "short"])
-def test_nothing_sticks_out_and_nothing_fails(name, width, tmp_path):
-    """On a telephone and on a desk."""
+def test_nothing_overflows_and_nothing_fails(name, width, tmp_path):
+    """At the widths of a phone and of a desktop screen."""
     found = probe(name, tmp_path, width)
     assert found["widths"] == [width, width]
     assert found["out"] == []
     assert found["drawings"] == render(record_of(name)).count("<svg")
 
 
-def test_a_screenshot_has_the_lines_in_their_colours(tmp_path):
+def test_a_screenshot_shows_the_lines_in_their_colours(tmp_path):
     path = tmp_path / "page.html"
     path.write_text(render(record_of("paused")), encoding="utf-8")
     browse(path, tmp_path, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1280,2600")
@@ -82,7 +82,7 @@ def test_a_screenshot_has_the_lines_in_their_colours(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "most"), [("usual", 3), ("failing", 3), ("found", 3), ("long", 3)])
-def test_paper_gets_a_few_whole_pages(name, most, tmp_path):
+def test_printing_gives_a_few_complete_pages(name, most, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(render(record_of(name)), encoding="utf-8")
     browse(path, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")

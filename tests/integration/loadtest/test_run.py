@@ -1,4 +1,4 @@
-"""Whole runs, against servers that have one fault each: what is reported is what happened."""
+"""Complete runs against servers with one fault each, which the record must show."""
 
 import json
 import signal
@@ -29,13 +29,13 @@ def echo():
 
 
 def read_log(path):
-    """Due, sent and done, and the codes."""
+    """Returns due, sent and done times, and the codes."""
     lines = [line.split("\t") for line in path.read_text().splitlines()[1:]]
     return np.array([list(map(float, line[:3])) for line in lines]), [line[3] for line in lines]
 
 
 def adds_up(record):
-    """Whether the counts are those of one set of requests, in the whole and in the intervals."""
+    """Returns whether totals and intervals count the same requests."""
     assert record.offered_count == record.sent_count + record.unsent_count
     assert record.sent_count == record.answered_count + record.error_count + record.unanswered_count
     waited_count = record.error_counts.get("DEADLINE_EXCEEDED", 0) + record.unanswered_count
@@ -53,7 +53,7 @@ def adds_up(record):
 
 
 def compared_all(record):
-    """Whether each answer, the warm-up's too, was the first to its request or was compared with it."""
+    """Returns whether each answer, also of the warm-up, was compared or was the first to its request."""
     warmup = [interval for interval in record.intervals if interval.since_s < 0]
     warmup_count = sum(interval.answered_count for interval in warmup) + record.from_warmup.answered_count
     found = record.verification
@@ -64,10 +64,10 @@ def compared_all(record):
     ("transport", "arrivals"),
     [("unary", "constant"), ("stream", "constant"), ("merged", "constant"), ("stream", "poisson")],
 )
-def test_what_was_offered_is_achieved_and_every_request_is_in_the_log(
+def test_the_offered_rate_is_achieved_and_every_request_is_in_the_log(
     server_address, tmp_path, transport, arrivals
 ):
-    """By every way of travelling: the counts, and the percentiles to the histogram's three digits."""
+    """For every transport: the counts, and the percentiles to the histogram's three digits."""
     plan = open_plan(server_address, rate="200", transport=transport, arrivals=arrivals)
     seen = []
     with (tmp_path / "raw.tsv").open("wb") as file:
@@ -98,7 +98,7 @@ def test_what_was_offered_is_achieved_and_every_request_is_in_the_log(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_closed_loop_keeps_its_number_of_requests_on_the_way(server_address, transport):
+def test_a_closed_loop_keeps_its_number_of_requests_in_flight(server_address, transport):
     plan = closed_plan(server_address, concurrency=5, transport=transport)
     seen = []
     record = run(plan, seen.append)
@@ -112,7 +112,7 @@ def test_a_closed_loop_keeps_its_number_of_requests_on_the_way(server_address, t
 
 @pytest.mark.parametrize("transport", ["unary", "stream"])
 def test_several_processes_share_a_run(echo, transport):
-    """What they send together is the schedule, and their answers are compared with each other's."""
+    """Together they send the schedule, and their answers are compared with each other."""
     plan = open_plan(echo, rate="300", transport=transport, process_count=2, stream_count=3)
     record = run(plan)
     assert adds_up(record)
@@ -122,8 +122,8 @@ def test_several_processes_share_a_run(echo, transport):
     assert record.verification.checked_count == 390 - 50
 
 
-def test_a_pause_of_the_server_counts_for_all_who_came_in_it():
-    """The p99 of an open loop is that of the pauses; a closed loop hardly sees them.
+def test_a_pause_of_the_server_counts_for_all_requests_due_in_it():
+    """The p99 of an open loop is the length of the pauses; a closed loop hardly shows them.
 
     Whatever else the machine does only lengthens waits: every run says as much as the pauses make of it, and
     one of a few says no more.
@@ -166,8 +166,8 @@ def test_refusals_are_counted_by_code_and_are_in_no_latency(transport):
 
 
 @pytest.mark.parametrize("transport", ["unary", "stream"])
-def test_replies_that_plain_protobuf_wrote_are_compared_too(transport):
-    """Their ids and times stand among the rest, and differ; what the promise covers does not."""
+def test_replies_written_by_plain_protobuf_are_compared(transport):
+    """Their ids and times lie among the other fields and differ; the compared part does not."""
     with double_process("plain") as server:
         record = run(open_plan(server.target, rate="100", transport=transport))
     assert record.verification.checked_count > 50
@@ -176,8 +176,8 @@ def test_replies_that_plain_protobuf_wrote_are_compared_too(transport):
 
 
 @pytest.mark.parametrize("transport", ["unary", "stream"])
-def test_requests_that_are_never_answered_are_in_the_picture(transport):
-    """Those beyond the bound were never sent; the others waited until the run gave up, or their deadline."""
+def test_requests_that_are_never_answered_count(transport):
+    """Those above the limit are not sent; the others wait for the end of the run or their deadline."""
     fault = "mute" if transport == "unary" else "hush"
     with double_process(fault) as server:
         more = {"transport": transport, "max_in_flight": 30, "drain_s": 0.2}
@@ -193,8 +193,8 @@ def test_requests_that_are_never_answered_are_in_the_picture(transport):
     assert expired.late_count > 0
 
 
-def test_answers_that_come_when_it_is_over_do_not_count_as_achieved():
-    """A server that is behind does not look as if it kept up, because its queue was waited for."""
+def test_answers_after_the_measurement_do_not_count_as_achieved():
+    """Waiting for its queue must not make a slow server look as if it kept up."""
     with double_process("slow") as server:
         record = run(open_plan(server.target, rate="100"))
     assert adds_up(record)
@@ -223,13 +223,13 @@ def test_a_server_that_dies_ends_the_run_with_what_was_measured(transport, monke
     assert record.verification.differing_count == 0
 
 
-def test_a_server_that_is_not_there_is_said_to_be_so():
+def test_an_absent_server_is_reported():
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 is unavailable"):
         run(open_plan("127.0.0.1:1"))
 
 
-def test_a_server_that_is_gone_when_the_time_is_over_is_said_to_be_so():
-    """Also where it was gone for less than the seconds that end a run."""
+def test_a_server_that_is_gone_at_the_end_is_reported():
+    """Also if it was gone for less than the time after which a run is ended."""
     with double_process("echo") as server:
 
         def kill(interval):
@@ -245,7 +245,7 @@ def test_a_server_that_is_gone_when_the_time_is_over_is_said_to_be_so():
 
 @pytest.mark.parametrize("process_count", [1, 2])
 def test_a_process_that_is_killed_leaves_a_record_of_what_was_measured(echo, process_count):
-    """And the others, which it ends, tell what they have."""
+    """The run then ends the other processes, which report their measurements."""
     before = set(psutil.Process().children())
 
     def kill(interval):
@@ -278,7 +278,7 @@ print(record.ending, record.duration_s, record.offered_count, len(record.interva
     ("name", "at_s"), [("SIGINT", -1.0), ("SIGINT", 1.0), ("SIGTERM", 1.0), ("SIGHUP", 1.0)]
 )
 def test_a_signal_to_all_processes_ends_a_run_at_once_with_what_was_measured(echo, name, at_s):
-    """In the measurement and, with nothing measured, in the warm-up."""
+    """During the measurement and, without a result, during the warm-up."""
     command = [sys.executable, "-c", INTERRUPTED, echo, str(at_s), name]
     done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True)
     ending, duration_s, offered_count, interval_count = done.stdout.split()
@@ -290,7 +290,7 @@ def test_a_signal_to_all_processes_ends_a_run_at_once_with_what_was_measured(ech
 
 
 class InterruptedAtOnce(Interrupts):
-    """A first signal comes as soon as it has something to end, in general before the first request is due."""
+    """Sends the first signal as early as possible, usually before the first request is due."""
 
     def during_load(self, act):
         super().during_load(act)
@@ -305,19 +305,19 @@ def test_a_signal_before_the_first_request_leaves_a_record(echo, warmup_s):
     assert record.ending == "interrupted"
 
 
-def test_a_file_that_is_gone_is_named(echo, tmp_path):
+def test_a_missing_file_is_named(echo, tmp_path):
     plan = open_plan(echo, request_mix=request_mix(words_file=tmp_path / "gone.txt"))
     with pytest.raises(InvalidRequestError, match=r"gone\.txt cannot be read: No such file"):
         run(plan)
 
 
-def test_a_recorded_histogram_is_what_hdr_tools_read(echo):
+def test_hdr_tools_read_a_recorded_histogram(echo):
     record = run(open_plan(echo, rate="100"))
     assert decoded(record.latency.encoded()).count == record.latency.count
 
 
-def test_nothing_is_left_behind(echo):
-    """No process of the generator outlives its run, and Ctrl-C is what it was."""
+def test_no_process_and_no_signal_handler_is_left(echo):
+    """No worker process outlives its run, and the handler of SIGINT is restored."""
     before = set(psutil.Process().children())
     run(open_plan(echo, rate="100", process_count=2))
     assert set(psutil.Process().children()) <= before

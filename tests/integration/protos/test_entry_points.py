@@ -1,4 +1,4 @@
-"""The commands as programs: their versions, missing extras, and standard output that takes nothing."""
+"""The installed commands: versions, missing extras, and broken standard output."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def test_each_command_prints_its_version_without_its_extra(command):
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
-    """As a script and by python -m, whichever of the packages is missing."""
+    """As a script and by python -m, for each missing package."""
     for done in run_both_ways(command, "--help", without=without):
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
@@ -79,7 +79,7 @@ def installed_command(request):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_output_that_cannot_be_written_is_one_line(installed_command, option):
+def test_output_that_cannot_be_written_is_an_error_of_one_line(installed_command, option):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-m", MODULES[installed_command], option]
     with Path("/dev/full").open("wb") as full:
@@ -92,8 +92,8 @@ def test_output_that_cannot_be_written_is_one_line(installed_command, option):
     )
 
 
-def test_closed_output_is_no_failure(installed_command):
-    """As under a service manager that closes it."""
+def test_closed_output_is_not_an_error(installed_command):
+    """Some service managers start programs with closed standard output."""
     command = installed_command
     closed = ["sh", "-c", 'exec "$0" -m "$1" --help >&-', sys.executable, MODULES[command]]
     done = subprocess.run(closed, capture_output=True, text=True, check=False)
@@ -105,14 +105,14 @@ def test_closed_output_is_no_failure(installed_command):
     "extra", [pytest.param(name, marks=pytest.mark.long) if name == "ray" else name for name in EXTRAS]
 )
 def test_the_modules_of_an_extra_are_those_that_it_installs(extra):
-    """Each requirement of the extra has a module in the table, and each module a requirement."""
+    """Each requirement of the extra has a module in the table, and vice versa."""
     installers = packages_distributions()
     modules = {name for module in EXTRAS[extra] for name in installers[module]}
     assert {_normal(name) for name in modules} == _requirements(extra)
 
 
 def _requirements(extra):
-    """The names of the distributions that an extra adds to the base, those of nested extras too."""
+    """Returns the distributions that an extra adds to the base, including those of nested extras."""
     names = set()
     for requirement in PROJECT["optional-dependencies"][extra]:
         name, nested = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", requirement).groups()

@@ -1,4 +1,4 @@
-"""The package `unrolled`: the SDK's names without a dependency on the SDK."""
+"""The package `unrolled`, which re-exports the SDK without depending on it."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import unrolled_client
 
 
 @pytest.mark.parametrize("name", unrolled_client.__all__)
-def test_each_name_of_the_sdk_is_here(name):
+def test_each_name_of_the_sdk_is_exported(name):
     """`from unrolled import NAME` gives the SDK's own object."""
     assert getattr(unrolled, name) is getattr(unrolled_client, name)
     assert name in dir(unrolled)
@@ -23,13 +23,13 @@ def test_a_star_import_gives_the_sdks_names():
 
 
 @pytest.mark.parametrize("package", [unrolled, unrolled_client])
-def test_a_package_knows_its_version(package):
+def test_each_package_has_its_version(package):
     assert package.__version__ == version("unrolled")
 
 
 @pytest.mark.parametrize("name", ["Clients", "aio", "_codec", "__path_hooks__"])
 def test_other_names_are_attribute_errors(name):
-    """Also names that the SDK has and does not export."""
+    """Also names that the SDK has but does not export."""
     with pytest.raises(AttributeError, match=f"module 'unrolled' has no attribute '{name}'"):
         getattr(unrolled, name)
 

@@ -1,4 +1,4 @@
-"""Addresses to listen on: ports reserved for workers, listeners, and what may be served without TLS."""
+"""Addresses to listen on: reserved ports, listeners, and the rule for addresses without TLS."""
 
 import errno
 import socket
@@ -24,7 +24,7 @@ def port_of(address):
 
 @contextmanager
 def listener(port, *, shares):
-    """A socket that listens as gRPC's do."""
+    """Yields a socket that listens with the options of gRPC's sockets."""
     with socket.socket() as made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
@@ -45,7 +45,7 @@ def test_port_0_is_resolved_and_several_listeners_share_it():
             pass
 
 
-def test_the_holder_itself_takes_no_connection():
+def test_a_reserved_port_accepts_no_connection():
     with (
         reserve_port("127.0.0.1:0") as address,
         closing(socket.socket()) as client,
@@ -54,7 +54,7 @@ def test_the_holder_itself_takes_no_connection():
         client.connect(("127.0.0.1", port_of(address)))
 
 
-def test_a_held_port_is_refused_to_all_who_do_not_share():
+def test_a_reserved_port_is_refused_to_sockets_that_do_not_share_it():
     with reserve_port("127.0.0.1:0") as address:
         with pytest.raises(OSError, match="in use"), listener(port_of(address), shares=False):
             pass
@@ -74,8 +74,8 @@ def test_a_port_that_another_process_listens_on_is_refused(shares):
 
 
 @pytest.mark.parametrize("shares", [True, False])
-def test_a_port_is_taken_over_from_a_server_that_has_just_ended(shares):
-    """Its last connections stay for a minute, in TIME_WAIT."""
+def test_the_port_of_a_server_that_has_just_ended_can_be_reserved(shares):
+    """Its last connections stay in TIME_WAIT for a minute."""
     with listener(0, shares=shares) as ended:
         address = f"127.0.0.1:{ended.getsockname()[1]}"
         with socket.create_connection(ended.getsockname()) as client:
@@ -87,7 +87,7 @@ def test_a_port_is_taken_over_from_a_server_that_has_just_ended(shares):
 
 
 @pytest.mark.parametrize("host", ["localhost", "[::]", "0.0.0.0"])
-def test_names_and_wildcards_are_held(host):
+def test_names_and_wildcards_can_be_reserved(host):
     with (
         reserve_port(f"{host}:0") as address,
         pytest.raises(OSError, match="in use"),
@@ -98,7 +98,7 @@ def test_names_and_wildcards_are_held(host):
 
 @pytest.fixture
 def _without_ipv6(monkeypatch):
-    """A kernel that makes no such sockets."""
+    """Simulates a kernel without IPv6 sockets."""
     open_socket = address_module._open_socket
 
     def refuse_ipv6(interface):
@@ -111,7 +111,7 @@ def _without_ipv6(monkeypatch):
 
 @pytest.mark.usefixtures("_without_ipv6")
 @pytest.mark.parametrize("host", ["localhost", "[::]"])
-def test_without_ipv6_names_and_wildcards_are_held_on_ipv4(host):
+def test_without_ipv6_names_and_wildcards_are_reserved_on_ipv4(host):
     with (
         reserve_port(f"{host}:0") as address,
         listener(port_of(address), shares=True),
@@ -122,7 +122,7 @@ def test_without_ipv6_names_and_wildcards_are_held_on_ipv4(host):
 
 
 @pytest.mark.usefixtures("_without_ipv6")
-def test_without_ipv6_an_address_of_it_is_refused():
+def test_without_ipv6_an_ipv6_address_is_refused():
     with pytest.raises(AddressError, match="Address family not supported"), reserve_port("[::1]:0"):
         pass
 
@@ -135,14 +135,14 @@ def test_without_ipv6_an_address_of_it_is_refused():
         ("127.0.0.1:99999", "0-65535"),
     ],
 )
-def test_an_address_that_this_machine_has_not_is_told(address, reason):
+def test_an_address_that_this_machine_does_not_have_is_refused_with_the_reason(address, reason):
     with pytest.raises(AddressError, match=reason), reserve_port(address):
         pass
 
 
 @contextmanager
 def listening_on(address):
-    """The port on which sockets listen at every place of the address."""
+    """Yields the port of the sockets that listen on every address of the host."""
     with ExitStack() as stack:
         opened = [stack.enter_context(each) for each in listeners(address, flag="--metrics-address")]
         yield opened[0].getsockname()[1]
@@ -185,7 +185,7 @@ def test_listeners_of_a_taken_port_are_refused_with_the_flag_to_change():
         pass
 
 
-def test_a_name_that_lists_an_address_twice_is_listened_on_once(monkeypatch):
+def test_a_name_with_a_duplicate_address_gets_one_listener(monkeypatch):
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))] * 2
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
     with listening_on("twice:0") as port:
@@ -196,14 +196,14 @@ def test_a_name_that_lists_an_address_twice_is_listened_on_once(monkeypatch):
     "address",
     ["127.0.0.1:1", "127.9.8.7:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "unix:/tmp/x"],
 )
-def test_this_machine_needs_no_tls(address):
+def test_addresses_of_this_machine_alone_need_no_tls(address):
     require_tls_or_loopback(Settings(address=address))
 
 
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:1", "[::]:1", "10.1.2.3:1", "0:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"]
 )
-def test_what_others_reach_is_refused_with_the_remedy(address):
+def test_an_address_that_others_reach_is_refused_with_the_remedy(address):
     with pytest.raises(AddressError) as caught:
         require_tls_or_loopback(Settings(address=address))
     assert str(caught.value).startswith(f"refusing to listen on {address} in clear text")
@@ -211,27 +211,27 @@ def test_what_others_reach_is_refused_with_the_remedy(address):
     assert "--allow-plaintext" in str(caught.value)
 
 
-def test_what_cannot_be_resolved_is_refused_too():
-    """So that no spelling that gRPC alone understands gets around the rule."""
+def test_an_address_that_cannot_be_resolved_is_refused():
+    """Otherwise a form that only gRPC understands would bypass the rule."""
     with pytest.raises(AddressError, match="cannot listen on"):
         require_tls_or_loopback(Settings(address="no..host:1"))
 
 
 @pytest.mark.parametrize("address", ["ipv4:0.0.0.0:1", "unix-abstract:x:1"])
-def test_spellings_that_grpc_alone_understands_are_no_addresses(address):
+def test_forms_that_only_grpc_understands_are_not_addresses(address):
     with pytest.raises(ValidationError):
         Settings(address=address)
 
 
 def test_a_name_of_several_addresses_must_be_loopback_in_all(monkeypatch):
-    """A port would be open on each of them."""
+    """The server would listen on each of them."""
     found = [(socket.AF_INET, 1, 6, "", (host, 1)) for host in ("127.0.0.1", "10.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
     with pytest.raises(AddressError, match="refusing to listen on both:1"):
         require_tls_or_loopback(Settings(address="both:1"))
 
 
-def test_the_server_keeps_to_it():
+def test_the_server_applies_the_rule():
     with pytest.raises(AddressError, match="refusing to listen on"):
         running_server(Settings(address="[::]:0")).__enter__()
 
@@ -241,7 +241,7 @@ def test_with_tls_every_interface_may_be_listened_on(server_identity):
         assert server.address.startswith("0.0.0.0:")
 
 
-def test_the_log_says_what_protects_calls(server_identity, authority, write_tokens):
+def test_the_log_names_the_protection_of_calls(server_identity, authority, write_tokens):
     assert describe_protection(Settings()) == "TLS off, client certificates off, tokens off"
     with_tls = Settings(**server_identity.settings, tokens=write_tokens(ops="x" * 16))
     assert describe_protection(with_tls) == "TLS on, client certificates off, tokens on"

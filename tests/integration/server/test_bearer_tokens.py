@@ -1,4 +1,4 @@
-"""Tokens: the file, and who is let in."""
+"""Bearer tokens: the file, and access by token."""
 
 import threading
 
@@ -27,8 +27,8 @@ def test_each_token_has_its_name(write_tokens):
     assert (tokens.name_of(OPS), tokens.name_of(LAB), tokens.name_of(OPS[:-1])) == ("ops", "lab", None)
 
 
-def test_comments_and_blank_lines_are_nothing_and_a_name_may_have_two_tokens(tmp_path):
-    """Two, so that an old one and a new one overlap."""
+def test_comments_and_blank_lines_are_skipped_and_a_name_may_have_two_tokens(tmp_path):
+    """With two, an old token and a new one can overlap."""
     file = tmp_path / "tokens"
     file.write_text(f"# who may call\n\n  ops\t{OPS}  \nops {LAB}\n")
     assert [TokenFile(file).name_of(token) for token in (OPS, LAB)] == ["ops", "ops"]
@@ -48,7 +48,7 @@ def test_comments_and_blank_lines_are_nothing_and_a_name_may_have_two_tokens(tmp
         (b"\xff\xfe", "is not UTF-8 text"),
     ],
 )
-def test_a_malformed_file_is_told_without_its_tokens(tmp_path, content, reason):
+def test_the_error_of_a_malformed_file_does_not_contain_tokens(tmp_path, content, reason):
     file = tmp_path / "tokens"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CredentialsError) as caught:
@@ -60,7 +60,7 @@ def test_a_malformed_file_is_told_without_its_tokens(tmp_path, content, reason):
 
 @pytest.fixture
 def channel_of(write_tokens, always_looking):
-    """A channel to a server that knows two tokens."""
+    """A channel to a server with two tokens."""
     settings = Settings(address="127.0.0.1:0", tokens=write_tokens(ops=OPS, lab=LAB))
     with running_server(settings) as server, grpc.insecure_channel(server.address) as channel:
         yield channel
@@ -93,7 +93,7 @@ def test_a_known_token_opens_every_method(channel_of):
         (bearer(OPS) + bearer(OPS), "wants a token"),
     ],
 )
-def test_every_method_but_health_wants_a_known_token(channel_of, metadata, reason):
+def test_every_method_except_health_requires_a_known_token(channel_of, metadata, reason):
     stub = ForwardServiceStub(channel_of)
     reflect = channel_of.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
     if reason is None:
@@ -109,8 +109,8 @@ def test_every_method_but_health_wants_a_known_token(channel_of, metadata, reaso
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_refused_stream_ends_before_it_has_sent_anything(channel_of):
-    """No message of a stranger is read."""
+def test_a_refused_stream_ends_before_a_message_is_read(channel_of):
+    """The server reads no message of an unauthenticated client."""
     never = threading.Event()
     silent = (never.wait() for _ in range(1))
     assert "wants a token" in refusal(
@@ -120,7 +120,7 @@ def test_a_refused_stream_ends_before_it_has_sent_anything(channel_of):
 
 
 def test_tokens_rotate_without_a_restart(channel_of, write_tokens, caplog):
-    """A new token is known, a removed one is not; a broken file changes nothing and is logged once."""
+    """A new token is accepted, a removed one refused; a broken file changes nothing and is logged once."""
     ask = ForwardServiceStub(channel_of).GetServerInfo
     write_tokens(ops="new-" + "d" * 28)
     assert ask(INFO, metadata=bearer("new-" + "d" * 28)).device
@@ -131,7 +131,7 @@ def test_tokens_rotate_without_a_restart(channel_of, write_tokens, caplog):
     assert caplog.text.count("the token has 5 characters") == 1
 
 
-def test_refusals_are_told_once_and_without_the_token(channel_of, caplog):
+def test_refusals_are_logged_once_and_without_the_token(channel_of, caplog):
     ask = ForwardServiceStub(channel_of).GetServerInfo
     for _ in range(5):
         refusal(ask, INFO, metadata=bearer("guess-" + "e" * 26))
@@ -141,8 +141,8 @@ def test_refusals_are_told_once_and_without_the_token(channel_of, caplog):
     assert "guess-" not in caplog.text
 
 
-def test_the_caller_is_the_tokens_name_or_the_connection(monkeypatch, write_tokens):
-    """Each call has its own, however they interleave on one connection; on streams too."""
+def test_the_client_is_the_tokens_name_or_the_connection(monkeypatch, write_tokens):
+    """Each call has its own client, also for interleaved calls on one connection and for streams."""
     seen = []
     of_unary, of_stream = service.ForwardService.get_server_info, service.ForwardService.forward_stream
 

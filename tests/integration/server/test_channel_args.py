@@ -1,4 +1,4 @@
-"""The limits of channel_args, as a client without any library sees them."""
+"""The limits of channel_args, seen by a client without a gRPC library."""
 
 import socket
 import struct
@@ -23,16 +23,16 @@ INFO = pb.GetServerInfoRequest()
 
 
 @contextmanager
-def connected(address, *, says=PREFACE):
-    """A socket to the server that says this and then nothing."""
+def connected(address, *, sends=PREFACE):
+    """Yields a connection to the server that sends these bytes and then nothing."""
     host, _, port = address.rpartition(":")
     with closing(socket.create_connection((host, int(port)), TIMEOUT_S)) as connection:
-        connection.sendall(says)
+        connection.sendall(sends)
         yield connection
 
 
 def frames(connection):
-    """The kind and content of each HTTP/2 frame until the server hangs up."""
+    """Yields the kind and content of each HTTP/2 frame until the server closes the connection."""
     with connection.makefile("rb") as stream:
         while len(head := stream.read(9)) == 9:
             yield head[3], stream.read(int.from_bytes(head[:3], "big"))
@@ -42,16 +42,16 @@ def serving(**settings):
     return running_server(Settings(address="127.0.0.1:0", **settings))
 
 
-def test_the_server_tells_its_limits_of_streams_and_metadata():
+def test_the_server_announces_its_limits_of_streams_and_metadata():
     with (
         serving(max_streams_per_connection=7, max_metadata_bytes=2_048) as server,
         connected(server.address) as connection,
     ):
         kind, content = next(frames(connection))
     assert kind == SETTINGS
-    told = dict(struct.iter_unpack(">HI", content))
-    assert told[MAX_CONCURRENT_STREAMS] == 7
-    assert told[MAX_HEADER_LIST_SIZE] == 2_048
+    limits = dict(struct.iter_unpack(">HI", content))
+    assert limits[MAX_CONCURRENT_STREAMS] == 7
+    assert limits[MAX_HEADER_LIST_SIZE] == 2_048
 
 
 def test_metadata_beyond_the_limit_is_refused():
@@ -63,7 +63,7 @@ def test_metadata_beyond_the_limit_is_refused():
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_calls_beyond_the_streams_of_a_connection_wait_their_turn():
+def test_calls_above_the_stream_limit_of_a_connection_wait():
     with (
         serving(max_streams_per_connection=1) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -84,23 +84,23 @@ def test_calls_beyond_the_streams_of_a_connection_wait_their_turn():
         assert waiting.result(TIMEOUT_S).device
 
 
-def test_connections_beyond_the_limit_are_closed_and_those_before_live():
+def test_connections_above_the_limit_are_closed_and_earlier_ones_stay_open():
     with serving(max_connections=1) as server, grpc.insecure_channel(server.address) as channel:
         ask = ForwardServiceStub(channel).GetServerInfo
         assert ask(INFO).device
-        with connected(server.address, says=b"") as another:
+        with connected(server.address, sends=b"") as another:
             assert another.recv(1) == b""
         assert ask(INFO).device
 
 
-def test_a_client_that_says_nothing_is_let_go(monkeypatch):
+def test_a_silent_client_is_disconnected(monkeypatch):
     monkeypatch.setattr(channel_args, "_HANDSHAKE_TIMEOUT_MS", 200)
-    with serving() as server, connected(server.address, says=b"") as connection:
+    with serving() as server, connected(server.address, sends=b"") as connection:
         assert [kind for kind, _ in frames(connection)][-1] == GOAWAY
 
 
-def test_a_client_that_vanished_is_noticed(monkeypatch):
-    """One that answers no ping is let go, also without a call."""
+def test_a_vanished_client_is_disconnected(monkeypatch):
+    """The server closes a connection that does not answer a ping, also without a call."""
     monkeypatch.setattr(channel_args, "_KEEPALIVE_TIMEOUT_MS", 200)
     with serving(keepalive_s=1) as server, connected(server.address) as connection:
         kinds = [kind for kind, _ in frames(connection)]
@@ -123,7 +123,7 @@ def test_an_idle_connection_is_closed_and_the_next_call_opens_another():
         assert ask(INFO).device
 
 
-def test_age_and_idleness_have_no_end_where_they_are_0():
+def test_0_disables_the_limits_of_age_and_idleness():
     arguments = dict(
         channel_arguments(Settings(max_connection_age_s=0, max_connection_idle_s=0), shares_port=False)
     )
@@ -131,7 +131,7 @@ def test_age_and_idleness_have_no_end_where_they_are_0():
 
 
 def test_the_sdk_pings_less_often_than_the_server_allows():
-    """Else its connections would be cut for too many pings."""
+    """Otherwise the server would close its connections for too many pings."""
     arguments, options = dict(channel_arguments(Settings(), shares_port=False)), dict(channel_options(()))
     allowed_ms = arguments["grpc.http2.min_recv_ping_interval_without_data_ms"]
     assert allowed_ms <= options["grpc.keepalive_time_ms"] / 2

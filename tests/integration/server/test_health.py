@@ -1,4 +1,4 @@
-"""Health is told to those who ask and to those who watch, and no watcher holds up the server's end."""
+"""The health service: checks, watches, and watchers during shutdown."""
 
 import asyncio
 
@@ -15,14 +15,14 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Unread:
-    """A call whose client takes nothing."""
+    """A call whose client reads nothing."""
 
     async def write(self, _message):
         await asyncio.Event().wait()
 
 
-def asking(ask):
-    """Runs `ask(stub, health)` against a server of its own."""
+def run_with_server(ask):
+    """Runs `ask(stub, health)` against a new server."""
 
     async def run():
         server, servicer = grpc.aio.server(), Health(SERVICE)
@@ -42,7 +42,7 @@ def named(service):
     return health_pb2.HealthCheckRequest(service=service)
 
 
-def test_a_server_serves_until_it_drains_and_knows_itself_and_its_service():
+def test_a_server_and_its_service_are_serving_until_the_drain():
     async def ask(stub, servicer):
         for status in (SERVING, NOT_SERVING):
             for name in ("", SERVICE):
@@ -52,24 +52,24 @@ def test_a_server_serves_until_it_drains_and_knows_itself_and_its_service():
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
             servicer.drain()
 
-    asking(ask)
+    run_with_server(ask)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [("", [SERVING, NOT_SERVING]), (SERVICE, [SERVING, NOT_SERVING]), ("another", [UNKNOWN])],
 )
-def test_a_watcher_is_told_when_the_server_drains_and_then_let_go(name, told):
+def test_a_watcher_gets_the_new_status_of_a_drain_and_then_ends(name, expected):
     async def ask(stub, servicer):
         statuses = []
         async for response in stub.Watch(named(name)):
             statuses.append(response.status)
             servicer.drain()
-        assert statuses == told
+        assert statuses == expected
 
-    asking(ask)
+    run_with_server(ask)
 
 
-def test_a_watcher_that_does_not_read_is_given_up(monkeypatch):
+def test_a_watcher_that_does_not_read_is_dropped(monkeypatch):
     monkeypatch.setattr(health, "SEND_TIMEOUT_S", 0.01)
     asyncio.run(Health(SERVICE).Watch(named(""), Unread()))

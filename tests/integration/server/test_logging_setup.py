@@ -1,4 +1,4 @@
-"""Every record comes out in one form, and none has what callers would not want to be read."""
+"""All log records have one format, and none contains secrets or words of requests."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def written(log_format):
     return run.stderr
 
 
-def test_json_is_one_object_a_record_tracebacks_included():
+def test_json_has_one_object_per_record_including_tracebacks():
     records = [json.loads(line) for line in written("json").splitlines()]
     told = [(record["level"], record["logger"], record["message"]) for record in records]
     assert told[:3] == [
@@ -68,7 +68,7 @@ def test_json_is_one_object_a_record_tracebacks_included():
     assert all(record["timestamp"].endswith("Z") for record in records)
 
 
-def test_the_console_has_the_message_as_it_was_written_and_what_belongs_to_it():
+def test_the_console_shows_the_unchanged_message_and_its_fields():
     lines = written("console").splitlines()
     assert "[info     ] converting a.txt: 50 % [unrolled_server.some]" in lines[0]
     assert "from gRPC [grpc]" in lines[1]
@@ -79,7 +79,7 @@ def test_the_console_has_the_message_as_it_was_written_and_what_belongs_to_it():
 
 @pytest.fixture(scope="module")
 def debug_records():
-    """What a server wrote of four requests."""
+    """The log records of a server after four requests."""
     flags = ("--address", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json")
     with process(*flags) as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
@@ -115,7 +115,7 @@ def test_each_request_has_a_line_at_debug_level(debug_records):
     ]
 
 
-def test_a_requests_line_tells_its_caller_and_where_its_time_went(debug_records):
+def test_the_line_of_a_request_has_its_client_and_times(debug_records):
     first = debug_records[0]
     assert first["caller"].startswith("ipv4:127.0.0.1:")
     assert first["seconds"] >= first["compute_s"] > 0
@@ -124,7 +124,7 @@ def test_a_requests_line_tells_its_caller_and_where_its_time_went(debug_records)
 
 @pytest.mark.long
 @pytest.mark.own_server
-def test_a_process_that_cannot_start_says_so_as_a_record_where_records_are_asked_for(server_address):
+def test_a_startup_error_is_a_json_record_if_json_is_set(server_address):
     code, errors = exit_of("--address", server_address, "--log-format", "json")
     last = json.loads(errors.splitlines()[-1])
     assert code == 3
@@ -134,7 +134,7 @@ def test_a_process_that_cannot_start_says_so_as_a_record_where_records_are_asked
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_letters_that_standard_error_cannot_carry_are_escaped(log_format, encoding):
+def test_letters_that_standard_error_cannot_encode_are_escaped(log_format, encoding):
     code = f"""
 from unrolled_server.observability import logging_setup
 logging_setup.configure(level="info", log_format={log_format!r})
@@ -148,8 +148,8 @@ logging_setup.fatal("\\u65e5\\udcff")
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_without_standard_error_nothing_is_written_anywhere(log_format):
-    """Not to standard output, which has the ready line alone."""
+def test_without_standard_error_nothing_is_logged(log_format):
+    """Not to standard output either, which has only the ready line."""
     code = f"""
 import sys
 from unrolled_server.observability import logging_setup

@@ -1,4 +1,4 @@
-"""What the command does before it serves: one line for wrong settings, and whole standard streams."""
+"""Startup of the command: one line for wrong settings, and open standard streams."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ def test_wrong_settings_end_with_one_line_and_exit_code_2(monkeypatch, capsys, f
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_no_connection_gets_the_number_of_a_closed_standard_stream(tmp_path, closed):
-    """Else what gRPC's core writes to standard error would be sent to a client."""
+def test_no_connection_gets_the_descriptor_of_a_closed_standard_stream(tmp_path, closed):
+    """Otherwise gRPC's core would write its messages for standard error to a client."""
     code = f"""
 import socket
 from unrolled_server.__main__ import _open_standard_streams

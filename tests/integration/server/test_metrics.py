@@ -1,4 +1,4 @@
-"""Metrics count what happened, and have the documented names, from one process and from several."""
+"""Metrics: documented names and correct counts, from one process and from several."""
 
 import logging
 import os
@@ -55,7 +55,7 @@ def stub(server):
 
 @pytest.fixture
 def grown(server):
-    """How much a sample has grown since the test began."""
+    """A function that returns how much a sample has grown since the test began."""
     before = scrape(server.metrics_address)
 
     def growth(samples, name, **labels):
@@ -112,7 +112,7 @@ def test_requests_are_counted_by_method_and_code_and_each_message_of_a_stream_co
     assert grown(samples, "unrolled_request_seconds_count", method="ForwardStream") == 3
 
 
-def test_hits_are_the_states_asked_for_that_were_not_computed(server, stub, grown):
+def test_hits_are_the_requested_states_that_were_not_computed(server, stub, grown):
     request = {"hidden_size": 3, "seed": 77, "alphabet": "helo"}
     stub.Forward(pb.ForwardRequest(words=["hel"], **request))
     stub.Forward(pb.ForwardRequest(words=["hello", "hell"], **request))
@@ -124,7 +124,7 @@ def test_hits_are_the_states_asked_for_that_were_not_computed(server, stub, grow
     assert value(samples, "unrolled_networks") >= 1
 
 
-def test_a_symbol_of_a_deep_bidirectional_network_asks_for_four_states(server, stub, grown):
+def test_a_symbol_of_a_two_layer_bidirectional_network_requests_four_states(server, stub, grown):
     network = pb.Network(cell=pb.CELL_GRU, num_layers=2, bidirectional=True)
     stub.Forward(pb.ForwardRequest(words=["he"], hidden_size=3, seed=78, alphabet="he", network=network))
     samples = scrape(server.metrics_address)
@@ -132,7 +132,7 @@ def test_a_symbol_of_a_deep_bidirectional_network_asks_for_four_states(server, s
     assert grown(samples, "unrolled_prefixes_computed_total") == 8
 
 
-def test_a_kept_reply_is_counted_and_costs_no_states(server, stub, grown):
+def test_a_cached_reply_is_counted_and_requests_no_states(server, stub, grown):
     request = pb.ForwardRequest(words=["kept"], hidden_size=2, seed=79)
     asked = 1
     while stub.Forward(request).HasField("timing"):  # kept once it is answered while nothing else is computed
@@ -145,7 +145,7 @@ def test_a_kept_reply_is_counted_and_costs_no_states(server, stub, grown):
     assert grown(samples, "unrolled_prefixes_computed_total") == 4
 
 
-def test_batches_tell_their_jobs_and_rows(server, stub, grown):
+def test_batches_count_their_jobs_and_rows(server, stub, grown):
     stub.Forward(pb.ForwardRequest(words=["abc"], hidden_size=2, seed=80))
     samples = scraped_until(
         server.metrics_address, lambda samples: grown(samples, "unrolled_batch_jobs_count") == 1
@@ -166,7 +166,7 @@ def test_a_refusal_is_counted_by_its_reason(server, stub, grown):
     assert grown(samples, "unrolled_refusals_total", reason="bytes") == 0
 
 
-def test_gauges_tell_limits_and_what_runs(server, stub):
+def test_gauges_show_limits_and_running_work(server, stub):
     info = stub.GetServerInfo(pb.GetServerInfoRequest())
     stub.Forward(pb.ForwardRequest(words=["gauge"], hidden_size=2))
     samples = scrape(server.metrics_address)
@@ -181,7 +181,7 @@ def test_gauges_tell_limits_and_what_runs(server, stub):
     assert value(samples, "unrolled_process_cpu_seconds_total") > 0
 
 
-def test_openmetrics_is_given_to_those_who_ask(server):
+def test_openmetrics_is_served_on_request(server):
     import urllib.request  # noqa: PLC0415
 
     headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -193,7 +193,7 @@ def test_openmetrics_is_given_to_those_who_ask(server):
 
 
 def a_worker(directory, words):
-    """Runs a process that writes its metrics and ends."""
+    """A function that runs a process that writes its metrics and ends."""
     script = f"""
 from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -207,7 +207,7 @@ write_families(Path({str(directory)!r}), [words, nets, histogram.family("s", "")
     subprocess.run([sys.executable, "-c", script], check=True, timeout=TIMEOUT_S)
 
 
-def test_counters_of_the_dead_stay_and_their_gauges_and_files_go(tmp_path):
+def test_counters_of_dead_workers_stay_and_their_gauges_and_files_are_removed(tmp_path):
     write_families(tmp_path, [CounterMetricFamily("words", "", 1), GaugeMetricFamily("nets", "", 2)])
     workers = WorkerFiles(tmp_path)
     for words in (10, 100):
@@ -237,7 +237,7 @@ def test_a_supervisor_exports_its_workers_metrics_and_its_own(tmp_path):
     }
 
 
-def test_a_supervisor_whose_workers_are_all_dead_exports_that_none_is_ready(tmp_path):
+def test_a_supervisor_without_live_workers_exports_0_ready_workers(tmp_path):
     supervisor = Supervisor(Settings(workers=2))
     with serve_metrics("127.0.0.1:0", supervisor.collect, WorkerFiles(tmp_path).collect) as endpoint:
         samples = scrape(endpoint.address)
@@ -247,7 +247,7 @@ def test_a_supervisor_whose_workers_are_all_dead_exports_that_none_is_ready(tmp_
 
 @pytest.mark.long
 def test_a_killed_workers_requests_stay_counted(tmp_path):
-    """A server that is a worker opens no endpoint; its supervisor has its numbers, also after its death."""
+    """A worker opens no endpoint; its supervisor exports its metrics, also after its death."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0"]
     with (
         serve_metrics("127.0.0.1:0", WorkerFiles(tmp_path).collect) as endpoint,
@@ -277,13 +277,13 @@ def test_a_killed_workers_requests_stay_counted(tmp_path):
     ("address", "why"),
     [("127.0.0.1:70000", ".*0-65535"), ("192.0.2.1:1", "Cannot assign"), ("no-such-host.invalid:1", "")],
 )
-def test_an_address_that_cannot_be_had_is_told(address, why):
+def test_an_unavailable_metrics_address_is_reported(address, why):
     reason = rf"cannot listen on {address}: {why}.*; choose another --metrics-address"
     with pytest.raises(AddressError, match=reason):
         serve_metrics(address)
 
 
-def test_every_interface_is_asked_by_ipv4_too():
+def test_a_wildcard_address_is_reachable_by_ipv4():
     with serve_metrics("[::]:0", lambda: [ready_workers(1)]) as endpoint:
         port = endpoint.address.rpartition(":")[2]
         assert value(scrape(f"127.0.0.1:{port}"), "unrolled_ready_workers") == 1
@@ -296,7 +296,7 @@ def test_ipv6_addresses_keep_their_brackets():
         assert value(scrape(endpoint.address), "unrolled_ready_workers") == 1
 
 
-def test_port_0_takes_a_free_one_and_the_log_says_which(caplog):
+def test_port_0_selects_a_free_port_that_is_logged(caplog):
     with caplog.at_level(logging.INFO), serve_metrics("127.0.0.1:0") as endpoint:
         assert f"metrics on http://{endpoint.address}/metrics" in caplog.messages
         assert not endpoint.address.endswith(":0")

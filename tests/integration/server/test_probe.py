@@ -1,4 +1,4 @@
-"""The probe says 0 for a server that serves, however it is reached, and 1 with what it saw otherwise."""
+"""The health probe exits with 0 if the server serves, and else with 1 and the reason."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from unrolled_server.settings import Settings
 
 @pytest.fixture
 def probed(monkeypatch, capsys):
-    """What the command says where these settings are in the environment: its exit code and its words."""
+    """A function that runs the probe with these settings in the environment; returns exit code and output."""
     monkeypatch.setattr(probe, "TIMEOUT_S", 60)  # a busy machine is no fault of the server
 
     def run(**settings):
@@ -34,7 +34,7 @@ def probed(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """Files as an operator has them: a server's certificate and key, its authority, and another one."""
+    """A folder with a server's certificate and key, its authority, and another authority."""
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
     own = authority.issue_cert("unrolled.example")
@@ -48,7 +48,7 @@ def certificates(tmp_path_factory):
 
 @contextmanager
 def health_server(*, credentials=None, status=health_pb2.HealthCheckResponse.SERVING, has_health=True):
-    """A gRPC server of another making, with a health service alone."""
+    """Yields the address of a plain gRPC server with only a health service."""
     server = grpc.server(ThreadPoolExecutor(1))
     if has_health:
         servicer = health.HealthServicer()
@@ -73,8 +73,8 @@ def tls(folder, *, client_authority=None):
 
 
 @contextmanager
-def speaker(answer, *, hangs_up):
-    """A server that sends the same bytes to whoever connects, and leaves or waits for them to leave."""
+def fixed_answer_server(answer, *, hangs_up):
+    """Yields the address of a server that sends these bytes to its client, then hangs up or waits."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve():
@@ -94,7 +94,7 @@ def speaker(answer, *, hangs_up):
 
 @pytest.mark.own_server
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::]", "0.0.0.0"])
-def test_a_server_that_serves_is_found_by_the_address_it_listens_on(probed, server_address, host):
+def test_a_server_is_found_by_its_listening_address(probed, server_address, host):
     address = f"{host}:{server_address.rpartition(':')[2]}"
     assert probed(address=address) == (0, f"{address} serves\n")
 
@@ -105,7 +105,7 @@ def test_a_server_on_every_interface_is_found(probed):
 
 
 @pytest.mark.own_server
-def test_loopback_is_found_where_no_names_are_known(probed, monkeypatch, server_address):
+def test_loopback_is_found_without_name_resolution(probed, monkeypatch, server_address):
     look_up = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *more: look_up(host, *more, flags=socket.AI_NUMERICHOST)
@@ -120,34 +120,34 @@ def test_a_server_on_a_unix_socket_is_found(probed, tmp_path):
         assert probed(address=address) == (0, f"{address} serves\n")
 
 
-def test_a_unix_socket_is_found_by_the_same_text_as_the_server_takes(probed, tmp_path, monkeypatch):
+def test_the_probe_accepts_the_same_unix_socket_address_as_the_server(probed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with running_server(Settings(address="unix:~/a%20b")) as server:
         assert probed(address="unix:~/a%20b") == (0, f"{server.address} serves\n")
 
 
-def test_a_malformed_address_is_told_in_one_line(probed):
+def test_a_malformed_address_is_reported_in_one_line(probed):
     right = "write '[::]:50051' for every interface or '127.0.0.1:50051' for this machine"
     assert probed(address=":50051") == (1, f"address is ':50051': it has no host; {right}\n")
 
 
-def test_without_settings_it_asks_where_a_server_listens_without_settings(monkeypatch):
+def test_the_default_address_is_that_of_the_server(monkeypatch):
     monkeypatch.delenv("UNROLLED_ADDRESS", raising=False)
     assert probe.ProbeSettings().address == Settings.model_fields["address"].default
 
 
-def test_no_server_is_told(probed):
+def test_an_absent_server_is_reported(probed):
     with socket.create_server(("127.0.0.1", 0)) as left:
         address = f"127.0.0.1:{left.getsockname()[1]}"
     assert probed(address=address) == (1, f"{address} does not serve: [Errno 111] Connection refused\n")
 
 
-def test_a_server_that_drains_is_told(probed):
+def test_a_draining_server_is_reported(probed):
     with health_server(status=health_pb2.HealthCheckResponse.NOT_SERVING) as address:
         assert probed(address=address) == (1, f"{address} does not serve: NOT_SERVING\n")
 
 
-def test_a_server_without_a_health_service_is_told(probed):
+def test_a_server_without_a_health_service_is_reported(probed):
     with health_server(has_health=False) as address:
         code, words = probed(address=address)
     assert code == 1
@@ -166,28 +166,28 @@ def test_a_server_without_a_health_service_is_told(probed):
     ],
     ids=["silence", "HTTP/1.1", "hanging up", "GOAWAY", "RST_STREAM", "not asked for"],
 )
-def test_a_server_that_does_not_answer_is_told(probed, monkeypatch, answer, hangs_up, words):
+def test_a_server_that_does_not_answer_is_reported(probed, monkeypatch, answer, hangs_up, words):
     if words == "timed out":
         monkeypatch.setattr(probe, "TIMEOUT_S", 0.1)
-    with speaker(answer, hangs_up=hangs_up) as address:
+    with fixed_answer_server(answer, hangs_up=hangs_up) as address:
         code, told = probed(address=address)
     assert (code, told.startswith(f"{address} does not serve: {words}")) == (1, True), told
 
 
-def test_tls_is_spoken_where_the_server_has_a_certificate_whatever_name_is_in_it(probed, certificates):
+def test_tls_is_used_if_the_server_has_a_certificate_of_any_name(probed, certificates):
     with health_server(credentials=tls(certificates)) as address:
         found = probed(address=address, tls_certificate=certificates / "tls.crt")
     assert found == (0, f"{address} serves\n")
 
 
-def test_a_certificate_that_was_renewed_in_the_file_alone_does_no_harm(probed, certificates, tmp_path):
+def test_a_certificate_that_is_newer_than_the_servers_does_not_fail_the_probe(probed, certificates, tmp_path):
     renewed = tmp_path / "tls.crt"
     trustme.CA().issue_cert("unrolled.example").cert_chain_pems[0].write_to_path(renewed)
     with health_server(credentials=tls(certificates)) as address:
         assert probed(address=address, tls_certificate=renewed)[0] == 0
 
 
-def test_where_callers_need_a_certificate_the_servers_own_is_shown(probed, certificates):
+def test_with_client_certificates_the_probe_presents_the_servers_own(probed, certificates):
     with health_server(credentials=tls(certificates, client_authority="ca.crt")) as address:
         found = probed(
             address=address,
@@ -198,7 +198,7 @@ def test_where_callers_need_a_certificate_the_servers_own_is_shown(probed, certi
     assert found == (0, f"{address} serves\n")
 
 
-def test_a_certificate_that_the_callers_authority_did_not_sign_is_refused(probed, certificates):
+def test_a_certificate_of_another_authority_is_refused(probed, certificates):
     with health_server(credentials=tls(certificates, client_authority="other.crt")) as address:
         code, words = probed(
             address=address,
@@ -218,7 +218,7 @@ def test_plain_text_to_a_tls_port_and_tls_to_a_plain_one_fail(probed, certificat
 
 
 @pytest.mark.own_server
-def test_it_is_a_command_that_loads_neither_torch_nor_grpc(server_address):
+def test_the_probe_loads_neither_torch_nor_grpc(server_address):
     command = [sys.executable, "-X", "importtime", "-m", "unrolled_server.probe"]
     environment = {**os.environ, "UNROLLED_ADDRESS": server_address}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

@@ -1,4 +1,4 @@
-"""The contract at Serve's proxy, with a plain function where Serve puts its own answer."""
+"""The contract at Ray Serve's proxy, with a plain function as Serve's handler."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ CONFIG = {"methodConfig": [{"name": [{"service": "unrolled.v1.ForwardService"}],
 
 
 class Proxy:
-    """As Serve's: it finds the handlers in `_method_handlers`, and has its own answer there."""
+    """A stand-in for Serve's proxy, which replaces the handlers in `_method_handlers` by its own."""
 
     def __init__(self, server, **answers):
         self._server = server
@@ -38,7 +38,7 @@ class Proxy:
 
 
 def asked(ask, **answers):
-    """What `ask(channel)` gives at a proxy whose Serve answers so."""
+    """Returns the result of `ask(channel)` at a proxy with these handlers."""
 
     async def run():
         server = grpc.aio.server()
@@ -56,7 +56,7 @@ def asked(ask, **answers):
 
 
 def ending(code, *trailing_metadata, calls):
-    """As Serve ends a call that failed: the status is set, and an empty message returned."""
+    """Returns a handler that fails as Serve does: it sets the status and returns an empty message."""
 
     async def serve(_request, context):
         calls.append(context)
@@ -74,7 +74,7 @@ async def refusal(channel):
     return caught.value
 
 
-def test_bytes_pass_both_ways():
+def test_bytes_pass_unchanged_in_both_directions():
     async def serve(request, _context):
         return request[::-1]
 
@@ -82,8 +82,8 @@ def test_bytes_pass_both_ways():
     assert reply == b"a\x00\xff"
 
 
-def test_an_overloaded_call_is_tried_again_by_grpc():
-    """A refusal is a status alone: after a message, even an empty one, gRPC would not try again."""
+def test_grpc_retries_an_overloaded_call():
+    """The refusal must have no message: after one, even if empty, gRPC would not retry."""
     calls = []
     serve = ending(grpc.StatusCode.RESOURCE_EXHAUSTED, DETAILS, calls=calls)
     error = asked(refusal, unary_unary=serve)
@@ -100,14 +100,14 @@ def test_an_overloaded_call_is_tried_again_by_grpc():
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "why"),
     ],
 )
-def test_what_serve_itself_says_in_passing_may_be_tried_again(code, details):
+def test_temporary_errors_of_serve_itself_are_retried(code, details):
     calls = []
     error = asked(refusal, unary_unary=ending(code, calls=calls))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, details)
     assert len(calls) == RETRIES["maxAttempts"]
 
 
-def test_a_failure_of_ours_stays_one():
+def test_an_error_of_the_server_is_not_retried():
     calls = []
     error = asked(refusal, unary_unary=ending(grpc.StatusCode.INTERNAL, DETAILS, calls=calls))
     assert (error.code(), error.details(), len(calls)) == (grpc.StatusCode.INTERNAL, "why", 1)
@@ -131,7 +131,7 @@ def test_a_streams_status_comes_after_its_replies_and_without_a_message():
     assert asked(ask, stream_stream=serve) == [b"a", b"b"]
 
 
-def test_what_a_call_has_left_is_told_and_callers_cannot_say_it_themselves():
+def test_the_remaining_time_is_passed_on_and_clients_cannot_forge_it():
     seen = []
 
     async def serve(_request, context):
@@ -149,11 +149,11 @@ def test_what_a_call_has_left_is_told_and_callers_cannot_say_it_themselves():
     assert untold is None
 
 
-def test_a_deadline_is_never_where_none_is_told():
+def test_without_remaining_time_there_is_no_deadline():
     assert deadline_in(with_time_left([("a", "b")], None)) is None
 
 
-def test_other_services_are_not_answered():
+def test_other_services_are_unimplemented():
     async def ask(channel):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/other.Service/Forward")(b"")

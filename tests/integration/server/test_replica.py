@@ -1,4 +1,4 @@
-"""A replica as Serve calls it, without a cluster."""
+"""A replica, called as Ray Serve calls it, without a cluster."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ REQUEST = pb.ForwardRequest(words=["hello"], hidden_size=2)
 
 
 class Context:
-    """What is used of Serve's context."""
+    """The used part of Serve's context."""
 
     def __init__(self, *metadata):
         self._metadata = metadata
@@ -44,7 +44,7 @@ async def each(*items):
 
 
 def asked(ask, **settings):
-    """What `ask(replica)` gives; afterwards nothing is held any more."""
+    """Returns the result of `ask(replica)`, then checks that all reservations were released."""
 
     async def run():
         replica = Replica(Settings(device="cpu", **settings))
@@ -82,23 +82,23 @@ def test_a_refusal_is_a_status_with_details_and_no_message():
     assert "grpc-status-details-bin" in dict(context.trailing_metadata)
 
 
-def test_a_message_above_the_limit_is_refused_and_not_tried_again():
-    """As gRPC does it on a port of our own; Serve's proxy takes 2 GiB."""
+def test_a_message_above_the_limit_is_refused_without_a_retry():
+    """As gRPC does without Serve, whose proxy accepts 2 GiB."""
     context, data = Context(), REQUEST.SerializeToString()
     asked(lambda replica: replica.Forward(data, context), max_request_bytes=len(data) - 1)
     assert context.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert ("grpc-retry-pushback-ms", "-1") in context.trailing_metadata
 
 
-def test_a_message_above_the_limit_is_refused_by_itself_on_a_stream():
+def test_on_a_stream_only_the_message_above_the_limit_is_refused():
     context, data = Context(), REQUEST.SerializeToString()
     (reply,) = asked(lambda replica: streamed(replica, context, data), max_request_bytes=len(data) - 1)
     assert reply.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert f"larger than max: {len(data)} bytes" in reply.error.message
 
 
-def test_what_cannot_be_done_in_the_time_left_is_refused():
-    """A deadline that the proxy tells counts as gRPC's own does."""
+def test_work_that_exceeds_the_remaining_time_is_refused():
+    """A deadline passed on by the proxy has the effect of a gRPC deadline."""
     context = Context((LEFT_KEY, "0"))
     work = pb.ForwardRequest(words=["ab" * 400] * 400, hidden_size=1_024, output=pb.OUTPUT_LAST)
     message = asked(lambda replica: replica.Forward(work.SerializeToString(), context))
@@ -106,7 +106,7 @@ def test_what_cannot_be_done_in_the_time_left_is_refused():
     assert context.code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
-def test_a_stream_that_is_left_holds_nothing():
+def test_a_cancelled_stream_holds_nothing():
     async def ask(replica):
         replies = replica.ForwardStream(each(*[REQUEST.SerializeToString()] * 3), Context())
         await anext(replies)
@@ -117,7 +117,7 @@ def test_a_stream_that_is_left_holds_nothing():
 
 
 @pytest.mark.parametrize("setting", [{"tokens": "/x"}, {"otel": True}, {"metrics_address": "127.0.0.1:0"}])
-def test_a_setting_that_would_only_seem_to_protect_is_refused(setting):
+def test_a_security_setting_without_effect_is_refused(setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is set, and Ray Serve has the port"):
         refuse_settings_of_serve(Settings(**setting))
 
@@ -133,6 +133,6 @@ def test_a_setting_that_would_only_seem_to_protect_is_refused(setting):
         ("unrolled_server.ray_serve.proxy", "torch"),
     ],
 )
-def test_servers_do_without_ray_and_serves_proxy_without_torch(modules, absent):
+def test_the_server_does_not_import_ray_nor_the_proxy_torch(modules, absent):
     code = f"import sys, {modules}; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The server as a process: its ready line, its exit codes, and how it ends."""
+"""The server as a process: ready line, exit codes and shutdown."""
 
 import fcntl
 import os
@@ -38,7 +38,7 @@ SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 
 
 def until_accepted(metrics_address, word_count):
-    """Returns once the server has accepted so many words."""
+    """Returns once the server has accepted this number of words."""
     scraped_until(metrics_address, lambda samples: value(samples, "unrolled_words_total") == word_count)
 
 
@@ -46,18 +46,18 @@ OPEN = "TLS off, client certificates off, tokens off"
 
 
 def log_line_without_time(server):
-    """The next message of the server's log; nothing is left of it at the end."""
+    """Returns the next message of the server's log, or an empty string at its end."""
     line = server.stderr.readline()
     assert line
     return line.partition("] ")[2].partition(" [unrolled_server")[0]
 
 
 def without_nohup():
-    """The system's handler of SIGHUP, also where the run ignores it."""
+    """Restores the default handler of SIGHUP, because the test run may ignore it."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def test_the_ready_line_tells_address_device_limits_and_fingerprint_and_the_log_what_protects_calls():
+def test_the_ready_line_has_address_device_limits_and_fingerprint_and_the_log_the_protection():
     environment = {**os.environ, "UNROLLED_TOKEN": "5ecret-5ecret-5ecret"}
     with process("--address", "127.0.0.1:0", "--device", "cpu", env=environment) as server:
         line = server.stdout.readline()
@@ -85,7 +85,7 @@ def test_a_signal_finishes_what_was_accepted_and_exits_0(number):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_second_signal_ends_at_once_and_tells_which(number):
+def test_a_second_signal_ends_the_server_at_once_and_is_logged(number):
     with process("--address", "127.0.0.1:0") as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
             replies = unread_replies(ForwardServiceStub(channel))
@@ -98,7 +98,7 @@ def test_a_second_signal_ends_at_once_and_tells_which(number):
         assert (server.returncode, errors) == (128 + number, "")
 
 
-def test_health_is_told_while_the_compute_thread_is_busy(monkeypatch):
+def test_health_answers_while_the_compute_thread_is_busy(monkeypatch):
     entered, may_end, run = threading.Event(), threading.Event(), Engine.run
 
     def held_up(engine, jobs, **options):
@@ -120,7 +120,7 @@ def test_health_is_told_while_the_compute_thread_is_busy(monkeypatch):
         assert call.result(TIMEOUT_S).shape == [1, 4, 2]
 
 
-def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
+def test_a_signal_finishes_accepted_requests_of_streams_and_ends_idle_ones():
     with process(*SERVING, "--metrics-address", "127.0.0.1:0") as server:
         address = address_in(server.stdout.readline())
         with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
@@ -145,7 +145,7 @@ def test_a_signal_finishes_streams_and_sends_away_those_that_only_wait():
 
 
 @pytest.mark.long
-def test_the_end_of_standard_input_ends_the_server_if_so_asked():
+def test_the_end_of_standard_input_ends_the_server_if_set():
     with process("--address", "127.0.0.1:0", "--exit-with-stdin") as server:
         server.stdout.readline()
         server.stdin.close()
@@ -158,14 +158,14 @@ def test_a_wrong_setting_exits_2_and_names_it():
 
 
 @pytest.mark.own_server
-def test_a_taken_port_exits_3_and_says_so(server_address):
+def test_a_taken_port_exits_3_with_the_reason(server_address):
     code, errors = exit_of("--address", server_address)
     assert code == 3
     assert f"cannot listen on {server_address}: Address already in use; choose another --address" in errors
 
 
 @pytest.mark.long
-def test_a_device_that_is_not_there_exits_4():
+def test_a_missing_device_exits_4():
     missing = "mps" if sys.platform == "linux" else "cuda"
     code, errors = exit_of("--address", "127.0.0.1:0", "--device", missing)
     assert code == 4
@@ -187,7 +187,7 @@ def test_credentials_that_cannot_be_used_exit_7_with_file_and_reason(write_token
     assert errors.startswith(f"unrolled-server: tokens {file}, line 1: the token has 5 characters")
 
 
-def test_tls_settings_that_do_not_go_together_exit_2(authority):
+def test_inconsistent_tls_settings_exit_2(authority):
     code, errors = exit_of("--tls-client-ca", str(authority.file))
     reason = "tls_client_ca needs TLS; give tls_certificate and tls_key as well"
     assert (code, errors) == (2, f"unrolled-server: {reason}\n")
@@ -228,7 +228,7 @@ def test_malformed_word_vectors_exit_6_with_file_line_and_reason(tmp_path):
     assert (code, errors) == (6, f"unrolled-server: {reason}\n")
 
 
-def test_a_vectors_file_that_is_not_there_is_a_wrong_setting(tmp_path):
+def test_a_missing_vectors_file_is_a_wrong_setting(tmp_path):
     code, errors = exit_of("--vectors", f"glove={tmp_path}/none")
     reason = f"vectors is 'glove={tmp_path}/none': {tmp_path}/none cannot be read: No such file or directory"
     assert (code, errors) == (2, f"unrolled-server: {reason}\n")
@@ -239,7 +239,7 @@ def test_a_vectors_file_that_is_not_there_is_a_wrong_setting(tmp_path):
     ("number", "end"),
     [(signal.SIGINT, (130, "unrolled-server: interrupted\n")), (signal.SIGTERM, (143, ""))],
 )
-def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, end):
+def test_a_signal_ends_a_waiting_startup_and_is_logged(tmp_path, number, end):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("the 1 2 3\n")
     open_vectors("glove", glove, cache_directory=cache)
@@ -254,7 +254,7 @@ def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, end)
     assert (server.returncode, errors) == end
 
 
-def test_a_held_unix_socket_is_refused_and_a_left_over_one_is_taken(tmp_path):
+def test_a_unix_socket_in_use_is_refused_and_a_stale_one_is_replaced(tmp_path):
     address = f"unix:{tmp_path}/s"
     with running_server(Settings(address=address)), pytest.raises(AddressError, match="another server holds"):
         running_server(Settings(address=address)).__enter__()
@@ -273,8 +273,8 @@ def refusal_of(address):
     return str(caught.value).removeprefix(f"cannot listen on {address}: ")
 
 
-def test_a_unix_socket_is_the_file_that_was_named_whatever_characters_its_name_has(tmp_path):
-    """To gRPC the path is part of a URI. A linked folder leads to the same socket and the same lock."""
+def test_a_unix_socket_has_the_given_path_whatever_its_characters(tmp_path):
+    """The path is part of a URI for gRPC. A linked folder leads to the same socket and the same lock."""
     folder, link, name = tmp_path / "folder", tmp_path / "link", "a%20b ?#\u00e9"
     folder.mkdir()
     link.symlink_to(folder)
@@ -289,7 +289,7 @@ def test_a_unix_socket_is_the_file_that_was_named_whatever_characters_its_name_h
     assert lock.read_text() == "kept"
 
 
-def test_what_lies_where_a_unix_socket_should_be_stays_as_it_is(tmp_path):
+def test_an_existing_file_at_the_path_of_a_unix_socket_is_not_changed(tmp_path):
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_text("kept")
     link.symlink_to(file)
@@ -299,7 +299,7 @@ def test_what_lies_where_a_unix_socket_should_be_stays_as_it_is(tmp_path):
     assert file.read_text() == "kept"
 
 
-def test_every_interface_can_be_asked_for():
+def test_a_wildcard_address_is_reachable():
     with (
         running_server(Settings(address="[::]:0", allow_plaintext=True)) as server,
         grpc.insecure_channel(f"localhost:{server.address.rpartition(':')[2]}") as channel,
@@ -307,7 +307,7 @@ def test_every_interface_can_be_asked_for():
         assert ForwardServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest()).device
 
 
-def test_reflection_can_be_off():
+def test_reflection_can_be_disabled():
     with (
         running_server(Settings(address="127.0.0.1:0", reflection=False)) as server,
         grpc.insecure_channel(server.address) as channel,

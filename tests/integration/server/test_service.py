@@ -1,4 +1,4 @@
-"""The contract as a plain gRPC caller sees it."""
+"""The contract, tested by a plain gRPC client."""
 
 import grpc
 import pytest
@@ -51,19 +51,19 @@ def test_the_lesson_in_torchs_default_layout(stub):
     assert reply.shape == [3, 5, 2]
 
 
-def test_a_reply_past_grpcs_default_message_size_arrives(stub):
+def test_a_reply_above_grpcs_default_message_size_arrives(stub):
     reply = stub.Forward(pb.ForwardRequest(words=["ab" * 50] * 100, hidden_size=256))
     assert len(reply.values) == 100 * 100 * 256
 
 
-def test_padding_is_zero_and_lengths_say_where_it_starts(stub):
+def test_padding_is_zero_and_starts_at_the_lengths(stub):
     reply = stub.Forward(pb.ForwardRequest(words=["a", "abc"], hidden_size=1))
     assert reply.lengths == [1, 3]
     assert reply.values[1:3] == [0.0, 0.0]
     assert all(reply.values[3:])
 
 
-def test_a_reply_that_was_kept_differs_in_timing_and_id_alone(stub):
+def test_a_cached_reply_differs_only_in_timing_and_id(stub):
     request = pb.ForwardRequest(words=["keep", "it"], hidden_size=3, seed=-5)
     computed = stub.Forward(request)
     computed.ClearField("timing")
@@ -87,7 +87,7 @@ def test_a_bad_request_carries_its_field_violations(stub):
     assert details.field_violations[0].field == "hidden_size"
 
 
-def test_bytes_that_are_no_message_are_an_invalid_argument(channel):
+def test_a_malformed_message_is_an_invalid_argument(channel):
     error = refusal(channel.unary_unary(f"/{SERVICE_NAME}/Forward"), b"\x0a\x01\xff\x10\x01")
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "words[0] is not valid UTF-8" in error.details()
@@ -100,7 +100,7 @@ def test_an_unknown_field_is_refused_by_every_method(channel, method):
     assert "field 111" in error.details()
 
 
-def test_what_is_not_done_is_unimplemented(stub):
+def test_unsupported_options_are_unimplemented(stub):
     request = pb.ForwardRequest(
         words=["a"], hidden_size=1, output=pb.OUTPUT_MAX, reply_form=pb.REPLY_FORM_DISTINCT
     )
@@ -108,7 +108,7 @@ def test_what_is_not_done_is_unimplemented(stub):
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_server_info_tells_versions_device_limits_and_the_fingerprint_of_replies(stub):
+def test_server_info_has_versions_device_limits_and_the_fingerprint_of_replies(stub):
     info = stub.GetServerInfo(pb.GetServerInfoRequest())
     reply = stub.Forward(pb.ForwardRequest(words=["a"], hidden_size=1))
     assert info.version
@@ -120,7 +120,7 @@ def test_server_info_tells_versions_device_limits_and_the_fingerprint_of_replies
 
 @pytest.mark.own_server
 @pytest.mark.parametrize("service", ["", SERVICE_NAME])
-def test_health_says_serving(channel, service):
+def test_health_is_serving(channel, service):
     reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -133,6 +133,6 @@ def test_reflection_describes_the_service(channel):
     "fields", [{"id": "7", "return_final_state": True}, {"id": "é"}, {"id": "x" * 128}], ids=str
 )
 def test_an_id_comes_back_with_every_reply(stub, fields):
-    """Also where the reply was sent before and the id is none that ends its message in ASCII."""
+    """Also for a repeated request, and for an id that is not ASCII or not the last field."""
     request = pb.ForwardRequest(words=["again"], hidden_size=2, **fields)
     assert [stub.Forward(request).id for _ in range(4)] == [request.id] * 4

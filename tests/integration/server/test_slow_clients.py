@@ -1,4 +1,4 @@
-"""A client that does not read is evicted, and others do not notice."""
+"""A client that does not read is evicted without an effect on others."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 1.5
 
 
 async def stalled(address):
-    """A stream that asks for much and reads nothing; how it ends."""
+    """Sends many requests on a stream, reads nothing, and returns the status of its end."""
     async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
         call = ForwardServiceStub(channel).ForwardStream()
         for _ in range(20):
@@ -46,7 +46,7 @@ def test_a_client_that_does_not_read_is_evicted_after_the_timeout_and_others_are
 
 @pytest.mark.long
 def test_many_clients_that_do_not_read_are_evicted_until_they_fit():
-    """Long before the timeout: each has a few MiB, and a quarter of 16 MiB may be theirs."""
+    """Long before the timeout: each holds a few MiB, and a quarter of 16 MiB is their limit."""
 
     async def scenario(address):
         ends = [asyncio.ensure_future(stalled(address)) for _ in range(8)]

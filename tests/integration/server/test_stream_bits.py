@@ -1,4 +1,4 @@
-"""Replies on streams have the bits of their requests computed alone, in either form."""
+"""Replies on streams have the bits of separately computed requests, in either form."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ async def ask(address, cases):
 
 
 @pytest.mark.parametrize("state_memory_mb", [1, pytest.param(1024, marks=pytest.mark.long)])
-def test_no_reply_on_a_stream_has_other_bits_than_its_request_computed_alone(cases, state_memory_mb):
+def test_replies_on_streams_have_the_bits_of_separate_requests(cases, state_memory_mb):
     settings = Settings(
         address="127.0.0.1:0", device="cpu", state_memory_mb=state_memory_mb, max_queue_s=3_600
     )

@@ -1,4 +1,4 @@
-"""What a supervisor does with workers of all kinds: scripts that stand in for servers."""
+"""The supervisor with scripts as workers, which behave in different ways."""
 
 import asyncio
 import errno
@@ -36,7 +36,7 @@ async def run_supervisor(settings, environment):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs a supervisor of two workers that behave as a script says."""
+    """A function that runs a supervisor of two workers that execute a script."""
     monkeypatch.setattr(supervision_policy, "RESTART_DELAY_S", 0.0)
 
     def run_script(script, *, environment=None):
@@ -49,7 +49,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def when_ready(monkeypatch):
-    """Has something done as soon as the supervisor is ready."""
+    """A function that sets an action to run as soon as the supervisor is ready."""
 
     def arrange(action):
         add_serving = ReadinessGate.add_serving
@@ -66,8 +66,8 @@ def when_ready(monkeypatch):
 
 
 @pytest.fixture
-def told_when_ready(when_ready):
-    """The supervisor is told to stop as soon as it is ready."""
+def stop_when_ready(when_ready):
+    """Stops the supervisor as soon as it is ready."""
     when_ready(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
@@ -76,7 +76,7 @@ OTHERS = set()
 
 @pytest.fixture(autouse=True)
 def _others():
-    """This process may have other children, such as a cluster that lasts for the whole run."""
+    """Records other children of this process, such as a cluster that lasts for the whole test run."""
     OTHERS.clear()
     OTHERS.update(psutil.Process().children())
 
@@ -96,7 +96,7 @@ def refusal(run, *args, **kwargs):
     return caught.value.exit_code, str(caught.value)
 
 
-def test_different_bits_exit_5_and_nobody_serves(run, tmp_path):
+def test_different_bits_exit_5_and_no_worker_serves(run, tmp_path):
     served = tmp_path / "served"
     prove = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n"
     script = prove + SERVE + f"open({str(served)!r}, 'w').close()"
@@ -106,8 +106,8 @@ def test_different_bits_exit_5_and_nobody_serves(run, tmp_path):
     assert not served.exists()
 
 
-def test_a_replacement_with_other_bits_exits_8_because_a_new_start_helps(run, when_ready, tmp_path):
-    """A package that was upgraded below a running server, say."""
+def test_a_replacement_with_different_bits_exits_8_because_a_restart_helps(run, when_ready, tmp_path):
+    """For example after an upgrade of a package under a running server."""
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
     fingerprint = f"'new' if os.path.exists({str(tmp_path / 'ready')!r}) else 'old'"
     prove = f"tell('Proved', fingerprint={fingerprint}, ready_line='')\n"
@@ -116,7 +116,7 @@ def test_a_replacement_with_other_bits_exits_8_because_a_new_start_helps(run, wh
     assert message.startswith("workers compute different bits: fingerprint new beside old")
 
 
-def test_a_failing_first_start_is_passed_on(run):
+def test_an_error_of_the_first_start_is_raised(run):
     script = "tell('Failed', exit_code=6, message='bad.txt, line 2')"
     assert refusal(run, script) == (6, "bad.txt, line 2")
 
@@ -130,8 +130,8 @@ def test_workers_that_die_before_they_serve_exit_8(run, caplog):
     assert 5 <= caplog.text.count("was ended by SIGKILL") <= 6
 
 
-def test_a_replacement_that_fails_is_tried_again_and_then_exits_8(run, when_ready, capfd, caplog, tmp_path):
-    """The server stays while there is hope: what others have accepted is still answered."""
+def test_a_failing_replacement_is_retried_and_then_exits_8(run, when_ready, capfd, caplog, tmp_path):
+    """The server stays during the retries, so that others answer what they have accepted."""
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers()))
     fail = "sys.exit(tell('Failed', exit_code=6, message='gone'))"
     later = f"if os.path.exists({str(tmp_path / 'ready')!r}): {fail}\n"
@@ -145,7 +145,7 @@ def test_a_replacement_that_fails_is_tried_again_and_then_exits_8(run, when_read
 def test_a_worker_that_cannot_be_replaced_leaves_the_others_serving(
     run, when_ready, monkeypatch, caplog, tmp_path
 ):
-    """Its tenth replacement has the server stop, which is a good end: the other one served all the while."""
+    """The tenth replacement stops the server, with success: the other worker served all the time."""
     monkeypatch.setattr(supervision_policy, "MAX_DELAY_S", 0.0)
     monkeypatch.setattr(supervisor, "MAX_DELAY_S", 0.0)
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
@@ -162,8 +162,8 @@ if os.path.exists({str(tmp_path / "ready")!r}):
     assert re.search(r"ERROR .*no worker can be replaced, the others serve on", caplog.text)
 
 
-@pytest.mark.usefixtures("told_when_ready")
-def test_a_process_that_cannot_be_started_is_tried_again(run, monkeypatch, caplog):
+@pytest.mark.usefixtures("stop_when_ready")
+def test_the_start_of_a_process_is_retried(run, monkeypatch, caplog):
     start = WorkerProcess.start
     errors = [OSError(errno.EAGAIN, "too many processes"), OSError(errno.ENOMEM, "no memory")]
 
@@ -179,14 +179,14 @@ def test_a_process_that_cannot_be_started_is_tried_again(run, monkeypatch, caplo
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "1", "no JSON", '{"kind": "Serving", "of": 2}', "-" * 70_000])
-def test_a_worker_that_sends_malformed_reports_is_ended_as_if_it_had_died(run, caplog, line):
+def test_a_worker_that_sends_malformed_reports_is_replaced_like_a_dead_one(run, caplog, line):
     code, _ = refusal(run, f"print({line!r}, flush=True)\n" + WAIT)
     assert code == 8
     assert "sent a malformed report" in caplog.text
     assert "was ended by SIGKILL" in caplog.text
 
 
-def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, monkeypatch):
+def test_an_unexpected_error_is_raised_after_the_worker_has_ended(run, monkeypatch):
     async def read_report(_worker):
         raise RuntimeError("unexpected")
 
@@ -196,24 +196,24 @@ def test_an_error_that_nobody_expects_is_raised_when_the_worker_is_dead(run, mon
     assert workers() == []
 
 
-def test_workers_find_what_the_supervisor_puts_into_their_environment(run):
+def test_workers_get_the_environment_variables_of_the_supervisor(run):
     script = "tell('Failed', exit_code=6, message=os.environ['OF_THE_RUN'])"
     assert refusal(run, script, environment={"OF_THE_RUN": "here"}) == (6, "here")
 
 
-@pytest.mark.usefixtures("told_when_ready")
-def test_workers_that_end_well_are_a_good_end(run):
+@pytest.mark.usefixtures("stop_when_ready")
+def test_workers_that_exit_0_end_the_supervisor_with_success(run):
     run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
 
 
-@pytest.mark.usefixtures("told_when_ready")
+@pytest.mark.usefixtures("stop_when_ready")
 def test_workers_that_die_while_they_drain_exit_1(run):
     code, message = refusal(run, PROVE + AT_SIGTERM.format(exit_code=3) + SERVE + WAIT)
     assert code == 1
     assert message.startswith("2 workers died while they drained")
 
 
-@pytest.mark.usefixtures("told_when_ready")
+@pytest.mark.usefixtures("stop_when_ready")
 def test_workers_that_do_not_end_are_killed_after_the_timeout(run, monkeypatch):
     monkeypatch.setattr(supervisor, "END_MARGIN_S", 0.1)
     ignoring = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

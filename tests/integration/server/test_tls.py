@@ -1,4 +1,4 @@
-"""Certificates and keys as a server reads them, and as clients meet them."""
+"""Certificates and keys: loading, errors, TLS connections and rotation."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def encrypted(key_file):
 
 @pytest.fixture
 def pair(server_identity, tmp_path):
-    """Copies of a right pair, to be broken."""
+    """Copies of a valid pair, which tests damage."""
     for file in (server_identity.certificate, server_identity.key):
         shutil.copy(file, tmp_path / file.name)
     return type(server_identity)(tmp_path / "server.pem", tmp_path / "server.key")
@@ -42,12 +42,12 @@ def refusal_of(pair, **options):
     return str(caught.value)
 
 
-def test_a_missing_file_is_told_with_its_setting(pair):
+def test_a_missing_file_is_reported_with_its_setting(pair):
     pair.key.unlink()
     assert refusal_of(pair) == f"tls_key {pair.key} cannot be read: No such file or directory"
 
 
-def test_a_certificate_that_is_none_is_told(pair):
+def test_an_invalid_certificate_is_refused_with_the_reason(pair):
     pair.certificate.write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     assert f"tls_certificate {pair.certificate} holds no certificate" in refusal_of(pair)
 
@@ -62,7 +62,7 @@ def test_a_certificate_that_is_none_is_told(pair):
     ],
     ids=["cut", "encrypted", "of another kind", "a certificate"],
 )
-def test_a_key_that_is_of_no_use_is_told_and_not_shown(pair, break_key, reason):
+def test_an_unusable_key_is_refused_with_the_reason_and_not_shown(pair, break_key, reason):
     content = break_key(pair.key)
     pair.key.write_bytes(content)
     message = refusal_of(pair)
@@ -72,21 +72,21 @@ def test_a_key_that_is_of_no_use_is_told_and_not_shown(pair, break_key, reason):
     assert not any(line in message for line in lines)
 
 
-def test_a_key_of_another_certificate_is_told(pair, authority):
+def test_a_key_of_another_certificate_is_refused(pair, authority):
     pair.key.write_bytes(authority.issue("another").key.read_bytes())
     assert f"tls_key {pair.key} does not belong to the first certificate in" in refusal_of(pair)
 
 
-def test_an_expired_certificate_is_told_with_its_end(authority):
+def test_an_expired_certificate_is_refused_with_its_end(authority):
     assert "has expired: it was valid until 20" in refusal_of(authority.issue_expired("old"))
 
 
-def test_a_certificate_of_tomorrow_is_told(authority):
+def test_a_certificate_that_is_not_yet_valid_is_refused(authority):
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert "is not valid yet" in refusal_of(authority.issue("early", not_before=tomorrow))
 
 
-def test_a_certificate_that_ends_soon_is_taken_and_told(authority, caplog):
+def test_a_certificate_that_expires_soon_is_accepted_and_logged(authority, caplog):
     soon = authority.issue("soon", not_after=datetime.now(UTC) + timedelta(days=3))
     tls_credentials(soon.certificate, soon.key)
     assert "expires" in caplog.text
@@ -97,13 +97,13 @@ def test_authorities_of_clients_must_be_certificates(pair):
     assert f"tls_client_ca {pair.key} holds no certificate" in message
 
 
-def test_authorities_that_have_all_expired_are_told(pair, authority):
+def test_client_authorities_that_have_all_expired_are_refused(pair, authority):
     expired = authority.issue_expired("expired-authority").certificate
     assert "tls_client_ca" in refusal_of(pair, client_ca=expired)
 
 
 def ask(address, roots, pair=None):
-    """Asks the server over a connection of its own; gives the status code."""
+    """Calls the server over a new connection and returns the status code."""
     chain = (pair.key.read_bytes(), pair.certificate.read_bytes()) if pair else (None, None)
     credentials = grpc.ssl_channel_credentials(roots, *chain)
     options = [("grpc.use_local_subchannel_pool", 1)]
@@ -116,7 +116,7 @@ def ask(address, roots, pair=None):
 
 
 def test_new_files_serve_new_connections_without_a_restart(pair, other_authority, always_looking, authority):
-    """Also when the authority behind them is another; a connection that is open lives on."""
+    """Also with another authority; an open connection stays open."""
     with (
         running_server(Settings(address="127.0.0.1:0", **pair.settings)) as server,
         grpc.secure_channel(server.address, grpc.ssl_channel_credentials(authority.pem)) as before,
@@ -130,7 +130,9 @@ def test_new_files_serve_new_connections_without_a_restart(pair, other_authority
         ForwardServiceStub(before).GetServerInfo(pb.GetServerInfoRequest())
 
 
-def test_a_broken_new_pair_is_told_once_and_the_old_one_serves_on(pair, authority, always_looking, caplog):
+def test_a_broken_new_pair_is_logged_once_and_the_old_one_stays_in_use(
+    pair, authority, always_looking, caplog
+):
     with running_server(Settings(address="127.0.0.1:0", **pair.settings)) as server:
         pair.key.write_bytes(authority.issue("another").key.read_bytes())
         for _ in range(3):
@@ -138,8 +140,8 @@ def test_a_broken_new_pair_is_told_once_and_the_old_one_serves_on(pair, authorit
     assert caplog.text.count("does not belong to the first certificate") == 1
 
 
-def test_clients_show_who_they_are_where_an_authority_is_named(pair, authority, other_authority):
-    """One of the authority's is let in; one without, of another or expired is not."""
+def test_a_client_authority_requires_client_certificates(pair, authority, other_authority):
+    """Clients without a certificate, or with an expired one or one of another authority, are refused."""
     settings = Settings(address="127.0.0.1:0", tls_client_ca=authority.file, **pair.settings)
     with running_server(settings) as server:
         assert ask(server.address, authority.pem, authority.issue("client", "me@example.org")) is (
@@ -153,7 +155,7 @@ def test_clients_show_who_they_are_where_an_authority_is_named(pair, authority, 
             assert ask(server.address, authority.pem, refused) is grpc.StatusCode.UNAVAILABLE
 
 
-def test_authorities_of_clients_rotate_too(pair, authority, other_authority, always_looking, tmp_path):
+def test_client_authorities_rotate(pair, authority, other_authority, always_looking, tmp_path):
     roots = tmp_path / "roots.pem"
     shutil.copy(authority.file, roots)
     stranger = other_authority.issue("stranger", "me@example.org")

@@ -1,4 +1,4 @@
-"""A server with --otel sends a span for each request to where OTEL_* says."""
+"""A server with --otel exports a span for each request as OTEL_* configures."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ CALLER = f"00-{RandomIdGenerator().generate_trace_id():032x}-00f067aa0ba902b7-01
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps what is sent to it by OTLP."""
+    """Stores the spans that it receives by OTLP."""
 
     def __init__(self):
         self.spans = []
@@ -38,7 +38,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 @contextmanager
 def collecting():
-    """A collector on a free port, and the environment that leads to it."""
+    """Yields a collector on a free port, and the environment variables that point to it."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
@@ -65,7 +65,7 @@ def ask_everything(channel):
 
 @pytest.fixture(scope="module")
 def collected():
-    """What a server sent of them, past a proxy of its environment that is not there."""
+    """The spans that a server exported, without the unreachable proxy of its environment."""
     flags = ("--address", "127.0.0.1:0", "--otel", "--log-level", "error")
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
     with collecting() as (collector, environment):
@@ -96,7 +96,7 @@ def test_each_request_is_a_server_span_in_its_callers_trace(collected):
     assert (alone.name, alone.parent_span_id) == (f"{SERVICE}/GetServerInfo", b"")
 
 
-def test_a_span_tells_what_was_asked_and_where_its_time_went(collected):
+def test_a_span_has_the_parameters_and_times_of_its_request(collected):
     told = attributes(collected.spans[0])
     seconds = (collected.spans[0].end_time_unix_nano - collected.spans[0].start_time_unix_nano) / 1e9
     queue_s, compute_s = told.pop("unrolled.queue_s"), told.pop("unrolled.compute_s")
@@ -114,7 +114,7 @@ def test_a_span_tells_what_was_asked_and_where_its_time_went(collected):
     assert "s3cret" not in str(collected.spans)
 
 
-def test_a_request_at_fault_is_no_error_of_the_server(collected):
+def test_an_invalid_request_is_not_an_error_of_the_server(collected):
     refused = collected.spans[1]
     told = attributes(refused)
     assert told["rpc.response.status_code"] == told["error.type"] == "INVALID_ARGUMENT"
@@ -122,7 +122,7 @@ def test_a_request_at_fault_is_no_error_of_the_server(collected):
 
 
 @pytest.mark.long
-def test_the_process_has_our_name(collected):
+def test_the_default_service_name_is_that_of_the_server(collected):
     for resource in collected.resources:
         assert resource["service.name"] == "unrolled-server"
         assert resource["service.version"]
@@ -130,7 +130,7 @@ def test_the_process_has_our_name(collected):
 
 
 @pytest.mark.long
-def test_the_environment_gives_another_name():
+def test_the_environment_can_set_the_service_name():
     with collecting() as (collector, environment):
         environment["OTEL_SERVICE_NAME"] = "encoders"
         with process("--address", "127.0.0.1:0", "--otel", env=environment) as server:
@@ -142,7 +142,7 @@ def test_the_environment_gives_another_name():
 
 
 @pytest.mark.long
-def test_what_no_collector_takes_does_not_hold_up_the_end():
+def test_an_absent_collector_does_not_delay_shutdown():
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     with process("--address", "127.0.0.1:0", "--otel", env=environment) as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
@@ -159,7 +159,7 @@ def test_without_its_packages_otel_is_a_wrong_setting(monkeypatch):
 
 
 @pytest.mark.long
-def test_a_server_that_is_not_asked_to_does_not_load_opentelemetry():
+def test_a_server_without_otel_does_not_load_opentelemetry():
     code = (
         "import sys, unrolled_server.process.serve; print([n for n in sys.modules if 'opentelemetry' in n])"
     )

@@ -28,7 +28,7 @@ def workers_of(server):
 
 
 def answers(address):
-    """The same request's answers over many connections, and how many of these each process has taken."""
+    """Returns the answers to one request over many connections, and how many each process accepted."""
     request = pb.ForwardRequest(words=["hello", "eolll", "lleel"], hidden_size=2)
     with ExitStack() as stack:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -47,7 +47,7 @@ def taken_connections(address):
 
 
 def end_of(processes):
-    """Waits for processes to end; gives those that do not."""
+    """Waits for processes to end and returns those that do not."""
     return psutil.wait_procs(processes, timeout=TIMEOUT_S)[1]
 
 
@@ -84,7 +84,7 @@ def test_a_worker_that_ends_is_replaced(number):
 
 
 def scraped_until(url, wanted):
-    """What the endpoint says as soon as it says all that is wanted; workers write theirs each second."""
+    """Returns the metrics as soon as they contain the given lines; workers write theirs each second."""
     never = threading.Event()
     while True:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
@@ -95,7 +95,7 @@ def scraped_until(url, wanted):
 
 
 @pytest.mark.long
-def test_one_endpoint_tells_the_metrics_of_all_workers_also_of_dead_ones():
+def test_one_endpoint_exports_the_metrics_of_all_workers_also_of_dead_ones():
     with process(*FLAGS, "--metrics-address", "127.0.0.1:0") as server:
         url = next(line for line in server.stderr if "metrics on" in line).split("metrics on ")[1].split()[0]
         answers(address_in(server.stdout.readline()))
@@ -112,7 +112,7 @@ def test_one_endpoint_tells_the_metrics_of_all_workers_also_of_dead_ones():
 
 
 @pytest.mark.long
-def test_workers_end_with_a_supervisor_that_is_killed():
+def test_workers_end_when_the_supervisor_is_killed():
     with process(*FLAGS) as server:
         server.stdout.readline()
         workers = workers_of(server)
@@ -121,7 +121,7 @@ def test_workers_end_with_a_supervisor_that_is_killed():
 
 
 @pytest.mark.long
-def test_the_end_of_standard_input_ends_all_if_so_asked():
+def test_the_end_of_standard_input_ends_all_processes_if_set():
     with process(*FLAGS, "--exit-with-stdin") as server:
         server.stdout.readline()
         workers = workers_of(server)
@@ -132,7 +132,7 @@ def test_the_end_of_standard_input_ends_all_if_so_asked():
 
 @pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_second_signal_ends_all_at_once(number, code):
+def test_a_second_signal_ends_all_processes_at_once(number, code):
     with process(*FLAGS) as server:
         with grpc.insecure_channel(address_in(server.stdout.readline())) as channel:
             workers = workers_of(server)
@@ -150,7 +150,7 @@ def test_a_second_signal_ends_all_at_once(number, code):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, code):
+def test_a_signal_ends_a_waiting_startup_and_is_logged(tmp_path, number, code):
     glove, cache = tmp_path / "glove.txt", tmp_path / "cache"
     glove.write_text("the 1 2 3\n")
     open_vectors("glove", glove, cache_directory=cache)
@@ -170,7 +170,7 @@ def test_a_signal_ends_a_start_that_waits_and_tells_which(tmp_path, number, code
 
 @pytest.mark.long
 def test_workers_that_keep_dying_exit_8(tmp_path, monkeypatch):
-    """The stand-in for torch also shows that the supervisor imports none: it would die with its workers."""
+    """The fake torch also shows that the supervisor does not import it: it would die with its workers."""
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     code, errors = exit_of(*FLAGS)
@@ -182,7 +182,7 @@ def test_workers_that_keep_dying_exit_8(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_failing_start_is_told_once_with_its_exit_code():
+def test_a_startup_error_is_logged_once_with_its_exit_code():
     code, errors = exit_of(*FLAGS[:2], "--device", "mps", "--workers", "2", "--log-level", "error")
     assert code == 4
     assert errors.startswith("unrolled-server: device is 'mps'")
@@ -190,7 +190,7 @@ def test_a_failing_start_is_told_once_with_its_exit_code():
 
 
 @pytest.mark.long
-def test_workers_serve_over_tls_and_clients_that_do_not_speak_it_leave_no_line(server_identity, authority):
+def test_workers_serve_over_tls_and_log_nothing_about_plaintext_clients(server_identity, authority):
     tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
     with process(*FLAGS, *map(str, tls)) as server:
         address = address_in(server.stdout.readline())
@@ -204,7 +204,7 @@ def test_workers_serve_over_tls_and_clients_that_do_not_speak_it_leave_no_line(s
 
 
 @pytest.mark.long
-def test_a_key_that_is_not_there_exits_7(server_identity, tmp_path):
+def test_a_missing_key_exits_7(server_identity, tmp_path):
     tls = ("--tls-certificate", server_identity.certificate, "--tls-key", tmp_path / "none")
     code, errors = exit_of(*FLAGS, *map(str, tls), "--log-level", "error")
     assert code == 7

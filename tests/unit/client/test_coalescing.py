@@ -110,7 +110,7 @@ def test_calls_that_wait_are_one_request(reply_to):
 
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=4), min_size=2))
 def test_everybody_gets_what_they_would_get_alone(reply_to, callers):
-    """Rows, lengths and memory are those of a call by itself, whoever travels along."""
+    """Rows, lengths and memory equal those of a separate call, whatever else the request contains."""
 
     async def run():
         wire = Wire(reply_to)

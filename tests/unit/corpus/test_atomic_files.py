@@ -1,4 +1,4 @@
-"""Files and folders of writers that fail."""
+"""Files and folders whose writer fails."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from unrolled_corpus.atomic_files import atomic_file, atomic_folder, remove_unfi
 pytestmark = pytest.mark.corpus
 
 
-def test_what_a_killed_writer_left_is_removed_and_never_has_the_final_name(tmp_path):
+def test_leftovers_of_a_killed_writer_are_removed_and_never_have_the_final_name(tmp_path):
     with pytest.raises(OSError, match="file"), atomic_file(tmp_path / "file") as unfinished:
         (unfinished / "below").write_text("half")
     with atomic_folder(tmp_path / "folder") as unfinished, atomic_folder(tmp_path / "folder") as other:

@@ -11,7 +11,7 @@ from unrolled_corpus.parameters import Parameters
 pytestmark = pytest.mark.corpus
 
 
-def test_the_help_page_has_a_section_for_each_group_and_whole_names_of_options():
+def test_the_help_page_has_a_section_for_each_group_and_unbroken_option_names():
     page = CliRunner().invoke(app, ["--help"], prog_name="unrolled-map", terminal_width=80).output
     assert page.startswith("Usage: unrolled-map [OPTIONS] INPUT OUTPUT\n")
     titles = [line for line in page.splitlines() if line.endswith(":") and not line.startswith(" ")]

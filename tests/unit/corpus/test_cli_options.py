@@ -1,4 +1,4 @@
-"""Which paths and columns the command accepts."""
+"""Validation of paths and columns."""
 
 import pytest
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.corpus
         ({"output_folder": "linked/out"}, "OUTPUT .* is in INPUT"),
     ],
 )
-def test_an_output_that_would_clash_is_refused_before_anything_starts(tmp_path, changed, message):
+def test_a_conflicting_output_is_refused_before_anything_starts(tmp_path, changed, message):
     (tmp_path / "in").mkdir()
     (tmp_path / "linked").symlink_to("in")
     given = {"output_folder": "out", "keep": "", "on_empty": "error"} | changed
@@ -37,7 +37,7 @@ def test_an_output_that_would_clash_is_refused_before_anything_starts(tmp_path, 
 
 
 @pytest.mark.parametrize("given", ["s3://bucket/x", "hdfs://h/x", "file:///tmp/x", "", "~nobody-here/x"])
-def test_what_is_no_path_of_this_machine_is_refused_by_its_argument(tmp_path, monkeypatch, given):
+def test_a_path_that_is_not_local_is_refused_with_its_argument(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     paths = {"source": "in", "output_folder": "out"}
     for argument, name in (("source", "INPUT"), ("output_folder", "OUTPUT")):
@@ -49,7 +49,7 @@ def test_what_is_no_path_of_this_machine_is_refused_by_its_argument(tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_home_directory_is_found_in_every_path(monkeypatch, tmp_path):
+def test_a_tilde_is_expanded_in_every_path(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     corpus = CorpusFlags(source="~/in", output_folder="~/out")
     assert (corpus.source_path, corpus.output_path) == (tmp_path / "in", tmp_path / "out")

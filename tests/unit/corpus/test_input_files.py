@@ -1,4 +1,4 @@
-"""Which files are the input, in which order, and which others are reported."""
+"""Which files are read, in which order, and which others are reported."""
 
 import pytest
 
@@ -31,11 +31,11 @@ def test_parquet_files_of_all_endings_are_read_in_the_order_of_their_names(tmp_p
 
 
 @pytest.mark.parametrize("name", [*ENDINGS, "_hidden", ".hidden.parquet", "x.txt"])
-def test_a_file_that_is_named_is_read_whatever_its_name(tmp_path, name):
+def test_an_explicitly_named_file_is_read_whatever_its_ending(tmp_path, name):
     assert texts_of(write_corpus(tmp_path / name, ["a"])) == ["a"]
 
 
-def test_files_that_are_no_parquet_are_named(tmp_path):
+def test_files_that_are_not_parquet_are_reported(tmp_path):
     write_corpus(tmp_path / "a.parquet", ["a"])
     (tmp_path / "below").mkdir()
     for name in ("README.md", "empty", "below/notes.csv"):
@@ -47,7 +47,7 @@ def test_files_that_are_no_parquet_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["b.parquet", "b.parquet.md5"])
-def test_a_file_with_the_ending_that_is_no_parquet_is_refused_with_a_pattern_as_remedy(tmp_path, name):
+def test_a_file_with_the_ending_but_another_format_is_refused_with_a_pattern_as_remedy(tmp_path, name):
     write_corpus(tmp_path / "a.parquet", ["a"])
     (tmp_path / name).write_text("d41d8cd98f00b204e9800998ecf8427e  b.parquet")
     remedy = f"{name} cannot be read as Parquet: .*by a pattern in quotes, such as '{tmp_path}/\\*.parquet'$"
@@ -69,7 +69,7 @@ def test_a_pattern_selects_files_in_the_order_of_their_paths_but_no_hidden_ones(
         texts_of(tmp_path / "*.pq")
 
 
-def test_a_name_with_wildcards_that_exists_is_no_pattern(tmp_path):
+def test_an_existing_name_with_wildcards_is_not_a_pattern(tmp_path):
     for name in ("a[1].parquet", "a1.parquet"):
         write_corpus(tmp_path / name, [name])
     assert texts_of(tmp_path / "a[1].parquet") == ["a[1].parquet"]
@@ -89,13 +89,13 @@ def test_a_name_with_wildcards_that_exists_is_no_pattern(tmp_path):
         ("in/**/*.parquet", "out", False),
     ],
 )
-def test_an_output_that_a_later_start_would_read_is_known_before_it_exists(tmp_path, source, output, is_read):
+def test_an_output_inside_the_input_is_recognized_before_it_exists(tmp_path, source, output, is_read):
     (tmp_path / "in").mkdir()
     write_corpus(tmp_path / "in" / "a.parquet", ["a"])
     assert would_read(tmp_path / source, tmp_path / output / "part-00000.parquet") is is_read
 
 
-def test_hidden_files_and_folders_are_no_data(tmp_path):
+def test_hidden_files_and_folders_are_skipped(tmp_path):
     write_corpus(tmp_path / "a.parquet", ["a"])
     for folder in ("_temporary", ".git"):
         (tmp_path / folder).mkdir()
@@ -118,7 +118,7 @@ def test_linked_files_and_folders_are_read(tmp_path):
     assert texts_of(tmp_path / "linked" / "a.parquet") == ["a"]
 
 
-def test_a_link_that_leads_nowhere_or_back_is_refused(tmp_path):
+def test_a_broken_or_cyclic_link_is_refused(tmp_path):
     write_corpus(tmp_path / "a.parquet", ["a"])
     (tmp_path / "b.parquet").symlink_to(tmp_path / "gone")
     with pytest.raises(CorpusError, match=r"b\.parquet is a link to a file that does not exist"):
@@ -130,7 +130,7 @@ def test_a_link_that_leads_nowhere_or_back_is_refused(tmp_path):
         find_files(tmp_path)
 
 
-def test_folders_name_columns_that_can_be_kept_and_read(tmp_path):
+def test_partition_folders_are_columns(tmp_path):
     langs = ["en", "de/at", None, "en", "fr fr"]
     table = pa.table({"text": list("abcde"), "lang": langs, "_day": [1, 2, 1, 1, 3]})
     schema = pa.schema([("_day", pa.int64()), ("lang", pa.string())])
@@ -148,7 +148,7 @@ def test_folders_name_columns_that_can_be_kept_and_read(tmp_path):
     assert texts_of(tmp_path) == kept["text"].to_pylist()
 
 
-def test_folders_alone_can_be_kept_and_have_a_files_own_column_before_theirs(tmp_path):
+def test_a_files_own_column_takes_precedence_over_a_partition_column(tmp_path):
     (tmp_path / "id=9").mkdir()
     write_corpus(tmp_path / "id=9" / "a.parquet", ["a", "b", "c"], id=[1, 2, 3])
     assert open_input(tmp_path, column="text", keep=("id",)).read_kept(0, 3)["id"].to_pylist() == [1, 2, 3]
@@ -158,7 +158,7 @@ def test_folders_alone_can_be_kept_and_have_a_files_own_column_before_theirs(tmp
     assert source.row_count == 3
 
 
-def test_a_column_that_only_some_folders_name_is_refused(tmp_path):
+def test_a_partition_column_of_only_some_folders_is_refused(tmp_path):
     (tmp_path / "lang=en").mkdir()
     write_corpus(tmp_path / "lang=en" / "a.parquet", ["a"])
     write_corpus(tmp_path / "b.parquet", ["b"])
@@ -166,7 +166,7 @@ def test_a_column_that_only_some_folders_name_is_refused(tmp_path):
         open_input(tmp_path, column="text", keep=("lang",))
 
 
-def test_names_of_folders_are_decoded(tmp_path):
+def test_names_of_partition_folders_are_decoded(tmp_path):
     name = tmp_path / "a=b=c" / "d%20e=%C3%A9" / "f=__HIVE_DEFAULT_PARTITION__" / "plain" / "g=h.parquet"
     assert partition_columns(name.relative_to(tmp_path)) == {"a": "b=c", "d e": "é", "f": None}
 
@@ -185,7 +185,7 @@ def test_names_of_folders_are_decoded(tmp_path):
     ],
     ids=str,
 )
-def test_texts_and_bytes_of_every_kind_are_read_and_kept(tmp_path, kind):
+def test_texts_and_bytes_of_every_type_are_read_and_kept(tmp_path, kind):
     texts = ["héllo", "", None, "world", "héllo"]
     column = pa.array(texts).cast(pa.binary() if "binary" in str(kind) else pa.string()).cast(kind)
     pq.write_table(pa.table({"text": column, "same": column}), tmp_path / "a.parquet")
@@ -201,7 +201,7 @@ def test_a_column_of_nulls_has_no_texts(tmp_path):
 
 
 @pytest.mark.parametrize("column", [[1, 2], [["a"], ["b"]], [1.5, None]])
-def test_a_column_of_something_else_is_refused_with_the_remedy(tmp_path, column):
+def test_a_column_of_another_type_is_refused_with_the_remedy(tmp_path, column):
     pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
     with pytest.raises(
         CorpusError, match=r"'text' of a\.parquet is of .*; cast it to strings, or name a column"

@@ -1,4 +1,4 @@
-"""What a job does when workers fail or write elsewhere; a function that fails on demand replaces Ray."""
+"""Jobs whose workers fail or write elsewhere; a function that fails on demand replaces Ray."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def job(make_job):
 
 @pytest.fixture
 def run_pass(job, tmp_path, monkeypatch):
-    """A function that runs three units, where each attempt finishes so many or, at None, dies at once."""
+    """A function that runs three units; each attempt finishes a given number, or fails at once if None."""
 
     def run(attempts):
         left_attempts = iter(attempts)
@@ -54,17 +54,17 @@ def run_pass(job, tmp_path, monkeypatch):
     return run
 
 
-def test_workers_may_die_thrice_in_a_row_before_anything_more_is_finished(run_pass, capsys):
+def test_workers_may_die_three_times_in_a_row_without_progress(run_pass, capsys):
     run_pass([0, 0, 0, 1, 0, 0, 0, 2])
     assert capsys.readouterr().err.count("gone; going on with what is left\n") == 7
 
 
-def test_workers_that_die_a_fourth_time_end_the_job_which_the_same_command_resumes(run_pass):
+def test_a_fourth_death_without_progress_ends_the_job_which_can_be_resumed(run_pass):
     with pytest.raises(CorpusError, match=r"gone; 4 times.*same command again: it resumes"):
         run_pass([1, 0, 0, 0, 0])
 
 
-def test_results_that_the_workers_wrote_and_this_machine_does_not_see_end_the_job(job, tmp_path, monkeypatch):
+def test_results_that_this_machine_does_not_see_end_the_job(job, tmp_path, monkeypatch):
     monkeypatch.setattr(
         ray_runner, "run_units", lambda *_, use_actors, worker_count: iter([{}] * worker_count)
     )
@@ -72,7 +72,7 @@ def test_results_that_the_workers_wrote_and_this_machine_does_not_see_end_the_jo
         job._run_pass("reading", [tmp_path / "0"], None)
 
 
-def test_an_alphabet_gets_into_the_manifest_though_a_kill_came_after_the_partition(job, capsys):
+def test_a_job_killed_after_the_partition_still_writes_the_alphabet_to_the_manifest(job, capsys):
     job._claim_output()
     job.workspace.prepare()
     write_json(job.workspace.partition_file, {"alphabet": "ba", "borders": []})
@@ -83,7 +83,7 @@ def test_an_alphabet_gets_into_the_manifest_though_a_kill_came_after_the_partiti
 
 @pytest.fixture
 def check_empty_rows(make_job, capsys):
-    """A function that checks slices of ten rows with so many empty ones; returns count and message."""
+    """A function that checks slices of ten rows, some of them empty, and returns count and message."""
 
     def check(empty_counts, on_empty):
         job = make_job(["a"] * (10 * len(empty_counts)), on_empty=on_empty)
@@ -97,31 +97,31 @@ def check_empty_rows(make_job, capsys):
 
 
 def test_all_empty_rows_are_refused_in_one_message_with_the_remedy(check_empty_rows):
-    said = (
+    message = (
         r"^3 of 30 rows are null or have no symbols in the column 'text', first row 13 \(counted from 0\); "
         "give them texts or drop them, or say --on-empty skip or zero with another OUTPUT$"
     )
-    with pytest.raises(CorpusError, match=said):
+    with pytest.raises(CorpusError, match=message):
         check_empty_rows([0, 1, 2], "error")
 
 
 @pytest.mark.parametrize(("on_empty", "what"), [("skip", "they are left out"), ("zero", "they get zeros")])
-def test_what_happens_to_empty_rows_is_said_once(check_empty_rows, on_empty, what):
-    count, said = check_empty_rows([0, 1, 2], on_empty)
+def test_the_treatment_of_empty_rows_is_reported_once(check_empty_rows, on_empty, what):
+    count, message = check_empty_rows([0, 1, 2], on_empty)
     assert count == 3
-    assert said == (
+    assert message == (
         "3 of 30 rows are null or have no symbols in the column 'text', first row 13 (counted from 0); "
         f"{what}\n"
     )
 
 
 @pytest.mark.parametrize("on_empty", ["error", "skip", "zero"])
-def test_where_no_row_is_empty_nothing_is_said(check_empty_rows, on_empty):
+def test_without_empty_rows_nothing_is_reported(check_empty_rows, on_empty):
     assert check_empty_rows([0, 0], on_empty) == (0, "")
 
 
 @pytest.mark.parametrize("on_empty", ["error", "skip", "zero"])
-def test_a_corpus_without_a_text_is_refused(check_empty_rows, on_empty):
+def test_a_corpus_without_texts_is_refused(check_empty_rows, on_empty):
     with pytest.raises(
         CorpusError, match=r"^20 of 20 rows are null .* nothing is left to compute; name another"
     ):

@@ -14,7 +14,7 @@ from tests.support.corpus.corpora import job_spec, parameters, write_corpus
 pytestmark = pytest.mark.corpus
 
 
-def test_another_job_is_refused_by_what_differs(tmp_path):
+def test_another_job_is_refused_with_the_difference(tmp_path):
     corpus = write_corpus(tmp_path / "c.parquet", ["a"])
     found = job_spec(corpus, tmp_path / "out").describe()
     check_same_job(found | {"fingerprint": "f", "derived_alphabet": "a"}, found, output=tmp_path)
@@ -26,21 +26,21 @@ def test_another_job_is_refused_by_what_differs(tmp_path):
         check_same_job(found, job_spec(corpus, tmp_path / "out").describe(), output=tmp_path)
 
 
-def test_a_job_is_not_resumed_with_another_choice_for_empty_rows(tmp_path):
+def test_a_job_is_not_resumed_with_another_treatment_of_empty_rows(tmp_path):
     corpus = write_corpus(tmp_path / "c.parquet", ["a"])
     found, wanted = (job_spec(corpus, tmp_path, on_empty=choice).describe() for choice in ("skip", "zero"))
     with pytest.raises(CorpusError, match="on_empty is 'skip' there and 'zero' here"):
         check_same_job(found, wanted, output=tmp_path)
 
 
-def test_a_folder_or_file_of_something_else_is_no_output(tmp_path):
+def test_a_folder_or_file_with_other_content_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     for path in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(CorpusError, match="not an output of this command; name a new folder"):
             read_manifest(path)
 
 
-def test_more_parts_than_names_have_digits_are_refused():
+def test_more_parts_than_file_names_have_digits_are_refused():
     def slice_count(row_count):
         source = SimpleNamespace(row_count=row_count)
         return JobSpec(parameters=parameters(part_rows=10), source=source, workspace=None).slice_count

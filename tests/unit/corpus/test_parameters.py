@@ -18,7 +18,7 @@ def test_seeds_are_numbers_and_ranges_in_the_order_given():
     assert parse_seeds("-3--1") == (-3, -2, -1)
 
 
-def test_seeds_are_whatever_torch_takes():
+def test_seeds_are_those_that_torch_accepts():
     lowest, highest = -(2**63), 2**64 - 1
     assert parse_seeds(f"{lowest},{highest}") == (lowest, highest)
     for seed in (lowest, highest):
@@ -76,6 +76,6 @@ def test_texts_that_are_not_seeds_are_refused(seeds):
         ({"part_rows": 0}, "--part-rows is 0"),
     ],
 )
-def test_parameters_that_cannot_be_computed_are_named(changed, message):
+def test_invalid_parameters_are_named(changed, message):
     with pytest.raises(CorpusError, match=message):
         parameters(**changed).check()

@@ -1,4 +1,4 @@
-"""Rows of the input by their numbers, whatever its files look like."""
+"""Rows of the input by number, whatever the structure of its files."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_any_slice_of_rows_is_read_across_files_and_row_groups(tmp_path_factory,
     assert source.read_texts(start, min(60, start + count)).to_pylist() == texts[start : start + count]
 
 
-def test_texts_are_read_whatever_kind_of_strings_and_order_of_columns_each_file_has(tmp_path):
+def test_texts_are_read_whatever_the_string_type_and_column_order_of_each_file(tmp_path):
     texts, identity = pa.array(["a", "b", "a"]), pa.array([1, 2, 3])
     pq.write_table(pa.table({"text": texts.dictionary_encode(), "id": identity}), tmp_path / "a.parquet")
     large = texts.cast(pa.large_string())
@@ -57,7 +57,7 @@ def test_texts_are_read_whatever_kind_of_strings_and_order_of_columns_each_file_
     assert source.read_kept(1, 9)["id"].to_pylist() == [2, 3, 1, 2, 3, 1, 2, 3]
 
 
-def test_an_input_that_is_damaged_is_reported_by_its_name(tmp_path):
+def test_a_damaged_file_is_reported_by_name(tmp_path):
     file = write_corpus(tmp_path / "c.parquet", random_texts(60))
     source = open_input(file, column="text", keep=())
     content = bytearray(file.read_bytes())

@@ -1,4 +1,4 @@
-"""The borders between ranges of texts."""
+"""Borders between ranges of texts."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.corpus
 
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=200), st.integers(1, 50))
-def test_borders_rise_and_depend_on_the_sample_alone(texts, range_texts):
+def test_borders_are_sorted_and_depend_on_the_sample_alone(texts, range_texts):
     slices = [{"letters": "", "sample": sorted(set(texts)), "weight": 2}]
     plan = make_partition(slices, alphabet="a", range_texts=range_texts)
     assert list(plan.borders) == sorted(set(plan.borders))

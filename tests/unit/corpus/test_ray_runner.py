@@ -22,14 +22,14 @@ def test_rays_folder_is_short_and_removed_at_the_end(tmp_path, monkeypatch):
     assert not path.exists()
 
 
-def test_a_folder_below_the_working_directory_is_given_as_a_whole_path(monkeypatch):
+def test_a_relative_folder_is_made_absolute(monkeypatch):
     monkeypatch.chdir("/tmp")
     monkeypatch.setenv("RAY_TMPDIR", ".")
     with ray_runner._temporary_folder() as folder:
         assert Path(folder).parent == Path("/tmp")
 
 
-def test_where_no_folder_can_be_had_the_error_names_tmpdir():
+def test_without_a_usable_folder_the_error_names_tmpdir():
     with pytest.raises(CorpusError, match=r"x is longer than 26 bytes\); set TMPDIR to a folder"):
         ray_runner._temporary_folder(f"/{'x' * 60}")
     with pytest.raises(CorpusError, match=r"/proc/none: No such file or directory\); set TMPDIR"):
@@ -39,7 +39,7 @@ def test_where_no_folder_can_be_had_the_error_names_tmpdir():
 @pytest.mark.parametrize(
     "address", ["", " ", "http://h:8265", "host", ":6379", "h:x", "h:6379/", "redis://h:6"]
 )
-def test_what_is_no_address_of_a_cluster_is_refused_with_the_right_form(address):
+def test_a_malformed_cluster_address_is_refused_with_the_right_form(address):
     with (
         pytest.raises(CorpusError, match=r"it is not HOST:PORT, ray://HOST:PORT or auto") as raised,
         ray_runner.ray_session(address),

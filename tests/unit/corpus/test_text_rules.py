@@ -15,7 +15,7 @@ from unrolled_server.exit_codes import EXIT_VECTORS
 pytestmark = pytest.mark.corpus
 
 
-def test_the_file_of_vectors_is_a_whole_path_and_the_same_content_everywhere(tmp_path, monkeypatch):
+def test_the_vectors_file_has_an_absolute_path_and_the_same_content_on_every_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("two.txt").write_text("the 1 2 3\ncat 4 5 6\n")

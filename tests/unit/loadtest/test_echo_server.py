@@ -1,4 +1,4 @@
-"""The echo server of a calibration ends with its block, whatever ends that."""
+"""The echo server ends with its context manager, also after an exception."""
 
 import pickle
 
@@ -8,7 +8,7 @@ from unrolled_loadtest.echo_server import echo_server
 pytestmark = pytest.mark.load
 
 
-def test_an_echo_server_that_is_interrupted_before_its_address_is_read_writes_no_error(monkeypatch, capfd):
+def test_an_interrupt_before_the_address_is_read_writes_no_error(monkeypatch, capfd):
     def dump_and_interrupt(reply, file):
         file.write(pickle.dumps(reply))
         file.flush()

@@ -1,4 +1,4 @@
-"""Signals that end a measurement: the first with what to do, the second at once."""
+"""Signals during a measurement: the first ends it in order, the second at once."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def test_before_the_load_a_signal_raises(number):
 
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", SIGNALS)
-def test_during_the_load_the_first_acts_and_the_second_raises(first, second):
+def test_during_the_load_the_first_signal_calls_the_function_and_the_second_raises(first, second):
     acts = []
     with Interrupts() as interrupts:
         interrupts.before_load()
@@ -45,14 +45,14 @@ def test_a_signal_between_two_trials_ends_the_next_one():
             interrupts.before_load()
 
 
-def test_afterwards_signals_are_handled_as_before():
+def test_signal_handlers_are_restored():
     before = [signal.getsignal(number) for number in SIGNALS]
     with Interrupts():
         pass
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_hang_up_that_nohup_has_switched_off_stays_so():
+def test_an_ignored_sighup_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupts():

@@ -1,4 +1,4 @@
-"""The highest rate that meets a target is found in few trials, and said to be what it is."""
+"""The search for the highest rate that meets a target."""
 
 import re
 from dataclasses import replace
@@ -57,7 +57,7 @@ def record_of(
 
 
 def search(capacity_per_s, *, first_per_s=100.0, **more):
-    """The search on a server that is fast up to its capacity, and slow beyond."""
+    """Runs the search on a server that is fast up to its capacity and slow beyond."""
 
     def run(plan):
         rate_per_s = plan.load.segments[0].from_per_s
@@ -67,20 +67,20 @@ def search(capacity_per_s, *, first_per_s=100.0, **more):
 
 
 @given(st.floats(1, 100_000), st.floats(10, 5_000))
-def test_the_capacity_is_found_to_a_twentieth(capacity_per_s, first_per_s):
+def test_the_capacity_is_found_to_within_5_percent(capacity_per_s, first_per_s):
     found = search(capacity_per_s, first_per_s=first_per_s).search
     assert found.found_per_s is not None
     assert found.found_per_s <= capacity_per_s <= found.found_per_s * (1 + PRECISION) * (1 + 1e-9)
     assert len(found.trials) <= 25
 
 
-def test_rates_double_and_then_close_in():
+def test_rates_double_and_then_converge():
     rates = [trial.rate_per_s for trial in search(300).search.trials]
     assert rates[:3] == [100, 200, 400]
     assert rates[3] == pytest.approx((200 * 400) ** 0.5)
 
 
-def test_the_record_is_that_of_the_highest_rate_that_was_met():
+def test_the_result_is_the_record_of_the_highest_rate_that_met_the_target():
     found = search(300)
     assert found.offered_count == round(found.search.found_per_s)
     assert found.latency.max_s == pytest.approx(0.01, rel=1e-3)
@@ -97,7 +97,7 @@ def trial(rate_per_s, *, is_met):
     return Trial(rate_per_s=rate_per_s, achieved_per_s=0, percentile_s=0, error_share=0, is_met=is_met)
 
 
-def test_a_trial_that_was_missed_by_chance_does_not_bound_what_was_met_above():
+def test_a_missed_target_does_not_bound_a_higher_rate_that_met_it():
     trials = [trial(100, is_met=True), trial(200, is_met=False), trial(400, is_met=True)]
     assert next_rate(trials, first_per_s=1) == 800
 
@@ -111,7 +111,7 @@ def test_a_trial_that_was_missed_by_chance_does_not_bound_what_was_met_above():
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_trial_that_fails_does_not_take_the_others_along(error, ending):
+def test_an_error_in_a_trial_keeps_the_results_of_the_others(error, ending):
     def run(plan):
         rate_per_s = plan.load.segments[0].from_per_s
         if rate_per_s > 300:
@@ -124,7 +124,7 @@ def test_a_trial_that_fails_does_not_take_the_others_along(error, ending):
 
 
 @pytest.mark.parametrize("error", [UnavailableError("gone"), KeyboardInterrupt()])
-def test_a_first_trial_that_fails_leaves_nothing_to_report(error):
+def test_an_error_in_the_first_trial_is_raised(error):
     def run(_plan):
         raise error
 
@@ -132,13 +132,13 @@ def test_a_first_trial_that_fails_leaves_nothing_to_report(error):
         find_max_rate(open_plan(), GOAL, first_per_s=100, run=run)
 
 
-def test_an_interrupted_search_ends_and_tells_what_it_has():
+def test_an_interrupted_search_reports_its_trials():
     found = search(1_000, ending="interrupted")
     assert len(found.search.trials) == 1
     assert (found.ending, found.search.found_per_s) == ("interrupted", None)
 
 
-def test_a_search_that_ended_at_the_generators_limit_says_so():
+def test_a_search_that_ended_at_the_generators_limit_is_marked():
     def run(plan):
         rate = plan.load.segments[0].from_per_s
         is_bound = rate > 300
@@ -150,7 +150,7 @@ def test_a_search_that_ended_at_the_generators_limit_says_so():
     assert "/s it was busy" in found.generator.bound_by
 
 
-def test_a_wrong_answer_counts_at_whatever_rate_it_came():
+def test_a_wrong_answer_at_any_rate_counts():
     def run(plan):
         rate = plan.load.segments[0].from_per_s
         return record_of(rate, latency_s=1.0 if rate > 300 else 0.01, differing=rate > 300)
@@ -183,7 +183,7 @@ def test_a_rate_is_met_by_latency_errors_and_keeping_up(record, is_met):
         ("p50<200us, errors<5%", Goal(percent=50, limit_s=0.0002, max_error_share=0.05)),
     ],
 )
-def test_a_target_is_read_as_it_is_written(text, goal):
+def test_targets_are_parsed(text, goal):
     found = parse_goal(text)
     assert (found.percent, found.max_error_share) == (goal.percent, goal.max_error_share)
     assert found.limit_s == pytest.approx(goal.limit_s)
@@ -209,6 +209,6 @@ def test_a_target_may_allow_no_errors():
 
 
 @pytest.mark.parametrize("text", ["", "p99", "99<50ms", "p99<50", "p100<1s", "p0<1s", "p99<5ms,errors<1"])
-def test_what_is_no_target_is_refused(text):
+def test_a_malformed_target_is_refused(text):
     with pytest.raises(InvalidRequestError, match="write one such as p99<50ms"):
         parse_goal(text)

@@ -1,4 +1,4 @@
-"""When a result says more of the generator than of the server."""
+"""The reasons for which a result is bounded by the generator."""
 
 import pytest
 from unrolled_loadtest.run import generator_limit
@@ -17,6 +17,6 @@ SOUND = {"busy": 0.5, "late_share": 0.0, "achieved_per_s": 500, "ceiling_per_s":
         ({"achieved_per_s": 4_900, "is_behind": True, "ceiling_per_s": None}, None),
     ],
 )
-def test_a_reason_is_given_where_there_is_one(more, reason):
+def test_each_bound_has_its_reason(more, reason):
     found = generator_limit(**{**SOUND, **more})
     assert found is None if reason is None else reason in found

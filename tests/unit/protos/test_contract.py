@@ -1,4 +1,4 @@
-"""The contract stays what its first version fixed: callers of every age read one another."""
+"""The contract keeps its field numbers, so that clients and servers of any version can talk."""
 
 from google.protobuf.descriptor import FieldDescriptor
 from unrolled.v1 import forward_pb2, forward_pb2_grpc
@@ -83,7 +83,7 @@ LENGTH_DELIMITED = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, Fie
 
 
 def test_field_numbers_are_fixed():
-    """A renumbered or renamed field fails here before it fails at a caller."""
+    """A renumbered or renamed field fails here before it breaks a client."""
     messages = forward_pb2.DESCRIPTOR.message_types_by_name
 
     assert {
@@ -100,8 +100,8 @@ def test_enum_numbers_are_fixed():
     }
 
 
-def test_the_file_needs_nothing_but_protobuf():
-    """Any language loads the file alone: it imports only what every protobuf ships."""
+def test_the_proto_file_imports_only_protobufs_own_files():
+    """Every protobuf installation contains these imports."""
     imported = [file.name for file in forward_pb2.DESCRIPTOR.dependencies]
 
     assert all(name.startswith("google/protobuf/") for name in imported), imported
@@ -119,7 +119,7 @@ def test_every_field_of_a_reply_is_length_delimited_and_small():
 
 
 def test_the_service_has_its_three_methods():
-    """The generated stubs import, and offer the methods by the names that callers use."""
+    """The generated stubs import and have the methods under their public names."""
     service = forward_pb2.DESCRIPTOR.services_by_name["ForwardService"]
 
     assert service.full_name == "unrolled.v1.ForwardService"

@@ -1,4 +1,4 @@
-"""Commands that take groups of options."""
+"""Command-line options in groups, one dataclass per group."""
 
 import inspect
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ def command(calls):
     return meet
 
 
-def test_the_signature_has_the_fields_in_the_place_of_their_groups(command):
+def test_the_signature_has_the_fields_instead_of_their_groups(command):
     assert str(inspect.signature(command)) == (
         "(*, city: str, street: str = 'Main', loud: bool = False, hour: int = 12)"
     )
     assert (command.__name__, command.__doc__) == ("meet", "Meets.")
 
 
-def test_the_command_gets_whole_groups(command, calls):
+def test_the_command_receives_group_instances(command, calls):
     command(city="Oslo", street="Gate", loud=True, hour=9)
     assert calls == [(Place(city="Oslo", street="Gate"), True, Time(hour=9))]

@@ -1,4 +1,4 @@
-"""Both halves of the wire code against plain protobuf, on ordinary, unusual and hostile bytes."""
+"""Encoding and decoding compared with plain protobuf, on ordinary, unusual and hostile bytes."""
 
 import os
 import subprocess
@@ -34,17 +34,17 @@ sys.stdout.buffer.write(ForwardReply.FromString(sys.stdin.buffer.read()).Seriali
 
 
 def elements(*, max_count=40):
-    """Elements as memory: as floats they are also NaNs of every payload, infinities and denormals."""
+    """Draws raw elements; as floats they include NaNs of every payload, infinities and denormals."""
     return st.lists(st.binary(min_size=4, max_size=4), max_size=max_count)
 
 
 def arrays(dtype):
-    """One-dimensional arrays of any bits."""
+    """Draws one-dimensional arrays of arbitrary bits."""
     return elements().map(lambda drawn: np.frombuffer(b"".join(drawn), dtype))
 
 
 def rests():
-    """Replies without arrays."""
+    """Draws replies without arrays."""
     details = st.builds(Any, value=st.binary())
     return st.builds(
         ForwardReply,
@@ -60,7 +60,7 @@ def rests():
 
 @st.composite
 def varints(draw, numbers):
-    """A number as protobuf writes it, sometimes with needless bytes, so that even tags come unusual."""
+    """Draws a varint, sometimes longer than necessary, so that tags are unusual as well."""
     number, padding = draw(numbers), draw(st.sampled_from([0] * 24 + [1, 2, 3, 4, 5, 10]))
     encoded = bytearray()
     while number > 0x7F or padding > 0:
@@ -72,7 +72,7 @@ def varints(draw, numbers):
 
 @st.composite
 def fields(draw):
-    """One field of any number and wire type; the payload of a length may be shorter than it says."""
+    """Draws a field of any number and wire type; its payload may be shorter than its length."""
     number = draw(st.sampled_from([1, 4] * 12 + [*range(10), 15, 16, 2**29 - 1, 2**29, 2**32]))
     wire_type = draw(st.sampled_from([2] * 24 + [5] * 8 + [*range(8)]))
     head = draw(varints(st.just(number << 3 | wire_type)))
@@ -88,7 +88,7 @@ def fields(draw):
 
 @st.composite
 def damaged_replies(draw):
-    """A valid reply of ours with some bytes replaced, left out or put in."""
+    """Draws a valid reply with some bytes replaced, removed or inserted."""
     data = bytearray(join_reply(draw(rests()), values=draw(arrays("<f4")), index=draw(arrays("<i4"))))
     for _ in range(draw(st.integers(1, 3))):
         begin = draw(st.integers(0, len(data)))
@@ -98,7 +98,7 @@ def damaged_replies(draw):
 
 
 def assert_split_as_by_protobuf(data: bytes):
-    """Holds split_reply to plain protobuf: the same refusal, or the same content bit for bit."""
+    """Checks that split_reply fails as protobuf does, or has the same content bit for bit."""
     try:
         plain = ForwardReply.FromString(data)
     except DecodeError:
@@ -112,8 +112,8 @@ def assert_split_as_by_protobuf(data: bytes):
 
 
 @given(rest=rests(), values=arrays("<f4"), index=st.none() | arrays("<i4"))
-def test_protobuf_reads_what_we_join(rest, values, index):
-    """A joined reply is, to plain protobuf, the rest and each element as a field of its own, bit for bit."""
+def test_protobuf_reads_joined_replies(rest, values, index):
+    """Plain protobuf reads the rest and all elements of a joined reply, bit for bit."""
     unpacked = [rest.SerializeToString(), *(b"\x0d" + element.tobytes() for element in values)]
     unpacked += [b"\x25" + element.tobytes() for element in ([] if index is None else index)]
 
@@ -125,8 +125,8 @@ def test_protobuf_reads_what_we_join(rest, values, index):
 @given(
     rest=rests(), values=st.lists(st.floats(width=32, allow_nan=False)), index=st.lists(INT32, max_size=40)
 )
-def test_we_split_what_protobuf_writes(rest, values, index):
-    """A reply made by plain protobuf splits into its own elements."""
+def test_replies_written_by_protobuf_are_split(rest, values, index):
+    """A reply written by plain protobuf is split into its elements."""
     plain = ForwardReply(values=values, index=index)
     plain.MergeFrom(rest)
 
@@ -139,7 +139,7 @@ def test_we_split_what_protobuf_writes(rest, values, index):
 
 @given(rest=rests(), values=arrays("<f4"), index=arrays("<i4"))
 def test_joined_arrays_are_viewed_in_place_and_aligned(rest, values, index):
-    """Our own replies are never copied, and their arrays are aligned wherever the rest ends."""
+    """Joined replies are not copied, and their arrays are aligned whatever the size of the rest."""
     data = join_reply(rest, values=values, index=index)
 
     split = split_reply(data)
@@ -168,20 +168,20 @@ def test_joined_arrays_are_viewed_in_place_and_aligned(rest, values, index):
 @example(b"\x8a\x80\x80\x80\x80\x00\x04\x00\x00\x80\x3f")
 @example(b"\x0a\x84\x80\x80\x80\x80\x00\x00\x00\x80\x3f")
 def test_unusual_fields_are_split_as_by_protobuf(data):
-    """Whatever stands in a row of fields, the split gives protobuf's content or fails as protobuf does."""
+    """For any sequence of fields, the split has protobuf's content or fails as protobuf does."""
     assert_split_as_by_protobuf(data)
 
 
 @given(data=damaged_replies() | st.binary(max_size=40))
 def test_damaged_bytes_are_split_as_by_protobuf(data):
-    """Damage gives protobuf's content or a DecodeError, never another array."""
+    """Damaged bytes give protobuf's content or a DecodeError, never another array."""
     assert_split_as_by_protobuf(data)
 
 
 @pytest.mark.parametrize("id_length", range(4))
 @pytest.mark.parametrize("count", [1, 40, 5_000])
-def test_pure_python_protobuf_reads_what_we_join(id_length, count):
-    """However the arrays are padded, a second implementation of protobuf reads the same reply."""
+def test_pure_python_protobuf_reads_joined_replies(id_length, count):
+    """A second implementation of protobuf reads the same reply, whatever the padding."""
     values, index = np.arange(count, dtype=np.float32), np.arange(count, dtype=np.int32)
     joined = join_reply(ForwardReply(id="a" * id_length), values=values, index=index)
 
@@ -199,21 +199,21 @@ def test_pure_python_protobuf_reads_what_we_join(id_length, count):
 
 @pytest.mark.parametrize("position", range(4))
 def test_padding_keeps_lengths_that_protobuf_reads(position):
-    """A length has five bytes at most, also where an array of 256 MiB needs all of them unpadded."""
+    """A length has at most five bytes, also for an array of 256 MiB, which needs all five."""
     head = _head(0x0A, byte_count=2**28, position=position)
 
     assert head.removeprefix(b"\x0a\x00") == b"\x0a\x80\x80\x80\x80\x01"
 
 
 def test_hostile_repetition_is_left_to_protobuf_at_once():
-    """A message of a million tiny fields is not walked in Python: the walk ends at the first repetition."""
+    """Python does not iterate over a million tiny fields: it stops at the first repetition."""
     data = b"\x12\x00" * 500_000 + b"\x0a\x04\x00\x00\x80\x3f"
 
     assert split_reply(data).values.tolist() == [1.0]
 
 
-def test_empty_arrays_append_nothing():
-    """Protobuf writes no empty field, and neither do we."""
+def test_empty_arrays_are_not_written():
+    """Protobuf does not write empty fields either."""
     rest = ForwardReply(id="a")
     empty = np.zeros((3, 0, 2), np.float32)
 
@@ -238,7 +238,7 @@ def test_values_of_any_shape_are_joined_row_by_row(shape):
     ids=["float64", "big-endian", "int32", "strided"],
 )
 def test_other_layouts_are_refused(values):
-    """Memory that is not little-endian float32 in one piece is a ValueError that says what it is."""
+    """Memory other than contiguous little-endian float32 is a ValueError that names it."""
     with pytest.raises(ValueError, match=r"it must be <f4, C-contiguous"):
         join_reply(ForwardReply(), values=values)
 
@@ -251,13 +251,13 @@ def test_an_index_of_another_type_is_refused():
 
 @pytest.mark.parametrize("rest", [ForwardReply(values=[1.0]), ForwardReply(index=[1])])
 def test_a_rest_with_arrays_is_refused(rest):
-    """Arrays given twice would be concatenated by the reader, so they are a ValueError here."""
+    """A reader would concatenate repeated arrays, so they are a ValueError."""
     with pytest.raises(ValueError, match="of its own"):
         join_reply(rest, values=np.zeros(1, np.float32))
 
 
 @given(rests(), arrays("<f4"), st.text(max_size=40), st.floats(), st.floats())
-def test_a_trailer_is_the_fields_that_it_stands_for(rest, values, name, queue_s, compute_s):
+def test_a_trailer_parses_as_its_fields(rest, values, name, queue_s, compute_s):
     rest.ClearField("id")
     rest.ClearField("timing")
     trailer = reply_trailer(id_field=encode_id(name), queue_s=queue_s, compute_s=compute_s)
@@ -272,8 +272,8 @@ def test_a_trailer_is_the_fields_that_it_stands_for(rest, values, name, queue_s,
 
 
 @given(rests(), arrays("<f4"), st.text(max_size=20), st.none() | st.tuples(st.floats(0, 9), st.floats(0, 9)))
-def test_a_trailer_is_found_where_it_was_put(rest, values, name, timing):
-    """With an id and without, and on replies that were kept, which have no timing."""
+def test_a_trailer_is_found_at_the_end_of_a_reply(rest, values, name, timing):
+    """With and without an id, and on cached replies, which have no timing."""
     id_field = encode_id(name)
     trailer = id_field
     if timing is not None:
@@ -286,7 +286,7 @@ def test_a_trailer_is_found_where_it_was_put(rest, values, name, timing):
 
 
 @given(st.text(max_size=140), st.lists(st.text(max_size=5), max_size=3))
-def test_an_id_is_split_off_so_that_both_parts_are_what_they_were(name, words):
+def test_splitting_off_an_id_keeps_both_parts(name, words):
     request = ForwardRequest(words=words, hidden_size=2, id=name).SerializeToString()
     question, id_field = split_id(request)
     if id_field:
@@ -301,7 +301,7 @@ STATES = st.tuples(arrays("<f4"), st.none() | arrays("<f4"), st.text(max_size=20
 
 
 def assert_state(state, *, h, c, digest):
-    """Holds a parsed State to the arrays that it was made of."""
+    """Checks that a parsed State has the original arrays."""
     assert (list(state.h_shape), list(state.c_shape)) == ([1, h.size], [] if c is None else [1, c.size])
     assert state.network_digest == digest
     # Through Python's floats a signalling NaN becomes a quiet one.
@@ -310,22 +310,22 @@ def assert_state(state, *, h, c, digest):
 
 
 def field_of(number, *, h, c, digest):
-    """The state as a field, its arrays with one row."""
+    """Returns the encoded state field, its arrays with one row."""
     return state_field(
         number, h=h.reshape(1, -1), c=None if c is None else c.reshape(1, -1), network_digest=digest
     )
 
 
 @given(STATES)
-def test_a_final_state_is_the_field_that_it_stands_for(state):
+def test_a_final_state_parses_as_its_field(state):
     h, c, digest = state
     field = field_of(ForwardReply.FINAL_STATE_FIELD_NUMBER, h=h, c=c, digest=digest)
     assert_state(ForwardReply.FromString(field).final_state, h=h, c=c, digest=digest)
 
 
 @given(STATES, st.text(max_size=140), st.lists(st.text(max_size=5), max_size=3))
-def test_an_initial_state_stands_before_the_rest_of_its_request(state, name, words):
-    """The request is what it was with a state more, and its id can still be split off its end."""
+def test_an_initial_state_precedes_the_rest_of_its_request(state, name, words):
+    """The request gains the state, and its id can still be split off the end."""
     h, c, digest = state
     rest = ForwardRequest(words=words, hidden_size=2, id=name)
     field = field_of(ForwardRequest.INITIAL_STATE_FIELD_NUMBER, h=h, c=c, digest=digest)

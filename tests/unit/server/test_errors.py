@@ -1,4 +1,4 @@
-"""Every domain error has its place in gRPC's codes."""
+"""Every domain error maps to a gRPC status code."""
 
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ def test_every_domain_error_has_a_code():
     assert subclasses(errors.RequestError) - {errors.RequestError} == set(errors.STATUS_CODES)
 
 
-def test_the_status_names_each_field_at_fault():
+def test_the_status_names_each_invalid_field():
     error = errors.InvalidRequestError(
         [errors.Violation(field="a", description="a is 1"), errors.Violation(field="b", description="b is 2")]
     )
@@ -29,14 +29,14 @@ def test_the_status_names_each_field_at_fault():
 
 
 @pytest.mark.parametrize("kind", [errors.UnsupportedError, errors.TooLargeError, errors.ComputeError])
-def test_other_errors_carry_their_message_alone(kind):
+def test_other_errors_have_only_a_message(kind):
     status = errors.status(kind("why"))
     assert (status.message, len(status.details)) == ("why", 0)
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\U0001f642"])
-def test_a_refusal_fits_the_metadata_that_clients_take_however_much_it_quotes(letter):
-    """The value's beginning and the remedy's end are kept."""
+def test_a_status_fits_into_the_metadata_limit_of_clients(letter):
+    """A long message keeps the beginning of the value and the end of the remedy."""
     violations = [
         errors.Violation(field=f"f{at}", description=f"f{at} is {letter * 10_000!r}; leave it out")
         for at in range(5)

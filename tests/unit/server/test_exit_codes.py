@@ -1,4 +1,4 @@
-"""Errors that end a start carry the exit code of the command."""
+"""Startup errors carry the exit code of the command."""
 
 import pickle
 
@@ -14,6 +14,6 @@ from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_DEVICE, AddressError, 
         (StartupError("no such device", exit_code=EXIT_DEVICE), EXIT_DEVICE),
     ],
 )
-def test_an_error_has_the_exit_code_of_its_class_or_its_own_also_in_another_process(error, exit_code):
+def test_an_error_keeps_its_exit_code_across_processes(error, exit_code):
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.exit_code, str(copy)) == (error.exit_code, str(error)) == (exit_code, str(error))

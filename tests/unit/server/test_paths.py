@@ -1,4 +1,4 @@
-"""NAME=FILE entries are parsed, home directories expanded, and wrong entries refused with a reason."""
+"""Parses NAME=FILE entries, expands home directories, and refuses wrong entries with a reason."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from unrolled_server.paths import (
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The working directory, with files a and b,c in it."""
+    """The working directory, which contains the files a and b,c."""
     (tmp_path / "a").touch()
     (tmp_path / "b,c").touch()
     os.mkfifo(tmp_path / "pipe")
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
         ("x=~/a", {"x": "~/a"}),
     ],
 )
-def test_each_way_to_name_files(folder, monkeypatch, given, files):
+def test_each_form_of_named_files_is_accepted(folder, monkeypatch, given, files):
     monkeypatch.setenv("HOME", str(folder))
     assert parse_named_files(given) == {
         name: Path(file.replace("~", str(folder))) for name, file in files.items()
@@ -79,7 +79,7 @@ def test_each_wrong_entry_is_refused_with_its_reason(folder, given, reason):
         parse_named_files(given)
 
 
-def test_a_name_has_64_characters_at_most(folder):
+def test_a_name_has_at_most_64_characters(folder):
     assert parse_named_files(f"{'x' * 64}=a")
     with pytest.raises(ValueError, match="is not 1 to 64 of"):
         parse_named_files(f"{'x' * 65}=a")
@@ -93,7 +93,7 @@ def test_a_name_has_64_characters_at_most(folder):
         ("not/absolute", "/home/me/.cache/unrolled"),
     ],
 )
-def test_the_cache_lies_where_xdg_says(monkeypatch, cache_home, directory):
+def test_the_cache_follows_xdg_cache_home(monkeypatch, cache_home, directory):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
     assert default_cache_directory() == Path(directory)
@@ -112,7 +112,7 @@ def _without_home(monkeypatch):
 
 
 @pytest.mark.usefixtures("_without_home")
-def test_without_a_home_a_path_in_it_is_refused_rather_than_taken_for_a_folder_named_tilde():
+def test_without_a_home_a_path_that_begins_with_a_tilde_is_refused():
     with pytest.raises(NoHomeError, match="~/tokens begins with a home directory that is not known; write"):
         expand_home("~/tokens")
     with pytest.raises(NoHomeError, match="XDG_CACHE_HOME or HOME"):
@@ -121,7 +121,7 @@ def test_without_a_home_a_path_in_it_is_refused_rather_than_taken_for_a_folder_n
 
 
 @pytest.mark.usefixtures("_without_home")
-def test_without_a_home_the_cache_may_be_named(monkeypatch):
+def test_without_a_home_the_cache_can_be_set(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/tmp/c")
     assert default_cache_directory() == Path("/var/tmp/c/unrolled")
 
@@ -134,17 +134,17 @@ def test_the_home_of_an_unknown_user_is_refused():
 @pytest.mark.parametrize(
     "given", ["s3://bucket/out", "hdfs://h:8020/x", "file:///tmp/x", "abfss://c@a.b/x", "a://"]
 )
-def test_a_url_is_no_path(given):
+def test_a_url_is_refused(given):
     with pytest.raises(ValueError, match="a URL; give a path of a file system"):
         local_path(given)
 
 
 @pytest.mark.parametrize("given", ["", " "])
-def test_an_empty_path_is_not_the_working_directory(given):
+def test_an_empty_path_is_refused(given):
     with pytest.raises(ValueError, match="is empty; name a path"):
         local_path(given)
 
 
 @pytest.mark.parametrize("given", ["a", "./s3:", "./s3://bucket", "/a:/b", "c:", "./~", "a/~/b", "a b "])
-def test_other_paths_are_taken_as_they_are(given):
+def test_other_paths_are_unchanged(given):
     assert local_path(given) == Path(given)

@@ -1,4 +1,4 @@
-"""The command `unrolled`, in this process and once as a process of its own."""
+"""The command `unrolled`, in this process and once in a separate one."""
 
 import json
 import os
@@ -295,7 +295,7 @@ def test_help_fits_80_columns(run, arguments):
 
 @pytest.mark.long
 def test_the_command_runs_by_itself():
-    """As a process of its own, with a private server, the command prints its result and one notice."""
+    """In a separate process with a private server, the command prints its result and one notice."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # without listening
         default = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -368,7 +368,7 @@ def test_a_table_of_sentences_has_a_row_for_each_word(run_on_sentences):
 
 
 def test_a_plot_of_sentences_has_a_row_for_each_word(run_on_sentences):
-    """Words stand beside their states, and each direction has its units."""
+    """Each row shows a word and its states, and each direction has its own units."""
     options = ["--hidden-size", 1, "--bidirectional", "--vectors", "glove"]
     done = run_on_sentences("plot", "the cat sat", "no", *options)
     title, *lines, legend = done.output.splitlines()

@@ -21,7 +21,7 @@ COMMANDS = [
 
 @pytest.fixture
 def start(server_address):
-    """Starts the command as a process of its own, against the suite's server."""
+    """Starts the command in a separate process, against the suite's server."""
 
     def begin(*arguments, encoding="utf-8", **options):
         environment = {**os.environ, "UNROLLED_TARGET": server_address, "PYTHONIOENCODING": encoding}

@@ -1,4 +1,4 @@
-"""Requests are handed out when they are due, and say whether they had to wait for room."""
+"""Requests are handed out when they are due, and are marked if the limit delayed them."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from unrolled_loadtest.generator.pacer import ClosedLoopSource, DueRequest, Open
 
 
 def source_of(*times):
-    """A source of requests that are due at these times, in blocks of two."""
+    """Returns a source of requests that are due at these times, in blocks of two."""
     blocks = [times[at : at + 2] for at in range(0, len(times), 2)]
     return OpenLoopSource(
         (np.arange(2 * at, 2 * at + len(block)), np.array(block)) for at, block in enumerate(blocks)
@@ -19,7 +19,7 @@ def source_of(*times):
 
 
 def run(check, *, source, max_lanes=0, began_s=0.0):
-    """Runs a check with a pacer whose clock stands at `began_s`; returns the items that lanes began with."""
+    """Runs a check with a pacer whose clock shows `began_s`; returns the first request of each lane."""
     started = []
 
     async def main():
@@ -45,7 +45,7 @@ async def start(pacer):
         await asyncio.sleep(0)
 
 
-def test_an_open_source_gives_what_is_due_and_says_what_comes():
+def test_an_open_source_returns_due_requests_and_the_time_of_the_next():
     source = source_of(0.5, 1.0, 1.5)
     assert source.next_s == 0.5
     assert source.pop(0.4) is None
@@ -65,7 +65,7 @@ def test_a_closed_source_is_always_due_and_processes_take_turns():
     assert taken == [DueRequest(0, 0.0), DueRequest(2, 0.1), DueRequest(1, 0.0), DueRequest(3, 0.1)]
 
 
-def test_lanes_are_started_while_there_may_be_more():
+def test_lanes_are_started_up_to_the_limit():
     source = source_of(1, 2, 3, 4)
     assert run(start, source=source, max_lanes=3, began_s=9) == [
         DueRequest(0, 1),
@@ -74,7 +74,7 @@ def test_lanes_are_started_while_there_may_be_more():
     ]
 
 
-def test_a_waiting_lane_gets_what_is_due_next_and_no_lane_is_started():
+def test_a_waiting_lane_gets_the_next_request_before_a_lane_is_started():
     async def check(pacer):
         first, second = pacer.wait(), pacer.wait()
         set_clock(pacer, 0.01)
@@ -87,7 +87,7 @@ def test_a_waiting_lane_gets_what_is_due_next_and_no_lane_is_started():
     assert run(check, source=source_of(0.01, 0.02), max_lanes=5) == []
 
 
-def test_what_waits_for_room_is_marked_and_what_does_not_is_not():
+def test_only_requests_delayed_by_the_limit_are_marked():
     async def check(pacer):
         await start(pacer)
         assert pacer.pop() == DueRequest(1, 1, FLAG_AT_LIMIT)
@@ -98,7 +98,7 @@ def test_what_waits_for_room_is_marked_and_what_does_not_is_not():
     assert run(check, source=source_of(0, 1, 9.05), max_lanes=1, began_s=9) == [DueRequest(0, 0)]
 
 
-def test_a_lane_that_left_is_passed_over():
+def test_a_cancelled_lane_is_skipped():
     async def check(pacer):
         gone, there = pacer.wait(), pacer.wait()
         gone.cancel()
@@ -109,7 +109,7 @@ def test_a_lane_that_left_is_passed_over():
     run(check, source=source_of(0.01))
 
 
-def test_stopping_ends_lanes_and_returns_what_was_never_sent():
+def test_stop_ends_lanes_and_returns_the_unsent_requests():
     async def check(pacer):
         await start(pacer)
         cancelled = pacer.wait()
@@ -124,7 +124,7 @@ def test_stopping_ends_lanes_and_returns_what_was_never_sent():
 
 
 @pytest.mark.parametrize("source", [ClosedLoopSource(begin_s=0, process=0, process_count=1)])
-def test_a_closed_loop_leaves_nothing_unsent(source):
+def test_a_closed_loop_has_no_unsent_requests(source):
     async def check(pacer):
         assert pacer.stop() == []
 

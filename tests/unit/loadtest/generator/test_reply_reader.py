@@ -1,4 +1,4 @@
-"""What the promise covers of a reply, whoever wrote it."""
+"""The part of a reply that must be equal bit for bit, from any protobuf implementation."""
 
 import math
 
@@ -28,7 +28,7 @@ def as_protobuf_writes(data):
 
 
 @pytest.mark.parametrize("write", [bytes, as_protobuf_writes])
-def test_ids_and_times_are_no_bits_and_values_are(write):
+def test_ids_and_times_are_not_compared_and_values_are(write):
     first, again, other = (
         read_reply(write(data))
         for data in (ours(), ours(name="7", timing=(1.0, 2.0)), ours(values=np.nextafter(VALUES, 9)))
@@ -39,7 +39,7 @@ def test_ids_and_times_are_no_bits_and_values_are(write):
     assert (first.queue_s, first.compute_s, first.code) == (0.25, 0.5, 0)
 
 
-def test_on_a_stream_the_id_is_known_and_left_out():
+def test_on_a_stream_the_id_is_read_and_not_compared():
     replies = [ours(name=name, timing=timing) for name, timing in (("00000001", (1, 2)), ("00000002", None))]
     first, kept = (read_with_trailer(reply, reply[-10:]) for reply in replies)
     assert all(map(has_trailer, replies))
@@ -49,7 +49,7 @@ def test_on_a_stream_the_id_is_known_and_left_out():
 
 
 @pytest.mark.parametrize("field", ["values", "lengths", "shape", "index", "final_state"])
-def test_every_array_of_a_reply_counts(field):
+def test_every_array_of_a_reply_is_compared(field):
     message = pb.ForwardReply.FromString(ours())
     before = read_fields(split_reply(message.SerializeToString()))
     if field == "final_state":
@@ -59,7 +59,7 @@ def test_every_array_of_a_reply_counts(field):
     assert read_fields(split_reply(message.SerializeToString())).bits != before.bits
 
 
-def test_a_refusal_on_a_stream_says_its_code():
+def test_a_refusal_on_a_stream_has_its_code():
     message = pb.ForwardReply(id="1", error=pb.RequestError(code=8, message="busy"))
     data = message.SerializeToString()
     assert not has_trailer(data)
@@ -67,6 +67,6 @@ def test_a_refusal_on_a_stream_says_its_code():
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff", b"\x0a\x09"])
-def test_what_is_no_reply_is_an_error(data):
+def test_malformed_replies_are_an_error(data):
     with pytest.raises(DecodeError):
         read_reply(data)

@@ -1,4 +1,4 @@
-"""Charts have the record's numbers, are one SVG element each, and can stand on one page."""
+"""Charts show the record's numbers; each is one SVG element, and several fit on one page."""
 
 import re
 from dataclasses import replace
@@ -66,8 +66,8 @@ def test_errors_have_a_line_for_each_code(lines_of):
     }
 
 
-def test_an_answer_between_gaps_is_seen(lines_of):
-    """A line needs two points; a lonely one has a mark, however many intervals there are."""
+def test_a_single_point_between_gaps_is_visible(lines_of):
+    """A line needs two points; a single one is drawn as a mark."""
     intervals = record_of("paused").intervals
     nothing = [replace(interval, latency=Latencies()) for interval in intervals]
     lines = lines_of(latency_over_time, [*nothing[:30], intervals[30], *nothing[31:]])
@@ -75,7 +75,7 @@ def test_an_answer_between_gaps_is_seen(lines_of):
     assert lines_of(latency_over_time, intervals)["p99"].get_markevery() == []
 
 
-def test_the_percentile_curve_rises_to_the_longest(lines_of):
+def test_the_percentile_curve_rises_to_the_maximum(lines_of):
     record = record_of("paused")
     x, y = lines_of(percentile_curve, {"from intended": record.latency})["from intended"].get_data()
     assert y[-1] == pytest.approx(record.latency.max_s * 1e3, rel=1e-3)
@@ -83,7 +83,7 @@ def test_the_percentile_curve_rises_to_the_longest(lines_of):
     assert y[np.searchsorted(x, 100)] == pytest.approx(record.latency.percentile(99) * 1e3, rel=0.2)
 
 
-def test_nothing_measured_is_nothing_drawn():
+def test_without_measurements_nothing_is_drawn():
     record = record_of("unanswered")
     assert latency_over_time(record.intervals) is None
     assert percentile_curve({"from intended": record.latency}) is None
@@ -91,8 +91,8 @@ def test_nothing_measured_is_nothing_drawn():
     assert errors_over_time(record_of("usual").intervals) is None
 
 
-def test_charts_of_a_page_share_no_names_and_refer_to_their_own():
-    """Two charts of the same numbers are two drawings."""
+def test_charts_of_a_page_have_unique_ids():
+    """Two charts of the same numbers do not share ids either."""
     intervals = record_of("paused").intervals
     drawn = [latency_over_time(intervals), rate_over_time(intervals)]
     names = [re.findall(r' id="([^"]*)"', svg) for svg in drawn]
@@ -104,7 +104,7 @@ def test_charts_of_a_page_share_no_names_and_refer_to_their_own():
 
 
 @pytest.mark.parametrize("code", ["<script>alert(1)</script>", "a&b\x00\udcff", "$x$", '"#id="'])
-def test_a_label_is_nothing_but_text(code):
+def test_labels_are_escaped(code):
     svg = errors_over_time(short_with(error_counts={code: 1}))
     assert svg.startswith("<svg")
     assert not re.search("<script|http|<style|<metadata", svg)

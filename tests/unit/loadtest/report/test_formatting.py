@@ -1,4 +1,4 @@
-"""Numbers as people read them; their examples are in the functions' own words."""
+"""Formatting of numbers; the examples are in the docstrings."""
 
 import doctest
 
@@ -11,7 +11,7 @@ from unrolled_loadtest.results import histogram
 
 
 @pytest.mark.parametrize("module", [printable, histogram, formatting, terminal])
-def test_the_examples_are_true(module):
+def test_the_docstring_examples_run(module):
     assert doctest.testmod(module, raise_on_error=True).attempted
 
 
@@ -22,7 +22,7 @@ def test_milliseconds_have_three_digits_and_no_more_than_a_microsecond(seconds):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
-def test_a_part_is_told_as_none_or_all_only_if_it_is(part, whole):
+def test_only_exact_shares_are_shown_as_0_or_100_percent(part, whole):
     part = min(part, whole)
     told = formatting.percentage(part, whole)
     assert (told == "0 %") == (part == 0)

@@ -1,4 +1,4 @@
-"""The page: whole, by itself, with the record's numbers, and with nothing of the record but text."""
+"""The HTML report: complete, self-contained, with the record's numbers and escaped text."""
 
 import re
 from dataclasses import replace
@@ -51,13 +51,13 @@ def page_of(name):
 
 @pytest.fixture(scope="session")
 def read_page():
-    """A function that returns the page of a record, parsed once."""
+    """A function that returns the parsed page of a record."""
     return cache(lambda name: Read(page_of(name)))
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_it_is_one_file_that_asks_for_nothing_else(read_page, name):
-    """No scripts, no links, nothing that is loaded; what it refers to is in it."""
+def test_the_page_is_one_file_that_loads_nothing(read_page, name):
+    """It has no scripts and no links, and each reference is to an element of the page."""
     read = read_page(name)
     assert not {"script", "link", "img", "iframe", "object", "a", "base"} & set(read.tags)
     assert read.values("src") == []
@@ -69,7 +69,7 @@ def test_it_is_one_file_that_asks_for_nothing_else(read_page, name):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_it_has_the_numbers_of_the_record(read_page, name):
+def test_the_page_has_the_numbers_of_the_record(read_page, name):
     record, texts = record_of(name), read_page(name).texts
     for row, cells in latency_rows(record).items():
         start = texts.index(row, texts.index("Latency in milliseconds"))
@@ -81,7 +81,7 @@ def test_it_has_the_numbers_of_the_record(read_page, name):
     assert {rate(record.achieved_per_s), duration(record.latency.percentile(99))} <= set(texts)
 
 
-def test_it_has_the_trials_of_a_search(read_page):
+def test_the_page_has_the_trials_of_a_search(read_page):
     texts = read_page("found").texts
     start = texts.index("target") + 1
     expected = [cell for trial in record_of("found").search.trials for cell in trial_row(trial)]
@@ -89,7 +89,7 @@ def test_it_has_the_trials_of_a_search(read_page):
 
 
 def test_the_numbers_of_the_charts_are_in_a_table(read_page):
-    """Those who do not see charts lose nothing."""
+    """Readers who do not see the charts get the same numbers."""
     texts = read_page("short").texts
     start = texts.index("generator") + 1
     latency = record_of("short").latency
@@ -99,7 +99,7 @@ def test_the_numbers_of_the_charts_are_in_a_table(read_page):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_there_is_one_svg_a_chart_and_each_says_what_it_shows(read_page, name):
+def test_each_chart_is_one_svg_with_a_description(read_page, name):
     record, read = record_of(name), read_page(name)
     has_latencies = any(interval.latency.count for interval in record.intervals)
     charts = sum([1, has_latencies, record.latency.count > 0, record.error_count > 0])
@@ -108,8 +108,8 @@ def test_there_is_one_svg_a_chart_and_each_says_what_it_shows(read_page, name):
     assert all(label for tag, key, label in read.attributes if (tag, key) == ("div", "aria-label"))
 
 
-def test_what_a_record_says_is_nothing_but_text(read_page):
-    """A command, a request, a target can hold what looks like a page."""
+def test_text_of_a_record_is_escaped(read_page):
+    """A command, a request or a target may contain HTML."""
     read = read_page("failing")
     assert "unrolled-load '<script>alert(1)</script>'" in read.texts
     assert any('["<b>hello</b>", "a&b"]' in text for text in read.texts)
@@ -119,7 +119,7 @@ def test_what_a_record_says_is_nothing_but_text(read_page):
 @pytest.mark.long
 @given(any_records())
 def test_every_record_has_a_page(record):
-    """It can be written, its tags match, and the tags are the page's own."""
+    """It can be encoded, its tags match, and all of them are tags of the template."""
     text = render(record)
     text.encode()
     assert set(Read(text).tags) <= TAGS
@@ -141,7 +141,7 @@ def test_the_same_record_makes_the_same_page():
     assert render(record_of("paused")) == render(record_of("paused"))
 
 
-def test_a_command_that_is_not_unicode_has_a_page_in_utf_8():
+def test_a_command_that_is_not_utf_8_has_a_page_in_utf_8():
     """Python reads bytes of the command line that are not UTF-8 as lone surrogates."""
     record = replace(record_of("short"), command="unrolled-load --file \udcff", target="\udcff:1")
     assert rb"--file \udcff" in render(record).encode()

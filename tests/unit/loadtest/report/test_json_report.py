@@ -1,4 +1,4 @@
-"""JSON has the whole record, and people with jq find its numbers."""
+"""The JSON report has the whole record and the usual numbers beside each histogram."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -32,7 +32,7 @@ def test_json_has_the_whole_record(record):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_the_usual_numbers_stand_beside_the_histograms(name):
+def test_the_usual_numbers_are_next_to_the_histograms(name):
     record = record_of(name)
     content = to_json(record)
     assert content["achieved_per_s"] == record.achieved_per_s
@@ -41,6 +41,6 @@ def test_the_usual_numbers_stand_beside_the_histograms(name):
         assert content["latency"][f"p{percent}_s"] == expected
 
 
-def test_histograms_are_those_of_other_tools():
-    """The text of HdrHistogram's second version, compressed, begins like this in every language."""
+def test_histograms_have_the_format_of_hdrhistogram():
+    """Compressed HdrHistograms of version 2 begin like this in every language."""
     assert to_json(record_of("usual"))["latency"]["hdr_v2"].startswith("HISTFAAA")

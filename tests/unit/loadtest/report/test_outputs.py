@@ -1,4 +1,4 @@
-"""Reports of a load: each is written, whatever becomes of the others."""
+"""Writing of reports: each is written even if another one fails."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def test_every_report_is_written(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["html", "raw_log"])
-def test_a_report_that_cannot_be_written_does_not_take_the_others_along(tmp_path, capsys, option):
+def test_the_other_reports_are_written_if_one_cannot_be(tmp_path, capsys, option):
     if not Path("/dev/full").exists():
         pytest.skip("Linux has it")
     files = {name: f"{tmp_path}/{name}" for name in ("html", "raw_log")} | {option: "/dev/full"}
@@ -54,7 +54,7 @@ def test_a_report_that_cannot_be_written_does_not_take_the_others_along(tmp_path
     assert all(file.stat().st_size for file in tmp_path.iterdir())
 
 
-def test_a_defect_of_one_report_does_not_take_the_others_along(tmp_path, capsys, monkeypatch):
+def test_the_other_reports_are_written_if_one_raises_an_error(tmp_path, capsys, monkeypatch):
     def fail(_record):
         raise ZeroDivisionError("no width")
 
@@ -90,7 +90,7 @@ def test_standard_output_may_be_closed(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, tmp_path, as_json):
+def test_a_closed_pipe_is_not_an_error(monkeypatch, tmp_path, as_json):
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "w") as out:
@@ -101,7 +101,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, tmp_path, as_jso
     assert (tmp_path / "x").exists()
 
 
-def test_two_options_name_two_files(tmp_path):
+def test_two_options_may_not_name_the_same_file(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "x")
     flags = ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/link")
     with pytest.raises(typer.BadParameter, match="--html and --raw-log name the same file"), opened(flags):
@@ -110,7 +110,7 @@ def test_two_options_name_two_files(tmp_path):
 
 @pytest.mark.parametrize("option", ["html", "raw_log"])
 @pytest.mark.parametrize("link", [None, os.symlink, os.link])
-def test_an_output_is_no_input(tmp_path, option, link):
+def test_an_output_may_not_be_an_input(tmp_path, option, link):
     """A list of words would be overwritten before it is read."""
     words, output = tmp_path / "words.txt", tmp_path / "output"
     words.write_text("hello\n")
@@ -125,7 +125,7 @@ def test_an_output_is_no_input(tmp_path, option, link):
     assert words.read_text() == "hello\n"
 
 
-def test_a_second_file_that_cannot_be_leaves_no_trace_of_the_first(tmp_path):
+def test_if_the_second_file_cannot_be_opened_the_first_is_not_left(tmp_path):
     flags = ReportFlags(html=f"{tmp_path}/x", raw_log=f"{tmp_path}/missing/y")
     with pytest.raises(typer.BadParameter, match=r"--raw-log .* there is no folder"), opened(flags):
         pass

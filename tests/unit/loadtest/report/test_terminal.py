@@ -1,4 +1,4 @@
-"""What a terminal shows: the record's numbers, within its width, with colour and without."""
+"""Terminal output: the record's numbers within the width, with and without colours."""
 
 import io
 import re
@@ -16,12 +16,12 @@ from tests.support.loadtest.records import RECORDS, any_records, merged, record_
 
 
 def terminal(*, width=80, **options):
-    """A console that keeps what it is given."""
+    """Returns a console that writes to memory."""
     return Console(file=io.StringIO(), width=width, legacy_windows=False, **options)
 
 
 def lines_of(console):
-    """What stands in each line, without its colours."""
+    """Returns the text of each line, without colours."""
     return [Text.from_ansi(line).plain.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -47,8 +47,8 @@ def test_the_final_tables_have_the_records_numbers(name):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_eighty_columns_are_enough_with_colours_and_without(name):
-    """And the words are the same in both."""
+def test_output_fits_80_columns_with_and_without_colours(name):
+    """The words are the same in both."""
     plain, coloured = (
         shown(record_of(name), force_terminal=is_terminal, color_system=colors)
         for is_terminal, colors in ((False, None), (True, "truecolor"))
@@ -57,7 +57,7 @@ def test_eighty_columns_are_enough_with_colours_and_without(name):
     assert max(map(len, plain)) <= 80
 
 
-def test_warnings_come_last_and_say_that_they_are_warnings():
+def test_warnings_come_last_and_are_marked_as_warnings():
     lines = shown(record_of("saturated"))
     start = next(index for index, line in enumerate(lines) if line.startswith("warning: Bounded by"))
     rest = words(" ".join(lines[start:]))
@@ -84,7 +84,7 @@ def test_no_record_breaks_the_tables_or_moves_the_cursor(record):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", console.file.getvalue())
 
 
-def test_nothing_is_shown_live_where_there_is_no_terminal(capsys):
+def test_without_a_terminal_there_is_no_live_view(capsys):
     with live_view("a run", 5.0) as view:
         for interval in record_of("short").intervals:
             view.update(interval)
@@ -92,7 +92,7 @@ def test_nothing_is_shown_live_where_there_is_no_terminal(capsys):
 
 
 def frame(name, count, **options):
-    """What the live view shows after so many intervals."""
+    """Returns the live view after a number of intervals."""
     record, console = record_of(name), terminal(**options)
     view = LiveView("constant, 500/s · unary", record.duration_s)
     for interval in record.intervals[:count]:
@@ -104,7 +104,7 @@ def frame(name, count, **options):
 LATENCIES = ["p50", "ms", "p99", "ms", "p99.9", "ms", "max", "ms"]
 
 
-def test_the_live_view_has_the_last_second_and_all_so_far():
+def test_the_live_view_shows_the_last_second_and_the_totals():
     record = record_of("failing")
     title, _, head, last, so_far, state, course = frame("failing", 20)
     assert title == f"{'constant, 500/s · unary':68}0:18 of 0:23"
@@ -120,7 +120,7 @@ def percentiles(latency):
     return [milliseconds(value) for value in (*map(latency.percentile, (50, 99, 99.9)), latency.max_s)]
 
 
-def test_the_warm_up_is_told_from_the_measurement():
+def test_the_live_view_marks_the_warm_up():
     lines = frame("paused", 1)
     assert lines[0].endswith("warm-up, 0:01 to go")
     assert not any(line.startswith("so far") for line in lines)
@@ -137,8 +137,8 @@ def test_a_long_run_fits_the_width():
         assert all(len(line) <= width for line in frame("long", 300, width=width))
 
 
-def test_a_terminal_that_knows_only_ascii_has_the_tables_alone(monkeypatch):
-    """What it cannot write ends neither the run nor its report."""
+def test_an_ascii_terminal_shows_only_the_tables(monkeypatch):
+    """Characters that it cannot show end neither the run nor its report."""
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", file)
     with live_view("a run", 5.0, console=Console(file=file, force_terminal=True)) as view:
@@ -151,7 +151,7 @@ def test_a_terminal_that_knows_only_ascii_has_the_tables_alone(monkeypatch):
 
 
 class Gone(io.StringIO):
-    """A terminal that is closed after its first output."""
+    """A terminal that closes after its first output."""
 
     def write(self, text):
         if self.tell():
@@ -159,14 +159,14 @@ class Gone(io.StringIO):
         return super().write(text)
 
 
-def test_a_terminal_that_goes_away_does_not_end_the_run():
+def test_a_closed_terminal_does_not_end_the_run():
     console = Console(file=Gone(), force_terminal=True, width=80)
     with live_view("a run", 5.0, console=console) as view:
         for interval in record_of("usual").intervals[:3]:
             view.update(interval)
 
 
-def test_the_live_view_leaves_nothing_behind_and_lets_exceptions_through():
+def test_the_live_view_clears_itself_and_passes_exceptions_on():
     console = terminal(force_terminal=True)
 
     def interrupted():

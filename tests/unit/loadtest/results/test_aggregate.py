@@ -1,4 +1,4 @@
-"""Events in, numbers out."""
+"""Aggregation of events into counts, latencies and intervals."""
 
 import math
 
@@ -34,14 +34,14 @@ def report(interval, *events, at_s=None, cpu_s=0.0, in_flight_count=0, sent_coun
 
 
 def aggregator_of(*events, plan=None):
-    """A aggregator to which one process told these events at once."""
+    """Returns an aggregator that received these events from one process in one report."""
     aggregator = Aggregator(plan or open_plan(duration_s=3.0, warmup_s=1.0))
     aggregator.add(0, report(None, at_s=-1))
     aggregator.add(0, report(None, *events, at_s=4))
     return aggregator
 
 
-def test_every_request_is_in_one_count():
+def test_every_request_has_exactly_one_outcome():
     totals = aggregator_of(
         event(0.0),
         event(0.1, 0.2),
@@ -60,7 +60,7 @@ def test_every_request_is_in_one_count():
     assert (totals.late_count, totals.max_late_s) == (1, pytest.approx(0.1))
 
 
-def test_latency_counts_from_when_a_request_was_due_and_has_those_that_waited_in_vain():
+def test_latency_starts_at_the_due_time_and_includes_unanswered_requests():
     totals = aggregator_of(
         event(0.0, 0.1, 0.15),
         event(0.0, 0.0, 2.0, code=DEADLINE_EXCEEDED),
@@ -74,18 +74,18 @@ def test_latency_counts_from_when_a_request_was_due_and_has_those_that_waited_in
     assert totals.latency_from_send.percentile(1) == pytest.approx(0.05, rel=1e-3)
 
 
-def test_the_servers_times_are_those_that_it_told():
+def test_the_servers_times_are_those_of_its_replies():
     totals = aggregator_of(event(0, queue_s=0.001, compute_s=0.002), event(1), event(-1, queue_s=9.0)).totals
     assert (totals.server_queue.count, totals.server_compute.count) == (1, 1)
     assert totals.server_compute.max_s == pytest.approx(0.002, rel=1e-3)
 
 
-def test_late_for_want_of_room_is_not_the_generators_fault():
+def test_a_delay_by_the_in_flight_limit_is_not_the_generators_own():
     totals = aggregator_of(event(0, 0.1, flags=FLAG_AT_LIMIT), event(0, 0.1), event(0, 0.0009)).totals
     assert (totals.late_count, totals.own_late_count) == (2, 1)
 
 
-def test_intervals_have_what_was_due_and_what_was_done_in_them():
+def test_intervals_count_requests_by_due_time_and_answers_by_arrival():
     aggregator = aggregator_of(
         event(-0.5, done_s=0.2),
         event(0.9, done_s=1.2),
@@ -104,13 +104,13 @@ def test_intervals_have_what_was_due_and_what_was_done_in_them():
     assert aggregator.totals.from_warmup == Outcomes(answered_count=1)
 
 
-def test_warm_up_and_end_may_be_parts_of_a_second():
+def test_warm_up_and_end_may_be_fractions_of_a_second():
     aggregator = aggregator_of(event(-0.2), event(1.2), plan=open_plan(duration_s=1.25, warmup_s=0.5))
     found = aggregator.intervals(ended_s=1.25)
     assert [(i.since_s, i.length_s) for i in found] == [(-0.5, 0.5), (0, 1), (1, 0.25)]
 
 
-def test_a_run_that_was_cut_short_has_the_intervals_until_then():
+def test_an_interrupted_run_has_the_intervals_until_its_end():
     found = aggregator_of(event(0.2), event(1.1)).intervals(ended_s=1.5)
     assert [(i.since_s, i.length_s) for i in found] == [(-1, 1), (0, 1), (1, 0.5)]
     during_warmup = aggregator_of(event(-0.9)).intervals(ended_s=-0.25)
@@ -119,7 +119,7 @@ def test_a_run_that_was_cut_short_has_the_intervals_until_then():
 
 @pytest.mark.parametrize("warmup_s", [0.0, 0.3, 1.0])
 def test_a_run_that_ended_before_its_load_began_has_no_intervals(warmup_s):
-    """As when a signal comes while the processes that send wait for the start."""
+    """For example after a signal while the workers wait for the start."""
     plan = open_plan(duration_s=3.0, warmup_s=warmup_s)
     assert aggregator_of(plan=plan).intervals(ended_s=-warmup_s) == []
 
@@ -133,7 +133,7 @@ def test_a_long_run_has_longer_intervals():
     assert len(found) <= MAX_INTERVALS + 1
 
 
-def test_live_intervals_come_when_all_processes_have_passed_them():
+def test_a_live_interval_is_complete_when_all_processes_have_reported_it():
     aggregator = Aggregator(open_plan(rate="100", duration_s=2.0, warmup_s=0.0, process_count=2))
     for process in (0, 1):
         aggregator.add(process, report(None, at_s=0))
@@ -146,7 +146,7 @@ def test_live_intervals_come_when_all_processes_have_passed_them():
     assert list(aggregator.live_intervals()) == []
 
 
-def test_the_busiest_process_counts():
+def test_the_load_of_the_generator_is_that_of_its_busiest_process():
     aggregator = Aggregator(open_plan(duration_s=2.0, warmup_s=1.0, process_count=2))
     for process, cpu_s in ((0, (0.0, 0.9, 1.1, 1.3)), (1, (0.0, 0.1, 0.7, 1.3))):
         for interval, used_s in zip((None, -1, 0, 1), cpu_s, strict=True):
@@ -167,8 +167,8 @@ REQUESTS = st.lists(st.tuples(st.floats(-1, 2.999), st.floats(0, 2.9), CODES), m
 
 
 @given(REQUESTS, st.booleans(), st.floats(0.1, 3.0))
-def test_counts_add_up_whatever_became_of_the_requests(requests, is_open, ended_s):
-    """In the whole, in the intervals, and between them; also for a run that was cut short."""
+def test_counts_are_consistent_for_any_outcomes(requests, is_open, ended_s):
+    """Totals and intervals agree, also for an interrupted run."""
     plan = open_plan(duration_s=3.0, warmup_s=1.0) if is_open else closed_plan(duration_s=3.0, warmup_s=1.0)
     requests = [(min(due_s, ended_s), latency_s, code) for due_s, latency_s, code in requests]
     if ended_s < 3.0:  # then there is no waiting for answers
@@ -200,8 +200,8 @@ def test_counts_add_up_whatever_became_of_the_requests(requests, is_open, ended_
 
 
 @given(st.lists(st.tuples(st.floats(-1, 2.999), st.floats(0, 0.9)), max_size=200), st.integers(1, 4))
-def test_whole_and_intervals_agree_however_the_events_were_told(requests, parts):
-    """The latencies of the measurement are those of its intervals."""
+def test_totals_and_intervals_agree_however_the_events_were_split(requests, parts):
+    """The latencies of the totals are those of all intervals."""
     events = [event(due_s, done_s=due_s + latency_s) for due_s, latency_s in requests]
     aggregator = Aggregator(open_plan(duration_s=3.0, warmup_s=1.0))
     for part in range(parts):

@@ -1,4 +1,4 @@
-"""One bit that differs is found, whichever process saw it."""
+"""Merging of the bit checks of several processes."""
 
 import json
 
@@ -20,8 +20,8 @@ def checked(*answers, count=4):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([b"a", b"b"])), max_size=40), st.integers(1, 3))
-def test_processes_find_together_what_one_would_find(answers, process_count):
-    """What the first process has first is right. A process that began with a wrong one counts more."""
+def test_merged_checks_find_what_one_process_finds(answers, process_count):
+    """The first answer of the first process is the reference, so differing counts may vary."""
     parts = [answers[process::process_count] for process in range(process_count)]
     alone = merge_bit_checks([checked(*(answer for part in parts for answer in part))], as_json=str)
     found = merge_bit_checks([checked(*part) for part in parts], as_json=str)
@@ -40,6 +40,6 @@ def test_the_report_counts_comparisons_and_shows_the_request():
     assert json.loads(found.first_differing)["words"] == workload.requests[0].words
 
 
-def test_nothing_answered_is_nothing_compared():
+def test_without_answers_nothing_is_compared():
     found = merge_bit_checks([checked()], as_json=pytest.fail)
     assert (found.checked_count, found.distinct_count, found.first_differing) == (0, 0, None)

@@ -1,4 +1,4 @@
-"""When requests are due is arithmetic."""
+"""Due times of requests, for constant, ramped and random rates."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_a_constant_rate_is_evenly_spaced_from_the_warm_up_on():
 
 @pytest.mark.parametrize("warmup_s", [0.1, 0.2, 0.3, 0.7, 1.1, 2.3])
 @pytest.mark.parametrize("rate", ["10", "100", "300", "700"])
-def test_a_measurement_has_all_its_requests_whatever_the_warm_up(rate, warmup_s):
+def test_the_warm_up_does_not_change_the_number_of_measured_requests(rate, warmup_s):
     _, times = due(open_plan(rate=rate, duration_s=1).load, warmup_s=warmup_s)
     assert (times >= 0).sum() == int(rate)
     assert times.min() >= -warmup_s - 1e-9
@@ -76,7 +76,7 @@ def test_random_arrivals_follow_a_ramp():
 
 @pytest.mark.parametrize("arrivals", ["constant", "poisson"])
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_together_send_what_one_would_send(arrivals, count):
+def test_several_processes_send_the_schedule_of_one(arrivals, count):
     load = open_plan(rate="100,700..3000", duration_s=4, arrivals=arrivals).load
     alone = due(load, warmup_s=0.5, seed=7)
     shares = [due(load, warmup_s=0.5, seed=7, process=p, process_count=count) for p in range(count)]
@@ -85,7 +85,7 @@ def test_processes_together_send_what_one_would_send(arrivals, count):
     assert max(len(n) for n, _ in shares) - min(len(n) for n, _ in shares) <= 1
 
 
-def test_another_seed_is_another_schedule():
+def test_another_seed_gives_another_schedule():
     load = open_plan(arrivals="poisson").load
     assert not np.array_equal(due(load, seed=1)[1][:10], due(load, seed=2)[1][:10])
     assert np.array_equal(due(load, seed=1)[1], due(load, seed=1)[1])

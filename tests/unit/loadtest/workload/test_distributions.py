@@ -1,4 +1,4 @@
-"""What people write for a number that is drawn."""
+"""Parsing and drawing of random amounts and seeds."""
 
 import numpy as np
 import pytest
@@ -37,13 +37,13 @@ def test_an_amount_repeats_from_its_seed():
 @pytest.mark.parametrize(
     "text", ["", "x", "8-1", "geometric:0.5", "choice:", "choice:1,x", "1.5", "nan", "9" * 5_000]
 )
-def test_what_is_no_amount_is_refused_by_its_name(text):
+def test_a_malformed_amount_is_refused_with_its_option(text):
     with pytest.raises(InvalidRequestError, match=r"words is '.*'; write a number, a range such as 1-8"):
         parse_distribution(text, name="words")
 
 
 @pytest.mark.parametrize("text", ["0", "0-3", "choice:1,0", "100", "1-100", "geometric:100", "9" * 400])
-def test_an_amount_out_of_its_limits_is_refused_with_them(text):
+def test_an_amount_out_of_range_is_refused_with_the_range(text):
     with pytest.raises(InvalidRequestError, match=r"words is '.*'; it must be from 1 to 99"):
         parse_distribution(text, name="words", low=1, high=99)
 
@@ -70,7 +70,7 @@ def test_the_widest_range_of_seeds_can_be_drawn():
 
 
 @pytest.mark.parametrize("text", [str(2**64), str(-(2**63) - 1), f"0-{2**64}", f"choice:1,{2**64}"])
-def test_what_torch_takes_as_no_seed_is_refused(text):
+def test_a_seed_that_torch_refuses_is_refused(text):
     with pytest.raises(
         InvalidRequestError, match=r"seed is .*; it must be from -9,223,372,036,854,775,808 to 18"
     ):

@@ -1,4 +1,4 @@
-"""Requests are made before the clock starts, and are the same wherever they are made."""
+"""Requests are prepared before the run and are the same in every process."""
 
 import json
 
@@ -10,7 +10,7 @@ from unrolled_loadtest.workload.requests import make_workload
 from tests.support.loadtest.plans import request_mix
 
 
-def test_requests_have_what_was_drawn_for_them():
+def test_requests_have_the_drawn_sizes_and_seeds():
     workload = make_workload(request_mix(words="1-4", hidden_size="choice:2,16", seed="7-9"), seed=0)
     messages = [pb.ForwardRequest.FromString(data) for data in workload.data]
     assert {len(message.words) for message in messages} == {1, 2, 3, 4}
@@ -19,7 +19,7 @@ def test_requests_have_what_was_drawn_for_them():
     assert len({message.alphabet for message in messages}) == 1, "so all of one size ask one network"
 
 
-def test_other_options_of_a_call_pass_through():
+def test_other_options_of_a_call_are_passed_on():
     asked = request_mix(network={"cell": "lstm", "num_layers": 2, "output": "mean"}, alphabet="thewadin")
     (message, *_) = (pb.ForwardRequest.FromString(data) for data in make_workload(asked, seed=0).data)
     assert (message.network.cell, message.network.num_layers) == (pb.CELL_LSTM, 2)
@@ -41,7 +41,7 @@ def test_the_same_seed_makes_the_same_requests_and_another_does_not():
     assert first.data != other.data
 
 
-def test_equal_requests_are_one_and_keep_their_frequency(tmp_path):
+def test_equal_requests_are_stored_once_and_keep_their_frequency(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("often\t9\nseldom\t1\n")
     asked = request_mix(words="1", words_file=path, draw="frequency", pool_count=1_000)
@@ -51,7 +51,7 @@ def test_equal_requests_are_one_and_keep_their_frequency(tmp_path):
     assert workload.order.count(often) == pytest.approx(900, rel=0.05)
 
 
-def test_processes_that_take_turns_meet_each_others_requests():
+def test_every_process_sends_all_requests():
     workload = make_workload(request_mix(pool_count=50), seed=0)
     rounds = 50 * len(workload.order)
     asked = [{workload.index_of(number) for number in range(process, rounds, 2)} for process in (0, 1)]
@@ -69,6 +69,6 @@ def test_a_request_is_shown_as_json():
     ("more", "message"),
     [({"pool_count": 0}, "--pool is 0"), ({"hidden_size": str(2**40)}, "hidden_size is")],
 )
-def test_what_cannot_be_asked_is_refused_before_anything_is_sent(more, message):
+def test_an_invalid_request_is_refused_before_anything_is_sent(more, message):
     with pytest.raises(InvalidRequestError, match=message):
         make_workload(request_mix(**more), seed=0)

@@ -1,4 +1,4 @@
-"""Where words come from, and how likely each is."""
+"""Sources of words and their probabilities."""
 
 import gzip
 import os
@@ -24,25 +24,25 @@ def drawn(vocabulary, count=30_000):
     return Counter(vocabulary.draw(np.random.default_rng(0), count))
 
 
-def test_the_built_in_words_are_plain_and_each_is_there_once():
+def test_the_built_in_words_are_plain_and_distinct():
     words = load_vocabulary(None, draw="uniform").words
     assert len(words) == len(set(words)) > 300
     assert all(word.isascii() and word.islower() and word.isalpha() for word in words)
 
 
-def test_lines_are_words_and_each_is_as_likely(write):
+def test_lines_are_equally_likely_words(write):
     found = drawn(load_vocabulary(write("\ufeffone\r\ntwo\r\n\r\nthree"), draw="uniform"))
     assert found.keys() == {"one", "two", "three"}
     assert max(found.values()) < 1.1 * min(found.values())
 
 
-def test_counts_say_how_likely_a_word_is(write):
+def test_counts_are_weights(write):
     found = drawn(load_vocabulary(write("often\t3\nseldom\t1\nnever\t0\n"), draw="frequency"))
     assert found["often"] / found["seldom"] == pytest.approx(3, rel=0.1)
     assert found["never"] == 0
 
 
-def test_zipf_goes_by_the_place_in_the_list(write):
+def test_zipf_weights_follow_the_order_of_the_list(write):
     found = drawn(load_vocabulary(write("a\nb\nc\n"), draw="zipf"))
     assert found["a"] / found["b"] == pytest.approx(2, rel=0.1)
     assert found["a"] / found["c"] == pytest.approx(3, rel=0.1)
@@ -67,7 +67,7 @@ def test_zipf_goes_by_the_place_in_the_list(write):
         ("a\nb\n", "frequency", "has no counts to draw by"),
     ],
 )
-def test_a_file_that_will_not_do_is_refused(write, text, draw, message):
+def test_an_invalid_file_is_refused(write, text, draw, message):
     with pytest.raises(InvalidRequestError, match=message):
         load_vocabulary(write(text), draw=draw)
 
@@ -94,7 +94,7 @@ def test_a_pipe_is_refused_because_each_process_reads_the_file(tmp_path):
         load_vocabulary(path, draw="uniform")
 
 
-def test_lines_end_as_windows_and_old_macs_end_them(write):
+def test_windows_and_old_mac_line_ends_are_accepted(write):
     assert load_vocabulary(write("one\r\ntwo\rthree"), draw="uniform").words == ("one", "two", "three")
 
 

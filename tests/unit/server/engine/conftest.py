@@ -1,4 +1,4 @@
-"""What the engine's tests share."""
+"""Fixtures of the engine tests."""
 
 import pytest
 import torch
@@ -7,13 +7,13 @@ from unrolled_server.engine import Engine
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As in the server: one intra-op thread."""
+    """Limits torch to one intra-op thread, as the server does."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def engine():
-    """An engine that many tests share, which is what its promises allow."""
+    """A shared engine; earlier jobs do not affect its answers."""
     engine = Engine(device="cpu")
     engine.prove()
     return engine

@@ -1,11 +1,11 @@
-"""What must hold on a GPU as on a CPU; skipped where torch finds none."""
+"""The engine on an accelerator; skipped if torch finds none."""
 
 import numpy as np
 import pytest
 import torch
 from unrolled_server.engine import Alphabet, Cell, Engine, Job, NetworkSpec, State
 
-from .asking import answer, answers, job
+from .run_jobs import answer, answers, job
 
 pytestmark = [
     pytest.mark.accelerator,
@@ -23,7 +23,7 @@ def on_accelerator():
 
 
 @pytest.mark.parametrize("hidden_size", [1, 5, 64, 300])
-def test_a_seed_means_the_same_on_every_device(on_accelerator, engine, hidden_size):
+def test_a_seed_has_the_same_states_on_every_device(on_accelerator, engine, hidden_size):
     asked = job(WORDS, hidden_size=hidden_size)
     expected = answer(engine, asked).values.copy()
     np.testing.assert_allclose(answer(on_accelerator, asked).values, expected, rtol=0, atol=1e-5)
@@ -31,7 +31,7 @@ def test_a_seed_means_the_same_on_every_device(on_accelerator, engine, hidden_si
 
 @pytest.mark.parametrize("cell", Cell)
 @pytest.mark.parametrize("inputs", [{}, {"embedding_size": 7}])
-def test_every_network_means_the_same_on_every_device(on_accelerator, engine, cell, inputs):
+def test_every_kind_of_network_has_the_same_states_on_every_device(on_accelerator, engine, cell, inputs):
     spec = NetworkSpec(
         symbol_count=3, hidden_size=20, seed=1, cell=cell, num_layers=2, bidirectional=True, **inputs
     )
@@ -49,7 +49,7 @@ def test_every_network_means_the_same_on_every_device(on_accelerator, engine, ce
     np.testing.assert_allclose(there.final_state.h, h, rtol=0, atol=1e-5)
 
 
-def test_a_jobs_bytes_do_not_depend_on_its_company_there_either(on_accelerator):
+def test_a_jobs_bits_do_not_depend_on_its_batch(on_accelerator):
     jobs = [job(WORDS[at:], hidden_size=48, seed=3) for at in range(len(WORDS))]
     together = answers(on_accelerator, jobs)
     for asked, bits in zip(jobs, together, strict=True):

@@ -48,17 +48,17 @@ def test_the_first_unknown_letter_is_named_by_word_and_position(
     assert f"{symbol!r} at position {position}," in str(caught.value)
 
 
-def test_a_symbol_that_stands_twice_is_named() -> None:
+def test_a_duplicate_symbol_is_named() -> None:
     with pytest.raises(DuplicateSymbolError, match="'b'"):
         Alphabet.of("abcb")
 
 
-def test_recent_alphabets_are_kept() -> None:
+def test_recent_alphabets_are_cached() -> None:
     assert Alphabet.of(string.ascii_lowercase) is Alphabet.of(string.ascii_lowercase)
 
 
 @given(alphabets_with_words(), st.data())
-def test_a_part_is_the_encoding_of_those_words(case: tuple[str, list[str]], data: st.DataObject) -> None:
+def test_a_slice_is_the_encoding_of_its_words(case: tuple[str, list[str]], data: st.DataObject) -> None:
     symbols, words = case
     start = data.draw(st.integers(0, len(words) - 1))
     stop = data.draw(st.integers(start + 1, len(words)))
@@ -76,7 +76,7 @@ def test_transposing_gives_one_word_for_each_letter_position(length: int, count:
     assert transposed.codes.tolist() == encoded.codes.reshape(count, length).T.ravel().tolist()
 
 
-def test_words_of_two_lengths_cannot_be_transposed() -> None:
+def test_words_of_different_lengths_cannot_be_transposed() -> None:
     with pytest.raises(ValueError, match="argument 2 is longer"):
         Alphabet.of("ab").encode(["a", "ab"]).transposed()
 

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 @given(st.integers(1, 256), st.integers(1, 300))
-def test_an_activation_runs_over_whole_blocks(row_count: int, hidden_size: int) -> None:
+def test_activations_run_over_whole_blocks(row_count: int, hidden_size: int) -> None:
     width = padded_width(hidden_size)
     rule = RowRule(advance=advance_by_torch, floor=4, multiple=row_multiple(width), max_rows=256)
     assert rule.padded(row_count) * width % ACTIVATION_BLOCK == 0
@@ -39,7 +39,7 @@ def test_a_step_computes_tanh_of_input_row_and_recurrent_product(
     table.grow(64)
     table.rows[1:32] = torch.rand(31, hidden_size)
     if not on_cpu:
-        table.is_on_cpu = False  # the way of every other device, on this one
+        table.is_on_cpu = False  # take the code path of other devices
     parents = [(7 * row) % 32 for row in range(row_count)]
     symbols = [row % 6 for row in range(row_count)]
     width = padded_width(hidden_size)
@@ -56,8 +56,8 @@ def test_other_devices_have_torchs_kernel_only(width: int) -> None:
 
 
 @pytest.mark.parametrize("advance", kernels(16, CPU))
-def test_networks_that_share_a_stepper_leave_nothing_behind(advance: Advance) -> None:
-    """A wide network first must not change a narrow one's bits through the shared scratch."""
+def test_networks_that_share_a_stepper_do_not_affect_each_other(advance: Advance) -> None:
+    """A wide network must not change the bits of a later narrow one through the shared scratch."""
     rule = RowRule(advance=advance, floor=4, multiple=4, max_rows=64)
     results = []
     for hidden_sizes in ([9], [16, 9]):

@@ -12,7 +12,7 @@ from unrolled_server.engine.children import (
 
 
 def add_all(children: Children, key_lists: list[list[int]]) -> list[dict[int, int]]:
-    """Adds lists of keys; gives each list's rows by key."""
+    """Adds lists of keys and returns each list's rows by key."""
     children.reserve(100, None)
     next_row, found = 1, []
     for keys in key_lists:
@@ -26,7 +26,7 @@ def add_all(children: Children, key_lists: list[list[int]]) -> list[dict[int, in
 
 
 @given(st.lists(st.lists(st.integers(0, 199), min_size=1, max_size=30), min_size=1, max_size=4))
-def test_both_kinds_give_every_distinct_key_one_row_for_good(key_lists: list[list[int]]) -> None:
+def test_both_kinds_give_each_distinct_key_one_permanent_row(key_lists: list[list[int]]) -> None:
     for children in (DenseChildren(2), SparseChildren()):
         rows: dict[int, int] = {}
         for found in add_all(children, key_lists):
@@ -43,7 +43,7 @@ def test_single_keys_and_arrays_of_keys_see_the_same_rows() -> None:
         assert not children.row_by_key[9]
 
 
-def test_asking_for_a_child_that_does_not_exist_takes_no_memory() -> None:
+def test_looking_up_a_missing_child_takes_no_memory() -> None:
     for children in (DenseChildren(2), SparseChildren()):
         children.reserve(10, None)
         before = children.nbytes
@@ -51,7 +51,7 @@ def test_asking_for_a_child_that_does_not_exist_takes_no_memory() -> None:
         assert children.nbytes == before
 
 
-def test_long_alphabets_keep_only_the_children_that_exist() -> None:
+def test_long_alphabets_store_only_existing_children() -> None:
     assert isinstance(new_children(26), DenseChildren)
     assert isinstance(new_children(5000), SparseChildren)
 

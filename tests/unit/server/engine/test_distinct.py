@@ -1,4 +1,4 @@
-"""The distinct form is the dense one, said shorter; its numbers depend on the request alone."""
+"""The distinct form equals the dense one; its numbering depends on the request alone."""
 
 import doctest
 
@@ -36,7 +36,7 @@ def ask(engine, *job_of, **options):
 
 
 def check_equal(words, layout, *, distinct_engine, hidden_size=5):
-    """Compares both forms, the dense one by an engine with room for everything."""
+    """Compares both forms; the engine of the dense one has memory for everything."""
     dense, _, shape = ask(
         Engine(device="cpu"), words, ReplyForm.DENSE, layout=layout, hidden_size=hidden_size
     )
@@ -53,17 +53,17 @@ def check_equal(words, layout, *, distinct_engine, hidden_size=5):
 
 
 @given(lists_of_words)
-def test_distinct_is_dense_bit_for_bit(words):
+def test_the_distinct_form_equals_the_dense_one_bit_for_bit(words):
     check_equal(words, Layout.BATCH_FIRST, distinct_engine=Engine(device="cpu"))
 
 
 @given(words_of_one_length)
-def test_distinct_is_dense_in_torchs_default_layout_too(words):
+def test_the_forms_are_equal_in_torchs_default_layout(words):
     check_equal(words, Layout.SEQ_FIRST, distinct_engine=Engine(device="cpu"))
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-def test_a_budget_that_makes_slices_changes_no_bit_of_values_and_index(layout):
+def test_slices_change_no_bit_of_values_and_index(layout):
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice(list("abc"), 40)) for _ in range(40)]
     roomy = check_equal(words, layout, distinct_engine=Engine(device="cpu"), hidden_size=64)
@@ -72,7 +72,7 @@ def test_a_budget_that_makes_slices_changes_no_bit_of_values_and_index(layout):
 
 
 @given(lists_of_words, lists_of_words)
-def test_what_was_asked_before_changes_no_number(before, words):
+def test_earlier_requests_change_no_index(before, words):
     engine = Engine(device="cpu")
     ask(engine, before, ReplyForm.DENSE)
     values, index, _ = ask(engine, words, ReplyForm.DISTINCT)
@@ -81,7 +81,7 @@ def test_what_was_asked_before_changes_no_number(before, words):
 
 
 @given(lists_of_words)
-def test_the_size_that_is_allowed_is_the_size_that_is_sent(words):
+def test_the_size_limit_applies_to_the_bytes_that_are_sent(words):
     engine = Engine(device="cpu")
     values, index, _ = ask(engine, words, ReplyForm.DISTINCT)
     size = len(values) + index.nbytes
@@ -93,7 +93,7 @@ def test_the_size_that_is_allowed_is_the_size_that_is_sent(words):
     assert isinstance(refused, AnswerTooLargeError)
 
 
-def test_a_reply_beyond_the_limit_is_refused_before_it_costs_anything():
+def test_a_reply_above_the_limit_is_refused_before_it_is_built():
     engine = Engine(device="cpu")
     jobs = [make_job(["abc" * 5, "cba" * 5], ReplyForm.DISTINCT, max_reply_bytes=400) for _ in range(2)]
     assert [str(error)[:41] for error in engine.run(jobs)] == [
@@ -102,5 +102,5 @@ def test_a_reply_beyond_the_limit_is_refused_before_it_costs_anything():
     assert "send fewer words" in str(next(engine.run(jobs)))
 
 
-def test_the_examples_hold():
+def test_the_docstring_examples_run():
     assert doctest.testmod(distinct).failed == 0

@@ -1,4 +1,4 @@
-"""Recurrent matrices get the spectral radius that was asked for, by one number each."""
+"""Recurrent matrices are scaled to the requested spectral radius, each by one factor."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_the_largest_eigenvalue_is_lapacks(size, seed):
     assert largest_eigenvalue(matrix.double().numpy()) == pytest.approx(radius_of(matrix), rel=1e-12)
 
 
-def test_where_arpack_gives_up_lapack_answers(monkeypatch):
+def test_lapack_is_the_fallback_if_arpack_does_not_converge(monkeypatch):
     def give_up(*_arguments, **_options):
         raise ArpackNoConvergence("no", np.zeros(0), np.zeros(0))
 
@@ -33,7 +33,7 @@ def test_where_arpack_gives_up_lapack_answers(monkeypatch):
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.9, 5.0])
-def test_each_gates_block_is_multiplied_by_one_number(radius):
+def test_each_gates_block_is_multiplied_by_one_factor(radius):
     blocks = [a_matrix(40, seed) for seed in range(4)]
     result = scaled(torch.cat(blocks), radius)
     assert result.dtype == torch.float32
@@ -43,7 +43,7 @@ def test_each_gates_block_is_multiplied_by_one_number(radius):
         assert torch.equal(of_gate, block * float(factor))
 
 
-def test_what_was_drawn_stays_as_it_was():
+def test_scaling_does_not_change_the_drawn_parameters():
     matrix = a_matrix(20)
     before = matrix.clone()
     scaled(matrix, 0.5)

@@ -17,7 +17,7 @@ from unrolled_server.engine import (
     plain_network,
 )
 
-from .asking import answer, answers, job, torch_states
+from .run_jobs import answer, answers, job, torch_states
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 HELLO = ["hello", "eolll", "lleel"]
@@ -97,7 +97,7 @@ def test_values_are_contiguous_float32_in_both_layouts(engine: Engine) -> None:
     st.lists(st.one_of(job_arguments, seq_first_arguments), min_size=1, max_size=8),
     st.sampled_from([0, 3_000, 30_000, 1 << 30]),
 )
-def test_a_jobs_bytes_never_depend_on_its_company_the_table_or_the_budget(
+def test_a_jobs_bits_do_not_depend_on_its_batch_the_table_or_the_budget(
     arguments: list[dict[str, Any]], budget: int
 ) -> None:
     batch = [job(**each) for each in arguments]
@@ -137,7 +137,7 @@ def test_a_job_larger_than_the_budget_runs_in_slices(budget: int, layout: Layout
     )
 
 
-def test_letters_of_two_alphabets_of_one_length_share_states_but_not_meaning() -> None:
+def test_alphabets_of_equal_length_share_a_network_but_not_the_meaning_of_letters() -> None:
     asked = [
         job(["abcab"] * 40, alphabet="abc"),
         job(["abcab"] * 40, alphabet="bca"),
@@ -154,7 +154,7 @@ def test_a_jobs_failure_is_its_own_result(engine: Engine) -> None:
     assert results[0] == results[2] == answers(engine, [good])[0]
 
 
-def test_many_seeds_in_a_row_stay_within_the_budget() -> None:
+def test_many_seeds_stay_within_the_memory_budget() -> None:
     budget = 100_000
     engine = Engine(device="cpu", state_memory_bytes=budget)
     for seed in range(200):
@@ -163,7 +163,7 @@ def test_many_seeds_in_a_row_stay_within_the_budget() -> None:
     assert engine.network_count > 10
 
 
-def test_a_growing_network_drops_others_before_itself() -> None:
+def test_a_growing_network_evicts_others_before_itself() -> None:
     engine = Engine(device="cpu", state_memory_bytes=400_000)
     for seed in range(20):
         answer(engine, job(["abc"], hidden_size=64, seed=seed))
@@ -172,7 +172,7 @@ def test_a_growing_network_drops_others_before_itself() -> None:
     assert engine.network_count < 20
 
 
-def test_quick_is_what_is_small_and_known(engine: Engine) -> None:
+def test_only_small_cached_jobs_are_quick(engine: Engine) -> None:
     asked = job(HELLO, hidden_size=2, seed=77, alphabet="helo")
     assert not engine.is_quick(asked)
     answer(engine, asked)
@@ -183,7 +183,7 @@ def test_quick_is_what_is_small_and_known(engine: Engine) -> None:
     assert not engine.is_quick(large)
 
 
-def test_products_run_on_one_thread_whatever_the_calling_thread_was_set_to() -> None:
+def test_products_run_on_one_thread_whatever_the_calling_threads_setting() -> None:
     threads = []
 
     def run() -> None:
@@ -197,13 +197,13 @@ def test_products_run_on_one_thread_whatever_the_calling_thread_was_set_to() -> 
     assert threads == [1]
 
 
-def test_the_global_generator_is_left_alone(engine: Engine) -> None:
+def test_the_global_generator_is_not_changed(engine: Engine) -> None:
     before = torch.get_rng_state()
     answer(engine, job(["abc"], seed=123))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_fingerprint_is_the_same_for_every_engine_of_a_machine(engine: Engine) -> None:
+def test_all_engines_of_a_machine_have_the_same_fingerprint(engine: Engine) -> None:
     other = Engine(device="cpu")
     other.prove()
     assert other.fingerprint == engine.fingerprint != ""
@@ -218,11 +218,11 @@ def test_a_large_alphabet_answers_as_torch_does(engine: Engine) -> None:
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
 
 
-def test_the_device_that_auto_finds_is_named() -> None:
+def test_auto_reports_the_chosen_device() -> None:
     assert Engine().device == str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
 
 
-def test_the_engine_takes_whatever_alphabet_length_the_network_was_drawn_for(engine: Engine) -> None:
+def test_the_engine_accepts_any_alphabet_length_of_the_network(engine: Engine) -> None:
     asked = Job(
         network=NetworkSpec(symbol_count=26, hidden_size=3, seed=0),
         words=Alphabet.of(LETTERS).encode(["zebra"]),
@@ -230,7 +230,7 @@ def test_the_engine_takes_whatever_alphabet_length_the_network_was_drawn_for(eng
     assert answer(engine, asked).values.shape == (1, 5, 3)
 
 
-def test_nothing_is_computed_for_a_job_that_is_not_wanted_and_each_is_asked_about_once():
+def test_a_cancelled_job_is_not_computed_and_each_job_is_checked_once():
     engine, asked = Engine(device="cpu"), []
 
     def is_wanted(at):

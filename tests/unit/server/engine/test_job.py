@@ -1,4 +1,4 @@
-"""Given states are kept once each, and every word knows its own."""
+"""Equal initial states are stored once, and each word refers to its own."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from unrolled_server.engine.job import InitialStates, State
 
 
 @pytest.mark.parametrize("has_cells", [False, True])
-def test_each_word_finds_its_own_state_again(has_cells):
+def test_each_word_refers_to_its_own_state(has_cells):
     numbers = np.random.default_rng(0)
     chosen = [0, 1, 0, 2, 1, 0]
     h = numbers.standard_normal((2, 3, 4), np.float32)[:, chosen]
@@ -22,7 +22,7 @@ def test_each_word_finds_its_own_state_again(has_cells):
         assert not starts.c(slice(None))
 
 
-def test_states_that_differ_in_cells_only_are_two():
+def test_states_that_differ_only_in_c_are_distinct():
     h = np.zeros((1, 2, 3), np.float32)
     assert InitialStates(State(h, np.arange(6, dtype=np.float32).reshape(1, 2, 3))).count == 2
     assert InitialStates(State(h)).count == 1

@@ -1,4 +1,4 @@
-"""Memory that is zero, exclusive, and given back."""
+"""Allocated memory is zeroed, exclusive, and returned to the system."""
 
 import gc
 
@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 7), (300, 300), (5_000, 300)])
-def test_it_is_zeros_of_the_shape_and_may_be_written(shape):
+def test_memory_is_zeroed_and_writable(shape):
     array = zeros(*shape)
     array[...] = 1
     assert array.shape == shape
@@ -21,7 +21,7 @@ def test_it_is_zeros_of_the_shape_and_may_be_written(shape):
     assert not zeros(*shape).any()
 
 
-def test_it_goes_back_to_the_system_in_whatever_order_it_is_freed():
+def test_memory_returns_to_the_system_in_any_order_of_frees():
     process = psutil.Process()
     arrays = [zeros(1, MIB // 4 - 1) for _ in range(64)]
     for array in arrays:

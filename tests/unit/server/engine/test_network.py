@@ -35,7 +35,7 @@ def computed(network: CachedNetwork, words: EncodedWords) -> np.ndarray:
     return network.compute_rows(words, max_rows=None, make_room=no_room_needed)
 
 
-def test_cached_words_have_the_rows_that_the_tree_gave(network: CachedNetwork) -> None:
+def test_cached_words_have_the_rows_of_the_tree(network: CachedNetwork) -> None:
     words = encode("abc", "b", "abca")
     index = computed(network, words)
     network.cache(words, index)
@@ -44,7 +44,7 @@ def test_cached_words_have_the_rows_that_the_tree_gave(network: CachedNetwork) -
     assert np.array_equal(cached, index[[2, 1]])
 
 
-def test_a_list_and_its_words_in_another_list_have_the_same_rows(network: CachedNetwork) -> None:
+def test_a_word_has_the_same_row_in_every_list(network: CachedNetwork) -> None:
     words = encode("abc", "b")
     index = computed(network, words)
     network.cache(words, index)
@@ -52,7 +52,7 @@ def test_a_list_and_its_words_in_another_list_have_the_same_rows(network: Cached
     assert np.array_equal(network.cached_rows(encode("b", "abc")), index[::-1])
 
 
-def test_finding_cached_rows_takes_no_memory(network: CachedNetwork) -> None:
+def test_looking_up_cached_rows_takes_no_memory(network: CachedNetwork) -> None:
     words = encode("a", "b", "c")
     network.cache(words, computed(network, words))
     before = network.nbytes
@@ -76,7 +76,7 @@ def test_a_cleared_network_has_nothing_cached(network: CachedNetwork) -> None:
     assert network.nbytes == network.base_nbytes
 
 
-def test_cached_words_never_cost_more_than_twice_the_states(network: CachedNetwork) -> None:
+def test_cached_words_take_at_most_twice_the_memory_of_the_states(network: CachedNetwork) -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         words = encode("".join(rng.choice(list("abc"), 6)))
@@ -85,7 +85,7 @@ def test_cached_words_never_cost_more_than_twice_the_states(network: CachedNetwo
     assert network.nbytes - network.base_nbytes <= 2 * states + 1000
 
 
-def test_a_network_that_is_too_full_holds_no_half_known_prefixes(network: CachedNetwork) -> None:
+def test_a_full_table_leaves_no_incomplete_prefixes(network: CachedNetwork) -> None:
     computed(network, encode("ab"))
     many = ["".join(np.random.default_rng(i).choice(list("abc"), 8)) for i in range(50)]
     with pytest.raises(TableFullError):
@@ -93,9 +93,7 @@ def test_a_network_that_is_too_full_holds_no_half_known_prefixes(network: Cached
     assert network.nbytes == network.base_nbytes
 
 
-def test_a_step_that_fails_leaves_no_rows_behind(
-    network: CachedNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_step_leaves_no_rows(network: CachedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = computed(network, encode("abc"))
     expected = network.gather(rows, ReplyScratch())
     network.clear()
@@ -111,7 +109,7 @@ def test_a_step_that_fails_leaves_no_rows_behind(
     assert np.array_equal(network.gather(rows, ReplyScratch()), expected)
 
 
-def test_room_is_made_before_states_are_allocated(network: CachedNetwork) -> None:
+def test_memory_is_freed_before_states_are_allocated(network: CachedNetwork) -> None:
     asked: list[tuple[int, int]] = []
     network.compute_rows(
         encode("abc"), max_rows=None, make_room=lambda nbytes: asked.append((nbytes, states_nbytes(network)))

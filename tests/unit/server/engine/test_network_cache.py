@@ -27,13 +27,13 @@ def test_a_network_is_drawn_once(cache: NetworkCache) -> None:
     assert cache.use(spec(0)) is cache.use(spec(0))
 
 
-def test_the_least_recently_used_network_leaves_first(cache: NetworkCache) -> None:
+def test_the_least_recently_used_network_is_evicted_first(cache: NetworkCache) -> None:
     for seed in (0, 1, 2, 0, 3):
         cache.use(spec(seed))
     assert [seed for seed in range(4) if cache.peek(spec(seed))] == [0, 2, 3]
 
 
-def test_peeking_is_no_use(cache: NetworkCache) -> None:
+def test_peek_does_not_count_as_a_use(cache: NetworkCache) -> None:
     for seed in (0, 1, 2):
         cache.use(spec(seed))
     cache.peek(spec(0))
@@ -47,7 +47,7 @@ def test_held_bytes_are_those_of_the_networks_in_memory(cache: NetworkCache) -> 
         assert cache.held_bytes == len(cache) * SIZE <= 3 * SIZE
 
 
-def test_a_forgotten_network_gives_back_what_was_counted_for_it(cache: NetworkCache) -> None:
+def test_evicting_a_network_releases_its_counted_bytes(cache: NetworkCache) -> None:
     network = cache.use(spec(0))
     words = Alphabet.of("abc").encode(["abcabc"])
     network.compute_rows(words, max_rows=None, make_room=lambda _: None)
@@ -57,7 +57,7 @@ def test_a_forgotten_network_gives_back_what_was_counted_for_it(cache: NetworkCa
     assert cache.held_bytes == 0
 
 
-def test_making_room_spares_the_network_it_is_for(cache: NetworkCache) -> None:
+def test_eviction_spares_the_network_that_needs_the_memory(cache: NetworkCache) -> None:
     for seed in (0, 1, 2):
         cache.use(spec(seed))
     cache.make_room(2 * SIZE, keep=cache.use(spec(0)))
@@ -65,7 +65,7 @@ def test_making_room_spares_the_network_it_is_for(cache: NetworkCache) -> None:
     assert len(cache) == 1
 
 
-def test_a_network_larger_than_the_budget_still_runs_alone() -> None:
+def test_a_network_larger_than_the_budget_runs_alone() -> None:
     cache = NetworkCache(budget_bytes=1, proof=Proof(CPU), device=CPU)
     cache.use(spec(0))
     cache.use(spec(1))

@@ -33,7 +33,7 @@ def padded(words: list[list[int]], past_the_end: int = 0, spare: int = 0) -> tup
     st.integers(0, 39),
     st.integers(0, 3),
 )
-def test_a_words_pooled_bits_are_those_it_has_alone(words, hidden, past_the_end, spare):
+def test_a_words_pooled_bits_do_not_depend_on_its_batch(words, hidden, past_the_end, spare):
     rows = table_with_zeros(hidden)
     for pool in POOLS:
         together = pool(rows, *padded(words, past_the_end, spare))
@@ -69,14 +69,14 @@ def test_all_words_may_have_the_full_length(pool: Callable[..., np.ndarray]):
     assert pooled[0].tobytes() == pooled[1].tobytes()
 
 
-def test_the_largest_of_both_zeros_is_plus_zero_in_every_unit():
+def test_the_maximum_of_both_zeros_is_positive_zero_in_every_unit():
     rows = np.zeros((3, 37), np.float32)
     rows[1] = -0.0
     for word in ([1, 2], [2, 1], [1, 1]):
         assert not np.signbit(pool_max(rows, *padded([word]))).any()
 
 
-def test_nan_is_not_hidden_by_other_states():
+def test_nan_propagates():
     rows = np.ones((3, 2), np.float32)
     rows[1, 0] = np.nan
     for pool in POOLS:

@@ -14,7 +14,7 @@ def encode(words: list[str]) -> EncodedWords:
 
 
 def prefixes_by_row(words: list[str], resolution: Resolution, known: dict[int, str]) -> dict[int, str]:
-    """Gives each row's prefix as the index tells it; fails where two tell differently."""
+    """Returns each row's prefix according to the index; fails if two words disagree."""
     rows = dict(known)
     for word, row_list in zip(words, resolution.index.tolist(), strict=True):
         assert not any(row_list[len(word) :])
@@ -24,7 +24,7 @@ def prefixes_by_row(words: list[str], resolution: Resolution, known: dict[int, s
 
 
 def check_steps(resolution: Resolution, prefixes: dict[int, str], first_row: int) -> int:
-    """Checks that the steps compute consecutive rows, each from a parent that is there by then."""
+    """Checks that the steps compute consecutive rows, each from an earlier row."""
     for step in resolution.steps:
         assert step.first_row == first_row
         for row, (parent, symbol) in enumerate(zip(step.parents, step.symbols, strict=True), first_row):
@@ -52,7 +52,7 @@ def test_every_distinct_prefix_has_one_row_computed_once_after_its_parent(
 
 
 @pytest.mark.parametrize("symbol_count", [3, 1000])
-def test_the_loop_and_the_walk_by_position_share_their_rows(symbol_count: int) -> None:
+def test_the_two_algorithms_for_short_and_long_lists_share_their_rows(symbol_count: int) -> None:
     few, many = ["abc", "b"], ["abcabc", "b", "ab"] * 60
     tree = PrefixTree(symbol_count)
     by_loop = tree.resolve(encode(few), max_rows=None)
@@ -65,7 +65,7 @@ def test_the_loop_and_the_walk_by_position_share_their_rows(symbol_count: int) -
 
 @pytest.mark.parametrize("symbol_count", [3, 1000])
 @given(words=word_lists, max_rows=st.integers(0, 60))
-def test_a_tree_never_holds_more_rows_than_it_may(symbol_count: int, words: list[str], max_rows: int) -> None:
+def test_a_tree_holds_at_most_max_rows(symbol_count: int, words: list[str], max_rows: int) -> None:
     tree = PrefixTree(symbol_count)
     try:
         tree.resolve(encode(words), max_rows=max_rows)
@@ -75,7 +75,7 @@ def test_a_tree_never_holds_more_rows_than_it_may(symbol_count: int, words: list
     assert tree.nbytes <= max_rows * tree.row_nbytes
 
 
-def test_a_cleared_tree_gives_its_memory_back() -> None:
+def test_a_cleared_tree_frees_its_memory() -> None:
     tree = PrefixTree(3)
     tree.resolve(encode(["abc"]), max_rows=None)
     tree.clear()

@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("width", [16, 48, 256, 1024])
-def test_this_machine_keeps_a_rows_bits_above_some_floor(width: int) -> None:
+def test_this_machine_has_a_floor_above_which_a_rows_bits_are_constant(width: int) -> None:
     assert find_rule(width, CPU).floor <= 64
 
 
@@ -19,7 +19,7 @@ def test_a_width_is_proved_once() -> None:
 
 
 def disturbed_below(rows: int) -> Advance:
-    """Gives a kernel whose products of fewer rows have other bits, as those of small products may."""
+    """Returns a kernel whose products of fewer rows have different bits, as small products may."""
 
     def advance(block: Block, weights: Weights) -> None:
         advance_by_torch(block, weights)
@@ -34,7 +34,7 @@ def use_kernels(monkeypatch: pytest.MonkeyPatch, *advances: Advance) -> None:
 
 
 @pytest.mark.parametrize("width", [16, 32, 48, 256])
-def test_a_rule_takes_a_kernel_of_its_width(width: int) -> None:
+def test_a_rule_uses_a_kernel_of_its_width(width: int) -> None:
     assert find_rule(width, CPU).advance in kernels(width, CPU)
 
 
@@ -43,24 +43,24 @@ def test_the_floor_is_above_every_row_count_that_differs(monkeypatch: pytest.Mon
     assert find_rule(64, CPU).floor == 16
 
 
-def test_a_kernel_without_a_floor_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_without_a_floor_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     use_kernels(monkeypatch, disturbed_below(200), advance_by_torch)
     assert find_rule(64, CPU).advance is advance_by_torch
 
 
-def test_the_first_kernel_that_has_a_floor_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_kernel_with_a_floor_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     first = disturbed_below(11)
     use_kernels(monkeypatch, first, advance_by_torch)
     assert find_rule(64, CPU).advance is first
 
 
-def test_where_no_floor_holds_products_run_in_fixed_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_floor_products_run_in_fixed_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     use_kernels(monkeypatch, disturbed_below(200), disturbed_below(250))
     rule = find_rule(64, CPU)
     assert rule.floor == rule.multiple == rule.max_rows == 64
 
 
-def test_a_machine_whose_bits_depend_on_the_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_whose_bits_depend_on_the_position_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(block: Block, _weights: Weights) -> None:
         block.sums.mul_(torch.arange(1, len(block.sums) + 1)[:, None])
 

@@ -12,7 +12,7 @@ def first_draw(seed: int) -> float:
 
 
 @given(int64s)
-def test_the_drawn_seed_draws_what_the_whole_seed_draws(seed: int) -> None:
+def test_the_reduced_seed_draws_the_same_weights_as_the_full_seed(seed: int) -> None:
     assert first_draw(drawn_seed(seed)) == first_draw(seed)
 
 
@@ -25,6 +25,6 @@ def test_seeds_with_the_same_low_32_bits_are_one_network(seed: int) -> None:
 
 
 @pytest.mark.parametrize("change", [{"symbol_count": 4}, {"hidden_size": 5}, {"seed": 1}])
-def test_whatever_is_drawn_tells_networks_apart(change: dict[str, int]) -> None:
+def test_each_option_that_changes_the_weights_changes_the_key(change: dict[str, int]) -> None:
     sizes = {"symbol_count": 3, "hidden_size": 4, "seed": 0}
     assert NetworkSpec(**sizes) != NetworkSpec(**(sizes | change))

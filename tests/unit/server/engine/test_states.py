@@ -41,7 +41,7 @@ def test_a_reply_is_the_rows_of_the_index(batch: int, on_cpu: bool) -> None:
     assert np.array_equal(values, expected)
 
 
-def test_large_replies_reuse_one_memory() -> None:
+def test_large_replies_reuse_one_buffer() -> None:
     table, scratch = filled_table(50, 64), ReplyScratch()
     index = np.ones((1000, 5), np.int32)
     assert np.shares_memory(table.gather(index, scratch), table.gather(index[:500], scratch))
@@ -54,12 +54,12 @@ def test_a_table_within_its_capacity_does_not_grow() -> None:
     assert not asked
 
 
-def test_a_table_that_cannot_be_copied_within_its_limit_is_full() -> None:
+def test_a_table_whose_copy_exceeds_the_limit_is_full() -> None:
     with pytest.raises(TableFullError):
         TableGroup([filled_table(8, 4)]).reserve(9, max_rows=16, make_room=lambda _: None)
 
 
-def test_a_cleared_table_gives_its_memory_back() -> None:
+def test_a_cleared_table_frees_its_memory() -> None:
     table = filled_table(8, 4)
     table.clear()
     assert table.nbytes == 0

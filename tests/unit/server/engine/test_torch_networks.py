@@ -1,4 +1,4 @@
-"""Every network gives what torch's module gives for each word alone, with the same bits in any company."""
+"""Networks match torch's modules for each word alone, with the same bits in any batch."""
 
 import itertools
 from dataclasses import replace
@@ -16,12 +16,12 @@ from unrolled_server.engine.proof import Proof
 from .torch_reference import ALPHABET, TABLE, WORDS, a_job, run_torch, specs, torch_modules
 
 PROOF = Proof(torch.device("cpu"))
-# Their examples run several engines each, so they get a third of what the profile says.
+# Each example runs several engines, so these tests get a third of the profile's examples.
 COSTLY = settings(max_examples=settings.default.max_examples // 3)
 
 
 def run(engine, *jobs):
-    """Answers that outlive the next one."""
+    """Runs jobs and returns each answer with a copy of its values, which the next answer overwrites."""
     answers = []
     for answer in engine.run(jobs):
         if isinstance(answer, Exception):
@@ -37,14 +37,14 @@ def assert_near(ours, theirs):
 
 
 def an_engine(state_memory_bytes=64 << 20):
-    """One without states; what is proved once holds for all of them."""
+    """Returns an empty engine; all of them share one proof."""
     engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=[TABLE])
     engine._proof = engine._networks._proof = PROOF
     return engine
 
 
 def states_for(spec, batch, seed):
-    """A given state for each word, some of them alike."""
+    """Returns an initial state for each word, some of them equal."""
     numbers = np.random.default_rng(seed)
     layers = spec.num_layers * spec.directions
     h, c = (
@@ -56,7 +56,7 @@ def states_for(spec, batch, seed):
 
 
 def state_of(state, place):
-    """One word's (h, c)."""
+    """Returns one word's (h, c)."""
     return state.h[:, place], None if state.c is None else state.c[:, place]
 
 
@@ -77,7 +77,7 @@ def test_parameters_are_torchs_bit_for_bit(spec):
 
 
 @given(specs(), WORDS, st.booleans())
-def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words, is_started):
+def test_outputs_and_final_states_match_torch_for_each_word_alone(spec, words, is_started):
     modules = torch_modules(spec)
     start = states_for(spec, len(words), seed=len(words)) if is_started else None
     ((answer, values),) = run(an_engine(), a_job(spec, words, return_final_state=True, initial_state=start))
@@ -93,7 +93,7 @@ def test_outputs_and_final_states_are_torchs_for_each_word_alone(spec, words, is
 
 @COSTLY
 @given(specs(), WORDS)
-def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
+def test_pooled_outputs_match_torch(spec, words):
     engine = an_engine()
     modules = torch_modules(spec)
     pools = {
@@ -123,7 +123,7 @@ def test_pooled_outputs_are_those_of_torchs_outputs(spec, words):
     Output.MAX,
     (True, True),
 )
-def test_bits_are_the_same_alone_in_company_known_and_in_slices(spec, words, others, output, asks):
+def test_bits_are_the_same_alone_in_a_batch_cached_and_in_slices(spec, words, others, output, asks):
     has_state, is_started = asks
     start = states_for(spec, len(words), seed=0) if is_started else None
     job = a_job(spec, words, output=output, return_final_state=has_state, initial_state=start)
@@ -144,7 +144,7 @@ def test_bits_are_the_same_alone_in_company_known_and_in_slices(spec, words, oth
 
 @COSTLY
 @given(specs(max_radius=3.0), WORDS, st.data())
-def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data):
+def test_each_word_has_the_same_bits_alone_and_among_others(spec, words, data):
     start = states_for(spec, len(words), seed=1) if data.draw(st.booleans()) else None
     engine = an_engine()
     ((together, values),) = run(engine, a_job(spec, words, return_final_state=True, initial_state=start))
@@ -158,8 +158,8 @@ def test_each_word_alone_has_the_bits_that_it_has_among_others(spec, words, data
 
 
 @given(specs(max_radius=3.0), WORDS, WORDS)
-def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
-    """The state after the first piece is where the second starts; in one direction, the other reads ahead."""
+def test_a_text_in_two_pieces_has_the_bits_of_the_whole(spec, words, others):
+    """The second piece starts with the final state of the first; this holds for one direction only."""
     spec = replace(spec, bidirectional=False)
     pieces = list(zip(words, others, strict=False))
     engine = an_engine()
@@ -182,7 +182,7 @@ def test_a_text_in_two_pieces_has_the_bits_of_one(spec, words, others):
 
 @COSTLY
 @given(specs(), WORDS, st.booleans())
-def test_the_distinct_form_is_the_dense_one(spec, words, is_started):
+def test_the_distinct_form_equals_the_dense_one(spec, words, is_started):
     start = states_for(spec, len(words), seed=2) if is_started else None
     ((_, dense),) = run(an_engine(), a_job(spec, words, initial_state=start))
     forms = []
@@ -221,8 +221,8 @@ def test_seq_first_is_torchs_default_layout(spec, batch, seq, chance):
         ),
     ],
 )
-def test_what_a_budget_cannot_hold_leaves_it(cell, bidirectional):
-    """States of every layer count: many networks stay within the budget."""
+def test_many_networks_stay_within_the_budget(cell, bidirectional):
+    """The states of every layer count towards the budget."""
     engine = Engine(device="cpu", state_memory_bytes=3 << 20)
     for seed in range(30):
         spec = NetworkSpec(symbol_count=4, hidden_size=64, seed=seed, cell=cell, num_layers=2, bias=False)
@@ -233,7 +233,7 @@ def test_what_a_budget_cannot_hold_leaves_it(cell, bidirectional):
     assert 0 < engine.network_count < 30
 
 
-def test_only_the_lessons_kind_takes_the_plain_way():
+def test_only_single_layer_tanh_rnns_of_letters_use_the_plain_recurrence():
     plain = NetworkSpec(symbol_count=4, hidden_size=2, seed=0)
     assert is_plain(plain)
     others = [
@@ -250,7 +250,7 @@ def test_only_the_lessons_kind_takes_the_plain_way():
 
 @pytest.mark.parametrize("cell", [Cell.GRU, Cell.LSTM])
 @pytest.mark.parametrize("output", [Output.ALL, Output.MEAN])
-def test_states_beyond_what_float32_adds_up_to_are_computed_without_a_warning(cell, output):
+def test_states_that_overflow_float32_cause_no_warning(cell, output):
     spec = NetworkSpec(symbol_count=len(ALPHABET), hidden_size=3, seed=0, cell=cell)
     huge = np.full((1, 2, 3), 3e38, np.float32)
     start = State(huge, huge if cell is Cell.LSTM else None)

@@ -1,4 +1,4 @@
-"""Vectors are multiplied once for each symbol, when it is met, and give the same bits in any company."""
+"""Input rows of vectors are computed once per symbol, with the same bits in any batch."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ COUNT, SIZE = 5_000, 300
 
 
 class CountedRows(np.ndarray):
-    """A table that notes which rows are read."""
+    """A table that records which rows are read."""
 
     read: list
 
@@ -43,7 +43,7 @@ def a_job(sentences, **changes):
     )
 
 
-def test_only_words_that_are_met_are_ever_read_and_each_once(table):
+def test_only_used_words_are_read_and_each_once(table):
     engine = Engine(device="cpu", vectors=[table])
     for sentences in ([[7, 4_000, 7], [COUNT, 12]], [[12, 7, 13]]):
         (answer,) = engine.run([a_job(sentences)])
@@ -53,7 +53,7 @@ def test_only_words_that_are_met_are_ever_read_and_each_once(table):
 
 @pytest.mark.parametrize("cell", Cell)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_bits_do_not_depend_on_which_words_are_met_together(table, cell, bidirectional):
+def test_bits_do_not_depend_on_the_other_words(table, cell, bidirectional):
     numbers = np.random.default_rng(2)
     sentences = [numbers.integers(0, COUNT + 2, length).tolist() for length in numbers.integers(1, 12, 300)]
     engine = Engine(device="cpu", vectors=[table])
@@ -65,7 +65,7 @@ def test_bits_do_not_depend_on_which_words_are_met_together(table, cell, bidirec
         assert alone.values.tobytes() == whole[[at], : len(sentences[at])].tobytes()
 
 
-def test_the_rows_of_words_are_counted_and_given_back(table):
+def test_rows_are_counted_and_freed(table):
     engine = Engine(device="cpu", state_memory_bytes=2 << 20, vectors=[table])
     numbers = np.random.default_rng(3)
     for _ in range(15):
@@ -74,7 +74,7 @@ def test_the_rows_of_words_are_counted_and_given_back(table):
         assert engine.held_bytes <= 2 << 20
 
 
-def test_an_embedding_of_letters_is_torchs():
+def test_an_embedding_of_letters_matches_torch():
     spec = NetworkSpec(symbol_count=3, hidden_size=8, seed=4, embedding_size=50)
     (answer,) = Engine(device="cpu").run([Job(network=spec, words=Alphabet.of("abc").encode(["abca"]))])
     torch.manual_seed(4)

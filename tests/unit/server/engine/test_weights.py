@@ -20,7 +20,7 @@ def test_weights_are_bit_equal_to_those_of_torch(input_size: int, hidden_size: i
     assert torch.equal(weights.recurrent[:hidden_size, :hidden_size], rnn.weight_hh_l0.T)
 
 
-def test_threads_that_draw_at_once_do_not_disturb_each_other() -> None:
+def test_threads_may_draw_at_the_same_time() -> None:
     specs = [NetworkSpec(symbol_count=4, hidden_size=40, seed=seed) for seed in range(64)]
     alone = [draw_weights(spec, CPU).recurrent for spec in specs]
     with ThreadPoolExecutor(8) as threads:
@@ -28,7 +28,7 @@ def test_threads_that_draw_at_once_do_not_disturb_each_other() -> None:
         assert all(map(torch.equal, alone, at_once))
 
 
-def test_drawing_leaves_the_global_generator_alone() -> None:
+def test_drawing_does_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     draw_weights(NetworkSpec(symbol_count=3, hidden_size=50, seed=1), CPU)
     assert torch.equal(torch.get_rng_state(), before)

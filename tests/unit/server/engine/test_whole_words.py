@@ -1,4 +1,4 @@
-"""Whole words get rows once; a position's rows are consecutive, and both directions meet at each place."""
+"""Rows of whole words: stored once, consecutive per position, shared by both directions."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def encode(words):
 
 
 def below_of(words, seq):
-    """Rows of the layer below that tell word and place."""
+    """Returns rows of the layer below that encode word and position."""
     numbers = {word: 1_000 * (1 + at) for at, word in enumerate(dict.fromkeys(words))}
     below = np.zeros((len(words), seq, 2), np.int32)
     for place, word in enumerate(words):
@@ -35,8 +35,8 @@ def resolve(whole, words, max_rows=None):
 
 
 @given(WORDS)
-def test_each_step_goes_on_from_the_step_before_it(words):
-    """Walking the steps gives each place its predecessor in either direction, and what it reads below."""
+def test_each_step_continues_the_step_before_it(words):
+    """Each position has its predecessor in either direction and its input row from the layer below."""
     index, new, below = resolve(some_words(), words)
     came_from, read = {}, {}
     for steps in (new.forward, new.backward):
@@ -56,7 +56,7 @@ def test_each_step_goes_on_from_the_step_before_it(words):
 
 
 @given(WORDS, WORDS)
-def test_a_word_has_the_same_rows_whenever_it_comes(words, others):
+def test_a_word_has_the_same_rows_in_every_request(words, others):
     whole = some_words()
     index, *_ = resolve(whole, words)
     resolve(whole, others)
@@ -71,7 +71,7 @@ def test_equal_words_have_equal_rows_and_others_do_not():
     assert not set(index[0].ravel()) & set(index[1, :2].ravel())
 
 
-def test_words_that_start_elsewhere_are_other_words():
+def test_words_with_different_initial_states_have_different_rows():
     whole = some_words(first_roots=(2, 4), root_count=6)
     words = encode(["ab", "ab"]).starting_at(np.array([0, 1], np.int32))
     index, new = whole.resolve(words, below_of(["ab", "ab"], 2), max_rows=None)
@@ -86,7 +86,7 @@ def test_too_many_rows_are_refused():
         resolve(some_words(), ["abc"], max_rows=7)
 
 
-def test_a_cleared_store_starts_anew():
+def test_a_cleared_store_is_empty():
     whole = some_words()
     resolve(whole, ["abc"])
     whole.clear()

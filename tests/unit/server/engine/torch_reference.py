@@ -1,4 +1,4 @@
-"""Networks drawn at random, and what torch's own modules give for each word alone."""
+"""Random network specifications, and the results of torch's own modules for each word alone."""
 
 import warnings
 
@@ -21,7 +21,7 @@ UNKNOWN = len(ALPHABET) - 1
 
 @st.composite
 def specs(draw_from, *, max_radius=1.0):
-    """Networks of every kind: cells, layers, directions, biases, inputs, spectral radii."""
+    """Draws networks of every kind: cells, layers, directions, biases, inputs, spectral radii."""
     cell = draw_from(st.sampled_from(Cell))
     hidden_size = draw_from(st.sampled_from([1, 2, 3, 16, 17, 33, 70]))
     options = {"nonlinearity": draw_from(st.sampled_from(Nonlinearity))} if cell is Cell.RNN else {}
@@ -47,7 +47,7 @@ def specs(draw_from, *, max_radius=1.0):
 
 
 def a_job(spec, words, **changes):
-    """The job of running words of the alphabet's letters."""
+    """Returns a job for words of the alphabet's letters."""
     encoded = Alphabet.of(ALPHABET).encode(words)
     if spec.vectors:  # a letter's number is its word's, and the last letter is an unknown word
         encoded = EncodedWords(
@@ -57,7 +57,7 @@ def a_job(spec, words, **changes):
 
 
 def torch_modules(spec):
-    """What a user of torch writes: (vectors or None, network); an embedding is drawn first."""
+    """Returns (vectors or None, network) as a torch user creates them; an embedding is drawn first."""
     torch.manual_seed(spec.seed)
     vectors = None
     if spec.vectors:
@@ -77,7 +77,7 @@ def torch_modules(spec):
 
 
 def scale(network, radius):
-    """Gives each square block of recurrent weights a spectral radius."""
+    """Scales each square block of recurrent weights to a spectral radius."""
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.startswith("weight_hh"):
@@ -87,7 +87,7 @@ def scale(network, radius):
 
 
 def run_torch(modules, word, state=None):
-    """(outputs (seq, size), h_n, c_n) of one word, from a given (h, c) of that word or from zeros."""
+    """Returns outputs (seq, size), h_n and c_n of one word, from its initial (h, c) or zeros."""
     vectors, network = modules
     codes = torch.tensor([[ALPHABET.index(letter) for letter in word]])
     inputs = torch.eye(len(ALPHABET))[codes] if vectors is None else vectors[codes]

@@ -1,9 +1,9 @@
-"""Messages that a client can trigger at will are logged once per interval; the test turns the clock."""
+"""Messages that a client can trigger at will are logged once per interval; the test sets the clock."""
 
 from unrolled_server.observability.log_throttle import LogThrottle
 
 
-def test_one_of_a_kind_is_logged_in_an_interval_and_the_next_counts_the_rest():
+def test_one_message_of_a_kind_is_logged_per_interval_and_the_next_counts_the_rest():
     throttle = LogThrottle(interval_s=60)
     assert throttle.allow("a", now_s=0) == ""
     assert [throttle.allow("a", now_s=now_s) for now_s in (1, 2, 59.9)] == [None] * 3
@@ -12,7 +12,7 @@ def test_one_of_a_kind_is_logged_in_an_interval_and_the_next_counts_the_rest():
     assert throttle.allow("a", now_s=61) is None
 
 
-def test_many_kinds_are_one_beyond_a_limit():
+def test_kinds_beyond_a_limit_share_one_message():
     """An attacker with many addresses fills neither memory nor the log."""
     throttle = LogThrottle(interval_s=60, max_keys=3)
     logged = [throttle.allow(str(key), now_s=0) for key in range(1_000)]

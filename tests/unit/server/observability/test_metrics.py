@@ -1,4 +1,4 @@
-"""Numbers of threads and workers add up, but for those of which the largest counts."""
+"""Samples of threads and workers are summed, except gauges that take the maximum."""
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from unrolled_server.observability.counters import JOBS, Histogram
@@ -13,7 +13,7 @@ def requests(*counts):
     return family
 
 
-def test_samples_with_the_same_labels_add_up():
+def test_samples_with_the_same_labels_are_summed():
     one = requests((("Forward", "OK"), 2))
     other = requests((("Forward", "OK"), 3), (("Forward", "INTERNAL"), 1))
     assert samples_of([one, other]) == {
@@ -22,12 +22,12 @@ def test_samples_with_the_same_labels_add_up():
     }
 
 
-def test_the_largest_of_some_gauges_counts():
+def test_some_gauges_take_the_maximum():
     gauges = [GaugeMetricFamily("unrolled_loop_lag_seconds", "", lag_s) for lag_s in (1, 3, 2)]
     assert samples_of(gauges) == {("unrolled_loop_lag_seconds", ()): 3}
 
 
-def test_histograms_add_up_bucket_by_bucket():
+def test_histograms_are_summed_bucket_by_bucket():
     one, other = Histogram([1.0, 2.0]), Histogram([1.0, 2.0])
     for histogram, values in ((one, (0.5, 3.0)), (other, (1.5, 4.0))):
         for value in values:
@@ -41,7 +41,7 @@ def test_histograms_add_up_bucket_by_bucket():
     }
 
 
-def test_a_bucket_includes_its_bound():
+def test_a_bucket_includes_its_upper_bound():
     histogram = Histogram(JOBS)
     for jobs in (1, 2, 3, 4, 5_000):
         histogram.observe(jobs)

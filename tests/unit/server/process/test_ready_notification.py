@@ -1,4 +1,4 @@
-"""A server that is ready says so on standard output, and to systemd where it waits."""
+"""The ready line on standard output, and the notification for systemd."""
 
 import logging
 import socket
@@ -11,7 +11,7 @@ READY = "unrolled-server ready on 127.0.0.1:50051"
 
 @pytest.fixture
 def notified(monkeypatch):
-    """What systemd would receive on a socket of this address."""
+    """Yields the messages that systemd would receive on a socket at this address."""
 
     def listen(address, *, name):
         systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -22,19 +22,19 @@ def notified(monkeypatch):
     return listen
 
 
-def test_without_systemd_it_prints_the_line_alone(monkeypatch, capfd):
+def test_without_systemd_only_the_line_is_printed(monkeypatch, capfd):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify_ready(READY)
     assert capfd.readouterr().out == f"{READY}\n"
 
 
-def test_a_path_of_any_bytes_is_printed_as_it_is(monkeypatch, capfdbinary):
+def test_a_path_of_arbitrary_bytes_is_printed_unchanged(monkeypatch, capfdbinary):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify_ready("ready on unix:/run/\udcff\u00e9")
     assert capfdbinary.readouterr().out == b"ready on unix:/run/\xff\xc3\xa9\n"
 
 
-def test_systemd_learns_that_it_is_ready_and_the_line(notified, tmp_path):
+def test_systemd_receives_readiness_and_the_line(notified, tmp_path):
     with notified(f"{tmp_path}/notify", name=f"{tmp_path}/notify") as systemd:
         notify_ready(READY)
         assert systemd.recv(4096).decode() == f"READY=1\nSTATUS={READY}\n"
@@ -46,7 +46,7 @@ def test_an_abstract_name_is_written_with_an_at_sign(notified, tmp_path):
         assert systemd.recv(4096).startswith(b"READY=1\n")
 
 
-def test_a_systemd_that_is_gone_is_no_reason_not_to_serve(monkeypatch, tmp_path, caplog, capfd):
+def test_an_unreachable_systemd_does_not_stop_the_server(monkeypatch, tmp_path, caplog, capfd):
     monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/none")
     with caplog.at_level(logging.WARNING):
         notify_ready(READY)

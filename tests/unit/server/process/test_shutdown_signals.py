@@ -1,4 +1,4 @@
-"""Which signals start a drain, and which of them end it at once."""
+"""Signals that start a drain, and a second signal, which ends the process at once."""
 
 import asyncio
 import os
@@ -9,8 +9,8 @@ from unrolled_server.process.shutdown_signals import draining_signals, wait_for_
 
 
 @pytest.fixture(autouse=True)
-def _own_handlers():
-    """Each test begins with the system's handlers, also where the run ignores SIGHUP."""
+def _default_handlers():
+    """Restores the default handlers for each test, because the test run may ignore SIGHUP."""
     numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -19,8 +19,8 @@ def _own_handlers():
         signal.signal(number, handler)
 
 
-async def told_after(*numbers, ended):
-    """What the process is told by signals that it gets one after the other, each after the first one."""
+async def shutdown_signal(*numbers, ended):
+    """Returns the signal that wait_for_shutdown reports when these signals arrive one after the other."""
     waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False, on_second_signal=ended.append))
     await asyncio.sleep(0)
     for number in numbers:
@@ -30,29 +30,29 @@ async def told_after(*numbers, ended):
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_each_of_them_tells_the_process_to_stop(number):
-    assert asyncio.run(told_after(number, ended=[])) == number
+def test_each_draining_signal_is_returned(number):
+    assert asyncio.run(shutdown_signal(number, ended=[])) == number
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_one_ends_the_process_at_once(number):
+def test_a_second_signal_ends_the_process_at_once(number):
     ended = []
-    asyncio.run(told_after(signal.SIGTERM, number, ended=ended))
+    asyncio.run(shutdown_signal(signal.SIGTERM, number, ended=ended))
     assert ended == [number]
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGTERM, signal.SIGHUP)])
-def test_a_later_sighup_ends_nothing(numbers):
-    """A terminal that closes may send two, and its session SIGTERM beside."""
+def test_a_later_sighup_is_ignored(numbers):
+    """A terminal that closes may send two, and its session a SIGTERM as well."""
     ended = []
-    asyncio.run(told_after(*numbers, ended=ended))
+    asyncio.run(shutdown_signal(*numbers, ended=ended))
     assert ended == []
 
 
-def test_after_a_first_sighup_the_next_signal_is_the_first_that_counts():
+def test_the_signal_after_a_first_sighup_does_not_end_the_process():
     ended = []
 
-    async def told():
+    async def send_signals():
         waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False, on_second_signal=ended.append))
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGHUP)
@@ -63,18 +63,18 @@ def test_after_a_first_sighup_the_next_signal_is_the_first_that_counts():
         assert ended == []
         os.kill(os.getpid(), signal.SIGTERM)
 
-    asyncio.run(told())
+    asyncio.run(send_signals())
     assert ended == [signal.SIGTERM]
 
 
 def test_an_ignored_sighup_stays_ignored():
-    """As nohup has it."""
+    """A process under nohup starts with SIGHUP ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert signal.SIGHUP not in draining_signals()
-    assert asyncio.run(told_after_ignored()) == signal.SIGTERM
+    assert asyncio.run(shutdown_signal_after_ignored_sighup()) == signal.SIGTERM
 
 
-async def told_after_ignored():
+async def shutdown_signal_after_ignored_sighup():
     waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False))
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGHUP)
@@ -82,7 +82,7 @@ async def told_after_ignored():
     return await waiting
 
 
-def test_a_loop_that_ends_before_any_signal_leaves_no_handlers():
+def test_handlers_are_restored_if_waiting_is_cancelled():
     async def give_up():
         waiting = asyncio.create_task(wait_for_shutdown(watch_stdin=False))
         await asyncio.sleep(0)

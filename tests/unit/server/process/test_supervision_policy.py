@@ -1,4 +1,4 @@
-"""When workers may serve, when their server is ready, and when dead workers are replaced."""
+"""When workers may serve, when the server is ready, and when dead workers are replaced."""
 
 import pytest
 from unrolled_server.process.supervision_policy import (
@@ -20,19 +20,19 @@ def proved(gate, *pids):
     return [pid for at in pids for pid in gate.add_proved(at, fingerprint="f")]
 
 
-def test_none_may_serve_before_all_are_proved(gate):
+def test_no_worker_may_serve_before_all_are_proved(gate):
     assert proved(gate, 1, 2) == []
     assert proved(gate, 3) == [1, 2, 3]
 
 
-def test_one_that_dies_while_it_waits_is_waited_for_again(gate):
+def test_the_gate_waits_for_the_replacement_of_a_worker_that_died(gate):
     proved(gate, 1, 2)
     gate.remove(2)
     assert proved(gate, 3) == []
     assert proved(gate, 4) == [1, 3, 4]
 
 
-def test_the_server_is_ready_once_when_all_serve(gate):
+def test_the_server_becomes_ready_once_when_all_workers_serve(gate):
     proved(gate, 1, 2, 3)
     assert [gate.add_serving(pid) for pid in (1, 2)] == [False, False]
     assert not gate.is_ready
@@ -43,7 +43,7 @@ def test_the_server_is_ready_once_when_all_serve(gate):
     assert gate.is_ready
 
 
-def test_one_that_dies_before_the_others_serve_holds_up_ready(gate):
+def test_a_worker_that_dies_before_the_others_serve_delays_readiness(gate):
     proved(gate, 1, 2, 3)
     gate.add_serving(1)
     gate.add_serving(2)
@@ -53,7 +53,7 @@ def test_one_that_dies_before_the_others_serve_holds_up_ready(gate):
     assert gate.add_serving(4)
 
 
-def test_some_serve_until_the_last_is_dead(gate):
+def test_the_server_is_serving_until_its_last_serving_worker_dies(gate):
     proved(gate, 1, 2, 3)
     assert not gate.is_serving
     gate.add_serving(1)
@@ -69,19 +69,19 @@ def test_a_replacement_may_serve_as_soon_as_it_is_proved(gate):
     assert proved(gate, 4) == [4]
 
 
-def test_removing_returns_whether_it_served(gate):
+def test_remove_returns_whether_the_worker_served(gate):
     proved(gate, 1, 2, 3)
     gate.add_serving(1)
     assert [gate.remove(pid) for pid in (1, 2, 9)] == [True, False, False]
 
 
-def test_a_worker_with_other_bits_is_refused_also_later(gate):
+def test_a_worker_with_different_bits_is_refused_at_any_time(gate):
     proved(gate, 1, 2, 3)
     with pytest.raises(WorkersError, match="fingerprint g beside f"):
         gate.add_proved(4, fingerprint="g")
 
 
-def test_other_bits_help_after_a_new_start_only_once_the_server_was_ready(gate):
+def test_different_bits_are_worth_a_restart_only_once_the_server_was_ready(gate):
     proved(gate, 1, 2, 3)
     with pytest.raises(WorkersError) as caught:
         gate.add_proved(4, fingerprint="g")
@@ -102,7 +102,7 @@ def delay_of(backoff, *, served=False, others_serve=False):
     return backoff.next_delay(served=served, others_serve=others_serve)
 
 
-def test_a_worker_that_served_is_replaced_at_once_however_often(backoff):
+def test_a_worker_that_served_is_always_replaced_at_once(backoff):
     assert [delay_of(backoff, served=True) for _ in range(100)] == [0.0] * 100
 
 
@@ -113,7 +113,7 @@ def test_the_last_of_many_that_never_served_is_not_replaced(backoff):
         delay_of(backoff)
 
 
-def test_while_others_serve_the_last_of_many_only_waits_longest(backoff):
+def test_while_others_serve_a_failing_worker_is_replaced_after_the_longest_delay(backoff):
     delays = [delay_of(backoff, others_serve=True) for _ in range(MAX_UNSERVED_COUNT + 9)]
     assert MAX_DELAY_S not in delays[: MAX_UNSERVED_COUNT - 1]
     assert delays[MAX_UNSERVED_COUNT - 1 :] == [MAX_DELAY_S] * 10
@@ -121,7 +121,7 @@ def test_while_others_serve_the_last_of_many_only_waits_longest(backoff):
         delay_of(backoff)
 
 
-def test_one_that_served_ends_the_waiting(backoff):
+def test_a_worker_that_served_resets_the_delay(backoff):
     for _ in range(3):
         for _ in range(MAX_UNSERVED_COUNT - 1):
             delay_of(backoff)

@@ -1,4 +1,4 @@
-"""What workers and their supervisor say to each other."""
+"""Messages between workers and their supervisor."""
 
 import pytest
 from unrolled_server.process.worker_protocol import (
@@ -21,13 +21,13 @@ from unrolled_server.settings import Settings
         Failed(exit_code=6, message="two\nlines, and a \x00"),
     ],
 )
-def test_a_report_is_one_line_and_comes_back_as_it_was(report):
+def test_a_report_is_one_line_and_round_trips(report):
     line = encode(report)
     assert line.index(b"\n") == len(line) - 1
     assert decode(line) == report
 
 
-def test_settings_arrive_at_a_worker_as_they_were_sent(tmp_path, monkeypatch):
+def test_settings_reach_a_worker_unchanged(tmp_path, monkeypatch):
     vectors, no_utf_8 = tmp_path / "a,b.txt", tmp_path / "\udcff"
     vectors.touch()
     sent = Settings(

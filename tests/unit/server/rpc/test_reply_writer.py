@@ -1,4 +1,4 @@
-"""Large writes begin one in each turn of the loop; small ones never wait."""
+"""At most one large write starts in each event-loop iteration; small ones never wait."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ async def begin(scheduler, byte_count, begun, name, now):
     begun.append((now[0], name))
 
 
-def turns_of(writes, *, cancelled=()):
-    """(turn of the loop, name) of each write, in the order in which they begin; all wait from the start."""
+def start_order(writes, *, cancelled=()):
+    """Returns (loop iteration, name) of each write in starting order; all are submitted at once."""
 
     async def main():
         scheduler, begun, now = WriteScheduler(), [], [0]
@@ -31,24 +31,24 @@ def turns_of(writes, *, cancelled=()):
     return asyncio.run(main())
 
 
-def test_large_writes_begin_in_turns_of_their_own_and_in_order():
-    begun = turns_of(dict.fromkeys("abcd", LARGE_BYTES))
+def test_large_writes_start_in_order_and_in_separate_iterations():
+    begun = start_order(dict.fromkeys("abcd", LARGE_BYTES))
     assert [name for _, name in begun] == list("abcd")
     assert len({turn for turn, _ in begun}) == 4
 
 
 def test_small_writes_never_wait():
-    begun = turns_of({"a": LARGE_BYTES, "b": LARGE_BYTES, "small": LARGE_BYTES - 1, "c": LARGE_BYTES})
+    begun = start_order({"a": LARGE_BYTES, "b": LARGE_BYTES, "small": LARGE_BYTES - 1, "c": LARGE_BYTES})
     turn_of = {name: turn for turn, name in begun}
     assert turn_of["small"] == turn_of["a"] < turn_of["b"] < turn_of["c"]
 
 
-def test_a_cancelled_write_costs_no_turn_and_blocks_no_other():
-    begun = turns_of(dict.fromkeys("abcd", LARGE_BYTES), cancelled="bc")
+def test_a_cancelled_write_blocks_no_other():
+    begun = start_order(dict.fromkeys("abcd", LARGE_BYTES), cancelled="bc")
     assert [name for _, name in begun] == ["a", "d"]
 
 
-def test_a_lone_large_write_begins_at_once_each_time():
+def test_a_single_large_write_starts_at_once():
     async def main():
         scheduler = WriteScheduler()
         for _ in range(3):

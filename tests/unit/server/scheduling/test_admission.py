@@ -32,7 +32,7 @@ def counts(admission):
 @pytest.mark.parametrize(
     ("byte_count", "multiplications", "reason"), [(41, 0, Refusal.BYTES), (0, 41, Refusal.WORK)]
 )
-def test_what_would_pass_a_limit_is_refused_and_what_meets_it_is_not(byte_count, multiplications, reason):
+def test_limits_are_inclusive(byte_count, multiplications, reason):
     admission = an_admission()
     admission.admit(CALL, byte_count=60, multiplications=60)
     with pytest.raises(OverloadedError, match="the server is busy: it holds"):
@@ -42,7 +42,7 @@ def test_what_would_pass_a_limit_is_refused_and_what_meets_it_is_not(byte_count,
     assert admission.refused[reason] == sum(admission.refused.values()) == 1
 
 
-def test_a_flood_leaves_half_for_others():
+def test_one_client_leaves_half_for_others():
     admission = an_admission()
     for _ in range(50):
         admission.admit(CALL, byte_count=1, multiplications=0)
@@ -52,7 +52,7 @@ def test_a_flood_leaves_half_for_others():
 
 
 @given(st.integers(1, 8))
-def test_floods_share_and_leave_room_for_one_who_has_nothing(flood_count):
+def test_busy_clients_share_and_leave_room_for_a_new_client(flood_count):
     admission = Admission(max_bytes=10_000, max_multiplications=1)
     floods = [CallInfo(client=f"{at}") for at in range(flood_count)]
     for _ in range(10_000):
@@ -64,7 +64,7 @@ def test_floods_share_and_leave_room_for_one_who_has_nothing(flood_count):
     admission.admit(OTHER, byte_count=10_000 // 4, multiplications=0)
 
 
-def test_work_that_would_be_done_after_its_deadline_is_refused_and_in_time_it_comes_in():
+def test_work_is_refused_only_if_it_would_finish_after_its_deadline():
     admission = an_admission()
     sizes = {"byte_count": 1, "multiplications": 1, "estimate": WaitEstimate(wait_s=2.0, cost_s=0.5)}
     with pytest.raises(
@@ -78,21 +78,21 @@ def test_work_that_would_be_done_after_its_deadline_is_refused_and_in_time_it_co
     assert admission.reservation_count == 1
 
 
-def test_a_call_with_less_time_than_a_retry_would_wait_is_advised_not_to_retry():
+def test_a_call_whose_deadline_is_before_the_retry_delay_is_advised_not_to_retry():
     admission = an_admission()
     with pytest.raises(OverloadedError) as caught:
         admission.check_wait(WaitEstimate(wait_s=2.0), remaining_s=0.5)
     assert not caught.value.is_in_time
 
 
-def test_what_need_not_wait_comes_in_whatever_its_deadline():
+def test_work_that_need_not_wait_is_admitted_whatever_its_deadline():
     admission = an_admission()
     call = CallInfo(client="a", deadline_s=0.1)
     admission.admit(call, byte_count=1, multiplications=1, estimate=WaitEstimate(cost_s=9.0))
     assert admission.reservation_count == 1
 
 
-def test_a_queue_has_a_length_in_seconds():
+def test_the_queue_is_limited_in_seconds():
     admission = Admission(max_bytes=100, max_multiplications=100, max_queue_s=1.5)
     admission.check_wait(WaitEstimate(wait_s=1.5, cost_s=9.0), remaining_s=math.inf)
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_a_queue_has_a_length_in_seconds():
     assert admission.refused[Refusal.QUEUE] == 1
 
 
-def test_bytes_that_are_mark_slow_make_room_and_are_counted_by_themselves():
+def test_slow_bytes_free_capacity_and_are_counted_separately():
     admission = an_admission()
     reservation = admission.admit(CALL, byte_count=25, multiplications=0)
     reservation.mark_slow()
@@ -114,14 +114,14 @@ def test_bytes_that_are_mark_slow_make_room_and_are_counted_by_themselves():
     assert (admission.held_bytes, admission.slow_bytes) == (100, 0)
 
 
-def test_a_request_beyond_every_limit_comes_in_when_nothing_else_is_there():
+def test_a_request_above_every_limit_is_admitted_when_the_server_is_idle():
     admission = an_admission()
     admission.admit(CALL, byte_count=1_000, multiplications=1_000).release()
     assert counts(admission) == (0, 0, 0)
     assert not admission.clients
 
 
-def test_computed_work_makes_room_while_its_bytes_stay():
+def test_end_of_work_frees_its_multiplications_but_not_its_bytes():
     admission = an_admission()
     reservation = admission.admit(CALL, byte_count=10, multiplications=100)
     reservation.end_work()
@@ -130,7 +130,7 @@ def test_computed_work_makes_room_while_its_bytes_stay():
     admission.admit(CALL, byte_count=10, multiplications=100)
 
 
-def test_a_refusal_is_counted_and_never_refused():
+def test_reserve_always_counts_bytes_and_never_refuses():
     admission = an_admission()
     reservations = [admission.reserve_always(CALL, 90) for _ in range(2)]
     assert counts(admission) == (180, 0, 2)
@@ -140,7 +140,7 @@ def test_a_refusal_is_counted_and_never_refused():
     assert not admission.clients
 
 
-def test_bytes_mark_slow_beyond_their_quarter_take_room_as_before():
+def test_slow_bytes_beyond_a_quarter_count_as_held():
     admission = an_admission()
     admission.admit(CALL, byte_count=60, multiplications=0).mark_slow()
     with pytest.raises(OverloadedError, match="the server is busy"):
@@ -151,7 +151,7 @@ def test_bytes_mark_slow_beyond_their_quarter_take_room_as_before():
 @pytest.mark.parametrize(
     ("wait_s", "retry_after_s"), [(0.0, MIN_RETRY_AFTER_S), (1.0, 1.0), (1e3, MAX_RETRY_AFTER_S)]
 )
-def test_the_advice_when_to_come_back_grows_with_what_waits_within_bounds(wait_s, retry_after_s):
+def test_the_retry_delay_is_the_estimated_wait_within_bounds(wait_s, retry_after_s):
     admission = an_admission()
     admission.admit(CALL, byte_count=0, multiplications=60)
     with pytest.raises(OverloadedError) as caught:
@@ -160,7 +160,7 @@ def test_the_advice_when_to_come_back_grows_with_what_waits_within_bounds(wait_s
 
 
 @given(requests)
-def test_nothing_is_left_when_every_reservation_is_released_twice(sizes):
+def test_nothing_is_held_when_every_reservation_is_released_twice(sizes):
     admission = an_admission()
     reservations = []
     for byte_count, multiplications in sizes:

@@ -1,4 +1,4 @@
-"""What waits is computed, whatever happens to its neighbours."""
+"""Batches of waiting jobs; a failed or cancelled job does not affect its neighbours."""
 
 import asyncio
 import math
@@ -31,7 +31,7 @@ class ValuesEncoder:
 
 
 async def submit(compute_pool, job, *, client="a", left_s=math.inf):
-    """As a unary call does."""
+    """Submits a job as a unary call does."""
     call = CallInfo(client=client, deadline_s=time.monotonic() + left_s)
     reply = compute_pool.thread_for(job).submit(job, call, id_field=b"", cost_s=0.0)
     return reply if isinstance(reply, bytes) else await reply
@@ -53,7 +53,7 @@ def within_loop(scenario):
 
 
 def dropped(samples):
-    """How many jobs were dropped because their caller left, and because their deadline passed."""
+    """Returns how many jobs were dropped because of cancellation, and because of their deadline."""
     return tuple(
         value(samples, "unrolled_dropped_total", reason=reason) for reason in ("cancelled", "expired")
     )
@@ -63,7 +63,7 @@ def alone(job):
     return next(Engine(device="cpu").run([job])).values.tobytes()
 
 
-def test_the_reply_is_what_the_encoder_makes_of_the_answer():
+def test_the_reply_is_the_encoded_answer():
     async def scenario(compute_pool, engine):
         engine.open.set()
         return await submit(compute_pool, a_job())
@@ -71,7 +71,7 @@ def test_the_reply_is_what_the_encoder_makes_of_the_answer():
     assert within_loop(scenario) == alone(a_job())
 
 
-def test_what_waits_while_the_thread_is_busy_is_taken_together():
+def test_jobs_that_wait_while_the_thread_is_busy_form_one_batch():
     async def scenario(compute_pool, engine):
         first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
@@ -86,7 +86,7 @@ def test_what_waits_while_the_thread_is_busy_is_taken_together():
     assert runs == [("compute-0", [1]), ("compute-0", [2, 3, 4])]
 
 
-def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
+def test_a_failing_job_fails_alone_and_its_cause_is_not_sent():
     async def scenario(compute_pool, engine):
         engine.open.set()
         jobs = [submit(compute_pool, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
@@ -134,7 +134,7 @@ def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
     assert dropped(samples) == (0, 1)
 
 
-def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
+def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():
     async def scenario(compute_pool, engine):
         engine.open.set()
         with pytest.raises(ExpiredError):
@@ -144,7 +144,7 @@ def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
     assert within_loop(scenario) == alone(a_job(2))
 
 
-def test_the_estimate_is_no_wait_while_idle_and_then_what_comes_before():
+def test_the_estimated_wait_is_0_when_idle_and_else_the_work_ahead():
     large = a_job(hidden_size=1_000)
 
     async def scenario(compute_pool, engine):
@@ -169,7 +169,7 @@ def test_the_estimate_is_no_wait_while_idle_and_then_what_comes_before():
     assert least_s <= cost_s
 
 
-def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
+def test_small_cached_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     async def scenario(compute_pool, engine):
         engine.open.set()
         await submit(compute_pool, a_job(1))
@@ -182,7 +182,7 @@ def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
 
 
-def test_closing_finishes_what_was_accepted():
+def test_close_finishes_accepted_jobs():
     async def main():
         engine = GatedEngine()
         engine.open.set()

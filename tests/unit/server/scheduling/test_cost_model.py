@@ -1,4 +1,4 @@
-"""An estimate that learns how much of a network's work is known."""
+"""Estimates of compute time, learned from the jobs of each network and of the machine."""
 
 import math
 
@@ -13,14 +13,14 @@ def a_job(seed=0, hidden_size=256):
     return Job(network=plain_network(4, hidden_size, seed), words=WORDS)
 
 
-def test_what_was_never_seen_is_taken_for_new_work_at_the_measured_speed():
+def test_an_unknown_network_is_estimated_at_the_measured_speed():
     model = CostModel(multiplications_per_s=1e9)
     job = a_job()
     assert job.multiplications / 1e9 < model.estimate_s(job) < 1.1 * job.multiplications / 1e9 + JOB_S
 
 
 @pytest.mark.parametrize("factor", [0.05, 3.0])
-def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
+def test_a_networks_estimate_follows_its_measured_times(factor):
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
     model.observe(a_job(), taken_s=thought_s)
@@ -30,7 +30,7 @@ def test_a_network_that_takes_other_times_is_guessed_by_what_it_took(factor):
     assert model.estimate_s(a_job(seed=1)) == pytest.approx(thought_s, rel=0.05)
 
 
-def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_jobs():
+def test_a_slower_machine_is_recognized_by_the_first_jobs_of_networks():
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
     for seed in range(50):
@@ -38,7 +38,7 @@ def test_a_machine_that_is_slower_than_it_was_is_learned_from_networks_first_job
     assert model.estimate_s(a_job(seed=99)) == pytest.approx(2 * thought_s, rel=0.01)
 
 
-def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_it_yet():
+def test_a_slowdown_applies_to_networks_measured_before_it():
     model = CostModel(multiplications_per_s=2e10)  # 13 ms a job
     thought_s = model.uncorrected_s(a_job())
     for factor, asked in ((1.0, range(100)), (1.5, range(50)), (1.0, range(50))):
@@ -49,7 +49,7 @@ def test_a_machine_that_is_slowed_down_is_slower_for_networks_that_do_not_know_i
 
 
 @pytest.mark.parametrize("asked_count", [2, 3, 10])
-def test_networks_whose_states_become_known_do_not_make_new_ones_look_quick(asked_count):
+def test_cached_states_do_not_lower_the_estimate_of_new_networks(asked_count):
     model = CostModel(multiplications_per_s=2e10)
     thought_s = model.uncorrected_s(a_job())
     for seed in range(50):
@@ -59,8 +59,8 @@ def test_networks_whose_states_become_known_do_not_make_new_ones_look_quick(aske
     assert model.estimate_s(a_job(seed=99)) >= 0.99 * thought_s
 
 
-def test_a_network_that_always_takes_many_times_its_estimate_slows_no_other():
-    """Letters and reply bytes cost more than was thought; of networks of one unit that is all there is."""
+def test_one_slow_network_does_not_raise_the_estimates_of_others():
+    """Letters and reply bytes cost more than estimated, and a network of one unit has little other work."""
     model = CostModel(multiplications_per_s=2e10)
     thought_s, large = model.uncorrected_s(a_job(hidden_size=1)), a_job(seed=1)
     for _ in range(5):
@@ -70,7 +70,7 @@ def test_a_network_that_always_takes_many_times_its_estimate_slows_no_other():
     assert model.estimate_s(large) == pytest.approx(model.uncorrected_s(large), rel=0.15)
 
 
-def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pace_may_reach():
+def test_the_slowdown_caused_by_one_network_is_bounded():
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
     model.observe(a_job(seed=1), taken_s=thought_s)
@@ -78,8 +78,8 @@ def test_one_network_that_takes_much_longer_slows_another_by_no_more_than_the_pa
     assert model.estimate_s(a_job(seed=1)) <= 2.01 * thought_s
 
 
-def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
-    """They drew a network, and proved its shape."""
+def test_slow_small_first_jobs_do_not_raise_the_estimates_of_large_ones():
+    """The first job of a network also draws its weights and proves its shape."""
     model = CostModel(multiplications_per_s=1e9)
     for seed in range(100):
         model.observe(a_job(seed, hidden_size=1), taken_s=0.1)
@@ -89,7 +89,7 @@ def test_small_first_jobs_that_took_long_do_not_make_large_ones_look_endless():
     assert model.estimate_s(known) <= 4 * model.uncorrected_s(known)
 
 
-def test_what_was_seen_long_ago_counts_less():
+def test_old_measurements_count_less():
     model = CostModel(multiplications_per_s=1e9)
     thought_s = model.uncorrected_s(a_job())
     for factor in (10.0, 1.0):
@@ -98,7 +98,7 @@ def test_what_was_seen_long_ago_counts_less():
     assert model.estimate_s(a_job()) == pytest.approx(thought_s, rel=0.01)
 
 
-def test_networks_seen_longest_ago_are_forgotten():
+def test_the_least_recently_seen_network_is_evicted():
     model = CostModel(multiplications_per_s=1e9)
     for seed in range(MAX_NETWORKS + 1):
         model.observe(a_job(seed, hidden_size=1), taken_s=1e-9)
@@ -108,5 +108,5 @@ def test_networks_seen_longest_ago_are_forgotten():
     assert remembered.network in model._networks
 
 
-def test_an_engine_measures_its_speed():
+def test_the_engine_measures_its_speed():
     assert 0 < Engine(device="cpu").multiplications_per_s() < math.inf

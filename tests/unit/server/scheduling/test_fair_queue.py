@@ -1,4 +1,4 @@
-"""Which entry is next, decided without threads or clocks."""
+"""The order in which queued entries are taken, without threads or clocks."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from unrolled_server.scheduling.fair_queue import MAX_IDLE_CLIENTS, FairQueue
 
 
 def filled(*entries):
-    """A queue of (name, client, cost) in this order; the cost is the share of a batch, too."""
+    """Returns a queue of (name, client, cost) entries; the cost is also the share of a batch."""
     queue = FairQueue()
     for name, client, cost_s in entries:
         queue.add(name, client=client, cost_s=cost_s, share=cost_s)
@@ -21,7 +21,7 @@ def all_taken(queue):
     return taken
 
 
-def test_all_that_waits_is_taken_at_once_if_it_fits():
+def test_all_entries_are_taken_at_once_if_they_fit():
     queue = filled(("a1", "a", 0.25), ("b1", "b", 0.25), ("a2", "a", 0.25))
     assert queue.pop_batch() == ["a1", "b1", "a2"]
     assert not queue
@@ -33,12 +33,12 @@ def test_clients_take_turns():
     assert all_taken(queue) == ["a0", "b1", "a1", "b2", "a2"]
 
 
-def test_a_client_of_small_entries_gets_as_much_time_as_one_of_large_ones():
+def test_clients_with_small_and_large_entries_get_equal_time():
     queue = filled(*((f"a{at}", "a", 4.0) for at in range(2)), *((f"b{at}", "b", 1.0) for at in range(8)))
     assert all_taken(queue) == ["a0", "b0", "b1", "b2", "b3", "a1", "b4", "b5", "b6", "b7"]
 
 
-def test_who_asks_for_one_large_thing_at_a_time_gets_no_more_than_a_fair_share():
+def test_a_client_with_one_large_entry_at_a_time_gets_a_fair_share():
     queue = filled(*((f"a{at}", "a", 1.0) for at in range(9)), ("b", "b", 4.0))
     taken = []
     for _ in range(9):
@@ -48,12 +48,12 @@ def test_who_asks_for_one_large_thing_at_a_time_gets_no_more_than_a_fair_share()
     assert taken == ["a0", "b", "a1", "a2", "a3", "a4", "b", "a5", "a6"]
 
 
-def test_an_entry_above_a_whole_batch_is_a_batch_of_its_own():
+def test_an_entry_larger_than_a_batch_is_taken_alone():
     queue = filled(("huge", "a", 10.0), ("small", "a", 0.01))
     assert [queue.pop_batch(), queue.pop_batch()] == [["huge"], ["small"]]
 
 
-def test_what_is_not_wanted_is_dropped_and_takes_no_room():
+def test_unwanted_entries_are_dropped_and_take_no_space():
     queue = filled(("gone", "a", 0.9), ("a1", "a", 0.9), ("gone", "b", 0.9))
     assert queue.pop_batch(lambda entry: entry != "gone") == ["a1"]
     assert queue.pop_batch(lambda entry: entry != "gone") == []
@@ -73,7 +73,7 @@ entries = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12).map(lamb
 
 
 @given(entries)
-def test_nothing_is_lost_doubled_or_overtaken_within_its_client(waiting):
+def test_entries_of_a_client_are_taken_once_and_in_order(waiting):
     queue = filled(*((at, client, cost_s) for at, (client, cost_s) in enumerate(waiting)))
     taken = []
     while batch := queue.pop_batch():
@@ -87,7 +87,7 @@ def test_nothing_is_lost_doubled_or_overtaken_within_its_client(waiting):
 
 
 @given(entries, st.sampled_from("abcd"), st.integers(0, 12).map(lambda eighths: eighths / 8))
-def test_the_estimated_wait_is_never_exceeded_while_no_entry_comes_after(waiting, client, cost_s):
+def test_the_estimated_wait_is_an_upper_bound_if_no_entry_is_added(waiting, client, cost_s):
     queue = filled(*((at, name, cost) for at, (name, cost) in enumerate(waiting)))
     estimated = queue.wait_s(client, cost_s=cost_s)
     queue.add("mine", client=client, cost_s=cost_s, share=2)
@@ -101,7 +101,7 @@ def test_the_estimated_wait_is_never_exceeded_while_no_entry_comes_after(waiting
 
 
 @given(entries)
-def test_what_waits_is_counted_in_seconds(waiting):
+def test_the_queued_work_is_counted_in_seconds(waiting):
     queue = filled(*((at, client, cost_s) for at, (client, cost_s) in enumerate(waiting)))
     while queue:
         left = sum(waiting[at.entry][1] for at in queue._heap)
@@ -110,7 +110,7 @@ def test_what_waits_is_counted_in_seconds(waiting):
     assert queue.waiting_s == 0
 
 
-def test_clients_that_are_gone_are_forgotten():
+def test_clients_without_entries_are_removed():
     queue = filled(("waits", "a", 0.5), ("waits", "a", 2.0))
     for at in range(10 * MAX_IDLE_CLIENTS):
         queue.add("single", client=f"{at}", cost_s=1e-6, share=0.0)

@@ -7,7 +7,7 @@ import pytest
 from unrolled_server.scheduling.loop_lag import INTERVAL_S, EventLoopLag
 
 
-def test_a_higher_measurement_counts_at_once_and_a_lower_one_bit_by_bit():
+def test_lag_rises_at_once_and_decays_gradually():
     lag = EventLoopLag()
     lag.record(1.0)
     assert lag.lag_s == 1.0
@@ -20,7 +20,7 @@ def test_a_higher_measurement_counts_at_once_and_a_lower_one_bit_by_bit():
     assert lag.lag_s < 0.001
 
 
-def test_a_loop_that_is_held_up_lags():
+def test_a_blocked_loop_shows_lag():
     async def main():
         lag = EventLoopLag()
         watch = asyncio.create_task(lag.watch())

@@ -1,4 +1,4 @@
-"""Files that are read again when they change, with a clock that the test turns."""
+"""Files that are reloaded when they change, with a clock that the test sets."""
 
 import logging
 
@@ -32,7 +32,7 @@ def files(file, clock):
 
 
 def test_a_change_is_seen_after_a_second_and_not_before(files, file, clock):
-    """Files are looked at once a second, however often they are asked for."""
+    """Files are checked once a second, however often their content is requested."""
     file.write_text("another")
     clock.now_s = 0.9
     assert files.content() == b"one"
@@ -40,16 +40,16 @@ def test_a_change_is_seen_after_a_second_and_not_before(files, file, clock):
     assert files.content() == b"another"
 
 
-def test_a_file_put_in_place_of_the_old_one_is_a_change(files, file, clock, tmp_path):
-    """As Kubernetes and careful people do it: same name, same length, another file."""
+def test_a_file_that_replaces_the_old_one_is_a_change(files, file, clock, tmp_path):
+    """Kubernetes replaces files this way: same name, same length, another inode."""
     (tmp_path / "new").write_text("two")
     (tmp_path / "new").replace(file)
     clock.now_s = 1.0
     assert files.content() == b"two"
 
 
-def test_a_broken_file_is_told_once_and_the_old_content_stays(files, file, clock, caplog):
-    """A file that vanishes does not end the service, and comes back as if nothing was."""
+def test_a_broken_file_is_logged_once_and_the_old_content_stays(files, file, clock, caplog):
+    """The server keeps the content of a file that vanishes, and reads the file when it is back."""
     file.unlink()
     for clock.now_s in (1.0, 2.0, 3.0):
         assert files.content() == b"one"
@@ -63,7 +63,7 @@ def test_a_broken_file_is_told_once_and_the_old_content_stays(files, file, clock
 
 
 def test_unchanged_files_are_not_read_again(file, clock):
-    """Looking costs a stat, not a read."""
+    """A check costs a stat, not a read."""
     reads = []
     files = ReloadingFiles([file], lambda: reads.append(1), clock=clock)
     for clock.now_s in (1.0, 2.0):
@@ -71,15 +71,15 @@ def test_unchanged_files_are_not_read_again(file, clock):
     assert reads == [1]
 
 
-def test_the_first_reading_may_fail(tmp_path, clock):
-    """At the start there is nothing to go back to."""
+def test_the_first_read_raises_an_error(tmp_path, clock):
+    """At startup there is no earlier content to keep."""
     with pytest.raises(CredentialsError, match=r"tls_key .*none cannot be read: No such file"):
         ReloadingFiles([], lambda: read_file(tmp_path / "none", setting="tls_key"), clock=clock)
 
 
-@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o440, False), (0o644, True), (0o602, True)])
-def test_a_secret_that_everybody_may_read_is_told(file, caplog, mode, is_told):
-    """A group may read it, others may not."""
+@pytest.mark.parametrize(("mode", "logs"), [(0o600, False), (0o440, False), (0o644, True), (0o602, True)])
+def test_a_secret_that_other_users_may_access_is_logged(file, caplog, mode, logs):
+    """Access by the group is allowed."""
     file.chmod(mode)
     assert read_file(file, setting="tokens", is_secret=True) == b"one"
-    assert ("open to every user of this machine" in caplog.text) == is_told
+    assert ("open to every user of this machine" in caplog.text) == logs

@@ -1,4 +1,4 @@
-"""Addresses are taken as typed where the meaning is beyond doubt, else refused with the right form."""
+"""Unambiguous addresses are accepted as typed; others are refused with the right form."""
 
 import os
 import re
@@ -49,7 +49,7 @@ check = partial(parse_address, default_port=50051)
         ("[127.0.0.1]:7", "one with its port, such as '[::1]:50051'"),
     ],
 )
-def test_what_has_another_form_is_refused_with_the_right_one(address, right):
+def test_an_address_of_a_wrong_form_is_refused_with_the_right_one(address, right):
     with pytest.raises(ValueError, match="write") as caught:
         check(address)
     remedy = str(caught.value).partition("write ")[2]
@@ -80,7 +80,7 @@ def test_what_has_another_form_is_refused_with_the_right_one(address, right):
         ("unix:~nobody-of-this-name/s", "home directory that is not known"),
     ],
 )
-def test_what_nothing_can_listen_on_is_refused_with_the_reason(address, reason):
+def test_an_address_that_cannot_be_listened_on_is_refused_with_the_reason(address, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         check(address)
 
@@ -102,14 +102,14 @@ def test_what_nothing_can_listen_on_is_refused_with_the_reason(address, reason):
         ("unix:~/s", "unix:/home/me/s"),
     ],
 )
-def test_what_is_beyond_doubt_is_taken(monkeypatch, address, taken):
+def test_an_unambiguous_address_is_accepted(monkeypatch, address, taken):
     monkeypatch.setenv("HOME", "/home/me")
     assert check(address) == taken
 
 
 @given(st.text(alphabet="ab1:[]*/.%, ~", max_size=12) | st.text(max_size=12))
-def test_what_is_taken_once_is_taken_again_as_it_is(text):
-    """A worker checks its supervisor's settings again."""
+def test_an_accepted_address_is_accepted_again_unchanged(text):
+    """A worker validates its supervisor's settings again."""
     taken = None
     with suppress(ValueError):
         taken = check(text)
@@ -117,7 +117,7 @@ def test_what_is_taken_once_is_taken_again_as_it_is(text):
         assert check(taken) == taken
 
 
-def test_a_socket_path_is_as_long_as_the_system_allows_and_counts_in_bytes():
+def test_the_length_of_a_socket_path_is_limited_in_bytes():
     longest = f"unix:/{'x' * (MAX_SOCKET_PATH_BYTES - 1)}"
     assert check(longest) == longest
     accents = "\u00e9" * (MAX_SOCKET_PATH_BYTES // 2 + 1)
@@ -131,7 +131,7 @@ def test_a_metrics_address_is_refused_with_its_own_port():
 
 
 @pytest.mark.parametrize("address", ["unix:/run/s", "unix-abstract:s", "/run/s", "~/s"])
-def test_a_path_is_refused_where_only_a_port_will_do(address):
+def test_a_path_is_refused_where_a_port_is_required(address):
     with pytest.raises(ValueError, match=r"not HOST:PORT; write one, such as '127\.0\.0\.1:9464'"):
         parse_host_port(address, default_port=9464)
 

@@ -1,4 +1,4 @@
-"""What is set and not read is named, with the setting that was probably meant."""
+"""Unknown environment variables and flags are reported with the setting that was probably meant."""
 
 import pytest
 from pydantic_settings import CliApp, SettingsError
@@ -22,17 +22,17 @@ from unrolled_server.settings.environment import explain_flags, unknown_variable
         ("UNROLLED_LOGLEVEL", "UNROLLED_LOG_LEVEL"),
     ],
 )
-def test_an_unknown_variable_is_named_with_the_nearest_setting_and_without_its_value(name, nearest):
-    (told,) = unknown_variables({name: "5ecret"})
-    assert told == f"{name} is not a setting of the server and has no effect; did you mean {nearest}?"
+def test_an_unknown_variable_is_reported_with_the_nearest_setting_and_without_its_value(name, nearest):
+    (message,) = unknown_variables({name: "5ecret"})
+    assert message == f"{name} is not a setting of the server and has no effect; did you mean {nearest}?"
 
 
-def test_what_resembles_no_setting_is_named_alone():
-    (told,) = unknown_variables({"UNROLLED_QQQQQQ": "1"})
-    assert told == "UNROLLED_QQQQQQ is not a setting of the server and has no effect"
+def test_a_variable_that_resembles_no_setting_is_reported_without_a_suggestion():
+    (message,) = unknown_variables({"UNROLLED_QQQQQQ": "1"})
+    assert message == "UNROLLED_QQQQQQ is not a setting of the server and has no effect"
 
 
-def test_settings_and_what_others_read_are_not_named():
+def test_settings_and_variables_of_other_programs_are_not_reported():
     settings = {f"UNROLLED_{name.upper()}": "1" for name in Settings.model_fields}
     others = {"UNROLLED_TARGET": "a:1", "UNROLLED_SPREAD": "network", DIRECTORY_VARIABLE: "/", "UNROLL": "1"}
     lower_case = {"unrolled_tokens": "1"}  # which is read as well
@@ -40,8 +40,8 @@ def test_settings_and_what_others_read_are_not_named():
 
 
 @pytest.mark.parametrize("service", ["UNROLLED", "UNROLLED_2", "UNROLLED_PODS"])
-def test_what_kubernetes_sets_for_services_is_not_named(service):
-    """Those of pods beside a service of this name, unless enableServiceLinks is false."""
+def test_variables_that_kubernetes_sets_for_services_are_not_reported(service):
+    """Pods get these for a service of this name, unless enableServiceLinks is false."""
     url = "tcp://10.0.0.1:50051"
     variables = {
         f"{service}_SERVICE_HOST": "10.0.0.1",
@@ -69,10 +69,10 @@ def test_what_kubernetes_sets_for_services_is_not_named(service):
         (["stray"], "unrecognized arguments: stray"),
     ],
 )
-def test_a_wrong_flag_is_explained_and_never_taken_for_another(flags, hint):
+def test_a_wrong_flag_is_explained_and_not_taken_for_another(flags, hint):
     with pytest.raises(SettingsError) as caught:
         CliApp.run(Settings, cli_args=flags)
-    told = explain_flags(str(caught.value))
-    assert hint in told
-    assert told.endswith("; see unrolled-server --help")
-    assert "\n" not in told
+    message = explain_flags(str(caught.value))
+    assert hint in message
+    assert message.endswith("; see unrolled-server --help")
+    assert "\n" not in message

@@ -1,4 +1,4 @@
-"""Settings come from flags, then the environment, then defaults, and are checked."""
+"""Settings come from flags, then the environment, then defaults, and are validated."""
 
 import json
 import pwd
@@ -29,7 +29,7 @@ def from_flags(*flags):
     return CliApp.run(Settings, cli_args=list(flags))
 
 
-def test_the_defaults_are_those_of_the_contract_text():
+def test_the_defaults_match_the_contract():
     limits = from_flags().limits()
     assert (limits.max_words, limits.max_word_length, limits.max_hidden_size) == (65_536, 1_024, 4_096)
     assert limits.max_reply_bytes == 32 * 2**20
@@ -42,7 +42,7 @@ def test_a_flag_beats_the_environment_and_the_environment_beats_the_default(monk
     assert (settings.max_words, settings.max_word_length) == (9, 8)
 
 
-def test_a_stream_never_holds_more_than_one_client_may():
+def test_a_stream_holds_at_most_the_share_of_one_client():
     assert from_flags("--max-inflight-mb", "1").stream_bytes == 2**19
     assert from_flags("--max-stream-bytes", "5").stream_bytes == 5
 
@@ -80,21 +80,21 @@ def test_a_value_out_of_range_is_refused(flags):
         from_flags(*flags)
 
 
-def test_every_limit_is_a_setting_and_is_told_by_server_info():
-    told = set(pb.Limits.DESCRIPTOR.fields_by_name)
-    assert told == {field.name for field in fields(Limits)}
+def test_every_limit_is_a_setting_and_part_of_server_info():
+    contract_limits = set(pb.Limits.DESCRIPTOR.fields_by_name)
+    assert contract_limits == {field.name for field in fields(Limits)}
     limits = {name for name in Settings.model_fields if name.startswith("max_")}
-    assert limits == told | LOAD_LIMITS | CONNECTION_LIMITS
+    assert limits == contract_limits | LOAD_LIMITS | CONNECTION_LIMITS
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_a_worker_gets_its_part_of_the_totals_and_all_else():
+def test_a_worker_gets_its_share_of_the_totals_and_all_other_settings():
     whole = Settings(
         workers=4, state_memory_mb=1_024, reply_memory_mb=0, max_inflight_mb=3, max_inflight_gmul=1_001
     )
     part = whole.share()
     assert (part.state_memory_mb, part.max_inflight_gmul) == (256, 250)
-    assert (part.reply_memory_mb, part.max_inflight_mb) == (0, 1)  # nothing stays nothing, little stays legal
+    assert (part.reply_memory_mb, part.max_inflight_mb) == (0, 1)  # 0 stays 0, and a share is at least 1
     assert part.model_dump(exclude=set(TOTALS)) == whole.model_dump(exclude=set(TOTALS))
 
 
@@ -119,7 +119,7 @@ def test_tls_settings_go_together(flags, reason):
 
 
 def test_an_empty_variable_leaves_the_default(monkeypatch):
-    """That is how deployments write what they do not set."""
+    """Deployment templates set a variable to the empty string to leave it unset."""
     for name in Settings.model_fields:
         monkeypatch.setenv(f"UNROLLED_{name.upper()}", "")
     assert from_flags() == Settings.model_validate({})
@@ -128,7 +128,7 @@ def test_an_empty_variable_leaves_the_default(monkeypatch):
 
 @pytest.mark.parametrize("name", ["tokens", "tls_certificate", "vectors_cache"])
 def test_an_empty_flag_that_names_a_file_is_refused(name):
-    """So that --tokens "$TOKENS" with a variable that is not set opens no server to all."""
+    """Otherwise --tokens "$TOKENS" with an unset variable would start a server without tokens."""
     with pytest.raises(ValidationError, match="it is empty; give a path, or leave the flag out"):
         from_flags(f"--{name.replace('_', '-')}", "")
 
@@ -143,24 +143,24 @@ def test_a_url_that_should_name_a_file_is_refused(name, monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["64.0", "1e3", "1_000", "0x10", "many", 64.0, True, None])
-def test_what_is_no_whole_number_is_not_turned_into_one(given):
+def test_a_value_that_is_not_a_whole_number_is_refused(given):
     with pytest.raises(ValidationError) as caught:
         Settings(max_words=given)
     assert describe_errors(caught.value).startswith(f"max_words is {given!r}: ")
 
 
-def test_what_is_a_bool_is_no_number_of_seconds():
+def test_a_bool_is_refused_as_a_number_of_seconds():
     with pytest.raises(ValidationError, match="this is a bool; give a number"):
         Settings(max_queue_s=True)
 
 
 @pytest.mark.parametrize(("given", "taken"), [("64", 64), (" 64 ", 64), ("+64", 64), (64, 64)])
-def test_whole_numbers_are_taken_as_text_too(given, taken):
+def test_whole_numbers_are_accepted_as_text(given, taken):
     assert Settings(max_words=given).max_words == taken
 
 
 @pytest.mark.parametrize("value", ["2", "maybe", "0.5"])
-def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, value):
+def test_a_value_that_is_not_a_bool_is_refused(monkeypatch, value):
     monkeypatch.setenv("UNROLLED_REFLECTION", value)
     with pytest.raises(ValidationError, match="valid boolean"):
         from_flags()
@@ -175,7 +175,7 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch, value):
         ("metrics_address", "unix:/run/s", "this is not HOST:PORT; write one, such as '127.0.0.1:9464'"),
     ],
 )
-def test_both_addresses_are_judged_by_the_same_rule(monkeypatch, setting, value, right):
+def test_both_addresses_follow_the_same_rule(monkeypatch, setting, value, right):
     with pytest.raises(ValidationError) as caught:
         from_flags(f"--{setting.replace('_', '-')}", value)
     assert describe_errors(caught.value).startswith(f"{setting} is {value!r}: ")
@@ -187,7 +187,7 @@ def test_both_addresses_are_judged_by_the_same_rule(monkeypatch, setting, value,
 
 @pytest.fixture
 def _without_home(monkeypatch):
-    """A user as OpenShift makes them: a number without an entry, and no HOME."""
+    """A user as OpenShift creates them: a number without an entry in /etc/passwd, and no HOME."""
 
     def no_entry(_uid):
         raise KeyError
@@ -198,7 +198,7 @@ def _without_home(monkeypatch):
 
 
 @pytest.mark.usefixtures("_without_home")
-def test_without_a_home_only_word_vectors_need_to_be_told_where_to_go(tmp_path):
+def test_without_a_home_only_word_vectors_need_a_cache_setting(tmp_path):
     assert Settings().vectors == {}
     vectors = tmp_path / "glove.txt"
     vectors.touch()
@@ -215,7 +215,7 @@ def test_without_a_home_a_path_in_it_is_refused(name):
 
 
 def test_settings_hold_no_secret(write_tokens, server_identity):
-    """So that they may be shown: they name files, and nothing that is in them."""
+    """Settings may be logged: they contain names of files, not their contents."""
     file = write_tokens(ops="s3cret-" + "x" * 25)
     shown = repr(Settings(tokens=file, **server_identity.settings))
     assert str(file) in shown
@@ -223,7 +223,7 @@ def test_settings_hold_no_secret(write_tokens, server_identity):
     assert "PRIVATE KEY" not in shown
 
 
-def test_the_threat_model_names_settings_that_there_are():
+def test_the_threat_model_names_existing_settings():
     text = (Path(__file__).parents[4] / "THREAT_MODEL.md").read_text()
     named = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", text)}
     assert "tls_client_ca" in named

@@ -1,4 +1,4 @@
-"""A connection ends by its client's address, and no other does."""
+"""Closes the connection with a client's address, and no other."""
 
 import socket
 
@@ -17,7 +17,7 @@ from tests.support.processes import needs_ipv6
         pytest.param((socket.AF_INET6, "::"), "127.0.0.1", "ipv4:127.0.0.1:{}", marks=needs_ipv6),
     ],
 )
-def test_the_one_connection_from_an_address_ends(listen_on, host, peer):
+def test_only_the_connection_from_the_address_is_closed(listen_on, host, peer):
     family, interface = listen_on
     pair = socket.socketpair()  # sockets without an address are looked at, too
     with (
@@ -41,5 +41,5 @@ def test_the_one_connection_from_an_address_ends(listen_on, host, peer):
 
 
 @pytest.mark.parametrize("peer", ["ipv4:127.0.0.1:1", "unix:", "unix:/tmp/socket", "", "nonsense"])
-def test_who_is_not_connected_or_has_no_address_is_told_apart(peer):
+def test_peers_without_a_connection_or_an_address_are_skipped(peer):
     assert disconnect([peer]) == set()

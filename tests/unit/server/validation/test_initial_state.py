@@ -1,4 +1,4 @@
-"""A state is refused unless it is one of the request's network, for the request's words."""
+"""An initial state must fit the network and the words of its request."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def a_state(h_shape=(1, 3, 2), c_shape=(), **changes):
     return pb.State(**{"h_shape": h_shape, "c_shape": c_shape, **values, **changes})
 
 
-def test_a_state_arrives_in_torchs_shape():
+def test_a_state_is_parsed_in_torchs_shape():
     state = accepted(initial_state=a_state()).initial_state
     assert state.h.tolist() == [[[0, 0.125], [0.25, 0.375], [0.5, 0.625]]]
     assert state.c is None
@@ -39,7 +39,7 @@ def test_with_seq_first_there_is_a_state_for_each_position():
     assert job.initial_state.h.shape == (1, 3, 2)
 
 
-def test_the_digest_of_the_network_itself_is_taken():
+def test_the_digest_of_the_requests_network_is_accepted():
     digest = accepted().network.digest
     assert accepted(initial_state=a_state(network_digest=digest)).initial_state is not None
 
@@ -58,7 +58,7 @@ def test_the_digest_of_the_network_itself_is_taken():
         (a_state(network_digest="f" * 16), {}, "network_digest", "'ffffffffffffffff'; the request's network"),
     ],
 )
-def test_another_state_is_refused_by_name(state, network, field, says):
+def test_an_invalid_state_is_refused_with_its_field(state, network, field, says):
     with pytest.raises(InvalidRequestError, match=says) as failure:
         accepted(initial_state=state, **network)
     (violation,) = failure.value.violations

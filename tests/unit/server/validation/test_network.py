@@ -1,4 +1,4 @@
-"""Networks are checked as torch would check them; every message names value, limit and remedy."""
+"""Networks are validated as torch validates them; every message has value, limit and remedy."""
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb
@@ -21,7 +21,7 @@ def test_a_request_without_a_network_is_torchs_default():
     assert accepted(network=pb.Network(), embedding=pb.Embedding()).network == accepted().network
 
 
-def test_every_option_arrives():
+def test_every_option_is_parsed():
     job = accepted(
         network=pb.Network(cell=pb.CELL_LSTM, num_layers=2, bias=False, proj_size=1, bidirectional=True),
         embedding=pb.Embedding(random_size=5),
@@ -94,7 +94,7 @@ def test_every_option_arrives():
         ),
     ],
 )
-def test_a_broken_rule_is_named_with_value_limit_and_remedy(changes, field, says):
+def test_an_error_has_value_limit_and_remedy(changes, field, says):
     with pytest.raises(InvalidRequestError) as failure:
         accepted(**changes)
     (violation,) = failure.value.violations
@@ -102,7 +102,7 @@ def test_a_broken_rule_is_named_with_value_limit_and_remedy(changes, field, says
     assert says in violation.description
 
 
-def test_the_digest_tells_networks_apart_and_nothing_else():
+def test_the_digest_identifies_the_network_alone():
     digest = accepted().network.digest
     assert accepted(words=["b", "bc"]).network.digest == digest  # other letters, as many
     assert accepted(seed=7 + 2**32).network.digest == digest
@@ -117,7 +117,7 @@ def test_the_digest_tells_networks_apart_and_nothing_else():
     assert len({digest, *(accepted(**other).network.digest for other in others)}) == 1 + len(others)
 
 
-def test_a_pooled_reply_is_allowed_where_all_states_would_be_too_large():
+def test_a_pooled_reply_is_allowed_where_the_reply_with_all_states_is_too_large():
     words = ["a" * 1_000] * 9_000
     with pytest.raises(InvalidRequestError, match="9000 x 1000 x 64 float32 values, "):
         accepted(words=words, hidden_size=64)
@@ -133,6 +133,6 @@ def test_a_pooled_reply_is_allowed_where_all_states_would_be_too_large():
         {"alphabet": "".join(map(chr, range(97, 9_097))), "embedding": pb.Embedding(random_size=4_096)},
     ],
 )
-def test_weights_that_no_server_should_hold_are_refused_before_they_are_drawn(options):
+def test_weights_above_the_limit_are_refused_before_they_are_drawn(options):
     with pytest.raises(InvalidRequestError, match=r"weights would take .* MiB; this server allows 512"):
         accepted(hidden_size=4_096, **({"network": pb.Network(cell=pb.CELL_LSTM)} | options))

@@ -1,4 +1,4 @@
-"""A server refuses what it does not do, and never answers another question than the one asked."""
+"""The server refuses options and fields that it does not support, and ignores none."""
 
 import pytest
 from unrolled.v1 import forward_pb2 as pb
@@ -27,13 +27,13 @@ def refuse(data):
         ({"network": pb.Network(nonlinearity=7)}, "nonlinearity is 7"),
     ],
 )
-def test_an_option_that_is_not_done_is_refused_by_name(options, names):
+def test_an_unsupported_option_is_refused_by_name(options, names):
     with pytest.raises(UnsupportedError, match=names.replace(".", r"\.")):
         refuse(pb.ForwardRequest(words=["a"], hidden_size=1, **options).SerializeToString())
 
 
-def test_no_field_of_the_contract_is_passed_over():
-    """A new field has to be thought of here: it is refused, or it is read somewhere."""
+def test_the_number_of_fields_is_known():
+    """Fails if a field is added: the server must either read or refuse it."""
     assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 13
     assert len(pb.Network.DESCRIPTOR.fields) == 7
     assert len(pb.Embedding.DESCRIPTOR.fields) == 3
@@ -56,7 +56,7 @@ def test_no_field_of_the_contract_is_passed_over():
         {"same_words": True},
     ],
 )
-def test_defaults_may_be_spelled_out(options):
+def test_defaults_may_be_explicit(options):
     refuse(pb.ForwardRequest(words=["a"], hidden_size=1, **options).SerializeToString())
 
 
@@ -69,18 +69,18 @@ def test_defaults_may_be_spelled_out(options):
         (b"\x3a\x03\xf8\x06\x01", "field initial_state.111"),
     ],
 )
-def test_a_field_that_is_not_known_is_refused_wherever_it_is(data, path):
+def test_an_unknown_field_is_refused_at_every_level(data, path):
     with pytest.raises(UnsupportedError, match=path):
         refuse(data)
 
 
-def test_many_unknown_fields_are_named_in_part():
+def test_at_most_eight_unknown_fields_are_named():
     fields = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4, 0]) for number in range(20, 60))
     with pytest.raises(UnsupportedError, match="field 20, 21, 22, 23, 24, 25, 26, 27 and 32 more, unknown"):
         refuse(fields * 2)
 
 
-def test_an_info_request_that_is_no_message_is_refused():
+def test_a_malformed_info_request_is_refused():
     with pytest.raises(InvalidRequestError, match="3 bytes received are not a GetServerInfoRequest"):
         parse_info_request(b"\xff\xff\xff")
 

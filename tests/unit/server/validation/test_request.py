@@ -1,4 +1,4 @@
-"""What a request is refused for, and what the refusal says."""
+"""Validation of requests: every rule, with the field and the message of its error."""
 
 import tracemalloc
 
@@ -46,13 +46,13 @@ def a_request(**changes):
         ({"id": "x" * 129}, "id", "129 bytes; the limit is 128"),
     ],
 )
-def test_a_broken_rule_is_named_with_value_limit_and_remedy(changes, field, says):
+def test_an_error_has_value_limit_and_remedy(changes, field, says):
     (violation,) = refusal(a_request(**changes))
     assert violation.field == field
     assert says in violation.description
 
 
-def test_every_broken_rule_is_named_at_once():
+def test_all_violations_are_reported_at_once():
     fields = [violation.field for violation in refusal(a_request(words=[""], hidden_size=0, alphabet="aa"))]
     assert fields == ["hidden_size", "words[0]", "alphabet"]
 
@@ -68,13 +68,13 @@ def test_every_broken_rule_is_named_at_once():
         (b"\x0a\x01a\x2a\x02\x08\xff", ""),
     ],
 )
-def test_bytes_that_are_no_request_are_an_invalid_argument_that_names_the_field(data, field):
+def test_malformed_requests_are_an_invalid_argument_that_names_the_field(data, field):
     (violation,) = refusal(data)
     assert violation.field == field
     assert violation.description
 
 
-def test_an_accepted_request_is_the_job_it_asks_for():
+def test_a_valid_request_becomes_a_job():
     accepted = VALIDATOR.validate(
         a_request(alphabet="cba", seed=-(2**63), layout=pb.LAYOUT_BATCH_FIRST, id="7").SerializeToString()
     )
@@ -84,7 +84,7 @@ def test_an_accepted_request_is_the_job_it_asks_for():
     assert accepted.job.layout is Layout.BATCH_FIRST
 
 
-def test_a_missing_alphabet_is_the_letters_by_first_appearance():
+def test_the_default_alphabet_is_the_letters_by_first_appearance():
     derived = VALIDATOR.validate(a_request(words=["hello", "eolll"]).SerializeToString())
     given = VALIDATOR.validate(a_request(words=["hello", "eolll"], alphabet="helo").SerializeToString())
     assert derived.job.network == given.job.network
@@ -100,7 +100,7 @@ def test_limits_are_inclusive():
 
 
 @pytest.mark.parametrize("words", [["한국어", "국어"], ["🙂🙃", "🙂"], ["e\u0301", "é"]])
-def test_a_symbol_is_one_code_point_and_is_never_normalised(words):
+def test_a_symbol_is_one_code_point_without_normalization(words):
     accepted = VALIDATOR.validate(a_request(words=words, hidden_size=1).SerializeToString())
     assert accepted.job.words.lengths.tolist() == [len(word) for word in words]
     assert accepted.job.network.symbol_count == len(set("".join(words)))
@@ -129,8 +129,8 @@ VALID = pb.ForwardRequest(words=["ab"], hidden_size=2).SerializeToString()
         ),
     ],
 )
-def test_what_is_refused_costs_no_object_for_each_of_its_fields(data):
-    """A message of 32 MiB has 16 million of them."""
+def test_a_refused_message_costs_no_object_per_field(data):
+    """A message of 32 MiB may have 16 million fields."""
     tracemalloc.start()
     try:
         with pytest.raises(RequestError):

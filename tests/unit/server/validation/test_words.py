@@ -1,4 +1,4 @@
-"""With word vectors a text is a sentence, its symbols are its words, and the network reads their vectors."""
+"""With word vectors each text is a sentence, whose words are the symbols of the network."""
 
 import numpy as np
 import pytest
@@ -34,13 +34,13 @@ def symbols_of(tables, *words, **changes):
     return [encoded.code_lists(), encoded.lengths.tolist()]
 
 
-def test_words_stand_between_any_white_space_and_are_taken_as_they_are(tables):
+def test_sentences_are_split_at_any_white_space_and_words_are_not_changed(tables):
     assert symbols_of(tables, "the cat", " sat\tthe\u2003cat\n") == [[[0, 1], [2, 0, 1]], [2, 3]]
     with pytest.raises(InvalidRequestError, match="'Cat'"):
         accepted(tables, "the Cat")
 
 
-def test_unknown_words_are_the_zero_vector_the_mean_or_an_error_that_names_them(tables):
+def test_unknown_words_get_the_zero_vector_the_mean_or_an_error_that_names_them(tables):
     assert symbols_of(tables, "a cat", unknown_word=ZERO)[0] == [[3, 1]]
     assert symbols_of(tables, "a cat", unknown_word=MEAN)[0] == [[4, 1]]
     with pytest.raises(InvalidRequestError) as failure:
@@ -51,7 +51,7 @@ def test_unknown_words_are_the_zero_vector_the_mean_or_an_error_that_names_them(
     assert 'unknown_word="zero" or "mean"' in violation.description
 
 
-def test_the_network_is_keyed_by_what_the_table_holds_and_not_by_its_name(tables):
+def test_the_networks_key_depends_on_the_content_of_the_table_not_on_its_name(tables):
     renamed = {"other": tables["small"]}
     digest = accepted(tables, "cat").job.network.digest
     assert accepted(renamed, "cat", name="other").job.network.digest == digest
@@ -69,7 +69,7 @@ def test_the_network_is_keyed_by_what_the_table_holds_and_not_by_its_name(tables
         (["cat", "the cat"], {"layout": pb.LAYOUT_SEQ_FIRST}, "layout", "1 to 2 symbols"),
     ],
 )
-def test_a_broken_rule_is_named_with_value_limit_and_remedy(tables, words, changes, field, says):
+def test_an_error_has_value_limit_and_remedy(tables, words, changes, field, says):
     with pytest.raises(InvalidRequestError) as failure:
         accepted(tables, *words, **changes)
     (violation,) = failure.value.violations
@@ -77,12 +77,12 @@ def test_a_broken_rule_is_named_with_value_limit_and_remedy(tables, words, chang
     assert says in violation.description
 
 
-def test_a_server_without_vectors_says_how_to_get_some():
+def test_the_error_of_a_server_without_vectors_names_the_remedy():
     with pytest.raises(InvalidRequestError, match="'small'; this server has none; it was started without"):
         accepted({}, "cat")
 
 
-def test_states_are_those_of_torch_over_the_vectors(tables):
+def test_states_match_torch_with_the_vectors(tables):
     """Known words, the zero vector and the mean, in both layouts."""
     table = tables["small"]
     engine = Engine(device="cpu", vectors=[WordVectors(table.digest, table.rows, table.mean)])

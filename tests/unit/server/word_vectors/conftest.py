@@ -1,4 +1,4 @@
-"""What the tests of word vectors share: a table from a text, in a folder of its own."""
+"""Fixtures of the word-vector tests."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from unrolled_server.word_vectors import open_vectors
 
 @pytest.fixture
 def table_of(tmp_path):
-    """Writes a text file and opens it."""
+    """A function that writes a text file and opens it as a table."""
 
     def table_of(text, file_name="vectors.txt"):
         source = tmp_path / file_name

@@ -1,4 +1,4 @@
-"""A conversion is whole or absent, however it ends and however many processes run it at once."""
+"""A conversion is complete or absent, whether it fails, is killed or runs in several processes."""
 
 import fcntl
 import re
@@ -41,7 +41,7 @@ def conversion_of(source, folder, **options):
     return Conversion(source=source, target=folder / "target.table", **options)
 
 
-def test_a_malformed_file_leaves_nothing_that_would_be_read(tmp_path, source):
+def test_a_malformed_file_leaves_no_table(tmp_path, source):
     source.write_text("a 1 2\nb 3\n")
     for _ in range(2):
         with pytest.raises(VectorsError, match="line 2"):
@@ -49,7 +49,7 @@ def test_a_malformed_file_leaves_nothing_that_would_be_read(tmp_path, source):
         assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-def test_a_killed_conversion_leaves_nothing_that_would_be_read(tmp_path, source):
+def test_a_killed_conversion_leaves_no_table(tmp_path, source):
     cache = tmp_path / "cache"
     with process(KILLED_BEFORE_ITS_PLACE + OPEN, source, cache) as killed:
         assert killed.wait(TIMEOUT_S) == -signal.SIGKILL
@@ -59,7 +59,7 @@ def test_a_killed_conversion_leaves_nothing_that_would_be_read(tmp_path, source)
 
 
 @pytest.mark.parametrize("folder", ["target.unfinished", "target.table"])
-def test_what_another_conversion_left_is_removed(tmp_path, source, folder):
+def test_leftovers_of_another_conversion_are_removed(tmp_path, source, folder):
     conversion = conversion_of(source, tmp_path)
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "left_over").touch()
@@ -68,14 +68,14 @@ def test_what_another_conversion_left_is_removed(tmp_path, source, folder):
     assert not list(tmp_path.rglob("left_over"))
 
 
-def test_processes_that_open_at_once_all_get_the_table(tmp_path, source):
+def test_processes_that_open_a_file_at_the_same_time_all_get_the_table(tmp_path, source):
     source.write_text("".join(f"w{at} {at} {at / 3}\n" for at in range(20_000)))
     processes = [process(OPEN, source, tmp_path / "cache") for _ in range(3)]
     digests = [each.communicate(timeout=TIMEOUT_S)[0] for each in processes]
     assert digests == [f"{open_vectors('test', source, cache_directory=tmp_path / 'cache').digest}\n"] * 3
 
 
-def test_a_conversion_that_another_process_has_made_is_taken(tmp_path, source, caplog):
+def test_a_conversion_by_another_process_is_reused(tmp_path, source, caplog):
     caplog.set_level("INFO")
     conversion = conversion_of(source, tmp_path)
     conversion.run()
@@ -97,7 +97,7 @@ def test_waiting_for_another_process_is_logged_and_can_be_cancelled(tmp_path, so
     assert f"waiting for another process, which converts {source}" in caplog.text
 
 
-def test_a_cancelled_conversion_leaves_nothing(tmp_path, source):
+def test_a_cancelled_conversion_leaves_no_files(tmp_path, source):
     stop = threading.Event()
     stop.set()
     with pytest.raises(VectorsError, match=CANCELLED):
@@ -105,7 +105,7 @@ def test_a_cancelled_conversion_leaves_nothing(tmp_path, source):
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, source):
+def test_a_source_that_changes_during_conversion_is_refused(tmp_path, source):
     earlier = SourceIdentity(source.stat().st_size, mtime_ns=1)
     with pytest.raises(VectorsError, match="changed while it was read; start again when it is complete"):
         conversion_of(source, tmp_path, identity=earlier).run()
@@ -118,7 +118,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_setting(tmp_p
         open_vectors("test", source, cache_directory=tmp_path / "taken")
 
 
-def test_a_disk_without_room_is_an_error_that_names_the_setting(tmp_path, source):
+def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path, source):
     cache = tmp_path / "cache"
     with process(NO_ROOM + OPEN, source, cache, stderr=subprocess.PIPE) as crowded:
         _, errors = crowded.communicate(timeout=TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""A converted folder is mapped and shared by all processes; one that is not whole or current is made anew."""
+"""Converted folders are memory-mapped and shared; incomplete or outdated ones are converted again."""
 
 import os
 import re
@@ -26,7 +26,7 @@ print(Path("/proc/self/smaps").read_text())
 
 @pytest.fixture
 def opened(tmp_path, source):
-    """Opens the source; a second call shows what is there by then."""
+    """A function that opens the source, also after changes."""
     return lambda: open_vectors("test", source, cache_directory=tmp_path / "cache")
 
 
@@ -46,14 +46,14 @@ def test_rows_are_mapped_aligned_and_read_only(opened):
         rows[0] = 0
 
 
-def test_what_is_current_is_not_made_again(opened, converted):
+def test_a_current_folder_is_not_converted_again(opened, converted):
     made = converted.stat()
     opened()
     assert (converted.stat().st_ino, converted.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
 
 
 @pytest.mark.parametrize("change", ["content of equal length", "time", "length"])
-def test_a_source_that_changed_is_converted_anew(opened, converted, source, change):
+def test_a_changed_source_is_converted_again(opened, converted, source, change):
     made = converted.stat().st_ino
     if change == "length":
         source.write_text("one 7 8 9\n")
@@ -85,7 +85,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_folder_with_a_damaged_file_is_made_anew(opened, converted, name):
+def test_a_folder_with_a_damaged_file_is_converted_again(opened, converted, name):
     whole = contents(converted)
     assert set(whole) == set(FILES)
     for damage, damaged in DAMAGES.items():
@@ -95,14 +95,14 @@ def test_a_folder_with_a_damaged_file_is_made_anew(opened, converted, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_folder_without_one_of_its_files_is_made_anew(opened, converted, name):
+def test_a_folder_with_a_missing_file_is_converted_again(opened, converted, name):
     whole = contents(converted)
     (converted / name).unlink()
     opened()
     assert contents(converted) == whole
 
 
-def test_a_folder_of_another_table_is_not_taken(opened, converted, table_of):
+def test_a_folder_of_another_table_is_not_used(opened, converted, table_of):
     table_of("a 1 2\nb 3 4\nc 5 6\n", "other.txt")
     (other,) = set(converted.parent.glob("*.table")) - {converted}
     shutil.copy(other / "rows.npy", converted)
@@ -112,7 +112,7 @@ def test_a_folder_of_another_table_is_not_taken(opened, converted, table_of):
     assert opened().rows.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_folder_that_is_replaced_while_it_is_opened_is_not_taken(converted, source, monkeypatch):
+def test_a_folder_that_is_replaced_during_opening_is_not_used(converted, source, monkeypatch):
     def replace_and_open(*args, **options):
         if converted.exists():
             shutil.copytree(converted, converted.with_name("new"))
@@ -127,21 +127,21 @@ def test_a_folder_that_is_replaced_while_it_is_opened_is_not_taken(converted, so
     assert mapped_file.open_folder(converted, identity) is not None
 
 
-def test_a_folder_of_another_version_is_made_anew(opened, converted, monkeypatch):
+def test_a_folder_of_another_version_is_converted_again(opened, converted, monkeypatch):
     before = contents(converted)
     monkeypatch.setattr(mapped_file, "FORMAT_VERSION", mapped_file.FORMAT_VERSION + 1)
     assert opened().find(["two"]).tolist() == [1]
     assert contents(converted) != before
 
 
-def test_an_open_table_outlives_the_folder_that_takes_its_place(opened, converted, source):
+def test_an_open_table_stays_valid_when_its_folder_is_replaced(opened, converted, source):
     table = opened()
     source.write_text("one 7 8 9\n")
     opened()
     assert table.rows.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_current_folder_needs_no_writable_directory(opened, converted):
+def test_a_current_folder_is_opened_without_a_lock_file(opened, converted):
     (lock,) = converted.parent.glob("*.lock")
     lock.unlink()
     opened()
@@ -157,7 +157,7 @@ def test_files_of_one_name_in_two_folders_do_not_collide(tmp_path):
     assert [table.rows.item() for table in tables] == [1, 2]
 
 
-def test_the_digest_is_that_of_words_and_values(table_of):
+def test_the_digest_depends_on_words_and_values(table_of):
     digest = table_of("a 1 2\nb 3 4\n").digest
     assert re.fullmatch("[0-9a-f]{16}", digest)
     assert table_of("2 2\na 1.0 2e0\nb 3 4\n", "word2vec.vec").digest == digest
@@ -166,7 +166,7 @@ def test_the_digest_is_that_of_words_and_values(table_of):
     assert len({digest, *(table_of(text, "other.txt").digest for text in others)}) == 1 + len(others)
 
 
-def test_the_mean_is_summed_in_float64_row_after_row(table_of):
+def test_the_mean_is_summed_in_float64_row_by_row(table_of):
     rows = np.random.default_rng(0).standard_normal((5_000, 3)).astype(np.float32)
     table = table_of("".join(f"w{at} {' '.join(map(str, row))}\n" for at, row in enumerate(rows.tolist())))
     total = np.zeros(3)
@@ -185,7 +185,7 @@ def test_opening_loads_neither_torch_nor_grpc():
 
 
 def mapped_kib(smaps, file_name):
-    """Each counter of the mappings of one file, in KiB, added up."""
+    """Returns the sum of each counter, in KiB, over the mappings of one file."""
     counts: dict[str, int] = {}
     is_ours = False
     for line in smaps.splitlines():

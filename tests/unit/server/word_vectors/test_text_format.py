@@ -1,4 +1,4 @@
-"""Every format that is read gives what it says, and everything else an error with its line."""
+"""All supported text formats give the same table; other files are an error with the line."""
 
 import bz2
 import gzip
@@ -57,7 +57,7 @@ def test_a_first_word_with_spaces_does_not_change_the_size(table_of):
     assert table_of(". . 1 2\na 3 4\n").size == 2
 
 
-def test_white_space_other_than_spaces_and_tabs_belongs_to_words(table_of):
+def test_other_white_space_than_spaces_and_tabs_belongs_to_words(table_of):
     words = ["no\u00a0break", "next\u0085line", "line\u2028separator", "tab\tword", "\u3000", "\r"]
     table = table_of("".join(f"{word} {row} 0\n" for row, word in enumerate(words)))
     assert table.find(words).tolist() == list(range(len(words)))
@@ -65,7 +65,7 @@ def test_white_space_other_than_spaces_and_tabs_belongs_to_words(table_of):
 
 @pytest.mark.parametrize("separator", [" ", "\t"])
 @pytest.mark.parametrize("word", ["iphone 6", "6", "7 11 0.5", " ", "\t", "  ", "\u3000", "new york", "-.5"])
-def test_where_a_header_tells_the_size_the_rest_is_the_word(table_of, word, separator):
+def test_with_a_header_all_text_before_the_values_is_the_word(table_of, word, separator):
     lines = [separator.join([each, "1", "2", "3"]) for each in ("the", word)]
     table = table_of("\n".join(["2 3", *lines, ""]))
     assert table.find(["the", word]).tolist() == [0, 1]
@@ -80,12 +80,12 @@ def test_without_a_header_a_word_may_be_white_space_or_a_number(table_of, word):
         assert table.size == 2
 
 
-def test_words_that_no_sentence_has_are_counted_once(table_of, caplog):
+def test_words_that_no_sentence_can_contain_are_logged_once(table_of, caplog):
     table_of("a 1\nnew york 2\n\u00a0 3\nno\u00a0break 4\nnew york 5\n")
     assert caplog.text.count("3 words have white space inside or are white space; sentences are split") == 1
 
 
-def test_plain_words_are_not_counted_as_those_that_no_sentence_has(table_of, caplog):
+def test_plain_words_are_not_logged(table_of, caplog):
     table_of("a 1\n\u00fcber 2\n")
     assert not caplog.text
 
@@ -107,26 +107,26 @@ def test_plain_words_are_not_counted_as_those_that_no_sentence_has(table_of, cap
         ("a 1 2\n".encode("utf-16"), "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8"),
     ],
 )
-def test_a_packed_file_that_cannot_be_read_is_told(table_of, content, reason):
+def test_an_unreadable_compressed_file_is_refused_with_the_reason(table_of, content, reason):
     with pytest.raises(VectorsError, match=rf"vectors\.txt.* {reason}"):
         table_of(content)
 
 
-def test_a_word_may_begin_like_a_packed_file(table_of):
+def test_a_word_may_begin_like_a_compressed_file(table_of):
     assert table_of("BZh9 1 2\n").find(["BZh9"]).tolist() == [0]
 
 
-def test_zero_vectors_are_vectors(table_of):
+def test_zero_vectors_are_accepted(table_of):
     assert table_of("a 0 0\nb 1 1\n").rows[0].tolist() == [0, 0]
 
 
-def test_of_a_repeated_word_the_first_line_counts_and_the_log_tells(table_of, caplog):
+def test_the_first_line_of_a_repeated_word_counts_and_the_others_are_logged(table_of, caplog):
     table = table_of("a 1\nb 2\na 3\na 4\n")
     assert (table.word_count, table.rows.ravel().tolist(), table.mean.tolist()) == (2, [1, 2], [1.5])
     assert "2 lines repeat a word; of each word the first counts" in caplog.text
 
 
-def test_a_last_line_without_a_line_break_is_warned_of(table_of, caplog):
+def test_a_last_line_without_a_line_break_causes_a_warning(table_of, caplog):
     table_of("a 1\nb 2")
     assert "line 2: has no line break; if it was cut off, so is its last value" in caplog.text
 
@@ -223,7 +223,7 @@ def test_a_malformed_file_is_refused_with_file_line_and_reason(table_of, tmp_pat
         table_of(content, "bad.vec")
 
 
-def test_the_first_bad_line_is_told_wherever_blocks_end(table_of, monkeypatch):
+def test_the_first_malformed_line_is_reported_wherever_blocks_end(table_of, monkeypatch):
     lines = [f"w{at} {at} 1" for at in range(100)]
     lines[61], lines[70] = "w61 1", "w70 \x00"
     for block_bytes in (32, 100, 1000):
@@ -232,7 +232,7 @@ def test_the_first_bad_line_is_told_wherever_blocks_end(table_of, monkeypatch):
             table_of("\n".join(lines))
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(table_of, monkeypatch):
+def test_an_endless_line_is_refused_before_it_fills_the_memory(table_of, monkeypatch):
     monkeypatch.setattr(text_format, "BLOCK_BYTES", 64)
     with pytest.raises(
         VectorsError, match="line 2: is longer than 64 bytes; save a binary file as text first"
@@ -269,7 +269,7 @@ LAYOUTS = st.tuples(st.booleans(), st.sampled_from([" ", "\t", "  ", " \t"]))
 
 
 @given(st.data(), st.lists(WORDS, min_size=1, max_size=12, unique=True), st.integers(1, 5), LAYOUTS)
-def test_any_words_and_numbers_come_back_bit_for_bit(tmp_path_factory, data, words, size, layout):
+def test_any_words_and_numbers_round_trip_bit_for_bit(tmp_path_factory, data, words, size, layout):
     has_header, separator = layout
     numbers = [data.draw(st.lists(NUMBERS, min_size=size, max_size=size)) for _ in words]
     lines = [f"{len(words)} {size}"] if has_header else []

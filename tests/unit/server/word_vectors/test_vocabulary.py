@@ -1,4 +1,4 @@
-"""A word's row is found by its hash and told by its bytes."""
+"""Rows of words are found by hash and confirmed by comparing bytes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def vocabulary_of(words):
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True), st.lists(st.text()))
-def test_each_known_word_gives_its_row_and_each_other_one_minus_one(words, others):
+def test_known_words_give_their_rows_and_unknown_words_minus_one(words, others):
     row_of = {word: row for row, word in enumerate(words)}
     asked = [*others, *reversed(words), *words]
     found = vocabulary_of(words).find(asked)
@@ -21,7 +21,7 @@ def test_each_known_word_gives_its_row_and_each_other_one_minus_one(words, other
     assert found.tolist() == [row_of.get(word, -1) for word in asked]
 
 
-def test_words_with_one_hash_are_told_apart():
+def test_words_with_equal_hashes_are_distinguished():
     words = ["plumless", "buckeroo"]  # famous for their CRC-32
     assert len(set(vocabulary.hashes_of([word.encode() for word in words]))) == 1
     assert vocabulary_of(words).find(words).tolist() == [0, 1]
@@ -30,7 +30,7 @@ def test_words_with_one_hash_are_told_apart():
 
 
 @pytest.mark.parametrize("kinds", [1, 2])
-def test_the_poorest_hash_changes_no_answer(monkeypatch, kinds):
+def test_many_hash_collisions_change_no_result(monkeypatch, kinds):
     poor = lambda words: np.array([len(word) % kinds for word in words], np.uint32)  # noqa: E731
     monkeypatch.setattr(vocabulary, "hashes_of", poor)
     words = [f"w{at}" for at in range(50)]
@@ -39,7 +39,7 @@ def test_the_poorest_hash_changes_no_answer(monkeypatch, kinds):
     assert index.find(["v", "w50", "w7"]).tolist() == [-1, -1, 7]
 
 
-def test_no_words_have_no_rows():
+def test_no_words_give_an_empty_array():
     found = vocabulary_of(["a"]).find([])
     assert (found.shape, found.dtype) == ((0,), np.int32)
 

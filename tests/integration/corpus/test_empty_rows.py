@@ -1,4 +1,4 @@
-"""Rows whose text is null or has no symbols: refused, left out or zeros, in every form of the output."""
+"""Rows whose text is null or has no symbols are refused, skipped or zero, in every output form."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.support.corpus.corpora import (
 )
 
 pytestmark = pytest.mark.corpus
-# The third slice of seven rows has no text at all.
+# The third slice of seven rows contains no text.
 TEXTS = [None, *random_texts(6), *random_texts(7, seed=1), *[None, ""] * 3, "", "ab", "", "ab", None]
 ROWS = [row for row, text in enumerate(TEXTS) if text]
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("output", ["last", "mean", "max", "all"])
-def test_left_out_rows_leave_the_others_their_vectors_and_numbers(run_passes, folder, output):
+def test_skipped_rows_do_not_change_the_vectors_and_numbers_of_others(run_passes, folder, output):
     table = run_passes(folder, keep=("id", "text"), on_empty="skip", output=output, seeds=(0, 3)).table
     assert table.column_names == ["row", "id", "text", "seed_0", "seed_3"]
     assert table["row"].to_pylist() == table["id"].to_pylist() == ROWS
@@ -45,7 +45,7 @@ def test_left_out_rows_leave_the_others_their_vectors_and_numbers(run_passes, fo
 
 
 @pytest.mark.parametrize("output", ["last", "mean", "max"])
-def test_a_row_without_a_text_may_have_a_vector_of_zeros(run_passes, folder, output):
+def test_an_empty_row_may_have_a_zero_vector(run_passes, folder, output):
     table = run_passes(folder, keep=("id",), on_empty="zero", output=output).table
     assert table.column_names == ["id", "seed_0"]
     assert table["id"].to_pylist() == list(range(len(TEXTS)))
@@ -57,30 +57,30 @@ def test_a_row_without_a_text_may_have_a_vector_of_zeros(run_passes, folder, out
     assert not vectors[[row for row in range(len(TEXTS)) if row not in ROWS]].any()
 
 
-def test_a_row_without_a_text_may_have_no_states(run_passes, folder):
+def test_an_empty_row_may_have_an_empty_list_of_states(run_passes, folder):
     table = run_passes(folder, on_empty="zero", output="all").table
     assert [len(states) for states in table["seed_0"].to_pylist()] == [len(text or "") for text in TEXTS]
 
 
-def test_sentences_without_words_are_rows_without_a_text(run_passes, tmp_path):
+def test_sentences_without_words_are_empty_rows(run_passes, tmp_path):
     file = tmp_path / "two.txt"
     file.write_text("the 1 2 3\ncat 4 5 6\n")
     options = {"vectors": f"two={file}", "alphabet": None, "on_empty": "skip"}
     assert run_passes(["the cat", " \u3000", "\n", "cat"], **options).table["row"].to_pylist() == [0, 3]
 
 
-def test_blanks_are_letters(run_passes):
+def test_a_space_is_a_letter(run_passes):
     assert run_passes([" ", "  "], on_empty="skip").table.num_rows == 2
 
 
 @pytest.mark.parametrize("on_empty", ["skip", "zero"])
-def test_where_no_row_is_empty_the_vectors_are_the_same(run_passes, on_empty):
+def test_without_empty_rows_the_vectors_are_the_same(run_passes, on_empty):
     table = run_passes(random_texts(20), on_empty=on_empty).table
     values = computed_directly(random_texts(20), plain_network(len(ALPHABET), 8, 0)).values
     assert vectors_of(table, 0).tobytes() == values.tobytes()
 
 
-def test_nested_columns_of_the_rows_that_stay_are_copied(run_passes, tmp_path):
+def test_nested_columns_of_the_remaining_rows_are_copied(run_passes, tmp_path):
     lists = pa.array([["x"], [], None, ["y", "z"]])
     corpus = write_corpus(tmp_path / "c.parquet", ["a", None, "b", "c"], tags=lists)
     table = run_passes(corpus, keep=("tags",), on_empty="skip").table

@@ -1,4 +1,4 @@
-"""Asking the engine, in one line: what its tests share."""
+"""Functions that make jobs, run them, and compute the expected states with torch."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,18 @@ def job(
     alphabet: str = "abc",
     layout: Layout = Layout.BATCH_FIRST,
 ) -> Job:
-    """Makes a job as the service does."""
+    """Returns a job as the service makes it."""
     spec = NetworkSpec(symbol_count=len(alphabet), hidden_size=hidden_size, seed=seed)
     return Job(network=spec, words=Alphabet.of(alphabet).encode(words), layout=layout)
 
 
 def answers(engine: Engine, jobs: Sequence[Job]) -> list[bytes | Exception]:
-    """Gives each job's values as bytes, copied while they are valid, or its error."""
+    """Returns each job's values as bytes, copied while they are valid, or its error."""
     return [result.values.tobytes() if isinstance(result, Answer) else result for result in engine.run(jobs)]
 
 
 def answer(engine: Engine, asked: Job) -> Answer:
-    """Gives one job's answer; raises its error."""
+    """Returns one job's answer, or raises its error."""
     result = next(engine.run([asked]))
     if isinstance(result, Exception):
         raise result
@@ -34,7 +34,7 @@ def answer(engine: Engine, asked: Job) -> Answer:
 
 
 def torch_states(words: Sequence[str], *, hidden_size: int, seed: int, alphabet: str) -> np.ndarray:
-    """Gives what torch computes for each word alone, zero past its end."""
+    """Returns the states that torch computes for each word alone, zero past its end."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rnn = torch.nn.RNN(len(alphabet), hidden_size, batch_first=True)

@@ -1,4 +1,4 @@
-"""Streams and overload, as a plain gRPC caller meets them; the server runs in the test's own loop."""
+"""Streams and overload through plain gRPC; the server runs in the test's own event loop."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ MULTIPLICATIONS_PER_S = 1e10
 
 
 class WatchedAdmission(Admission):
-    """Remembers the most bytes that it ever held."""
+    """Records the largest number of bytes that it held."""
 
     peak_bytes = 0
 
@@ -44,8 +44,8 @@ class WatchedAdmission(Admission):
         return reservation
 
 
-class House:
-    """A service on a loopback port, its parts, and a channel to it."""
+class RunningService:
+    """A service on a loopback port, its components, and a channel to it."""
 
     def __init__(self, *, max_stream_bytes=16 * MIB, max_bytes=256 * MIB, max_multiplications=10**12):
         self.engine, self.other_engine = GatedEngine(), GatedEngine()
@@ -71,11 +71,11 @@ class House:
         )
 
     def gated_seeds(self, count):
-        """Seeds whose networks wait at the gate."""
+        """Returns seeds whose networks wait at the gate."""
         return [seed for seed in range(1_000) if self._lane(seed) == 0][:count]
 
     def free_seed(self):
-        """A seed whose network does not."""
+        """Returns a seed whose network does not wait."""
         return next(seed for seed in range(1_000) if self._lane(seed) == 1)
 
     def _lane(self, seed):
@@ -92,29 +92,29 @@ class House:
 
 
 @asynccontextmanager
-async def opened(house):
+async def opened(running):
     server = grpc.aio.server()
-    house.service.add_to(server)
+    running.service.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     options = [("grpc.max_receive_message_length", -1)]
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as house.channel:
-            yield house
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as running.channel:
+            yield running
     finally:
-        house.engine.open.set()
+        running.engine.open.set()
         await server.stop(None)
-        await house.compute_pool.close()
+        await running.compute_pool.close()
 
 
 def within_loop(scenario, **options):
-    """Runs `scenario(house)`; in the end nothing may be held, whatever happened."""
+    """Runs `scenario(running)`, then checks that every reservation was released."""
 
     async def main():
-        house = House(**options)
-        async with opened(house):
-            result = await asyncio.wait_for(scenario(house), 120)
-        admission = house.admission
+        running = RunningService(**options)
+        async with opened(running):
+            result = await asyncio.wait_for(scenario(running), 120)
+        admission = running.admission
         held = (admission.held_bytes, admission.held_multiplications, admission.reservation_count)
         assert (*held, admission.shared_words_bytes) == (0, 0, 0, 0)
         return result
@@ -152,14 +152,14 @@ BAD_REQUESTS = {
 
 
 @pytest.mark.parametrize("kind", BAD_REQUESTS)
-def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_lives_on(kind):
+def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_continues(kind):
     request = BAD_REQUESTS[kind]
 
-    async def scenario(house):
-        house.engine.open.set()
+    async def scenario(running):
+        running.engine.open.set()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await house.forward(request)
-        stream = house.stream()
+            await running.forward(request)
+        stream = running.stream()
         await stream.write(request)
         bad = await stream.read()
         await send_all(stream, [a_request(name="good")])
@@ -178,22 +178,26 @@ def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_lives_on(k
 
 
 def test_replies_come_in_completion_order_with_their_ids():
-    async def scenario(house):
-        (slow,) = house.gated_seeds(1)
-        stream = house.stream()
-        sent = [a_request(slow, "slow"), a_request(house.free_seed(), "quick"), a_request(0, "bad", words=[])]
+    async def scenario(running):
+        (slow,) = running.gated_seeds(1)
+        stream = running.stream()
+        sent = [
+            a_request(slow, "slow"),
+            a_request(running.free_seed(), "quick"),
+            a_request(0, "bad", words=[]),
+        ]
         await send_all(stream, sent)
         first = {(await stream.read()).id, (await stream.read()).id}
-        house.engine.open.set()
+        running.engine.open.set()
         return first, (await stream.read()).id, await stream.read()
 
     assert within_loop(scenario) == ({"quick", "bad"}, "slow", grpc.aio.EOF)
 
 
-def test_a_half_closed_stream_gets_every_reply_and_ends_well():
-    async def scenario(house):
-        house.engine.open.set()
-        stream = house.stream()
+def test_a_half_closed_stream_gets_every_reply_and_ends_with_ok():
+    async def scenario(running):
+        running.engine.open.set()
+        stream = running.stream()
         sending = asyncio.ensure_future(
             send_all(stream, [a_request(at % 5, str(at), words=["a"] * (at % 7 + 1)) for at in range(300)])
         )
@@ -208,39 +212,39 @@ def test_a_half_closed_stream_gets_every_reply_and_ends_well():
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
-    async def scenario(house):
-        seeds = house.gated_seeds(3)
-        calls = [house.stream()] if is_stream else []
+def test_requests_of_a_cancelled_caller_are_not_computed(is_stream):
+    async def scenario(running):
+        seeds = running.gated_seeds(3)
+        calls = [running.stream()] if is_stream else []
         for count, seed in enumerate(seeds, 1):
             if is_stream:
                 await calls[0].write(a_request(seed))
             else:
-                calls.append(asyncio.ensure_future(house.forward(a_request(seed))))
-            await until(lambda count=count: house.admission.reservation_count == count)
-            await asyncio.to_thread(house.engine.entered.wait)  # the first alone is on its way
+                calls.append(asyncio.ensure_future(running.forward(a_request(seed))))
+            await until(lambda count=count: running.admission.reservation_count == count)
+            await asyncio.to_thread(running.engine.entered.wait)  # the first alone is on its way
         for call in calls:
             call.cancel()
-        await until(lambda: house.admission.reservation_count == 0)
-        house.engine.open.set()
-        await house.compute_pool.close()
-        return house.engine.seeds
+        await until(lambda: running.admission.reservation_count == 0)
+        running.engine.open.set()
+        await running.compute_pool.close()
+        return running.engine.seeds
 
     assert within_loop(scenario) == []
 
 
-def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
-    async def scenario(house):
-        house.engine.open.set()
-        stream = house.stream()
+def test_a_reader_that_pauses_holds_bounded_bytes_and_loses_no_reply():
+    async def scenario(running):
+        running.engine.open.set()
+        stream = running.stream()
         megabyte = {"words": ["a" * 32] * 32, "hidden_size": 256}
         sending = asyncio.ensure_future(
             send_all(stream, [a_request(at % 2, str(at), **megabyte) for at in range(100)])
         )
-        await until(lambda: house.admission.held_bytes > 3 * MIB)  # full: one more does not fit
+        await until(lambda: running.admission.held_bytes > 3 * MIB)  # full: one more does not fit
         ids = [reply.id async for reply in stream]
         await sending
-        return ids, house.admission.peak_bytes
+        return ids, running.admission.peak_bytes
 
     ids, peak_bytes = within_loop(scenario, max_stream_bytes=4 * MIB)
     assert peak_bytes <= 4 * MIB
@@ -248,19 +252,19 @@ def test_a_reader_that_stops_costs_bounded_bytes_and_loses_nothing():
 
 
 @pytest.mark.long
-def test_cached_replies_that_a_client_does_not_read_are_bounded_too():
-    async def scenario(house):
-        house.engine.open.set()
-        stream = house.stream()
+def test_unread_cached_replies_are_bounded():
+    async def scenario(running):
+        running.engine.open.set()
+        stream = running.stream()
         request = a_request(words=["a" * 20], hidden_size=48)
         for _ in range(3):  # computed, then known, then kept
-            await house.forward(request)
+            await running.forward(request)
         sending = asyncio.ensure_future(send_all(stream, [request] * 6_000))
-        await until(lambda: house.admission.held_bytes > MIB // 2 - 5_000)
+        await until(lambda: running.admission.held_bytes > MIB // 2 - 5_000)
         peak_bytes = 0
         values = set()
         async for reply in stream:
-            peak_bytes = max(peak_bytes, house.admission.held_bytes)
+            peak_bytes = max(peak_bytes, running.admission.held_bytes)
             values.add(tuple(reply.values))
         await sending
         return len(values), peak_bytes
@@ -270,15 +274,15 @@ def test_cached_replies_that_a_client_does_not_read_are_bounded_too():
     assert peak_bytes <= MIB // 2
 
 
-def test_refusals_that_a_client_does_not_read_are_bounded_too():
-    async def scenario(house):
-        stream = house.stream()
+def test_unread_refusals_are_bounded():
+    async def scenario(running):
+        stream = running.stream()
         long_id = "n" * 100_000
         sending = asyncio.ensure_future(send_all(stream, [a_request(name=long_id)] * 400))
-        await until(lambda: house.admission.held_bytes > MIB - 200_000)
+        await until(lambda: running.admission.held_bytes > MIB - 200_000)
         count = 0
         async for _ in stream:
-            assert house.admission.held_bytes <= MIB
+            assert running.admission.held_bytes <= MIB
             count += 1
         await sending
         return count
@@ -286,19 +290,19 @@ def test_refusals_that_a_client_does_not_read_are_bounded_too():
     assert within_loop(scenario, max_stream_bytes=MIB) == 400
 
 
-def test_overload_is_refused_at_once_with_the_time_to_come_back():
-    async def scenario(house):
-        first, second, _ = house.gated_seeds(3)
-        held = asyncio.ensure_future(house.forward(a_request(first)))
-        await until(lambda: house.admission.reservation_count == 1)
+def test_overload_is_refused_at_once_with_a_retry_delay():
+    async def scenario(running):
+        first, second, _ = running.gated_seeds(3)
+        held = asyncio.ensure_future(running.forward(a_request(first)))
+        await until(lambda: running.admission.reservation_count == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await house.forward(a_request(second))
-        stream = house.stream()
+            await running.forward(a_request(second))
+        stream = running.stream()
         await stream.write(a_request(second, "s"))
         in_band = await stream.read()
-        house.engine.open.set()
+        running.engine.open.set()
         await held
-        await until(lambda: house.admission.held_multiplications == 0)
+        await until(lambda: running.admission.held_multiplications == 0)
         await send_all(stream, [a_request(second, "again")])
         return caught.value, in_band, await stream.read()
 
@@ -319,10 +323,10 @@ def values_of(reply):
     return reply.id, list(reply.shape), list(reply.values)
 
 
-def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
-    async def scenario(house):
-        house.engine.open.set()
-        stream, seed = house.stream(), house.free_seed()
+def test_requests_of_a_stream_may_reuse_the_words_of_the_latest_request_with_words():
+    async def scenario(running):
+        running.engine.open.set()
+        stream, seed = running.stream(), running.free_seed()
         same = {"words": (), "same_words": True, "hidden_size": 3}
         requests = [
             a_request(0, "0", words=["ab", "b"]),
@@ -333,8 +337,10 @@ def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
         await send_all(stream, requests)
         shared = {reply.id: values_of(reply) for reply in [await stream.read() for _ in requests]}
         whole = [
-            values_of(await house.forward(a_request(seed, "1", words=["ab", "b"], hidden_size=3))),
-            values_of(await house.forward(a_request(seed, "3", words=["ba"], alphabet="cab", hidden_size=3))),
+            values_of(await running.forward(a_request(seed, "1", words=["ab", "b"], hidden_size=3))),
+            values_of(
+                await running.forward(a_request(seed, "3", words=["ba"], alphabet="cab", hidden_size=3))
+            ),
         ]
         return [shared["1"], shared["3"]], whole
 
@@ -342,14 +348,14 @@ def test_requests_of_a_stream_may_share_the_words_of_the_latest_that_had_some():
     assert shared == whole
 
 
-def test_shared_words_are_never_taken_for_those_of_another_stream_or_time():
-    """Equal bytes then ask different things, so their replies are not kept."""
+def test_shared_words_are_those_of_the_same_stream_and_the_latest_request():
+    """Equal bytes then mean different requests, so their replies are not cached."""
 
-    async def scenario(house):
-        house.engine.open.set()
+    async def scenario(running):
+        running.engine.open.set()
         shapes = []
         for words in (["ab"], ["abc", "a"], ["ab"]):
-            stream = house.stream()
+            stream = running.stream()
             await stream.write(a_request(words=words))
             await stream.read()
             for _ in range(2):
@@ -361,15 +367,15 @@ def test_shared_words_are_never_taken_for_those_of_another_stream_or_time():
     assert within_loop(scenario) == [[1, 2, 1]] * 2 + [[2, 3, 1]] * 2 + [[1, 2, 1]] * 2
 
 
-def test_words_that_are_not_there_are_asked_for():
-    """On a unary call, first on a stream, beside words of one's own, and where memory for them is short."""
+def test_missing_shared_words_are_an_error_that_asks_for_them():
+    """In a unary call, first on a stream, together with words, and when memory for them is short."""
 
-    async def scenario(house):
-        house.engine.open.set()
+    async def scenario(running):
+        running.engine.open.set()
         same = a_request(words=(), same_words=True)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await house.forward(same)
-        stream = house.stream()
+            await running.forward(same)
+        stream = running.stream()
         requests = [same, a_request(words=["ab" * 20]), same, a_request(words=["b"], same_words=True)]
         replies = []
         for request in requests:
@@ -387,26 +393,26 @@ def test_words_that_are_not_there_are_asked_for():
 
 
 @pytest.mark.parametrize("limit", ["max_stream_bytes", "max_bytes", "max_multiplications"])
-def test_a_request_that_alone_passes_a_limit_of_load_is_answered(limit):
-    async def scenario(house):
-        house.engine.open.set()
-        stream = house.stream()
+def test_a_single_request_above_a_load_limit_is_answered(limit):
+    async def scenario(running):
+        running.engine.open.set()
+        stream = running.stream()
         await send_all(stream, [a_request(name="alone")])
-        return (await stream.read()).HasField("error"), (await house.forward(a_request())).shape
+        return (await stream.read()).HasField("error"), (await running.forward(a_request())).shape
 
     assert within_loop(scenario, **{limit: 1}) == (False, [1, 1, 1])
 
 
-def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
-    async def scenario(house):
-        first, second = house.gated_seeds(2)
-        stream = house.stream()
+def test_a_draining_server_answers_accepted_requests_and_then_ends_the_stream():
+    async def scenario(running):
+        first, second = running.gated_seeds(2)
+        stream = running.stream()
         await stream.write(a_request(first, "taken"))
-        await until(lambda: house.admission.reservation_count == 1)
-        house.service.drain(within_s=60)
+        await until(lambda: running.admission.reservation_count == 1)
+        running.service.drain(within_s=60)
         await stream.write(a_request(second, "still in time"))
-        await until(lambda: house.admission.reservation_count == 2)
-        house.engine.open.set()
+        await until(lambda: running.admission.reservation_count == 2)
+        running.engine.open.set()
         replies = [await stream.read(), await stream.read()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.read()
@@ -415,20 +421,20 @@ def test_a_draining_server_answers_what_it_took_and_then_ends_the_stream():
     assert within_loop(scenario) == (["taken", "still in time"], grpc.StatusCode.UNAVAILABLE)
 
 
-def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_connections_end(monkeypatch):
+def test_a_call_that_arrives_during_a_drain_waits_and_ends_as_unavailable(monkeypatch):
     monkeypatch.setattr(service, "MAX_DELAY_S", 60)
 
-    async def scenario(house):
-        (seed,) = house.gated_seeds(1)
-        taken = asyncio.ensure_future(house.forward(a_request(seed)))
-        await until(lambda: house.admission.reservation_count == 1)
-        house.service.drain(within_s=60)
-        late = asyncio.ensure_future(house.forward(a_request(house.free_seed())))
-        await house.info()  # sent later, so the call before it has arrived
-        house.engine.open.set()
+    async def scenario(running):
+        (seed,) = running.gated_seeds(1)
+        taken = asyncio.ensure_future(running.forward(a_request(seed)))
+        await until(lambda: running.admission.reservation_count == 1)
+        running.service.drain(within_s=60)
+        late = asyncio.ensure_future(running.forward(a_request(running.free_seed())))
+        await running.info()  # sent later, so the call before it has arrived
+        running.engine.open.set()
         reply = await taken
         held = not late.done()
-        house.service.refuse_delayed()
+        running.service.refuse_delayed()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await late
         return reply.shape, held, caught.value.code()
@@ -436,35 +442,35 @@ def test_a_call_that_comes_while_the_server_drains_waits_and_is_sent_away_as_con
     assert within_loop(scenario) == ([1, 1, 1], True, grpc.StatusCode.UNAVAILABLE)
 
 
-def test_a_stream_that_opens_while_the_server_drains_is_sent_away():
-    async def scenario(house):
-        house.service.drain(within_s=0)
+def test_a_stream_that_opens_during_a_drain_ends_as_unavailable():
+    async def scenario(running):
+        running.service.drain(within_s=0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await house.stream().read()
+            await running.stream().read()
         return caught.value.code()
 
     assert within_loop(scenario) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
-    async def scenario(house):
-        busy, unary, streamed = house.gated_seeds(3)
-        first = house.forward(a_request(busy))
-        await asyncio.to_thread(house.engine.entered.wait)
-        call, stream = house.forward(a_request(unary)), house.stream()
+    async def scenario(running):
+        busy, unary, streamed = running.gated_seeds(3)
+        first = running.forward(a_request(busy))
+        await asyncio.to_thread(running.engine.entered.wait)
+        call, stream = running.forward(a_request(unary)), running.stream()
         await stream.write(a_request(streamed))
-        await until(lambda: house.admission.reservation_count == 3)
+        await until(lambda: running.admission.reservation_count == 3)
         call.cancel()
         stream.cancel()
-        await until(lambda: house.counters.methods["Forward"].failed["CANCELLED"] == 1)
-        await until(lambda: house.counters.methods["ForwardStream"].failed["CANCELLED"] == 1)
-        await until(lambda: house.counters.streams["CANCELLED"] == 1)
-        house.engine.open.set()
+        await until(lambda: running.counters.methods["Forward"].failed["CANCELLED"] == 1)
+        await until(lambda: running.counters.methods["ForwardStream"].failed["CANCELLED"] == 1)
+        await until(lambda: running.counters.streams["CANCELLED"] == 1)
+        running.engine.open.set()
         await first
         cancelled = partial(value, name="unrolled_dropped_total", reason="cancelled")
         # The thread counts them when it comes to them.
-        await until(lambda: cancelled(samples_of(house.compute_pool.collect())) == 2)
-        return house.engine.seeds, house.counters.methods
+        await until(lambda: cancelled(samples_of(running.compute_pool.collect())) == 2)
+        return running.engine.seeds, running.counters.methods
 
     seeds, methods = within_loop(scenario)
     assert (len(seeds), methods["Forward"].answered) == (1, 1)

@@ -1,4 +1,4 @@
-"""Texts to vectors through the three passes, in this process; Ray is tested with the command."""
+"""The three passes from texts to vectors, in this process; test_cli.py tests them on Ray."""
 
 import pytest
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.corpus
 TEXTS = random_texts(60)
 
 
-def test_each_row_has_the_bits_that_the_engine_gives_for_its_text(run_passes):
+def test_each_row_has_the_bits_of_the_engine_for_its_text(run_passes):
     passes = run_passes(TEXTS, seeds=(0, 3))
     assert passes.partition.range_count > 2
     for seed in (0, 3):
@@ -30,7 +30,7 @@ def test_each_row_has_the_bits_that_the_engine_gives_for_its_text(run_passes):
 
 
 @pytest.mark.parametrize("output", ["mean", "max"])
-def test_pooled_vectors_of_a_deep_network_that_runs_both_ways_are_the_engines(run_passes, output):
+def test_pooled_vectors_of_a_deep_bidirectional_network_are_those_of_the_engine(run_passes, output):
     options = {"cell": "lstm", "num_layers": 2, "bidirectional": True, "proj_size": 3, "embedding_size": 5}
     passes = run_passes(TEXTS, output=output, **options)
     spec = NetworkSpec(symbol_count=len(ALPHABET), hidden_size=8, seed=0, **options | {"cell": Cell.LSTM})
@@ -50,7 +50,7 @@ def test_all_states_are_lists_of_vectors_without_padding(run_passes):
     assert list(map(len, passes.table["seed_0"].to_pylist())) == list(map(len, TEXTS))
 
 
-def test_a_text_that_many_rows_and_parts_have_is_asked_of_the_engine_once(run_passes):
+def test_the_engine_computes_each_distinct_text_once(run_passes):
     passes = run_passes(TEXTS, seeds=(0, 1))
     distinct = set(TEXTS)
     assert len(distinct) < len(TEXTS)
@@ -58,7 +58,7 @@ def test_a_text_that_many_rows_and_parts_have_is_asked_of_the_engine_once(run_pa
     assert sum(record["asked_rows"] for record in passes.ranges) == 2 * sum(map(len, distinct))
 
 
-def test_rows_keep_their_order_and_the_columns_that_are_copied(run_passes, tmp_path):
+def test_rows_keep_their_order_and_their_copied_columns(run_passes, tmp_path):
     folder = tmp_path / "corpus"
     folder.mkdir()
     write_corpus(folder / "b.parquet", TEXTS[25:], id=range(25, 60))
@@ -69,7 +69,7 @@ def test_rows_keep_their_order_and_the_columns_that_are_copied(run_passes, tmp_p
     assert table.column_names == ["id", "text", "seed_0"]
 
 
-def test_an_alphabet_that_is_not_given_is_that_of_the_rows_by_first_appearance(run_passes):
+def test_the_default_alphabet_is_the_letters_of_the_rows_by_first_appearance(run_passes):
     passes = run_passes(TEXTS, alphabet=None)
     alphabet = "".join(dict.fromkeys("".join(TEXTS)))
     assert passes.partition.alphabet == alphabet
@@ -77,7 +77,7 @@ def test_an_alphabet_that_is_not_given_is_that_of_the_rows_by_first_appearance(r
     assert vectors_of(passes.table, 0).tobytes() == values.tobytes()
 
 
-def test_sentences_run_along_the_words_that_a_file_has_vectors_for(run_passes, tmp_path):
+def test_sentences_use_the_word_vectors_of_a_file(run_passes, tmp_path):
     file = tmp_path / "two.txt"
     file.write_text("the 1 2 3\ncat 4 5 6\n")
     passes = run_passes(
@@ -99,6 +99,6 @@ def test_sentences_run_along_the_words_that_a_file_has_vectors_for(run_passes, t
         ([*TEXTS, "a" * 65], r"row 60 \(counted from 0\) has 65 symbols; --max-word-length is 64"),
     ],
 )
-def test_a_text_that_cannot_be_in_the_corpus_is_named_by_its_row(run_passes, texts, message):
+def test_an_invalid_text_is_reported_with_its_row(run_passes, texts, message):
     with pytest.raises(CorpusError, match=message):
         run_passes(texts)
