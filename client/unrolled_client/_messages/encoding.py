@@ -20,11 +20,7 @@ _OUTPUTS = {
     "mean": pb.OUTPUT_MEAN,
     "max": pb.OUTPUT_MAX,
 }
-_UNKNOWN_WORDS = {
-    "error": pb.UNKNOWN_WORD_ERROR,
-    "zero": pb.UNKNOWN_WORD_ZERO,
-    "mean": pb.UNKNOWN_WORD_MEAN,
-}
+_UNKNOWN_WORDS = {"error": pb.UNKNOWN_WORD_ERROR, "zero": pb.UNKNOWN_WORD_ZERO, "mean": pb.UNKNOWN_WORD_MEAN}
 
 
 def encode(

@@ -20,13 +20,7 @@ from unrolled.option_groups import with_groups
 
 from unrolled_client import Client, Result
 from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
-from unrolled_client.cli.options import (
-    GroupedCommand,
-    NetworkFlags,
-    ServerFlags,
-    WordFlags,
-    output_option,
-)
+from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
 from unrolled_client.cli.output import print_info, print_states, to_json
 from unrolled_client.cli.output_files import OutputFile, parse_path
 from unrolled_client.cli.plot_data import Picture, make_picture
