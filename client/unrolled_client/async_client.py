@@ -12,8 +12,7 @@ import grpc
 from unrolled_client._coalescing import Coalescer, is_mergeable
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
-from unrolled_client._messages.request import EncodedRequest
+from unrolled_client._messages.request import SERVER_INFO_REQUEST, EncodedRequest
 from unrolled_client._messages.validation import check_request
 from unrolled_client._messages.words import refuse_surrogates
 from unrolled_client._streaming.aio_driver import Source, drive
@@ -22,22 +21,23 @@ from unrolled_client._streaming.calls import (
     exchange_for_parts,
     exchange_for_sweep,
     is_raising,
+    progress_bar,
 )
 from unrolled_client._streaming.exchange import Exchange
-from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client._transport.aio_connection import AioConnection
 from unrolled_client._transport.base_client import BaseClient
+from unrolled_client._transport.connection import AioConnection, load_tracing
 from unrolled_client._transport.endpoint import (
     DEFAULT_TIMEOUT_S,
     FORWARD,
     FORWARD_STREAM,
     GET_SERVER_INFO,
     ChannelOptions,
+    Metadata,
     RootCertificates,
+    Spread,
 )
 from unrolled_client._transport.fork_safety import register
-from unrolled_client._transport.load_balancing import Metadata, Spread
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import CallCancelledError, UnavailableError
 from unrolled_client.local_server import LocalServer
@@ -100,7 +100,7 @@ class AsyncClient(BaseClient):
             spread=spread,
             tracing=tracing,
         )
-        self._tracing = self._endpoint.tracing()
+        self._tracing = load_tracing(self._endpoint)
         self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._was_forked_in_use = False
         register(self)

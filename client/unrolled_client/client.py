@@ -10,17 +10,17 @@ import grpc
 
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
+from unrolled_client._messages.request import SERVER_INFO_REQUEST
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming.calls import (
     exchange_for_map,
     exchange_for_parts,
     exchange_for_sweep,
     is_raising,
+    progress_bar,
 )
 from unrolled_client._streaming.driver import drive
 from unrolled_client._streaming.exchange import Exchange
-from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
@@ -30,9 +30,10 @@ from unrolled_client._transport.endpoint import (
     FORWARD_STREAM,
     GET_SERVER_INFO,
     ChannelOptions,
+    Metadata,
     RootCertificates,
+    Spread,
 )
-from unrolled_client._transport.load_balancing import Metadata, Spread
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.local_server import LocalServer
 from unrolled_client.network import NetworkOptions

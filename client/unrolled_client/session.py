@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled_client._messages.arguments import as_timeout_s, invalid
-from unrolled_client._messages.initial_state import as_state, check_shapes, first_not_finite
-from unrolled_client._messages.validation import check_request_without_words
+from unrolled_client._messages.validation import (
+    as_state,
+    check_request_without_words,
+    check_shapes,
+    first_not_finite,
+)
 from unrolled_client._messages.words import as_words
 from unrolled_client.errors import InvalidRequestError, ProtocolError
 from unrolled_client.network import Network, NetworkOptions

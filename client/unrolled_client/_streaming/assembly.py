@@ -1,10 +1,12 @@
-"""The interface of a call that travels as one or more requests on a stream."""
+"""A call that travels on a stream: its interface, and the call of one request."""
 
 from typing import Protocol, TypeVar
 
 from unrolled.v1.wire import SplitReply
 
-from unrolled_client._messages.request import EncodedRequest
+from unrolled_client._messages.decoding import decode_parsed
+from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._streaming.sizing import encode_whole, message_bytes
 from unrolled_client.errors import UnrolledError
 from unrolled_client.results import Result
 
@@ -15,13 +17,9 @@ Error = TypeVar("Error", bound=UnrolledError)
 
 
 class Assembly(Protocol):
-    """One call: makes its requests, and its result from their replies, which come in any order.
+    """One call: makes its requests, and its result from their replies, which come in any order."""
 
-    Attributes:
-        part_count: Number of requests, 1 or more.
-    """
-
-    part_count: int
+    part_count: int  # number of requests, 1 or more
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:
         """Returns request number `at`, which is sent next; called again after a broken stream."""
@@ -37,3 +35,29 @@ class Assembly(Protocol):
 
     def result(self) -> Result:
         """Returns the call's result, once every request has its reply."""
+
+
+class Whole:
+    """Implements Assembly with one request."""
+
+    part_count = 1
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._result: Result | None = None
+
+    def encode(self, at: int, *, request_id: str) -> EncodedRequest:  # noqa: ARG002 - Assembly's signature
+        return encode_whole(self._request, request_id=request_id)
+
+    def reply_bytes(self, at: int) -> int:  # noqa: ARG002 - Assembly's signature
+        return message_bytes(self._request)
+
+    def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:  # noqa: ARG002 - Assembly's signature
+        self._result = decode_parsed(reply, request)
+
+    def renamed(self, at: int, error: Error) -> Error:  # noqa: ARG002 - Assembly's signature
+        return error  # its indices are the caller's
+
+    def result(self) -> Result:
+        assert self._result is not None  # noqa: S101 - the contract of Assembly
+        return self._result

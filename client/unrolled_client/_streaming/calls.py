@@ -1,17 +1,18 @@
 """The calls that travel over a stream: a large `forward`, `map` and `sweep`, for both clients."""
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import count, product
 from typing import Any
 
 from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, as_seed, invalid
-from unrolled_client._messages.encoding import encode
-from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client._messages.validation import check_request, check_request_without_words
 from unrolled_client._messages.words import as_list, as_words, refuse_other_iterables, refuse_surrogates
-from unrolled_client._streaming.assembly import Assembly
+from unrolled_client._streaming.assembly import Assembly, Whole
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.sizing import (
@@ -20,7 +21,6 @@ from unrolled_client._streaming.sizing import (
     is_bulk,
     prefers_distinct,
 )
-from unrolled_client._streaming.whole import Whole
 from unrolled_client.errors import UnrolledError
 from unrolled_client.results import Limits
 
@@ -81,6 +81,26 @@ def _as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
 def is_raising(on_error: str | None) -> bool:
     """Returns whether `map` ends with the first batch that fails."""
     return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
+
+
+@contextmanager
+def progress_bar(batches: object, *, is_wanted: bool = True) -> Iterator[Callable[[], None]]:
+    """Yields a function that advances the bar by a batch; the bar appears only if stderr is a terminal."""
+    if not is_wanted or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "progress=True needs rich: pip install 'unrolled[cli]'", name=error.name
+        ) from None
+    total = len(batches) if isinstance(batches, Sized) else None
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("batches", total=total)
+        yield lambda: bar.advance(task)
 
 
 def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name

@@ -14,10 +14,8 @@ from unrolled_client._messages.decoding import (
     read_outputs,
     read_timing,
 )
-from unrolled_client._messages.encoding import encode
-from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Error
-from unrolled_client._streaming.prefix_sharing import new_state_counts, sorted_for_sharing
 from unrolled_client._streaming.sizing import (
     FLOAT_BYTES,
     INDEX_BYTES,
@@ -25,6 +23,8 @@ from unrolled_client._streaming.sizing import (
     MAX_LETTER_BYTES,
     MAX_PART_WORDS,
     may_share,
+    new_state_counts,
+    sorted_for_sharing,
     state_bytes,
 )
 from unrolled_client.errors import FieldViolation, ProtocolError

@@ -14,7 +14,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
-from unrolled_client._transport.load_balancing import Metadata
+from unrolled_client._transport.endpoint import Metadata
 
 _LINKS = context.create_key("unrolled-links")
 

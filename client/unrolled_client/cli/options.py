@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from unrolled_client import Layout, NetworkOptions
-from unrolled_client._transport.load_balancing import Spread
+from unrolled_client._transport.endpoint import Spread
 from unrolled_client.network import Cell, Nonlinearity, Output
 
 _word_option = partial(typer.Option, rich_help_panel="Words")
