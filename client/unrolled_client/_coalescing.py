@@ -70,13 +70,7 @@ def is_mergeable(request: Request) -> bool:
 
 
 class Coalescer:
-    """Merges the calls of one event loop.
-
-    Args:
-        send: Sends one request; cancelling it cancels the request.
-        target: The server's name in error messages.
-        tracing: Links a request's span to its callers; None if calls are not traced.
-    """
+    """Merges the calls of one event loop; cancelling `send` cancels its request."""
 
     def __init__(self, send: Send, *, target: str, tracing: "Tracing | None" = None) -> None:
         self._send = send
@@ -88,9 +82,7 @@ class Coalescer:
     async def call(self, request: Request, *, timeout_s: float | None) -> Result:
         """Returns the result of a call that `is_mergeable` and has no lone surrogates.
 
-        Raises:
-            DeadlineError: No answer came within `timeout_s`; the calls in the same request continue.
-            UnrolledError: The server refused this call, or could not be reached.
+        If it misses its deadline, the calls in the same request continue.
         """
         call = _Call(request, self._loop.create_future())
         if self._tracing is not None:
@@ -131,20 +123,13 @@ class Coalescer:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A waiting call.
-
-    Attributes:
-        future: Receives the function that returns its result.
-        deadline_s: On the loop's clock; None for no deadline.
-        batch: The request that it is part of; None while it waits in the queue.
-        caller: As `Tracing.current_caller` returns it.
-    """
+    """A waiting call."""
 
     request: Request
     future: "asyncio.Future[_GetResult]"
-    deadline_s: float | None = None
-    batch: "_Batch | None" = None
-    caller: Any = None
+    deadline_s: float | None = None  # on the loop's clock
+    batch: "_Batch | None" = None  # None while it waits in the queue
+    caller: Any = None  # as `Tracing.current_caller` returns it
 
     def abandon(self) -> None:
         """Records that the caller was cancelled or has reached its deadline."""

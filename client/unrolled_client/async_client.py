@@ -82,15 +82,11 @@ class AsyncClient(BaseClient):
         Takes the arguments of `Client`, and `merge`: whether small waiting calls share requests. `channels`
         is the number for each event loop. With `tracing`, a shared request has one span, a child of the
         first caller's span with links to the others'.
-
-        Raises:
-            TypeError, InvalidRequestError: As for `Client`.
         """
         self._merge = merge is None or as_bool("merge", merge)
         super().__init__(
             target,
             timeout_s=timeout_s,
-            unknown=unknown,
             options=options,
             root_certificates=root_certificates,
             private_key=private_key,
@@ -99,7 +95,10 @@ class AsyncClient(BaseClient):
             channels=channels,
             spread=spread,
             tracing=tracing,
+            **unknown,
         )
+
+    def _prepare(self) -> None:
         self._tracing = load_tracing(self._endpoint)
         self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._was_forked_in_use = False
@@ -278,10 +277,9 @@ class AsyncClient(BaseClient):
 
     def before_fork(self) -> bool:
         """Closes the channels of ended loops, with which gRPC's own thread ends; not for users."""
-        running = {loop: state for loop, state in self._loops.items() if not loop.is_closed()}
-        ended_count = len(self._loops) - len(running)
-        self._loops = running
-        return ended_count > 0
+        loops = self._loops
+        self._loops = {loop: state for loop, state in loops.items() if not loop.is_closed()}
+        return len(self._loops) < len(loops)
 
     def after_fork_in_child(self) -> object:
         """Forgets all channels and returns them; not for users."""
@@ -330,8 +328,7 @@ class AsyncClient(BaseClient):
     async def _known_limits(self, limit_s: float | None) -> Limits:
         """Returns the server's limits; asks for them once."""
         if self._limits is None:
-            info = await self.server_info(timeout_s=math.inf if limit_s is None else limit_s)
-            self._limits = info.limits
+            self._limits = (await self.server_info(timeout_s=math.inf if limit_s is None else limit_s)).limits
         return self._limits
 
     def _stored_limits(self) -> Limits:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal, Never, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import grpc
 
@@ -31,10 +31,7 @@ from unrolled_client._transport.endpoint import (
     GET_SERVER_INFO,
     ChannelOptions,
     Metadata,
-    RootCertificates,
-    Spread,
 )
-from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.local_server import LocalServer
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
@@ -51,69 +48,11 @@ class Client(BaseClient):
     one, except `target`. A pickle contains the arguments, token and private key in clear text; copies open
     their own connections. A client of `local` can be neither copied nor pickled.
 
-    Every method that calls the server raises:
-        InvalidRequestError, UnsupportedError, AuthenticationError: The server refuses the request.
-        OverloadedError, UnavailableError, DeadlineError, CallCancelledError: See `is_retryable`.
-        ServerError, ProtocolError: The server failed.
-        ClosedError: The client was closed before or during the call.
+    Every method that calls the server raises an `UnrolledError`; its `is_retryable` says whether a retry may
+    help. `ClosedError` means that the client was closed before or during the call.
     """
 
-    def __init__(  # noqa: PLR0913 - everything by name
-        self,
-        target: Target = NOT_GIVEN,
-        *,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions | None = (),
-        root_certificates: RootCertificates | None = None,
-        private_key: bytes | None = None,
-        certificate_chain: bytes | None = None,
-        token: str | None = None,
-        channels: int | None = 1,
-        spread: Spread | None = None,
-        tracing: bool | None = False,
-        **unknown: Never,
-    ) -> None:
-        """Stores the address without connecting.
-
-        Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves; for several replicas
-                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT. Default: the environment variable
-                UNROLLED_TARGET, else localhost:50051. None is an error, often a missing setting.
-            timeout_s: Default timeout of a call in seconds; math.inf for no deadline.
-            options: gRPC channel arguments, which override this package's own. A `grpc.service_config` also
-                replaces the retries, and the load balancing of `spread`.
-            root_certificates: Turns on TLS: PEM of the authorities to trust, or "default" for gRPC's list.
-            private_key: PEM of the client's key for mutual TLS; with `certificate_chain`.
-            certificate_chain: PEM of the client's certificate.
-            token: Sent with every call as `authorization: Bearer ...`. Needs TLS, a loopback address or a
-                Unix socket.
-            channels: Connections to use in turn; several help if each reaches only one of many workers.
-            spread: Load balancing over the replicas of `target`: "round_robin" asks them in turn, "network"
-                asks the same one for each network, which then has its states cached
-                (docs/operate/load-balancing.md).
-                None asks the first that answers.
-            tracing: Makes an OpenTelemetry span for each call and stream, by the application's provider;
-                needs `pip install 'unrolled[otel]'`.
-            **unknown: Not allowed; the error names the nearest argument.
-
-        Raises:
-            TypeError: There is no such argument, or one has the wrong type.
-            InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the arguments
-                contradict each other.
-        """
-        super().__init__(
-            target,
-            timeout_s=timeout_s,
-            unknown=unknown,
-            options=options,
-            root_certificates=root_certificates,
-            private_key=private_key,
-            certificate_chain=certificate_chain,
-            token=token,
-            channels=channels,
-            spread=spread,
-            tracing=tracing,
-        )
+    def _prepare(self) -> None:
         self._connection = Connection(self._endpoint)
 
     @classmethod
@@ -127,12 +66,9 @@ class Client(BaseClient):
     ) -> Self:
         """Starts a server in a child process on a private Unix socket, which `close` stops.
 
-        Args:
-            timeout_s: As for `Client`, and so are `options`.
-            options: See above.
-            start_timeout_s: Seconds that the server may take to start; it loads torch.
-            **server_settings: The server's settings by the names of its flags, such as `max_words=100` or
-                `vectors="glove=glove.txt"`; several tables are a list of these, or a dict of names and files.
+        `start_timeout_s` is how long the server may take to start; it loads torch. The server's settings have
+        the names of its flags, such as `max_words=100` or `vectors="glove=glove.txt"`; several tables are a
+        list of these, or a dict of names and files.
 
         Raises:
             ServerExtraMissingError: The server's packages are not installed.
@@ -217,19 +153,15 @@ class Client(BaseClient):
         Yields one outcome per batch: its `index`, and its `result` or `error`. The generator takes batches in
         the caller's thread when it is asked for an outcome; closing it cancels what is in flight.
 
-        Args:
+        Arguments other than those of `forward`:
             batches: Lists of words, of any size each; a generator is fine.
-            hidden_size: As for `forward`, and so are `seed`, `layout` and the network's options.
             alphabet: The symbols in one-hot order, required unless `vectors` is set: batches that derived
                 their own would run different networks. `derive_alphabet` makes one from all words.
-            seed: See above.
-            layout: See above.
             ordered: Whether outcomes come in the order of `batches`, else in order of completion.
             on_error: "raise" raises the first batch's error; "return" puts errors into the outcomes.
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not yielded.
             timeout_s: Seconds for all batches together. Default: no deadline.
-            **network: See above.
 
         Raises:
             TypeError: There is no such argument, or one has the wrong type.
@@ -279,15 +211,10 @@ class Client(BaseClient):
         Yields one result per network, in the order of `itertools.product(hidden_sizes, seeds)`, until one
         fails. Words that are too many for one message travel in parts, and again for each network.
 
-        Args:
-            words: As for `forward`, and so are `alphabet`, `layout` and the network's other options.
-            hidden_sizes: One or more; each runs with each seed.
-            seeds: One or more.
-            alphabet: See above; derived once.
-            layout: See above.
+        Arguments other than those of `forward`:
+            hidden_sizes, seeds: One or more of each; every size runs with every seed.
             max_in_flight: Networks that may be requested and not yielded.
             timeout_s: Seconds for all networks together. Default: no deadline.
-            **network: See above.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -326,14 +253,9 @@ class Client(BaseClient):
     ) -> Session:
         """Returns a session that feeds long texts piece by piece, with the bits that one piece would give.
 
-        Args:
-            hidden_size: As for `forward`.
-            alphabet: As for `map`.
-            seed: As for `forward`.
-            state: The initial state, such as the `state` of an earlier session.
-            layout: Only "batch_first".
-            timeout_s: Seconds that each piece may take; math.inf for no deadline. Default: the client's.
-            **network: As for `forward`, but not bidirectional, and with "all" or "last" as `output`.
+        The arguments are those of `forward`, but the network cannot be bidirectional, `layout` is
+        "batch_first", `output` is "all" or "last", `timeout_s` is for each piece, and `alphabet` is required
+        as for `map`. `state` is the initial state, such as the `state` of an earlier session.
 
         Raises:
             TypeError: There is no such option, or an argument has the wrong type.
@@ -352,11 +274,7 @@ class Client(BaseClient):
         )
 
     def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
-        """Returns the server's device, limits, versions and fingerprint.
-
-        Raises:
-            UnrolledError: See the class.
-        """
+        """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         metadata = self._endpoint.metadata
         reply = self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)

@@ -53,10 +53,6 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty.
 
     `call` is the method that took the arguments, for error messages.
-
-    Raises:
-        TypeError: An argument has the wrong type, such as one str for `words`.
-        InvalidRequestError: The contract cannot carry a value, or the state has another shape.
     """
     words = as_words(words)
     network = check_network(options, call=call)
@@ -122,11 +118,9 @@ def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | 
 def _check_embedding(given: Mapping[str, Any]) -> None:
     """Refuses contradictions in what is fed to the network."""
     vectors = given.get("vectors")
-    if vectors is None:
-        if "unknown_word" in given:
-            raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
-        return
-    if "embedding_size" in given:
+    if vectors is None and "unknown_word" in given:
+        raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
+    if vectors is not None and "embedding_size" in given:
         raise invalid(
             "vectors",
             f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
@@ -152,14 +146,8 @@ def _as_table_name(name: str, value: object) -> str:
 def _as_initial_state(given: StateLike, *, request: Request) -> State:
     """Returns the state to start a request from."""
     state = as_state(given, name="initial_state")
-    check_shapes(
-        state,
-        network=request.network,
-        hidden_size=request.hidden_size,
-        batch=request.batch,
-        name="initial_state",
-        batch_name="words" if request.layout == "batch_first" else "word length",
-    )
+    batch_name = "words" if request.layout == "batch_first" else "word length"
+    check_shapes(state, request=request, batch=request.batch, name="initial_state", batch_name=batch_name)
     return state
 
 
@@ -173,17 +161,15 @@ def as_state(given: StateLike, *, name: str) -> State:
     )
 
 
-def check_shapes(  # noqa: PLR0913 - what shapes depend on, by name
-    state: State, *, network: Network, hidden_size: int, batch: int, name: str, batch_name: str
-) -> None:
-    """Refuses a state whose arrays do not have the shapes of this network and batch."""
-    axes = f"(num_layers * directions, {batch_name}, "
-    _check_shape(
-        state.h,
-        network.h_shape(hidden_size, batch=batch),
-        name=f"{name}.h",
-        axes=f"{axes}{'proj_size' if network.proj_size else 'hidden_size'})",
+def check_shapes(state: State, *, request: Request, batch: int, name: str, batch_name: str) -> None:
+    """Refuses a state whose arrays do not have the shapes of the request's network and of this batch."""
+    network, hidden_size = request.network, request.hidden_size
+    axes, width = (
+        f"(num_layers * directions, {batch_name}, ",
+        "proj_size" if network.proj_size else "hidden_size",
     )
+    h_shape = network.h_shape(hidden_size, batch=batch)
+    _check_shape(state.h, h_shape, name=f"{name}.h", axes=f"{axes}{width})")
     c_shape = network.c_shape(hidden_size, batch=batch)
     if (state.c is None) != (c_shape is None):
         rule = "an LSTM starts from (h, c)" if c_shape else f"only an LSTM has a c; cell is {network.cell!r}"
@@ -216,11 +202,9 @@ def _as_float32(given: Any, *, name: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
         numbers = np.ascontiguousarray(array, np.dtype("<f4"))
     if (place := first_not_finite(numbers)) is not None:
-        cause = (
-            "float32 holds up to 3.4e38"
-            if np.isfinite(array[place])
-            else "the network that it comes from overflowed float32"
-        )
+        is_too_large = np.isfinite(array[place])
+        overflowed = "the network that it comes from overflowed float32"
+        cause = "float32 holds up to 3.4e38" if is_too_large else overflowed
         raise invalid(name, f"{name}{list(place)} is {array[place]}; a state has finite numbers; {cause}")
     return numbers
 

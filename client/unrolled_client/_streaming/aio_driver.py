@@ -45,7 +45,6 @@ class Source(Iterator[Any]):
 
     @property
     def pending(self) -> asyncio.Future[Any]:
-        """The next batch."""
         if self._pending is None:
             self._pending = _started(anext(self._batches))
         return self._pending
@@ -117,9 +116,8 @@ async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s
         awaited, timeout=min(limits_s, default=None), return_when=asyncio.FIRST_COMPLETED
     )
     if not done and not exchange.is_waiting and deadline_s is not None and time.monotonic() >= deadline_s:
-        raise DeadlineError(
-            "no batch came within timeout_s; raise it", code=grpc.StatusCode.DEADLINE_EXCEEDED
-        )
+        message = "no batch came within timeout_s; raise it"
+        raise DeadlineError(message, code=grpc.StatusCode.DEADLINE_EXCEEDED)
     return exchange.is_waiting and stream.reading in done
 
 
@@ -156,24 +154,18 @@ class _Stream:
         return self._reading
 
     def send(self, data: bytes) -> None:
-        """Queues a message for gRPC."""
+        """Queues a message for gRPC, and opens the call with the first."""
         self._requests.put_nowait(data)
         if self._call is None:
             self._call = self._open(self._outgoing(), seconds_until(self._deadline_s))
 
     async def receive(self) -> bytes | None:
-        """Returns the next message; None at the stream's end.
-
-        Raises:
-            UnavailableError: The connection was lost while a message was written; grpc.aio then has a status
-                of its own instead of the call's.
-            grpc.aio.AioRpcError: The call failed.
-        """
+        """Returns the next message; None at the stream's end."""
         try:
             reading, self._reading = self._reading or self._call.read(), None
             data = await reading
         except grpc.aio.AioRpcError as error:
-            if error.details() == FAILED_WRITE:
+            if error.details() == FAILED_WRITE:  # instead of the call's status
                 message = "the connection was lost while a request was on its way"
                 raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE) from None
             raise

@@ -35,7 +35,8 @@ def drive(
     stream = _Stream(open_stream, deadline_s=deadline_s)
     try:
         while True:
-            _send(stream, exchange)
+            while (data := exchange.next_message(now_s=time.monotonic())) is not None:
+                stream.send(data)
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
             elif exchange.is_done:
@@ -51,12 +52,6 @@ def drive(
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
         stream.close()
-
-
-def _send(stream: "_Stream", exchange: Exchange[Any]) -> None:
-    """Sends as many requests as there is room for."""
-    while (data := exchange.next_message(now_s=time.monotonic())) is not None:
-        stream.send(data)
 
 
 def _read(

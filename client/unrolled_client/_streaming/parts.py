@@ -80,9 +80,8 @@ class InParts:
         fixed_bytes = state_bytes(self._request)
         distinct = new_state_counts(words, network) * row_bytes + lengths * INDEX_BYTES
         dense = lengths * row_bytes
-        weights = (
-            np.minimum(distinct, dense) if self._request.initial_state is None else dense
-        ) + fixed_bytes
+        can_share = self._request.initial_state is None
+        weights = (np.minimum(distinct, dense) if can_share else dense) + fixed_bytes
         if network.is_pooled:
             work = lengths * network.multiplications(self._request.hidden_size)
             shares = np.maximum(weights / POOLED_PART_BYTES, work / POOLED_PART_MULTIPLICATIONS)
@@ -173,15 +172,11 @@ class InParts:
         def rename(text: str) -> str:
             return _WORD_INDEX.sub(lambda match: f"words[{self._place_of(at, int(match[1]))}]", text)
 
-        return type(error)(
-            rename(error.message),
-            code=error.code,
-            violations=tuple(
-                FieldViolation(field=rename(v.field), description=rename(v.description))
-                for v in error.violations
-            ),
-            retry_after_s=error.retry_after_s,
+        violations = tuple(
+            FieldViolation(field=rename(v.field), description=rename(v.description)) for v in error.violations
         )
+        message, after_s = rename(error.message), error.retry_after_s
+        return type(error)(message, code=error.code, violations=violations, retry_after_s=after_s)
 
     def _place_of(self, at: int, word_at: int) -> int:
         found = np.searchsorted(self._ranks, self._bounds[at] + word_at)

@@ -4,20 +4,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol, Self, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import grpc
 
-from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, wrong_type
+from unrolled_client._messages.arguments import as_choice, wrong_type
 from unrolled_client._transport.call_errors import error_from_call, proxy_in_use
 from unrolled_client._transport.fork_safety import child_options
-from unrolled_client._transport.target import (
-    NOT_GIVEN,
-    Target,
-    check_target,
-    is_on_this_machine,
-    resolve_target,
-)
+from unrolled_client._transport.target import check_target, is_on_this_machine
 from unrolled_client.errors import InvalidRequestError, UnrolledError
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
@@ -142,28 +136,9 @@ class Endpoint:
                 "loopback address or a Unix socket"
             )
 
-    @classmethod
-    def from_arguments(
-        cls,
-        *,
-        target: Target,
-        options: ChannelOptions | None,
-        channels: int | None,
-        tracing: bool | None,
-        **others: Any,
-    ) -> Self:
-        """Returns the endpoint for a client's arguments; raises what the class raises."""
-        return cls(
-            target=resolve_target(None) if target is NOT_GIVEN else target,
-            options=_as_options(() if options is None else options),
-            channels=1 if channels is None else as_integer("channels", channels, low=1),
-            is_traced=tracing is not None and as_bool("tracing", tracing),
-            **others,
-        )
-
     @property
     def metadata(self) -> Metadata | None:
-        """What every call carries."""
+        """Metadata that every call carries."""
         return None if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
     def metadata_for(self, asked: HasNetworkKey) -> Metadata | None:
@@ -183,8 +158,7 @@ class Endpoint:
     def arguments(self) -> dict[str, Any]:
         """Returns the constructor's arguments for a client of the same endpoint."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        tracing = values.pop("is_traced")
-        return {**values, "tracing": tracing}
+        return {"tracing": values.pop("is_traced"), **values}
 
     def error(self, failed: grpc.RpcError) -> UnrolledError:
         """Returns the exception for a failed call."""
@@ -203,7 +177,10 @@ class Endpoint:
         return channel_options((*local, *self.options, *own, *child_options()), spread=self.spread)
 
 
-def _as_options(options: object) -> tuple[tuple[str, Any], ...]:
+def as_options(options: object) -> tuple[tuple[str, Any], ...]:
+    """Returns the argument `options` of a client; None is empty."""
+    if options is None:
+        return ()
     remedy = "pass pairs of name and value: [('grpc.NAME', 1)]"
     if not isinstance(options, Iterable) or isinstance(options, str | bytes | Mapping):
         raise wrong_type("options", options, remedy)

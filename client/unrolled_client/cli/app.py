@@ -141,11 +141,7 @@ def main() -> None:
 
 
 def _read(words: WordFlags) -> list[str]:
-    """Returns the words from the command line, a file or standard input.
-
-    Raises:
-        typer.BadParameter: There are no words, there are two sources, or the source cannot be read.
-    """
+    """Returns the words from the command line, a file or standard input."""
     given, file = words.words or [], words.file
     if given and file is not None:
         raise typer.BadParameter("give words or --file FILE, not both")
@@ -211,12 +207,7 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
 
 
 def _open_drawing(text: str) -> OutputFile:
-    """Opens the file of --save.
-
-    Raises:
-        typer.BadParameter: The ending names no kind of picture, or the file cannot be written.
-        typer.Exit: matplotlib is not installed.
-    """
+    """Opens the file of --save."""
     path = parse_path("--save", text)
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")

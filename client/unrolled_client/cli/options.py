@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperCommand
+from unrolled.option_groups import write_option_groups
 
 from unrolled_client import Layout, NetworkOptions
 from unrolled_client._transport.endpoint import Spread
@@ -14,7 +15,9 @@ from unrolled_client.network import Cell, Nonlinearity, Output
 
 _word_option = partial(typer.Option, rich_help_panel="Words")
 _network_option = partial(typer.Option, rich_help_panel="Network")
+_size_option = partial(_network_option, metavar="SIZE")
 _server_option = partial(typer.Option, rich_help_panel="Server")
+_file_option = partial(_server_option, metavar="FILE")
 output_option = partial(typer.Option, rich_help_panel="Output")
 """Declares an option about the output of a command."""
 
@@ -67,7 +70,7 @@ class NetworkFlags:
     unknown_word: Annotated[
         Literal["error", "zero", "mean"], _word_option(help="The vector of a word that has none.")
     ] = "error"
-    hidden_size: Annotated[int, _network_option(metavar="SIZE", help="Size of the hidden state.")] = 2
+    hidden_size: Annotated[int, _size_option(help="Size of the hidden state.")] = 2
     seed: Annotated[
         int, _network_option(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")
     ] = 0
@@ -76,9 +79,7 @@ class NetworkFlags:
     num_layers: Annotated[int, _network_option(metavar="COUNT", help="Number of stacked layers.")] = 1
     bidirectional: Annotated[bool, _network_option(help="Also read each word backward.")] = False
     bias: Annotated[bool, _network_option(help="Use biases.")] = True
-    proj_size: Annotated[
-        int, _network_option(metavar="SIZE", help="Size of the lstm's projected state; 0: no projection.")
-    ] = 0
+    proj_size: Annotated[int, _size_option(help="Size of the lstm's projected state; 0: no projection.")] = 0
     spectral_radius: Annotated[
         float | None,
         _network_option(
@@ -101,25 +102,20 @@ class NetworkFlags:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether the output has one vector per word."""
         return self.output != "all"
 
     @property
     def vector_table(self) -> str | None:
-        """The name of the table of word vectors."""
         return self.vectors and self.vectors.partition("=")[0]
 
     @property
     def has_vector_file(self) -> bool:
-        """Whether a private server has to load the word vectors from a file."""
         return "=" in (self.vectors or "")
 
     def changed(self) -> dict[str, object]:
         """Returns the values that differ from their defaults, by the SDK's names."""
         values = asdict(self) | {"vectors": self.vector_table}
-        return {
-            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
-        }
+        return {one.name: values[one.name] for one in fields(self) if values[one.name] != one.default}
 
     def options(self) -> NetworkOptions:
         """Returns the keyword arguments `**network` of the SDK's calls."""
@@ -155,21 +151,18 @@ class ServerFlags:
     ] = None
     certificate: Annotated[
         Path | None,
-        _server_option(
+        _file_option(
             envvar="UNROLLED_CERTIFICATE",
-            metavar="FILE",
             help="PEM file with this client's certificate, for a server that requires one.",
         ),
     ] = None
     key: Annotated[
-        Path | None,
-        _server_option(envvar="UNROLLED_KEY", metavar="FILE", help="PEM file with the certificate's key."),
+        Path | None, _file_option(envvar="UNROLLED_KEY", help="PEM file with the certificate's key.")
     ] = None
     token_file: Annotated[
         Path | None,
-        _server_option(
+        _file_option(
             envvar="UNROLLED_TOKEN_FILE",
-            metavar="FILE",
             help="Send the token in this file.  [default: the token in UNROLLED_TOKEN]",
         ),
     ] = None
@@ -180,17 +173,4 @@ class GroupedCommand(TyperCommand):
     """A command whose plain help page has a section for each group of options."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Writes the sections, in the order of their first options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is None:
-                continue
-            if option.param_type_name == "argument":  # its record shows the Python type beside the name
-                sections.setdefault("Arguments", []).append((option.metavar or option.name, record[1]))
-            else:
-                title = getattr(option, "rich_help_panel", None) or "Options"
-                sections.setdefault(title, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_option_groups(self.get_params(ctx), ctx, formatter)
