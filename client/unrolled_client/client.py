@@ -10,28 +10,15 @@ import grpc
 
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.request import SERVER_INFO_REQUEST
+from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO
 from unrolled_client._messages.validation import check_request
-from unrolled_client._streaming.calls import (
-    exchange_for_map,
-    exchange_for_parts,
-    exchange_for_sweep,
-    is_raising,
-    progress_bar,
-)
+from unrolled_client._streaming import calls
 from unrolled_client._streaming.driver import drive
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
-from unrolled_client._transport.endpoint import (
-    DEFAULT_TIMEOUT_S,
-    FORWARD,
-    FORWARD_STREAM,
-    GET_SERVER_INFO,
-    ChannelOptions,
-    Metadata,
-)
+from unrolled_client._transport.endpoint import DEFAULT_TIMEOUT_S, ChannelOptions, Metadata
 from unrolled_client.local_server import LocalServer
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
@@ -127,7 +114,7 @@ class Client(BaseClient):
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
-            (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
+            (outcome,) = self._drive(calls.exchange_for_parts(request, limits=limits), timeout_s=limit_s)
             return outcome.result
         encoded = encode_whole(request)
         metadata = self._endpoint.metadata_for(request)
@@ -169,7 +156,7 @@ class Client(BaseClient):
             UnrolledError: See the class; for a single batch only with on_error="raise".
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_map(
+        exchange = calls.exchange_for_map(
             batches,
             hidden_size=hidden_size,
             seed=seed,
@@ -181,8 +168,8 @@ class Client(BaseClient):
             limits=partial(self._known_limits, limit_s),
             call=Client.map,
         )
-        stops_at_error = is_raising(on_error)
-        bar = progress_bar(batches, is_wanted=as_bool("progress", progress, default=False))
+        stops_at_error = calls.is_raising(on_error)
+        bar = calls.progress_bar(batches, is_wanted=as_bool("progress", progress, default=False))
 
         def outcomes() -> Generator[Outcome, None, None]:
             with bar as advance, closing(self._drive(exchange, timeout_s=limit_s)) as driven:
@@ -221,7 +208,7 @@ class Client(BaseClient):
             UnrolledError: See the class.
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_sweep(
+        exchange = calls.exchange_for_sweep(
             words,
             hidden_sizes=hidden_sizes,
             seeds=seeds,
@@ -276,9 +263,8 @@ class Client(BaseClient):
     def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
-        metadata = self._endpoint.metadata
-        reply = self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
-        return decode_server_info(reply)
+        metadata = self._endpoint.metadata  # and a request without fields
+        return decode_server_info(self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata))
 
     def close(self) -> None:
         """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""

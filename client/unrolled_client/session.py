@@ -53,10 +53,7 @@ class _BaseSession(Generic[_Forward]):
 
     @property
     def state(self) -> State | None:
-        """The state after the latest piece, with read-only arrays; another session may start from it.
-
-        None before the first piece of a session that starts from zeros.
-        """
+        """The state after the latest piece, with read-only arrays; None at the start from zeros."""
         return self._state
 
     @contextmanager

@@ -11,7 +11,7 @@ from unrolled_client import UnrolledError
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
 from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
-from unrolled_client._streaming.assembly import Whole
+from unrolled_client._streaming.calls import Whole
 from unrolled_client._streaming.exchange import Exchange
 
 from tests.fault_injection import extent

@@ -1,4 +1,4 @@
-"""A checked request, and its encoding as bytes of the contract."""
+"""A checked request, its encoding as bytes of the contract, and the paths of the methods."""
 
 from dataclasses import dataclass, replace
 
@@ -9,8 +9,9 @@ from unrolled_client._messages.words import refuse_surrogates
 from unrolled_client.network import DEFAULT_NETWORK, Network
 from unrolled_client.results import Layout, State
 
-SERVER_INFO_REQUEST = b""
-"""A GetServerInfoRequest, which has no fields."""
+FORWARD = "/unrolled.v1.ForwardService/Forward"
+FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
+GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
 
 _LAYOUTS = {"batch_first": pb.LAYOUT_BATCH_FIRST, "seq_first": pb.LAYOUT_SEQ_FIRST}
 _CELLS = {"rnn": pb.CELL_RNN, "lstm": pb.CELL_LSTM, "gru": pb.CELL_GRU}
@@ -114,18 +115,14 @@ def _write_network(network: Network, message: pb.ForwardRequest) -> None:
         value = getattr(network, name)
         if value != getattr(DEFAULT_NETWORK, name):
             setattr(fields, name, value)
-    _write_embedding(network, message.embedding)
+    if network.embedding_size is not None:
+        message.embedding.random_size = network.embedding_size
+    if network.vectors is not None:
+        message.embedding.vectors = network.vectors
+    if network.unknown_word is not None:
+        message.embedding.unknown_word = _UNKNOWN_WORDS[network.unknown_word]
     message.output = _OUTPUTS[network.output]
     message.return_final_state = network.return_final_state
-
-
-def _write_embedding(network: Network, embedding: pb.Embedding) -> None:
-    if network.embedding_size is not None:
-        embedding.random_size = network.embedding_size
-    if network.vectors is not None:
-        embedding.vectors = network.vectors
-    if network.unknown_word is not None:
-        embedding.unknown_word = _UNKNOWN_WORDS[network.unknown_word]
 
 
 def _write_words(request: Request, message: pb.ForwardRequest) -> None:

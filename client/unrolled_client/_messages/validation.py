@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled_client._messages.arguments import (
     as_bool,
     as_choice,
-    as_count,
     as_integer,
     as_number,
     as_seed,
@@ -68,7 +67,10 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     )
     if initial_state is None:
         return request
-    return replace(request, initial_state=_as_initial_state(initial_state, request=request))
+    state = as_state(initial_state, name="initial_state")
+    batch_name = "words" if request.layout == "batch_first" else "word length"
+    check_shapes(state, request=request, batch=request.batch, name="initial_state", batch_name=batch_name)
+    return replace(request, initial_state=state)
 
 
 def check_request_without_words(what: str, *, call: Callable[..., Any], **arguments: Any) -> Request:
@@ -143,14 +145,6 @@ def _as_table_name(name: str, value: object) -> str:
     return value
 
 
-def _as_initial_state(given: StateLike, *, request: Request) -> State:
-    """Returns the state to start a request from."""
-    state = as_state(given, name="initial_state")
-    batch_name = "words" if request.layout == "batch_first" else "word length"
-    check_shapes(state, request=request, batch=request.batch, name="initial_state", batch_name=batch_name)
-    return state
-
-
 def as_state(given: StateLike, *, name: str) -> State:
     """Returns the state of the argument `name` as C-contiguous float32 arrays."""
     h, c, digest = _split_state(given)
@@ -215,15 +209,16 @@ def first_not_finite(array: NDArray[np.float32]) -> tuple[int, ...] | None:
     return None if is_finite.all() else tuple(np.argwhere(~is_finite)[0].tolist())
 
 
+_as_count = partial(as_integer, low=0)
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "cell": partial(as_choice, choices=get_args(Cell)),
     "nonlinearity": partial(as_choice, choices=get_args(Nonlinearity)),
-    "num_layers": as_count,
+    "num_layers": _as_count,
     "bidirectional": as_bool,
     "bias": as_bool,
-    "proj_size": as_count,
+    "proj_size": _as_count,
     "spectral_radius": _as_radius,
-    "embedding_size": as_count,
+    "embedding_size": _as_count,
     "vectors": _as_table_name,
     "unknown_word": partial(as_choice, choices=get_args(UnknownWord)),
     "output": partial(as_choice, choices=get_args(Output)),

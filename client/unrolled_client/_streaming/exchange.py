@@ -8,21 +8,24 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import SplitReply
 
 from unrolled_client._messages.decoding import parse_reply
 from unrolled_client._messages.request import EncodedRequest
-from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Assembly
 from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_status
-from unrolled_client.results import Outcome
+from unrolled_client.results import Outcome, Result
 
 _Batch = TypeVar("_Batch")
+Error = TypeVar("Error", bound=UnrolledError)
 
 NOT_YET: Any = object()
 """Returned by an iterator of batches while the next one is not ready; see `Exchange.is_starved`."""
+MAX_BYTES_IN_FLIGHT = 16 << 20
+"""Bytes of replies that may be outstanding on a stream; the last request may exceed it."""
 MAX_REQUESTS_IN_FLIGHT = 64
 MAX_ATTEMPTS = 5
 """Streams in a row that may break without a reply before the call fails, as many as for unary calls."""
@@ -31,6 +34,27 @@ MAX_ATTEMPTS_ONCE_ANSWERED = 10
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 1.0
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Assembly(Protocol):
+    """One call: makes its requests, and its result from their replies, which come in any order."""
+
+    part_count: int  # number of requests, 1 or more
+
+    def encode(self, at: int, *, request_id: str) -> EncodedRequest:
+        """Returns request number `at`, which is sent next; called again after a broken stream."""
+
+    def reply_bytes(self, at: int) -> int:
+        """Returns about how many bytes the reply to request `at` has."""
+
+    def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:
+        """Stores the reply to request `at`; raises ProtocolError if it does not fit."""
+
+    def renamed(self, at: int, error: Error) -> Error:
+        """Returns the server's error for request `at`, with the words' indices in the caller's list."""
+
+    def result(self) -> Result:
+        """Returns the call's result, once every request has its reply."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -65,20 +65,13 @@ _PROXY = re.compile(r"http://(.*@)?(?P<address>[^/]+).*")
 
 
 def error_from_call(error: grpc.RpcError, *, target: str, proxy: str | None = None) -> UnrolledError:
-    """Returns the exception for a failed call of grpc's or grpc.aio's channel.
-
-    Args:
-        error: What gRPC raised.
-        target: The server that was called.
-        proxy: The proxy that gRPC connects to instead, and the environment variable that names it.
-    """
+    """Returns the exception for a failed call of grpc's or grpc.aio's channel; `proxy` as `proxy_in_use`."""
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
     if _was_dropped(call):
         code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
-    message = _MESSAGES.get(code, "{message}").format(
-        target=target, message=_with_remedy(message, proxy=proxy)
-    )
+    message = _with_remedy(message, proxy=proxy)
+    message = _MESSAGES.get(code, "{message}").format(target=target, message=message)
     return error_from_status(code, message=message, details=_status_details(call))
 
 

@@ -14,10 +14,6 @@ from unrolled_client._transport.fork_safety import child_options
 from unrolled_client._transport.target import check_target, is_on_this_machine
 from unrolled_client.errors import InvalidRequestError, UnrolledError
 
-FORWARD = "/unrolled.v1.ForwardService/Forward"
-FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
-GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
-
 DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]

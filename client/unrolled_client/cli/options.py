@@ -13,11 +13,11 @@ from unrolled_client import Layout, NetworkOptions
 from unrolled_client._transport.endpoint import Spread
 from unrolled_client.network import Cell, Nonlinearity, Output
 
-_word_option = partial(typer.Option, rich_help_panel="Words")
-_network_option = partial(typer.Option, rich_help_panel="Network")
-_size_option = partial(_network_option, metavar="SIZE")
-_server_option = partial(typer.Option, rich_help_panel="Server")
-_file_option = partial(_server_option, metavar="FILE")
+_words = partial(typer.Option, rich_help_panel="Words")
+_network = partial(typer.Option, rich_help_panel="Network")
+_size = partial(_network, metavar="SIZE")
+_server = partial(typer.Option, rich_help_panel="Server")
+_file = partial(_server, metavar="FILE")
 output_option = partial(typer.Option, rich_help_panel="Output")
 """Declares an option about the output of a command."""
 
@@ -38,7 +38,7 @@ class WordFlags:
     ] = None
     file: Annotated[
         str | None,
-        _word_option(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
+        _words(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
     ] = None
 
 
@@ -48,49 +48,43 @@ class NetworkFlags:
 
     alphabet: Annotated[
         str | None,
-        _word_option(
+        _words(
             metavar="LETTERS",
             help="Letters in one-hot order; give it to compare runs.  [default: the letters of the words]",
         ),
     ] = None
     embedding_size: Annotated[
         int | None,
-        _word_option(
-            metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"
-        ),
+        _words(metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"),
     ] = None
     vectors: Annotated[
         str | None,
-        _word_option(
+        _words(
             metavar="NAME[=FILE]",
             help="Read sentences word by word, with the word vectors NAME of the server; with FILE, a "
             "private server loads them from it.",
         ),
     ] = None
     unknown_word: Annotated[
-        Literal["error", "zero", "mean"], _word_option(help="The vector of a word that has none.")
+        Literal["error", "zero", "mean"], _words(help="The vector of a word that has none.")
     ] = "error"
-    hidden_size: Annotated[int, _size_option(help="Size of the hidden state.")] = 2
-    seed: Annotated[
-        int, _network_option(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")
-    ] = 0
-    cell: Annotated[Cell, _network_option(help="Kind of network, as in torch.nn.")] = "rnn"
-    nonlinearity: Annotated[Nonlinearity, _network_option(help="Activation of the rnn cell.")] = "tanh"
-    num_layers: Annotated[int, _network_option(metavar="COUNT", help="Number of stacked layers.")] = 1
-    bidirectional: Annotated[bool, _network_option(help="Also read each word backward.")] = False
-    bias: Annotated[bool, _network_option(help="Use biases.")] = True
-    proj_size: Annotated[int, _size_option(help="Size of the lstm's projected state; 0: no projection.")] = 0
+    hidden_size: Annotated[int, _size(help="Size of the hidden state.")] = 2
+    seed: Annotated[int, _network(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")] = 0
+    cell: Annotated[Cell, _network(help="Kind of network, as in torch.nn.")] = "rnn"
+    nonlinearity: Annotated[Nonlinearity, _network(help="Activation of the rnn cell.")] = "tanh"
+    num_layers: Annotated[int, _network(metavar="COUNT", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network(help="Also read each word backward.")] = False
+    bias: Annotated[bool, _network(help="Use biases.")] = True
+    proj_size: Annotated[int, _size(help="Size of the lstm's projected state; 0: no projection.")] = 0
     spectral_radius: Annotated[
         float | None,
-        _network_option(
+        _network(
             metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: unscaled]"
         ),
     ] = None
     layout: Annotated[
         Layout,
-        _network_option(
-            help="batch_first runs along the letters of each word; seq_first runs from word to word."
-        ),
+        _network(help="batch_first runs along the letters of each word; seq_first runs from word to word."),
     ] = "batch_first"
     output: Annotated[
         Output,
@@ -128,7 +122,7 @@ class ServerFlags:
 
     target: Annotated[
         str | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
             help="Server to call.  [default: localhost:50051, or a private server if nothing answers there]",
@@ -136,14 +130,14 @@ class ServerFlags:
     ] = None
     spread: Annotated[
         Spread | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_SPREAD",
             help="If --target names several replicas: call them in turn, or the same one for each network.",
         ),
     ] = None
     root_certificates: Annotated[
         str | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_ROOT_CERTIFICATES",
             metavar="FILE|default",
             help="Use TLS and trust the authorities in this PEM file, or gRPC's own list.",
@@ -151,22 +145,22 @@ class ServerFlags:
     ] = None
     certificate: Annotated[
         Path | None,
-        _file_option(
+        _file(
             envvar="UNROLLED_CERTIFICATE",
             help="PEM file with this client's certificate, for a server that requires one.",
         ),
     ] = None
-    key: Annotated[
-        Path | None, _file_option(envvar="UNROLLED_KEY", help="PEM file with the certificate's key.")
-    ] = None
+    key: Annotated[Path | None, _file(envvar="UNROLLED_KEY", help="PEM file with the certificate's key.")] = (
+        None
+    )
     token_file: Annotated[
         Path | None,
-        _file_option(
+        _file(
             envvar="UNROLLED_TOKEN_FILE",
             help="Send the token in this file.  [default: the token in UNROLLED_TOKEN]",
         ),
     ] = None
-    timeout_s: Annotated[float, _server_option(metavar="SECONDS", help="Time limit of a call.")] = 30.0
+    timeout_s: Annotated[float, _server(metavar="SECONDS", help="Time limit of a call.")] = 30.0
 
 
 class GroupedCommand(TyperCommand):

@@ -13,8 +13,7 @@ from unrolled_client._messages.decoding import decode_reply, parse_reply
 from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import parts, sizing
-from unrolled_client._streaming.assembly import Whole
-from unrolled_client._streaming.calls import assemble
+from unrolled_client._streaming.calls import Whole, assemble
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.sizing import encode_whole, is_bulk, new_state_counts
 from unrolled_client.network import DEFAULT_NETWORK
