@@ -279,7 +279,7 @@ class _Batch:
 
 def _rows_of_call(received: decoding.Outputs, at: list[int], *, seq: int) -> NDArray[np.float32]:
     """Returns the rows of one call's words, cut to its own longest word, in memory of their own."""
-    if len(received.shape) == 2:  # noqa: PLR2004 - pooled: (batch, hidden)
+    if len(received.shape) == 2:  # noqa: PLR2004 - pooled, (batch, hidden)
         return received.rows[at]
     if received.index is None:
         return received.rows.reshape(received.shape)[at, :seq]

@@ -243,7 +243,7 @@ class AsyncClient(BaseClient):
     async def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
-        metadata = self._endpoint.metadata  # and a request without fields
+        metadata = self._endpoint.metadata
         reply = await self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata)
         return decode_server_info(reply)
 

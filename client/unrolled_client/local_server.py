@@ -61,7 +61,8 @@ class LocalServer:
         start_timeout_s = _START_TIMEOUT_S if start_timeout_s is None else start_timeout_s
         limit_s = as_timeout_s("start_timeout_s", start_timeout_s)
         if "address" in settings:
-            raise TypeError("local() chooses the server's address; start unrolled-server for another one")
+            message = "local() makes the server's address itself; start unrolled-server for another one"
+            raise TypeError(message)
         from unrolled.entry_points import describe_missing  # noqa: PLC0415 - it loads importlib.metadata
 
         if missing := describe_missing("server"):

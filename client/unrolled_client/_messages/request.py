@@ -11,7 +11,7 @@ from unrolled_client.results import Layout, State
 
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
-GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
+GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"  # its request has no fields: b""
 
 _LAYOUTS = {"batch_first": pb.LAYOUT_BATCH_FIRST, "seq_first": pb.LAYOUT_SEQ_FIRST}
 _CELLS = {"rnn": pb.CELL_RNN, "lstm": pb.CELL_LSTM, "gru": pb.CELL_GRU}
@@ -27,16 +27,13 @@ _UNKNOWN_WORDS = {"error": pb.UNKNOWN_WORD_ERROR, "zero": pb.UNKNOWN_WORD_ZERO, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The arguments of one call, in types that the contract can carry.
-
-    `lengths` counts each word's symbols; `alphabet` is given or derived, and empty with word vectors.
-    """
+    """The arguments of one call, in types that the contract can carry."""
 
     words: list[str]
-    lengths: list[int]
+    lengths: list[int]  # each word's symbols
     hidden_size: int
     seed: int
-    alphabet: str
+    alphabet: str  # given or derived; empty with word vectors
     layout: Layout
     network: Network = DEFAULT_NETWORK
     initial_state: State | None = None
@@ -63,14 +60,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedRequest:
-    """A serialized ForwardRequest, and what its reply must match.
-
-    `is_distinct` is whether the reply sends each distinct state once.
-    """
+    """A serialized ForwardRequest, and what its reply must match."""
 
     data: bytes
     request: Request
-    is_distinct: bool = False
+    is_distinct: bool = False  # whether the reply sends each distinct state once
 
 
 def encode(

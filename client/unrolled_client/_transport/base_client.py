@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 
 class BaseClient:
-    """A client whose copies and pickles consist of its arguments, token and private key included.
-
-    A copy opens its own connections, also if the original is closed.
-    """
+    """A client whose copies and pickles consist of its arguments; each opens its own connections."""
 
     def __init__(  # noqa: PLR0913 - everything by name
         self,

@@ -38,10 +38,7 @@ class _BaseConnection:
     def open_stream(
         self, path: str, requests: Messages, *, timeout_s: float | None, metadata: Metadata | None
     ) -> Any:
-        """Starts a call with streams both ways, and returns gRPC's object for it.
-
-        Raises ValueError if the connection is closed.
-        """
+        """Starts a call with streams both ways, and returns gRPC's object; ValueError if closed."""
         method = next(self._methods.get(path) or self._open(path, "stream_stream"))
         if self._tracing is None:
             return method(requests, timeout=timeout_s, metadata=metadata)

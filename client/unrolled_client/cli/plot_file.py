@@ -53,7 +53,7 @@ def render(picture: Picture, *, kind: str) -> tuple[bytes, str]:
     content = BytesIO()
     with mpl.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as those about letters that an SVG leaves to its viewer
-        figure = _draw(shown if kind == "svg" else escape_labels(shown, lambda x: ord(x) in _glyphs()))
+        figure = _draw(shown if kind == "svg" else escape_labels(shown, _has_glyph))
         figure.savefig(content, format=kind, metadata=_METADATA[kind])
     is_whole = shown.row_count == picture.row_count
     note = f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
@@ -62,6 +62,10 @@ def render(picture: Picture, *, kind: str) -> tuple[bytes, str]:
 
 def _cut(panel: Panel) -> Panel:
     return replace(panel, labels=panel.labels[:_MAX_COLUMNS], states=panel.states[:_MAX_COLUMNS])
+
+
+def _has_glyph(symbol: str) -> bool:
+    return ord(symbol) in _glyphs()
 
 
 @functools.cache
