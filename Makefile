@@ -94,13 +94,14 @@ test-long: $(LONG) ## Run slow tests, and properties with many cases.
 
 test-all: test test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
 
-check: $(TEST) $(CHECK) proto-check ## Check style, types, layers, contract and Dockerfile; change nothing.
+check: $(TEST) $(CHECK) proto-check ## Check style, types, layers, contract, Dockerfile and phrases; change nothing.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/hadolint Dockerfile
+	.ci/check-phrases
 
 fix: $(CHECK) ## Repair lint, format and generated code.
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
-"""What many tests share: one real server in this process, a channel to it, certificates and tokens.
+"""Shared fixtures: one real server in this process, a channel to it, certificates and tokens.
 
-`--target ray` puts a cluster with Ray Serve in the server's place, and runs the tests that ask it.
+`--target ray` replaces the server by Ray Serve on a cluster, and selects the tests that call the shared
+server.
 """
 
 import os
@@ -18,8 +19,8 @@ from jaxtyping import install_import_hook
 
 pytest_plugins = ["tests.support.cli_fixtures", "tests.support.client_fixtures"]
 
-# The long suites check the shapes in the engine's annotations, at three times its cost. The hook has to come
-# before the first import.
+# The long suites check the shapes in the engine's annotations, which triples its cost. The hook must precede
+# the first import.
 CHECKING = (
     install_import_hook("unrolled_server.engine", "beartype.beartype")
     if os.environ.get("CHECK_SHAPES")
@@ -31,7 +32,7 @@ with CHECKING:
     from unrolled_server.security import credential_files
     from unrolled_server.settings import Settings
 
-# A busy machine makes any example slow, which is no property of the code.
+# No deadlines: a busy machine makes any example slow.
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -45,12 +46,12 @@ def pytest_addoption(parser):
         choices=("server", "ray"),
         default="server",
         help="the server under test: one in this process, or Ray Serve on a cluster of two nodes (which "
-        "selects the tests that ask a shared server)",
+        "selects the tests that call the shared server)",
     )
 
 
 def pytest_configure(config):
-    """Runs a test that is named by its id whatever its markers are."""
+    """Runs a test that is selected by its id whatever its markers are."""
     if any("::" in argument for argument in config.args):
         config.option.markexpr = ""
 
@@ -73,7 +74,7 @@ def _is_selected(item, *, is_ray_target):
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_proofs():
-    """Engines of a run share what was proved about this machine; test_proof.py proves it anew."""
+    """Shares the proofs about this machine between all engines of a run; test_proof.py repeats them."""
     with pytest.MonkeyPatch.context() as patch:
         for find in (proof.find_rule, proof.find_row_counts, proof.find_product_row_counts):
             patch.setattr(proof, find.__name__, cache(find))
@@ -82,7 +83,7 @@ def _shared_proofs():
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory):
-    """Settings and proxies of whoever runs the tests are not for the servers and clients in them."""
+    """Hides settings and proxies in the user's environment from the servers and clients of the tests."""
     loopback = "localhost,127.0.0.1,127.0.0.0/8,::1"
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("UNROLLED_")]:
@@ -108,7 +109,7 @@ def server_address(_environment, _shared_proofs, request):
     if request.config.getoption("--target") == "ray":
         yield request.getfixturevalue("ray_cluster").address
         return
-    settings = Settings(address="127.0.0.1:0", max_queue_s=3_600)  # a busy machine is no reason to refuse
+    settings = Settings(address="127.0.0.1:0", max_queue_s=3_600)  # so that a busy machine refuses nothing
     with running_server(settings) as server:
         yield server.address
 
@@ -129,17 +130,17 @@ class Identity:
 
     @property
     def settings(self):
-        """As a server takes it."""
+        """Returns the server's settings."""
         return {"tls_certificate": self.certificate, "tls_key": self.key}
 
     @property
     def client_arguments(self):
-        """As a client takes it."""
+        """Returns the client's arguments."""
         return {"certificate_chain": self.certificate.read_bytes(), "private_key": self.key.read_bytes()}
 
 
 class Authority:
-    """One that vouches for servers and clients, and the folder of its files."""
+    """A certificate authority for servers and clients, and the folder of its files."""
 
     def __init__(self, folder):
         self._ca = trustme.CA()
@@ -152,7 +153,7 @@ class Authority:
         return self.file.read_bytes()
 
     def issue(self, file_name, *names, **dates):
-        """PEM files of a certificate for these names."""
+        """Returns the PEM files of a new certificate for these names."""
         issued = self._ca.issue_cert(*(names or ("localhost", "127.0.0.1")), **dates)
         files = Identity(self._folder / f"{file_name}.pem", self._folder / f"{file_name}.key")
         files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -161,32 +162,32 @@ class Authority:
         return files
 
     def issue_expired(self, file_name, *names):
-        """The same for one that was valid until yesterday."""
+        """Returns the PEM files of a certificate that was valid until yesterday."""
         end = datetime.now(UTC) - timedelta(days=1)
         return self.issue(file_name, *names, not_before=end - timedelta(days=1), not_after=end)
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
-    """The one that is trusted."""
+    """The authority that servers and clients trust."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def other_authority(tmp_path_factory):
-    """One that nobody trusts."""
+    """An authority that no server or client trusts."""
     return Authority(tmp_path_factory.mktemp("other"))
 
 
 @pytest.fixture(scope="session")
 def server_identity(authority):
-    """A server's certificate that is right."""
+    """A valid server certificate."""
     return authority.issue("server")
 
 
 @pytest.fixture
 def write_tokens(tmp_path):
-    """A function that writes a file of tokens, as NAME=TOKEN, and gives where it is."""
+    """A function that writes a token file from NAME=TOKEN arguments and returns its path."""
     file = tmp_path / "tokens"
 
     def write(**tokens):
@@ -201,5 +202,5 @@ def write_tokens(tmp_path):
 
 @pytest.fixture
 def always_looking(monkeypatch):
-    """Files of credentials are looked at whenever they are used, not once a second."""
+    """Credential files are checked at every use, not once a second."""
     monkeypatch.setattr(credential_files, "CHECK_INTERVAL_S", 0)

@@ -22,7 +22,7 @@ from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import ForwardService
 from unrolled_server.scheduling.admission import Admission
-from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.compute_pool import ComputePool
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
@@ -69,11 +69,11 @@ class Backend:
     def start(self) -> ForwardService:
         """Returns the service, ready for calls on the running loop."""
         encoder = ForwardReplyEncoder(fingerprint=self.info.fingerprint)
-        self._batcher = Batcher(self._engines, self._cost_model, encoder)
+        self._compute_pool = ComputePool(self._engines, self._cost_model, encoder)
         pipeline = RequestPipeline(
             validator=RequestValidator(self._settings.limits(), self._tables),
             admission=self.admission,
-            batcher=self._batcher,
+            compute_pool=self._compute_pool,
             cache=ReplyCache(max_bytes=self._settings.reply_memory_mb * MIB),
             lag=self._lag,
             observer=self._observer,
@@ -102,11 +102,11 @@ class Backend:
         """Ends the background tasks and the compute threads; no call may follow."""
         for task in self._background:
             task.cancel()
-        await self._batcher.close()
+        await self._compute_pool.close()
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics of all parts and of the process; may be called from any thread."""
-        for part in (self._service, self.admission, self.slow_consumers, self._lag, self._batcher):
+        for part in (self._service, self.admission, self.slow_consumers, self._lag, self._compute_pool):
             yield from part.collect()
         for engine in self._engines:
             yield from _collect_engine(engine)

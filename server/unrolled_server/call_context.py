@@ -16,7 +16,7 @@ TOKEN_NAME: ContextVar[str | None] = ContextVar("token_name", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallInfo:
-    """A call's client, whose limits and fair share it counts against, connection, and deadline (monotonic)."""
+    """A call's client, whose limits and fair share it counts against, connection and deadline (monotonic)."""
 
     client: str
     peer: str = ""

@@ -31,11 +31,7 @@ def parse_named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
 
 
 def local_path(given: str) -> Path:
-    """Returns the path of a file or folder, with a leading ~ as the home directory.
-
-    Raises:
-        ValueError: It is empty, a URL, or begins with a ~ that stands for no directory.
-    """
+    """Returns a path with a leading ~ as the home directory; raises ValueError if it is empty or a URL."""
     if not given.strip():
         raise ValueError("is empty; name a path")
     if is_url(given):

@@ -81,37 +81,29 @@ def check(settings: ProbeSettings) -> None:
         OSError: It cannot be reached, does not answer in time, or TLS fails.
         ProtocolError: It does not speak HTTP/2.
     """
-    with _connect(settings) as connection:
+    with contextlib.ExitStack() as stack:
+        connection = _connect(settings.address, stack)
+        if settings.tls_certificate is not None:
+            connection = stack.enter_context(_tls_context(settings).wrap_socket(connection))
         reply = _call(connection)
     status = health_pb2.HealthCheckResponse.FromString(reply[len(_MESSAGE_HEADER) :]).status
     if status != health_pb2.HealthCheckResponse.SERVING:
         raise ProbeError(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
 
 
-def _connect(settings: ProbeSettings) -> socket.socket:
-    with contextlib.ExitStack() as opened:
-        connection = opened.enter_context(_connect_plain(settings.address))
-        if settings.tls_certificate is not None:
-            connection = _tls_context(settings).wrap_socket(connection)
-        opened.pop_all()
-    return connection
-
-
-def _connect_plain(address: str) -> socket.socket:
+def _connect(address: str, stack: contextlib.ExitStack) -> socket.socket:
+    """Returns a connection, which the stack closes."""
     if address.startswith(UNIX):
-        connection = socket.socket(socket.AF_UNIX)
-        with contextlib.ExitStack() as opened:
-            opened.enter_context(connection)
-            connection.settimeout(TIMEOUT_S)
-            connection.connect(address.removeprefix(UNIX))
-            opened.pop_all()
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(address.removeprefix(UNIX))
         return connection
     host, port = split_host_port(address)
     *others, last = _WILDCARDS.get(host, (host,))
     for ip in others:
         with contextlib.suppress(OSError):  # a machine may have one IP version only
-            return socket.create_connection((ip, port), timeout=TIMEOUT_S)
-    return socket.create_connection((last, port), timeout=TIMEOUT_S)
+            return stack.enter_context(socket.create_connection((ip, port), timeout=TIMEOUT_S))
+    return stack.enter_context(socket.create_connection((last, port), timeout=TIMEOUT_S))
 
 
 def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:

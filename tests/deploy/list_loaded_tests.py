@@ -1,4 +1,4 @@
-"""Serves, calls and probes in one process; prints as JSON which modules in folders `tests` that loaded."""
+"""Serves, calls and probes in one process; prints as JSON the loaded modules of folders named `tests`."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Every query of the dashboard and the alerts asks for what a running server exports."""
+"""Every query of the dashboard and the alerts uses metrics and labels that a running server exports."""
 
 import json
 import re
@@ -46,7 +46,7 @@ QUERIES = {**DASHBOARD_QUERIES, **VARIABLE_QUERIES, **ALERT_QUERIES}
 
 @pytest.fixture(scope="module")
 def exported():
-    """The labels of each metric that a server exports once it has been asked everything."""
+    """The labels of each metric that a server exports after one call of each kind."""
     with running_server(Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0")) as server:
         with grpc.insecure_channel(server.address) as channel:
             stub = ForwardServiceStub(channel)
@@ -60,7 +60,7 @@ def exported():
 
 
 def nodes(expression):
-    """An expression and all that it is made of."""
+    """Yields an expression and all its parts."""
     yield expression
     for name in ("lhs", "rhs", "expr", "param", "vector_selector"):
         part = getattr(expression, name, None)
@@ -74,8 +74,8 @@ def parsed(query):
     return list(nodes(promql_parser.parse(query.replace("$__rate_interval", "5m"))))
 
 
-def asked_of(query):
-    """The metrics that a query names, each with the labels that it is matched by."""
+def metrics_in(query):
+    """Returns the metrics in a query, each with the labels of its matchers."""
     selectors = [node for node in parsed(query) if isinstance(node, promql_parser.VectorSelector)]
     return [(selector.name, {m.name for m in selector.matchers.matchers}) for selector in selectors]
 
@@ -86,24 +86,24 @@ def grouped_by(query):
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_asks_for_metrics_and_labels_that_are_exported(name, exported):
-    asked = asked_of(QUERIES[name])
-    assert asked
-    for metric, labels in asked:
+def test_a_query_uses_only_exported_metrics_and_labels(name, exported):
+    used = metrics_in(QUERIES[name])
+    assert used
+    for metric, labels in used:
         assert metric in exported
         assert labels <= exported[metric] | ADDED_BY_PROMETHEUS
-    known = set().union(*(exported[metric] for metric, _ in asked)) | ADDED_BY_PROMETHEUS
+    known = set().union(*(exported[metric] for metric, _ in used)) | ADDED_BY_PROMETHEUS
     assert grouped_by(QUERIES[name]) <= known
 
 
 @pytest.mark.parametrize(("query", "metric"), [("sum(rate(nothing_total[5m]))", "nothing_total"), ("a", "a")])
-def test_what_a_query_asks_for_is_found_wherever_it_stands(query, metric):
+def test_metrics_are_found_anywhere_in_a_query(query, metric):
     wrapped = f"1 - ({query} / on (job) up{{job='x'}}) or vector(0) > 2"
-    assert [name for name, _ in asked_of(wrapped)] == [metric, "up"]
+    assert [name for name, _ in metrics_in(wrapped)] == [metric, "up"]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_says_what_it_shows_in_which_unit(panel):
+def test_a_panel_has_a_description_and_a_unit(panel):
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     legends = "".join(target["legendFormat"] for target in panel["targets"])
@@ -111,7 +111,7 @@ def test_a_panel_says_what_it_shows_in_which_unit(panel):
     assert labels <= set().union(*(grouped_by(target["expr"]) for target in panel["targets"]))
 
 
-def test_panels_do_not_overlap_and_have_names_of_their_own():
+def test_panels_do_not_overlap_and_have_distinct_names():
     taken = [
         (x, y)
         for panel in DASHBOARD["panels"]
@@ -124,21 +124,21 @@ def test_panels_do_not_overlap_and_have_names_of_their_own():
     assert len({panel["title"] for panel in PANELS}) == len({panel["id"] for panel in PANELS}) == len(PANELS)
 
 
-def test_every_dashboard_query_keeps_to_the_chosen_jobs_and_instances():
+def test_every_dashboard_query_filters_by_the_chosen_jobs_and_instances():
     for query in DASHBOARD_QUERIES.values():
-        for _, labels in asked_of(query):
+        for _, labels in metrics_in(query):
             assert labels >= ADDED_BY_PROMETHEUS
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_tells_whoever_is_woken_what_to_do(rule):
+def test_an_alert_has_a_severity_and_a_description(rule):
     assert rule["alert"].startswith("Unrolled")
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["summary"]
     assert len(rule["annotations"]["description"]) > 100
 
 
-def test_settings_that_alerts_name_exist():
+def test_settings_in_alerts_exist():
     text = (DEPLOY / "prometheus/alerts.yaml").read_text()
     names = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+[a-z])", text)}
     assert names - {"workers"} <= set(Settings.model_fields)
@@ -149,7 +149,7 @@ def test_settings_that_alerts_name_exist():
     "command",
     [("check", DEPLOY / "prometheus/alerts.yaml"), ("test", Path(__file__).with_name("alerts_test.yaml"))],
 )
-def test_prometheus_own_tool_takes_the_alerts_and_each_fires_on_its_trouble(command):
+def test_promtool_accepts_the_alerts_and_each_fires_on_its_problem(command):
     action, file = command
     run = subprocess.run(["promtool", action, "rules", file], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

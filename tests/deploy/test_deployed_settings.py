@@ -1,4 +1,4 @@
-"""What deployments set are settings of the server, with values that it takes."""
+"""Deployments use only existing settings of the server, with valid values."""
 
 import re
 from pathlib import Path
@@ -21,12 +21,12 @@ def test_every_name_is_a_setting():
     assert {name: unknown for name, unknown in wrong.items() if unknown} == {}
 
 
-def test_what_the_probe_reads_are_settings():
+def test_the_probe_reads_only_settings():
     assert set(ProbeSettings.model_fields) <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.parent.name)
-def test_every_value_is_taken(path, monkeypatch):
+def test_every_value_is_valid(path, monkeypatch):
     given = dict(re.findall(r"^(UNROLLED_\w+)=(.*)$", path.read_text(), re.MULTILINE))
     for name, value in given.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The Dockerfile copies and starts what there is, pins every version and removes only what nothing loads."""
+"""The Dockerfile copies and starts existing files, pins every version and removes only unused modules."""
 
 import json
 import re
@@ -27,7 +27,7 @@ MAINTENANCE = {"scipy/special/_precompute/hyp2f1_data.py", "mpmath/__init__.py"}
 
 @dataclass
 class Stage:
-    """One stage of the Dockerfile: the name of its base and its instructions, each with its arguments."""
+    """One stage of the Dockerfile: its base and its instructions with their arguments."""
 
     base: str
     instructions: list[tuple[str, str]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Stage:
         return [arguments for name, arguments in self.instructions if name in names]
 
     def copied(self):
-        """Returns the names that it copies from the build context."""
+        """Returns the names that the stage copies from the build context."""
         own = [line.split()[:-1] for line in self.arguments("COPY") if not line.startswith("--from=")]
         return {name for names in own for name in names}
 
@@ -63,13 +63,13 @@ COPIED = set().union(*(stage.copied() for stage in STAGES.values()))
 COMMANDS = {name: "\n".join(stage.arguments("RUN")) for name, stage in STAGES.items()}
 
 
-def test_what_is_copied_is_there_and_not_ignored():
+def test_copied_files_exist_and_are_not_ignored():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert {name for name in COPIED if not (ROOT / name).exists()} == set()
     assert {f"!{name}" for name in COPIED} == {line for line in ignored if line.startswith("!")}
 
 
-def test_what_the_package_is_built_from_is_copied():
+def test_all_files_of_the_package_are_copied():
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     files = {PROJECT["readme"], *PROJECT["license-files"]}
     assert files | {package.partition("/")[0] for package in packages} <= STAGES["project"].copied()
@@ -87,19 +87,19 @@ def test_its_health_check_is_the_probe():
     assert find_spec(module)
 
 
-def test_it_runs_as_a_user_without_rights_on_the_port_that_it_exposes():
+def test_it_runs_as_an_unprivileged_user_on_the_exposed_port():
     (user,), (port,), (environment,) = map(IMAGE.arguments, ("USER", "EXPOSE", "ENV"))
     assert user == "10001:10001"
     assert f'UNROLLED_ADDRESS="[::]:{port}"' in environment
 
 
-def test_its_python_is_one_that_the_project_supports():
+def test_its_python_is_supported_by_the_project():
     (version,) = re.findall(r"^ARG PYTHON_VERSION=3\.(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert PROJECT["requires-python"] == f">=3.{version}"
 
 
 def test_a_change_of_the_source_ships_one_layer():
-    """The last copy brings the project; every layer before it is made without the project's files."""
+    """The last copy adds the project; every earlier layer is built without the project's files."""
     *earlier, last = IMAGE.arguments("RUN", "COPY")
     assert last.split() == ["--from=project", "/opt/project", "/opt/unrolled"]
     assert "--from=dependencies /opt/unrolled /opt/unrolled" in earlier
@@ -114,8 +114,8 @@ def test_no_layer_depends_on_the_commit():
 
 
 @pytest.mark.parametrize("stage", ["base", "dependencies", "project"])
-def test_byte_code_is_used_whatever_the_time_stamps(stage, tmp_path):
-    """One command compiles everything, not pip, whose byte code depends on time stamps."""
+def test_byte_code_does_not_depend_on_time_stamps(stage, tmp_path):
+    """One command, compileall, compiles everything, because pip's byte code depends on time stamps."""
     for install in re.findall(r"pip install .*", COMMANDS[stage]):
         assert "--no-compile" in install
     (tmp_path / "module.py").write_text("")
@@ -125,8 +125,8 @@ def test_byte_code_is_used_whatever_the_time_stamps(stage, tmp_path):
     assert compiled.read_bytes()[4:8] == (0b01).to_bytes(4, "little")  # PEP 552: by hash, unchecked
 
 
-def test_the_lock_pins_what_the_package_is_built_with():
-    """By either variable: pip 25.3 has another for the versions of build backends."""
+def test_the_lock_pins_the_build_requirements():
+    """Two variables, because pip 25.3 reads another one for build backends."""
     names = {canonicalize_name(Requirement(line).name) for line in PYPROJECT["build-system"]["requires"]}
     assert names <= PINNED
     (environment,) = STAGES["dependencies"].arguments("ENV")
@@ -135,7 +135,7 @@ def test_the_lock_pins_what_the_package_is_built_with():
 
 
 @pytest.mark.long
-def test_the_lock_pins_what_the_build_backend_needs():
+def test_the_lock_pins_the_dependencies_of_the_build_backend():
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
     options = ["--report", "-", "--constraint", ROOT / "constraints.txt"]
     required = PYPROJECT["build-system"]["requires"]
@@ -167,7 +167,7 @@ def removed_tests():
 
 @pytest.mark.long
 @pytest.mark.parametrize("package", removed_tests())
-def test_no_module_imports_the_tests_that_are_removed(package):
+def test_no_module_imports_the_removed_tests(package):
     importing = re.compile(r"^\s*(?:from\s+\S*\btests\b|(?:from\s+\S+\s+)?import\s.*\btests\b)", re.MULTILINE)
     folder = Path(find_spec(package).origin).parent
     files = [path for path in folder.rglob("*.py") if "tests" not in path.relative_to(folder).parts]
@@ -177,7 +177,7 @@ def test_no_module_imports_the_tests_that_are_removed(package):
 
 
 @pytest.mark.long
-def test_a_server_and_its_probe_load_nothing_that_is_removed():
+def test_a_server_and_its_probe_load_no_removed_module():
     command = [sys.executable, HERE / "list_loaded_tests.py"]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=200)
     assert json.loads(run.stdout.splitlines()[-1]) == {"probe": 0, "scipy": True, "loaded": []}

@@ -1,4 +1,4 @@
-"""Envoy's configuration goes by the SDK's header to the manifests' pods; Envoy itself is not run here."""
+"""Envoy's configuration hashes the SDK's header and targets the pods; Envoy itself does not run."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-OPTIONAL = "podmonitor.yaml"  # its kind comes with the Prometheus operator
+OPTIONAL = "podmonitor.yaml"  # its kind belongs to the Prometheus operator
 MIB = 2**20
 OLDEST = (1, 27)  # with unhealthyPodEvictionPolicy and matchLabelKeys
 
@@ -63,12 +63,12 @@ def bytes_of(quantity):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_manifest_is_valid_with_no_field_that_kubernetes_does_not_know(version):
+def test_every_manifest_is_valid_without_unknown_fields(version):
     for manifest in MANIFESTS.values():
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_every_manifest_is_applied_but_the_one_that_needs_an_operator():
+def test_every_manifest_except_the_operators_is_applied():
     there = {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml", OPTIONAL}
     assert set(KUSTOMIZATION["resources"]) == there
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
@@ -78,7 +78,7 @@ def test_every_manifest_is_applied_but_the_one_that_needs_an_operator():
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="wants kubectl, which has kustomize in it")
-def test_kustomize_builds_them_and_hands_the_pods_their_settings():
+def test_kustomize_builds_them_and_gives_the_pods_their_settings():
     built = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=True)
     made = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(built.stdout)}
     ((kind, name),) = set(made) - set(MANIFESTS)
@@ -105,7 +105,7 @@ def test_everything_selects_the_pods():
     assert [selector for selector in selectors if selector != labels] == []
 
 
-def test_ports_are_those_that_the_server_listens_on():
+def test_ports_are_those_of_the_server():
     assert {"grpc": port_of(setting("ADDRESS")), "metrics": port_of(setting("METRICS_ADDRESS"))} == PORTS
     for name in ("unrolled", "unrolled-pods"):
         (port,) = MANIFESTS["Service", name]["spec"]["ports"]
@@ -116,22 +116,22 @@ def test_ports_are_those_that_the_server_listens_on():
     assert MANIFESTS["Service", "unrolled-pods"]["spec"]["clusterIP"] == "None"
 
 
-def test_a_pod_has_longer_to_end_than_the_server_to_drain():
+def test_the_grace_period_is_longer_than_the_drain():
     _, pause_s = CONTAINER["lifecycle"]["preStop"]["exec"]["command"]
     drain_s = float(setting("DRAIN_TIMEOUT_S"))
     assert drain_s == Settings.model_fields["drain_timeout_s"].default
     assert POD["spec"]["terminationGracePeriodSeconds"] >= float(pause_s) + drain_s + 10
 
 
-def test_memory_is_enough_for_what_the_settings_allow():
-    """The rule of docs/operate/deploy.md, with the fifth on top that it asks for."""
+def test_the_memory_limit_is_enough_for_the_settings():
+    """The rule of docs/operate/deploy.md, including its margin of a fifth."""
     resources = CONTAINER["resources"]
     rule = (300 + 2.4 * int(setting("STATE_MEMORY_MB")) + 2 * int(setting("MAX_INFLIGHT_MB"))) * MIB
     assert bytes_of(resources["limits"]["memory"]) >= 1.2 * rule
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
 
 
-def test_the_secrets_hold_the_files_that_settings_name():
+def test_the_secrets_contain_the_files_in_the_settings():
     (mount,) = (each for each in CONTAINER["volumeMounts"] if each["name"] == "secrets")
     (volume,) = (each for each in POD["spec"]["volumes"] if each["name"] == "secrets")
     files = {setting(name) for name in ("TLS_CERTIFICATE", "TLS_KEY", "TOKENS")}
@@ -142,7 +142,7 @@ def test_the_secrets_hold_the_files_that_settings_name():
     assert not [kind for kind, _ in MANIFESTS if kind == "Secret"]
 
 
-def test_the_container_may_do_nothing_but_serve():
+def test_the_container_has_no_privileges():
     assert CONTAINER["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -167,14 +167,14 @@ def test_it_is_the_image_of_the_dockerfile():
     assert f"UNROLLED_VECTORS_CACHE={cache}\n" in text
 
 
-def test_the_autoscaler_asks_for_the_metric_that_the_adapter_makes():
+def test_the_autoscaler_uses_the_metric_of_the_adapter():
     spec = MANIFESTS["HorizontalPodAutoscaler", "unrolled"]["spec"]
     (metric,) = spec["metrics"]
     assert metric["pods"]["metric"]["name"] == RULE["name"]["as"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "unrolled"}
 
 
-def test_the_adapter_asks_for_metrics_that_the_server_has():
+def test_the_adapter_uses_metrics_of_the_server():
     promql_parser.parse(LOAD_QUERY)
     names = {metric.name for metric in documented_metrics()}
     assert set(re.findall(r"unrolled_\w+", LOAD_QUERY)) <= names

@@ -1,4 +1,4 @@
-"""The systemd unit is one that systemd takes, shuts in, and stops only after the drain."""
+"""systemd accepts the unit, sandboxes it, and stops it only after the drain."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "deploy/systemd"
 UNIT = (SYSTEMD / "unrolled.service").read_text()
 ENVIRONMENT = dict(re.findall(r"^(\w+)=(.*)$", (SYSTEMD / "unrolled.env").read_text(), re.MULTILINE))
-MIN_SYSTEMD = 250  # the first that knows %d and judges files
+MIN_SYSTEMD = 250  # the first with %d and offline security checks
 
 
 def value(name):
@@ -39,7 +39,7 @@ with_systemd = pytest.mark.skipif(
 
 @pytest.fixture
 def installed(tmp_path):
-    """The unit with its drop-in, and with a command that this machine has."""
+    """The unit with its drop-in, and with a command that exists on this machine."""
     unit = tmp_path / "unrolled.service"
     unit.write_text(UNIT.replace(value("ExecStart"), sys.executable))
     folder = tmp_path / "unrolled.service.d"
@@ -49,26 +49,26 @@ def installed(tmp_path):
 
 
 @with_systemd
-def test_systemd_finds_no_fault(installed):
+def test_systemd_accepts_the_unit(installed):
     judged = analyze("verify", "--man=no", str(installed))
     assert (judged.returncode, judged.stderr) == (0, "")
 
 
 @with_systemd
-def test_systemd_finds_little_to_attack(installed):
-    """It counts up to 10; services that are not shut in have 9.6."""
+def test_systemd_rates_the_exposure_as_low(installed):
+    """The exposure goes up to 10; services without a sandbox have 9.6."""
     judged = analyze("security", "--offline=true", "--threshold=20", str(installed))
     assert judged.returncode == 0, judged.stdout
 
 
-def test_it_is_stopped_later_than_it_drains():
+def test_the_stop_timeout_is_longer_than_the_drain():
     default_s = Settings.model_fields["drain_timeout_s"].default
     drain_s = float(ENVIRONMENT["UNROLLED_DRAIN_TIMEOUT_S"])
     assert drain_s == default_s
     assert float(value("TimeoutStopSec")) >= drain_s + 10
 
 
-def test_it_is_not_started_again_where_that_would_end_the_same_way():
+def test_it_does_not_restart_after_permanent_errors():
     table = (ROOT / "docs/operate/deploy.md").read_text().partition("| exit code |")[2].partition("\n\n")[0]
     helps = {
         int(code): words.strip()
@@ -82,7 +82,7 @@ def test_it_is_not_started_again_where_that_would_end_the_same_way():
     assert prevented == {code for code, words in helps.items() if words == "no"}
 
 
-def test_the_cache_is_the_one_directory_that_it_may_write():
+def test_only_the_cache_directory_is_writable():
     assert value("CacheDirectory") == "unrolled"
     assert "Environment=UNROLLED_VECTORS_CACHE=%C/unrolled\n" in UNIT
     assert value("ProtectSystem") == "strict"

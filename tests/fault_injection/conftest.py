@@ -1,4 +1,4 @@
-"""What faults measured, told at the end of a run; and the server that they are put to."""
+"""Prints the measurements of the fault tests at the end of a run, and provides their server."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ REPORT = Path("build/faults.json")
 
 @pytest.fixture
 def report(request):
-    """A function that keeps numbers which this test measured, by name, for the end of the run."""
+    """A function that records measurements of this test by name, for the summary."""
     rows = request.config.stash.setdefault(ROWS, [])
 
     def keep(**numbers):
@@ -25,27 +25,27 @@ def report(request):
 
 @pytest.fixture
 def server_process():
-    """A server in a process of its own, whose life is watched; see ServerProcess."""
+    """A server in a separate process; see ServerProcess."""
     with ServerProcess() as server:
         yield server
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Prints a line for each fault; writes all of them to a file if they were put at length."""
+    """Prints the measurements of each test; writes them to a file in a long run."""
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
     terminalreporter.section("faults")
     for row in rows:
-        numbers = "  ".join(f"{name}={told(number)}" for name, number in row.items() if name != "fault")
+        numbers = "  ".join(f"{name}={formatted(number)}" for name, number in row.items() if name != "fault")
         terminalreporter.write_line(f"{row['fault']}\n    {numbers}")
     if extent.IS_LONG:
         REPORT.parent.mkdir(exist_ok=True)
         REPORT.write_text(json.dumps(rows, indent=1))
 
 
-def told(number):
-    """A number as a person reads it."""
+def formatted(number):
+    """Formats a number for people."""
     return (
         f"{number:,.4g}"
         if isinstance(number, float)

@@ -1,7 +1,7 @@
-"""The contract's rules for requests once more, plainly: a second opinion on what the server judges.
+"""A second, simple implementation of the contract's rules for requests, to check the server's validation.
 
-Written from forward.proto alone: it asks protobuf for the message and knows nothing of the server but its
-limits and tables. It says only whether a request must be refused, and a word why.
+It is written from forward.proto alone: it parses with protobuf and uses nothing of the server but its limits
+and tables. It decides only whether a request must be refused, with a short reason.
 """
 
 import math
@@ -18,19 +18,19 @@ MAX_SPECTRAL_RADIUS = 1e3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """Words and alphabet of a request, its own or those of an earlier one of its stream."""
+    """Words and alphabet of a request, its own or those of an earlier request of its stream."""
 
     words: tuple[str, ...]
     alphabet: str
 
 
 def texts_of(request):
-    """What a request brings along."""
+    """Returns the words and the alphabet in a request."""
     return Texts(words=tuple(request.words), alphabet=request.alphabet)
 
 
 def parsed(data):
-    """The message; None if the bytes are none."""
+    """Returns the message; None if the bytes are not one."""
     try:
         return pb.ForwardRequest.FromString(data)
     except DecodeError:
@@ -38,7 +38,7 @@ def parsed(data):
 
 
 def texts_on_stream(data, earlier):
-    """What a later request of the stream means by same_words, after these bytes came."""
+    """Returns the words that a later request with same_words reuses, after these bytes."""
     request = parsed(data)
     if request is None or not request.words:
         return earlier
@@ -46,19 +46,19 @@ def texts_on_stream(data, earlier):
 
 
 def canonical(data):
-    """The same request as protobuf itself writes it."""
+    """Returns the same request in protobuf's own encoding."""
     return pb.ForwardRequest.FromString(data).SerializeToString()
 
 
 def why_refused(data, *, limits, tables, digest_of, earlier=None):
-    """Why a request must not be answered; None if it must.
+    """Returns why a request must be refused; None if it must be answered.
 
     Args:
         data: The request's bytes.
-        limits: What it may ask for.
-        tables: Names of word vectors, and their words.
-        digest_of: Gives the digest of a request's network, from the request and its texts.
-        earlier: The texts of the stream, if there are any.
+        limits: The server's limits.
+        tables: Words of each table of word vectors, by name.
+        digest_of: Returns the digest of a request's network, from the request and its texts.
+        earlier: The texts of an earlier request of the stream, or None.
     """
     request = parsed(data)
     if request is None:
@@ -164,7 +164,7 @@ def _sequences(request, texts):
 
 
 def _batch(request, texts):
-    """Sequences, as torch counts them."""
+    """Returns the number of sequences, as torch counts them."""
     is_seq_first = request.layout == pb.LAYOUT_SEQ_FIRST
     return max(map(len, _sequences(request, texts))) if is_seq_first else len(texts.words)
 

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: frames that are right, and frames that no library would write."""
+"""Writes HTTP/2 frames by hand, valid ones and ones that no library would write."""
 
 import contextlib
 import socket
@@ -17,18 +17,18 @@ HEAD_BYTES = 9
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
 WATCH = "/grpc.health.v1.Health/Watch"
-# A connection that is not ended within this, once the other side has said all, hangs.
+# A server that does not close the connection within this time after the client has finished hangs.
 END_S = 20.0
 
 
 def frame(kind, *, flags=0, stream=0, payload=b"", size=None):
-    """One frame; `size` is what its head says of the payload, if not the truth."""
-    told = len(payload) if size is None else size
-    return struct.pack(">BHBBI", told >> 16 & 0xFF, told & 0xFFFF, kind, flags, stream) + payload
+    """Returns one frame; `size` is a wrong payload size for its header."""
+    written = len(payload) if size is None else size
+    return struct.pack(">BHBBI", written >> 16 & 0xFF, written & 0xFFFF, kind, flags, stream) + payload
 
 
 def settings(values=()):
-    """What a connection starts with."""
+    """Returns a SETTINGS frame, with which a connection starts."""
     return frame(SETTINGS, payload=b"".join(struct.pack(">HI", *pair) for pair in values))
 
 
@@ -37,19 +37,19 @@ def window_update(increment, *, stream=0):
 
 
 def text(value):
-    """A string of HPACK, as it is."""
+    """Returns an HPACK string literal without Huffman coding."""
     size = len(value)
     head = bytes([size]) if size < 0x7F else b"\x7f" + _leb128(size - 0x7F)
     return head + value
 
 
 def field(name, value):
-    """A header, spelled out and kept in no table."""
+    """Returns a literal HPACK header that enters no table."""
     return b"\x00" + text(name.encode()) + text(value if isinstance(value, bytes) else value.encode())
 
 
 def block(path=FORWARD, **changes):
-    """A gRPC call's headers; a change to None leaves one out, `more` are appended bytes."""
+    """Returns a gRPC call's headers; None as a value removes a header, `more` is appended."""
     more = changes.pop("more", b"")
     headers = {
         ":method": "POST",
@@ -67,7 +67,7 @@ def headers(payload, *, stream=1, flags=END_HEADERS):
 
 
 def message(payload, *, size=None, flag=0):
-    """A gRPC message; `size` is what its prefix says, if not the truth."""
+    """Returns a gRPC message; `size` is a wrong size for its prefix."""
     return struct.pack(">BI", flag, len(payload) if size is None else size) + payload
 
 
@@ -76,31 +76,31 @@ def data(payload, *, stream=1, flags=END_STREAM):
 
 
 def call(request, *, stream=1, path=FORWARD, **changes):
-    """A whole call."""
+    """Returns the frames of a complete call."""
     return headers(block(path, **changes), stream=stream) + data(message(request), stream=stream)
 
 
 @contextlib.contextmanager
 def connected(port):
-    """A bare connection."""
+    """Opens a TCP connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=END_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield connection
 
 
 def converse(port, said, *, patience_s=0.0):
-    """Says all of it, waits for what a call ends with, and says no more; gives all that came back.
+    """Sends bytes, waits for the end of a call, closes the sending side, and returns all received bytes.
 
-    A server that is told that no more comes drops what it would have answered; so where the answer counts, it
-    is told once some call is over, or nothing has come for a while.
+    A server drops pending replies when the client closes its sending side. So with `patience_s` the client
+    closes only after a call has ended or nothing was received for that long.
 
     Args:
-        port: The server's.
-        said: Bytes.
-        patience_s: The while.
+        port: The server's port.
+        said: The bytes to send.
+        patience_s: Seconds to wait for received bytes.
 
     Raises:
-        TimeoutError: The server did not end the connection when it was told.
+        TimeoutError: The server did not close the connection.
     """
     received = bytearray()
     with connected(port) as connection, _ended_early():
@@ -118,7 +118,7 @@ def converse(port, said, *, patience_s=0.0):
 
 @contextlib.contextmanager
 def _ended_early():
-    """The server may end the connection before it has heard all."""
+    """Allows the server to close the connection before it has read everything."""
     try:
         yield
     except OSError as error:
@@ -134,7 +134,7 @@ def _piece(connection):
 
 
 def _is_over(received):
-    """Whether some call or the connection is."""
+    """Returns whether a call or the connection has ended."""
     return any(
         kind in (RST_STREAM, GOAWAY) or (kind in (HEADERS, DATA) and flags & END_STREAM)
         for kind, flags, _, _ in frames_in(received)
@@ -142,7 +142,7 @@ def _is_over(received):
 
 
 def frames_in(received):
-    """(type, flags, stream, payload) of each whole frame."""
+    """Yields (type, flags, stream, payload) of each complete frame."""
     at = 0
     while at + HEAD_BYTES <= len(received):
         high, low, kind, flags, stream = struct.unpack_from(">BHBBI", received, at)
@@ -152,5 +152,5 @@ def frames_in(received):
 
 
 def answers_in(received):
-    """The payloads of DATA frames, which is where replies are."""
+    """Returns the payloads of DATA frames, which contain replies."""
     return [payload for kind, _, _, payload in frames_in(received) if kind == DATA and payload]

@@ -1,4 +1,4 @@
-"""Two opinions on a message: what the server's own code makes of it, and what the contract's rules say."""
+"""Judges messages twice: by the server's code and by the contract's rules."""
 
 from functools import cache
 
@@ -28,18 +28,18 @@ VECTORS = {"the": [0.5, -1.0, 2.0], "cat": [0.25, 0.0, -0.75], "sat": [1.5, 0.12
 
 
 def write_vectors(directory):
-    """A file of word vectors for the table that some messages name."""
+    """Writes the word vectors of the table that some messages name."""
     source = directory / "small.txt"
     source.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in VECTORS.items()))
     return source
 
 
 class Judge:
-    """Two opinions on a message, the server's code and the contract's rules, and the reply that is due.
+    """Judges messages by the server's code and by the contract's rules, and computes the expected reply.
 
     Args:
-        tables: Word vectors by name, as the server holds them.
-        engine: Computes; None for judging alone.
+        tables: The server's word vectors by name.
+        engine: Computes replies; None to judge only.
     """
 
     def __init__(self, tables, *, engine=None):
@@ -49,7 +49,7 @@ class Judge:
         self._digest = cache(self._digest_of_plain)
 
     def accepted(self, data):
-        """The accepted request, or the RequestError; any other error is a failure that shows the bytes."""
+        """Returns the accepted request or the RequestError; any other error fails with the bytes."""
         try:
             return self._validator.validate(data)
         except RequestError as error:
@@ -58,13 +58,13 @@ class Judge:
             raise AssertionError(f"accept failed on {data.hex()}") from error
 
     def why_refused(self, data, *, earlier=None):
-        """See contract_rules."""
+        """See `contract_rules.why_refused`."""
         return contract_rules.why_refused(
             data, limits=LIMITS, tables=self._words, digest_of=self.digest_of, earlier=earlier
         )
 
     def digest_of(self, request, texts):
-        """The digest of the network that a request asks for."""
+        """Returns the digest of a request's network."""
         plain = pb.ForwardRequest(
             words=texts.words, alphabet=texts.alphabet, hidden_size=request.hidden_size, seed=request.seed
         )
@@ -78,7 +78,7 @@ class Judge:
         return "" if isinstance(request, RequestError) else request.job.network.digest
 
     def reply(self, accepted, *, fingerprint):
-        """The reply's bytes without timing; None where only its states tell that it is too large."""
+        """Returns the reply's bytes without timing; None if it is too large, which only its states show."""
         (result,) = self._engine.run([accepted.job])
         if isinstance(result, AnswerTooLargeError):
             return None
@@ -89,7 +89,7 @@ class Judge:
 
 
 def proved_engine(tables):
-    """An engine as the server has it, with little memory."""
+    """Returns an engine like the server's, with little memory."""
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables.values()]
     engine = Engine(device="cpu", state_memory_bytes=32 << 20, vectors=vectors)
     engine.prove()
@@ -97,14 +97,14 @@ def proved_engine(tables):
 
 
 def without_timing(reply):
-    """A reply's bytes as protobuf writes them, without what may differ between equal answers."""
+    """Returns a reply in protobuf's encoding, without the fields that may differ between equal requests."""
     message = pb.ForwardReply.FromString(reply)
     message.ClearField("timing")
     return message.SerializeToString()
 
 
 def same_job(job, other):
-    """Whether two jobs ask for the same, state and symbols included."""
+    """Returns whether two jobs are equal, including states and symbols."""
     plain = ("network", "layout", "form", "output", "return_final_state", "max_reply_bytes")
     return (
         all(getattr(job, name) == getattr(other, name) for name in plain)

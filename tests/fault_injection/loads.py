@@ -1,4 +1,4 @@
-"""What the fault tests ask servers to do, and what they learn from it: by the load tester, as a process."""
+"""Loads servers with the load tester in a separate process, for the fault tests."""
 
 import json
 import subprocess
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 COMMAND = "from unrolled_client.cli import main; main()"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# Workloads as in the bench. Each request of L has a seed of its own, so where memory for states is short
-# nothing of it is known; the file of its words is given beside it.
+# Workloads as in bench. Each request of L has its own seed, so with little state memory all its states are
+# new; callers pass the file of its words.
 L = ("--words", "1024", "--hidden-size", "256", "--output", "last", "--seed", "0-1000000", "--pool", "500")
 M = ("--words", "64", "--hidden-size", "256", "--pool", "20")
 S = ("--words", "3", "--hidden-size", "2", "--pool", "100")
@@ -43,7 +43,7 @@ class Measured:
 
 
 def measure(target, *options, duration_s, warmup_s=1.0):
-    """The load tester's record of a run; answers are compared where requests come again."""
+    """Returns the load tester's record of a run; it compares the replies of equal requests."""
     command = [sys.executable, "-c", COMMAND, "load", "--target", target, "--no-live", "--json"]
     times = ("--duration-s", f"{duration_s}", "--warmup-s", f"{warmup_s}")
     done = subprocess.run(
@@ -53,5 +53,5 @@ def measure(target, *options, duration_s, warmup_s=1.0):
         timeout=duration_s + warmup_s + 120,
         check=False,
     )
-    assert done.returncode in (0, 1), done.stderr  # 2: an answer differed; 1: none came
+    assert done.returncode in (0, 1), done.stderr  # 2: a reply differed; 1: no reply
     return Measured(json.loads(done.stdout))

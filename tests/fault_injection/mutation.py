@@ -1,7 +1,7 @@
-"""Messages that are nearly requests: valid ones drawn at random, and what damage makes of them.
+"""Draws random valid messages and damages them.
 
-The mutator is our own because a million cases have to take minutes and be the same for the same seed. It
-knows fields, so that damage reaches the rules behind the parser; it breaks bytes, too.
+It is written for this purpose because a million cases must take only minutes and be equal for equal seeds. It
+damages fields, to reach the rules behind the parser, and bytes.
 """
 
 import random
@@ -13,7 +13,7 @@ from tests.fault_injection.contract_rules import texts_of
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 WIRE_TYPES = (VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32, 6, 7)
-# Fields that are messages, by their number in ForwardRequest.
+# Fields of ForwardRequest that are messages, by number.
 NESTED = (5, 6, 7)
 LETTERS = "aabbcde\u00e9\ud55c\U0001f642"
 SENTENCE_WORDS = ("the", "cat", "sat", "dog", "The")
@@ -60,7 +60,7 @@ TEXTS = (
 
 
 def varint(number):
-    """Seven bits a byte, lowest first."""
+    """Returns a varint: seven bits per byte, lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -70,7 +70,7 @@ def varint(number):
 
 
 def encoded(fields):
-    """The bytes of fields: (number, wire type, payload), of type BYTES without its length."""
+    """Serialises fields: (number, wire type, payload), where payloads of type BYTES have no length."""
     pieces = []
     for number, wire_type, payload in fields:
         pieces.append(varint(number << 3 | wire_type))
@@ -81,7 +81,7 @@ def encoded(fields):
 
 
 def fields_of(data):
-    """The fields of a valid message without groups."""
+    """Returns the fields of a valid message without groups."""
     fields, at = [], 0
     while at < len(data):
         tag, at = _varint_at(data, at)
@@ -108,14 +108,14 @@ def _varint_at(data, at):
 
 
 class Mutator:
-    """Draws messages, the same ones for the same seed.
+    """Draws messages; equal seeds draw equal messages.
 
     Args:
-        seed: Of all that is drawn.
-        digest_of: Gives the digest of a valid request's network, so that some states carry the right one.
-        corpus_size: Valid requests that the others are made from.
-        corpus: Other valid messages to make some from, and
-        nested: which of their fields are messages.
+        seed: Seed of all draws.
+        digest_of: Returns the digest of a valid request's network, so that some states have the right one.
+        corpus_size: Number of valid requests to damage.
+        corpus: Other valid messages to damage.
+        nested: Fields of `corpus` that are messages.
     """
 
     def __init__(self, seed, *, digest_of=None, corpus_size=1_500, corpus=None, nested=NESTED):
@@ -126,7 +126,7 @@ class Mutator:
         self._fields = [fields_of(data) for data in self.corpus]
 
     def message(self):
-        """A message with some damage; now and then with none."""
+        """Returns a message with some damage; sometimes with none."""
         chance = self.chance
         fields = list(chance.choice(self._fields))
         if chance.random() < 0.7:
@@ -138,7 +138,7 @@ class Mutator:
     # Valid requests.
 
     def valid(self):
-        """A request that keeps every rule, or nearly: some end beyond the limits."""
+        """Returns a request that follows all rules, except that some exceed the limits."""
         chance = self.chance
         request = pb.ForwardRequest(hidden_size=chance.choice((1, 2, 3, 4, 8, 16)))
         has_vectors = chance.random() < 0.15
@@ -221,7 +221,7 @@ class Mutator:
         number, wire_type, payload = fields[at]
         if kind == 1:
             del fields[at]
-        elif kind == 2:  # twice, perhaps elsewhere
+        elif kind == 2:  # repeated, at the same or another position
             fields.insert(chance.randint(0, len(fields)), fields[at])
         elif kind == 3:  # from another message
             fields.insert(chance.randint(0, len(fields)), chance.choice(chance.choice(self._fields)))
@@ -267,7 +267,7 @@ class Mutator:
 
     @property
     def _others(self):
-        """Ways to make another payload of a text, a list or a message."""
+        """Returns ways to change the payload of a string, a list or a message."""
         chance = self.chance
         return (
             lambda _: chance.choice(BAD_TEXTS),
@@ -285,22 +285,22 @@ class Mutator:
 
     @property
     def _breaks(self):
-        """Ways to break bytes at a place."""
+        """Returns ways to damage bytes at a position."""
         chance = self.chance
         return (
             lambda data, at: data[:at],
             lambda data, at: data[:at] + chance.randbytes(chance.randint(1, 8)) + data[at:],
             lambda data, at: data[:at] + data[at + chance.randint(1, 8) :],
             self._spliced,
-            # A number of ten bytes, or of eleven, which is too long.
+            # A varint of ten bytes, or of eleven, which is too long.
             lambda data, at: data[:at] + b"\xff" * chance.choice((4, 8, 9, 10)) + b"\x01" + data[at:],
-            # A needless byte in a number.
+            # An overlong varint.
             lambda data, at: data[:at] + bytes([0x80 | (data[at - 1] if at else 0), 0]) + data[at:],
             lambda data, _: self._flipped(data),
         )
 
     def _spliced(self, data, at):
-        """Two messages, each cut anywhere."""
+        """Joins parts of two messages, each cut at a random position."""
         other = self.chance.choice(self.corpus)
         return data[:at] + other[self.chance.randint(0, len(other)) :]
 

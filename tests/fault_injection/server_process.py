@@ -1,4 +1,4 @@
-"""A server in a process of its own, and what can be seen of that from outside."""
+"""Runs a server in a separate process and measures it from outside."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What a process takes from its machine."""
+    """Memory, files and threads of a process."""
 
     rss_mib: float
     file_count: int
@@ -26,11 +26,11 @@ class Footprint:
 
 
 class ServerProcess:
-    """A child process that serves on loopback from `with` on, and is killed by its id at the end.
+    """A server in a child process on loopback, started by `with` and killed at its end.
 
     Args:
-        flags: More of the command's.
-        options: More of Popen's.
+        flags: Further flags of the command.
+        options: Further arguments of Popen.
     """
 
     def __init__(self, *flags, **options):
@@ -60,7 +60,7 @@ class ServerProcess:
         return self.popen.poll() is None
 
     def logged(self):
-        """What it wrote to standard error."""
+        """Returns the server's standard error so far."""
         self.log.seek(0)
         return self.log.read()
 
@@ -73,16 +73,16 @@ class ServerProcess:
         )
 
     def cpu_s(self):
-        """Seconds of processors that it took since it began."""
+        """Returns the processor time of the process in seconds."""
         times = self._process.cpu_times()
         return times.user + times.system
 
     def loop_cpu_s(self):
-        """Those of them that its event loop took, which is the process's first thread."""
+        """Returns the processor time of its event loop, which runs in the first thread."""
         return next(sum(thread[1:]) for thread in self._process.threads() if thread.id == self.popen.pid)
 
     def channel(self):
-        """A plain channel of its own connection."""
+        """Opens a channel with its own connection."""
         options = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", -1),
@@ -93,7 +93,7 @@ class ServerProcess:
 
 @contextmanager
 def resident_over_time(server, *, every_s):
-    """Resident MiB of a process, sampled while this lasts."""
+    """Samples the resident MiB of a process during the block."""
     samples, done = [], threading.Event()
 
     def watch():
@@ -110,7 +110,7 @@ def resident_over_time(server, *, every_s):
 
 
 class GoodClient:
-    """Somebody who asks small things all the time and knows the right answers' bits."""
+    """A client that repeats a small call and checks the bits of the reply."""
 
     def __init__(self, server):
         self._channel = server.channel()
@@ -126,7 +126,7 @@ class GoodClient:
         self._channel.close()
 
     def ask(self):
-        """Asks, and fails if the answer is another than before."""
+        """Makes the call; fails if the reply differs from earlier ones."""
         at = self.answer_count % len(self._requests)
         assert self._bits(self._requests[at]) == self._answers[at]
         self.answer_count += 1

@@ -1,7 +1,7 @@
-"""Clients that ask for much on streams and stop reading: a process of their own, which can be killed.
+"""Runs clients that request much on streams and stop reading, in a process that can be killed.
 
 Usage: python -m tests.fault_injection.stalling TARGET COUNT. It prints a line when each client has read its
-first reply, and then does nothing until it is ended.
+first reply, and then waits until it is killed.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from unrolled.v1 import forward_pb2 as pb
 
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# 64 words of 10 letters, 256 units: replies of 640 KiB, of which a stream may hold some 25.
+# 64 words of 10 letters, 256 units: replies of 640 KiB; a stream may hold about 25 of them.
 REQUEST = pb.ForwardRequest(words=[LETTERS[:10]] * 64, alphabet=LETTERS, hidden_size=256).SerializeToString()
 REQUESTS = 100
 
 
 async def stall(target):
-    """Asks for a hundred replies and reads one."""
+    """Requests a hundred replies and reads one."""
     channel = grpc.aio.insecure_channel(target, options=OPTIONS)
     call = channel.stream_stream("/unrolled.v1.ForwardService/ForwardStream")()
 

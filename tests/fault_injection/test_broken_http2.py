@@ -1,4 +1,4 @@
-"""Connections that break HTTP/2 or gRPC: the server answers others meanwhile, and is as it was afterwards."""
+"""Connections that violate HTTP/2 or gRPC affect neither other clients nor the server's resources."""
 
 import collections
 import itertools
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 
 MAX_GOOD_S = 5.0
 PATIENCE_S = 0.1
-# What is logged where a handler fails; of metadata that is no UTF-8 gRPC logs a traceback and goes on.
+# Log lines of failing handlers. For metadata that is not UTF-8 gRPC logs a traceback and continues.
 SIGNS_OF_FAILURE = ("never retrieved", "a request failed", "raised by servicer method", "Exception ignored")
 FLOOD = 4_000 if extent.IS_LONG else 200
 LESSON = pb.ForwardRequest(words=["hello", "eolll", "lleel"], hidden_size=2).SerializeToString()
@@ -54,7 +54,7 @@ def endless_continuation(_chance):
 
 @cache
 def compressed(kind, size):
-    """A call with a compressed message of zeros."""
+    """Returns a call with a compressed message of zeros."""
     packed = zlib.compressobj(9, zlib.DEFLATED, 31 if kind == "gzip" else 15)
     body = b"".join([packed.compress(bytes(1 << 20)) for _ in range(size >> 20)]) + packed.flush()
     pieces = [h.message(body, flag=1)[at : at + 16_384] for at in range(0, len(body) + 5, 16_384)]
@@ -63,7 +63,7 @@ def compressed(kind, size):
 
 
 def mutated_conversation(chance):
-    """A right conversation with some bytes wrong, left out, or said twice."""
+    """Returns a valid conversation with some bytes changed, removed or repeated."""
     said = bytearray(START + h.call(LESSON) + h.call(LESSON, stream=3) + h.frame(h.PING, payload=bytes(8)))
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(said))
@@ -80,13 +80,13 @@ def mutated_conversation(chance):
 
 
 def mutated_headers(chance):
-    """Headers of random bytes, as HPACK or what looks like it."""
+    """Returns headers of invalid or random HPACK."""
     blocks = (
         chance.randbytes(chance.randint(1, 60)),
-        b"\x3f\xff\xff\xff\xff\x0f" + h.block(),  # a table size beyond all
-        b"\xff\xff\xff\xff\xff\xff\xff\x7f",  # an index of nowhere
+        b"\x3f\xff\xff\xff\xff\x0f" + h.block(),  # a table size beyond every limit
+        b"\xff\xff\xff\xff\xff\xff\xff\x7f",  # an index out of range
         b"\x80",
-        h.block(more=b"\x00\x8a" + chance.randbytes(10) + b"\x01a"),  # Huffman of nothing
+        h.block(more=b"\x00\x8a" + chance.randbytes(10) + b"\x01a"),  # invalid Huffman code
         h.block(
             more=h.field("grpc-timeout", chance.choice(("0n", "99999999H", "abc", "", "-1S", "123456789S")))
         ),
@@ -99,7 +99,7 @@ def mutated_headers(chance):
 
 
 SILENCED = {
-    # None of these holds a valid message, so none may be answered.
+    # None of these contains a valid message, so none may be answered.
     "another preface": lambda _: b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n" + h.settings() + h.call(LESSON),
     "no preface": lambda _: h.settings() + h.call(LESSON),
     "HTTP/1": lambda _: b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -113,7 +113,7 @@ SILENCED = {
     "a frame size beyond 24 bits": lambda _: h.PREFACE + h.settings([(h.MAX_FRAME, 1 << 31)]),
     "PING of seven bytes": lambda _: START + h.frame(h.PING, payload=bytes(7)),
     "RST_STREAM of three bytes": lambda _: START + h.frame(h.RST_STREAM, stream=1, payload=bytes(3)),
-    "RST_STREAM of nothing": lambda _: START + h.frame(h.RST_STREAM, stream=7, payload=bytes(4)),
+    "RST_STREAM of an idle stream": lambda _: START + h.frame(h.RST_STREAM, stream=7, payload=bytes(4)),
     "GOAWAY cut short": lambda _: START + h.frame(h.GOAWAY, payload=bytes(4)),
     "PUSH_PROMISE": lambda _: (
         START + h.frame(h.PUSH_PROMISE, stream=1, flags=4, payload=bytes(4) + h.block())
@@ -130,11 +130,11 @@ SILENCED = {
     "a padding longer than its frame": lambda _: (
         START + h.headers(b"\xff" + h.block(), flags=h.END_HEADERS | h.PADDED)
     ),
-    "DATA of no stream": lambda _: START + h.data(h.message(LESSON)),
+    "DATA on an idle stream": lambda _: START + h.data(h.message(LESSON)),
     "DATA on stream 0": lambda _: START + h.data(h.message(LESSON), stream=0),
     "HEADERS on stream 0": lambda _: START + h.headers(h.block(), stream=0),
     "HEADERS on an even stream": lambda _: START + h.call(LESSON, stream=2),
-    "CONTINUATION of nothing": lambda _: START + h.frame(h.CONTINUATION, stream=1, payload=h.block()),
+    "CONTINUATION without HEADERS": lambda _: START + h.frame(h.CONTINUATION, stream=1, payload=h.block()),
     "frames between HEADERS and CONTINUATION": lambda _: (
         START
         + h.headers(h.block(), flags=0)
@@ -142,12 +142,12 @@ SILENCED = {
         + h.frame(h.CONTINUATION, stream=1, flags=4)
     ),
     "endless CONTINUATION": endless_continuation,
-    "headers of nothing": lambda _: START + h.headers(b"") + h.data(h.message(LESSON)),
+    "empty headers": lambda _: START + h.headers(b"") + h.data(h.message(LESSON)),
     "no path": lambda _: START + h.call(LESSON, path=None),
     "another path": lambda _: START + h.call(LESSON, path="/unrolled.v1.ForwardService/Backward"),
-    "a path of a megabyte's quarter": lambda _: START + h.headers(h.block(path="/" + "x" * 16_000)),
-    "a path that is no UTF-8": lambda _: START + h.call(LESSON, path=b"/unrolled.v1.ForwardService/\xc6"),
-    "metadata that is no UTF-8": lambda _: START + h.headers(h.block(path="/x", more=h.field("x", b"\xff"))),
+    "a path of 16 kB": lambda _: START + h.headers(h.block(path="/" + "x" * 16_000)),
+    "a path that is not UTF-8": lambda _: START + h.call(LESSON, path=b"/unrolled.v1.ForwardService/\xc6"),
+    "metadata that is not UTF-8": lambda _: START + h.headers(h.block(path="/x", more=h.field("x", b"\xff"))),
     "GET": lambda _: START + h.call(LESSON, __method="GET"),
     "no method": lambda _: START + h.call(LESSON, __method=None),
     "a message cut short": lambda _: START + h.headers(h.block()) + h.data(h.message(LESSON, size=1_000)),
@@ -162,18 +162,18 @@ SILENCED = {
     "no message": lambda _: START + h.headers(h.block()) + h.data(b""),
     "no message at all": lambda _: START + h.headers(h.block(), flags=h.END_HEADERS | h.END_STREAM),
     "a message of another flag": lambda _: START + h.headers(h.block()) + h.data(h.message(LESSON, flag=7)),
-    "compression that was not told of": lambda _: (
+    "compression without its header": lambda _: (
         START + h.headers(h.block()) + h.data(h.message(LESSON, flag=1))
     ),
     "compression of garbage": lambda chance: (
         START + h.headers(h.block(grpc_encoding="gzip")) + h.data(h.message(chance.randbytes(100), flag=1))
     ),
-    "compression that nobody knows": lambda _: (
+    "an unknown compression": lambda _: (
         START + h.headers(h.block(grpc_encoding="br")) + h.data(h.message(LESSON, flag=1))
     ),
     "64 MiB of zeros in gzip": lambda _: compressed("gzip", 64 << 20),
     "64 MiB of zeros in deflate": lambda _: compressed("deflate", 64 << 20),
-    "HPACK of another kind": mutated_headers,
+    "invalid HPACK": mutated_headers,
     "a flood of settings": settings_flood,
     "a flood of pings": lambda _: START + h.frame(h.PING, payload=bytes(8)) * FLOOD,
     "a flood of acknowledgements": lambda _: START + h.frame(h.SETTINGS, flags=h.ACK) * FLOOD,
@@ -193,16 +193,16 @@ SILENCED = {
     ),
 }
 del SILENCED["a thousand watchers"]  # health is answered
-# These hold valid messages, too; whether they are answered is gRPC's to say.
+# These contain valid messages; gRPC decides whether they are answered.
 OPEN = {
-    "a right call": lambda _: START + h.call(LESSON),
+    "a valid call": lambda _: START + h.call(LESSON),
     "another content type": lambda _: START + h.call(LESSON, content_type="text/plain"),
     "no te": lambda _: START + h.call(LESSON, te=None),
     "two messages in one call": lambda _: START + h.headers(h.block()) + h.data(h.message(LESSON) * 2),
     "DATA after the end": lambda _: START + h.call(LESSON) + h.data(h.message(LESSON)) * 5,
     "HEADERS twice": lambda _: START + h.call(LESSON) + h.call(LESSON),
     "streams that count down": lambda _: START + h.call(LESSON, stream=5) + h.call(LESSON, stream=3),
-    "a window of nothing": lambda _: h.PREFACE + h.settings([(h.INITIAL_WINDOW, 0)]) + h.call(LESSON) * 1,
+    "a window of zero": lambda _: h.PREFACE + h.settings([(h.INITIAL_WINDOW, 0)]) + h.call(LESSON) * 1,
     "rapid reset": rapid_reset,
     "watchers": lambda _: START + b"".join(h.call(b"", path=h.WATCH, stream=at) for at in stream_numbers(50)),
     "metadata of a megabyte": lambda _: (
@@ -225,7 +225,7 @@ FREQUENT = (mutated_conversation, mutated_headers) * 10
 
 
 class Asking:
-    """A good client in a thread of its own, while the block runs; its failure fails the block."""
+    """A valid client in a separate thread during the block; its failure fails the block."""
 
     def __init__(self, server):
         self._client = GoodClient(server)
@@ -255,25 +255,25 @@ class Asking:
                 began_s = time.monotonic()
                 self._client.ask()
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
-        except Exception as error:  # noqa: BLE001 - raised where the block ends
+        except Exception as error:  # noqa: BLE001 - raised at the end of the block
             self._error = error
 
 
 @pytest.fixture(scope="module")
 def server():
-    """A server with one heap, so that what it lost is not mistaken for what many heaps keep of each flood."""
+    """A server with one heap, so that a leak differs from memory that many heaps keep after floods."""
     with ServerProcess("--log-level", "warning", env=os.environ | {"MALLOC_ARENA_MAX": "1"}) as server:
         yield server
 
 
-def test_a_right_call_by_hand_is_answered(server):
-    """So that the silence of the others says something."""
+def test_a_valid_call_by_hand_is_answered(server):
+    """Shows that a valid call of this kind is answered, unlike those below."""
     (answer,) = h.answers_in(h.converse(server.port, START + h.call(LESSON), patience_s=h.END_S))
     assert pb.ForwardReply.FromString(answer[5:]).shape == [3, 5, 2]
 
 
-def test_a_flood_of_calls_on_one_connection_cancels_nobody_elses(server):
-    """More than gRPC's default keeps, which then cancels at random."""
+def test_a_flood_of_calls_on_one_connection_cancels_no_other_clients_calls(server):
+    """More calls than gRPC keeps by default; beyond that it cancels at random."""
     flood = START + b"".join(
         h.headers(h.block(path=h.FORWARD_STREAM), stream=at) for at in stream_numbers(3_000)
     )
@@ -286,8 +286,8 @@ def test_a_flood_of_calls_on_one_connection_cancels_nobody_elses(server):
 
 
 @pytest.mark.parametrize("fault", SILENCED)
-def test_what_is_no_call_gets_no_answer_and_harms_nobody(server, fault):
-    """The connection ends, no reply comes on it, and the next caller gets right bits."""
+def test_an_invalid_call_gets_no_answer_and_affects_no_other_client(server, fault):
+    """The connection ends without a reply, and the next client gets the right bits."""
     received = h.converse(server.port, SILENCED[fault](random.Random(fault)), patience_s=PATIENCE_S)
     assert h.answers_in(received) == []
     client = GoodClient(server)
@@ -297,16 +297,17 @@ def test_what_is_no_call_gets_no_answer_and_harms_nobody(server, fault):
 
 
 @pytest.mark.parametrize(("kind", "max_growth_mib"), [("frames", 16), ("calls", 256)])
-def test_broken_connections_leave_the_server_as_it_was(server, report, kind, max_growth_mib):
-    """A good client gets right bits all the while; memory, files and threads come back.
+def test_broken_connections_leak_no_resources(server, report, kind, max_growth_mib):
+    """A valid client gets the right bits all the time; memory, files and threads are released.
 
-    Of floods of calls the heap keeps what its largest took: ten thousand may wait, at some 20 KiB.
+    After floods of calls the heap keeps the memory of the largest: ten thousand calls may wait, at some 20
+    KiB.
     """
     chance = random.Random(7)
     counts = collections.Counter()
     faults = [make for name, make in (SILENCED | OPEN).items() if kind == "calls" or name not in MANY_CALLS]
     put(server, faults, chance, counts, rounds=1, until_s=time.monotonic() + extent.seconds(0.25))
-    before, cpu_s = settled(server), server.cpu_s()  # what it takes once, such as threads, it may keep
+    before, cpu_s = settled(server), server.cpu_s()  # the server may keep one-time costs, such as threads
     began_s = time.monotonic()
     with Asking(server) as asking:
         put(server, faults, chance, counts, rounds=2, until_s=began_s + extent.seconds())
@@ -325,14 +326,14 @@ def test_broken_connections_leave_the_server_as_it_was(server, report, kind, max
     assert server.is_alive
     assert not [sign for sign in SIGNS_OF_FAILURE if sign in server.logged()]
     assert after.file_count <= before.file_count
-    assert after.thread_count <= before.thread_count + 2  # gRPC's pool breathes
+    assert after.thread_count <= before.thread_count + 2  # gRPC's thread pool varies
     if extent.IS_LONG:
         assert after.rss_mib - before.rss_mib < max_growth_mib
         assert asking.slowest_s < MAX_GOOD_S
 
 
 def put(server, faults, chance, counts, *, rounds, until_s):
-    """Puts every fault so many times, in any order, and more of them until then."""
+    """Injects every fault `rounds` times in random order, and further faults until `until_s`."""
     faults = [*faults]
     least = rounds * len(faults)
     for number in itertools.count():
@@ -349,7 +350,7 @@ def put(server, faults, chance, counts, *, rounds, until_s):
 
 
 def settled(server, *, file_count=0):
-    """What it takes while one client asks: the least number of files, looked at until it is as wanted."""
+    """Returns the footprint with one client: samples until the number of open files is small enough."""
     client = GoodClient(server)
     least = server.footprint()
     for _ in range(1_000):

@@ -1,6 +1,6 @@
-"""Wrong and expired certificates and tokens, clear text to a TLS port: refused, nothing served.
+"""The server refuses wrong and expired certificates and tokens, and clear text to a TLS port.
 
-Against the command in a process of its own, because what it writes is part of the claim.
+The server runs in a separate process, because the tests check its log.
 """
 
 import os
@@ -23,7 +23,7 @@ TIMEOUT_S = 60
 
 @dataclass
 class Served:
-    """A server, and what it has written to standard error once it has ended."""
+    """A running server; `log` is complete after its end."""
 
     address: str
     command_line: str
@@ -36,10 +36,10 @@ class Served:
 
 @contextmanager
 def serving(*flags):
-    """The command; ended by SIGTERM, which must give exit code 0."""
+    """Runs the command; ends it by SIGTERM and checks exit code 0."""
     command = [sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0", "--log-level", "debug"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # The command `unrolled` silences gRPC's core, and tests of it may have run in this process.
+    # Tests of the command `unrolled` in this process may have set GRPC_VERBOSITY.
     environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
     with subprocess.Popen([*command, *map(str, flags)], env=environment, **pipes) as process:
         try:
@@ -57,7 +57,7 @@ def serving(*flags):
 
 
 def refused(address, error, **arguments):
-    """Asks twice in vain; a client that cannot connect tries up to five times for each."""
+    """Calls twice and expects the error; a client that cannot connect tries up to five times per call."""
     with Client(address, **arguments) as client:
         for _ in range(2):
             with pytest.raises(error):
@@ -94,12 +94,12 @@ def test_wrong_tokens_are_logged_once_and_failed_handshakes_never(
             while web.recv(1_024):
                 pass
         assert answered(address, **roots, **mine, token=TOKEN)
-    told = [line for line in server.log.splitlines() if "refused" in line]
+    refusals = [line for line in server.log.splitlines() if "refused" in line]
     for reason in (
         "this server does not know the token",
         "this server wants a token",
     ):
-        assert len([line for line in told if reason in line]) == 1, reason
+        assert len([line for line in refusals if reason in line]) == 1, reason
     assert "Handshake failed" not in server.log
     key_lines = server_identity.key.read_text().splitlines()[1:-1]
     for secret in (TOKEN, GUESS, *key_lines):
@@ -108,7 +108,7 @@ def test_wrong_tokens_are_logged_once_and_failed_handshakes_never(
 
 
 def test_nothing_is_served_in_clear_text_by_a_tls_port(server_identity, write_tokens):
-    """Not one byte of HTTP/2 comes back."""
+    """The server returns no byte of HTTP/2."""
     tls = ("--tls-certificate", server_identity.certificate, "--tls-key", server_identity.key)
     with serving(*tls) as server:
         host, _, port = server.address.rpartition(":")

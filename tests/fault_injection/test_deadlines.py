@@ -1,4 +1,4 @@
-"""Deadlines shorter than the queue: what nobody waits for any more is not computed."""
+"""Requests whose deadline passes in the queue are not computed."""
 
 import asyncio
 import math
@@ -23,14 +23,14 @@ FORWARD = "/unrolled.v1.ForwardService/Forward"
 ONE_TRY = [("grpc.enable_retries", 0)]
 HIDDEN_SIZE = 512
 LETTERS_ASKED = 1_000
-# So many requests fill a batch, at most.
+# The largest number of requests in a batch.
 BATCH = math.ceil(MAX_BATCH_MULTIPLICATIONS / (LETTERS_ASKED * HIDDEN_SIZE**2))
 WAVE = 150
 DEADLINE_S = 0.3
 
 
 def a_request(chance, *, seed=0):
-    """Some milliseconds of work, if its words are new to the network."""
+    """Returns a request that takes some milliseconds if its states are new."""
     words = ["".join(chance.choices(LETTERS, k=10)) for _ in range(LETTERS_ASKED // 10)]
     return pb.ForwardRequest(
         words=words, alphabet=LETTERS, hidden_size=HIDDEN_SIZE, seed=seed, output=pb.OUTPUT_LAST
@@ -38,7 +38,7 @@ def a_request(chance, *, seed=0):
 
 
 async def ask(address, requests, *, timeout_s):
-    """All at once; gives how many ended with each code."""
+    """Sends all requests at once; returns the number of calls by code."""
 
     async def end_of(call):
         try:
@@ -53,16 +53,16 @@ async def ask(address, requests, *, timeout_s):
 
 
 async def ask_in_turn(address, requests):
-    """One after the other, with time for each."""
+    """Sends the requests one after the other, with a long deadline."""
     async with grpc.aio.insecure_channel(address, options=ONE_TRY) as channel:
         for request in requests:
             await channel.unary_unary(FORWARD)(request, timeout=60)
 
 
 def test_no_compute_is_spent_on_work_whose_deadline_has_passed(report):
-    """The server is made to guess wrong: a network whose states were known is asked for new ones.
+    """The server admits requests that it cannot do in time, and drops them when their deadline passes.
 
-    So it lets in what can't be done in time, and has to drop it when its deadline passes in the queue.
+    Its estimate is wrong because a network with only cached requests suddenly gets new ones.
     """
     chance, waves = random.Random(0), 20 if IS_LONG else 1
     with running_server(Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0")) as server:
@@ -72,7 +72,7 @@ def test_no_compute_is_spent_on_work_whose_deadline_has_passed(report):
             asyncio.run(ask_in_turn(server.address, [known] * 60))
             wave = [a_request(chance, seed=seed) for _ in range(WAVE)]
             ends += asyncio.run(ask(server.address, wave, timeout_s=DEADLINE_S))
-            asyncio.run(ask_in_turn(server.address, [known]))  # answered after all that came before
+            asyncio.run(ask_in_turn(server.address, [known]))  # answered after all earlier requests
         counted = scrape(server.metrics_address)
     computed = value(counted, "unrolled_batch_jobs_sum") - 61 * waves
     dropped = {
@@ -87,7 +87,7 @@ def test_no_compute_is_spent_on_work_whose_deadline_has_passed(report):
         batches_under_way=waves,
     )
     assert ends["OK"]
-    if IS_LONG:  # else a machine may be quick enough for all, or its event loop late
+    if IS_LONG:  # otherwise the machine may be fast enough for all, or its event loop late
         assert sum(dropped.values()) > computed / 4
-        # What was under way when the deadline passed is one batch; it began in time.
+        # At most one batch was being computed when the deadline passed; it began in time.
         assert computed - ends["OK"] <= BATCH * waves

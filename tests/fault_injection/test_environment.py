@@ -1,7 +1,4 @@
-"""A machine in trouble: full disks, used up files, wrong settings, clocks that step back.
-
-Each is a clear error with its exit code, or no effect.
-"""
+"""Full disks, exhausted file descriptors, wrong settings and clock steps cause clear errors or no effect."""
 
 import ast
 import os
@@ -29,11 +26,12 @@ COMMAND = (sys.executable, "-m", "unrolled_server", "--address", "127.0.0.1:0", 
 FULL = "/dev/full"
 MAX_FILES = 64
 MAX_FILE_BYTES = 8_192
-# A processor's share that a server may take while it waits for files.
+# Share of a processor that a server may use while it waits for file descriptors.
 MAX_IDLE_SHARE = 0.1
 WALL_CLOCKS = {"time.time", "time.time_ns", "time", "time_ns"}
-# When a run, a span or a process began, and whether a certificate is valid: no duration and no deadline.
-TELLS_MOMENTS = {
+# These files read the time of day, for the start of a run, span or process or the validity of a certificate;
+# never for a duration or a deadline.
+MAY_READ_WALL_CLOCK = {
     "backend.py",
     "observability/otel.py",
     "run.py",
@@ -42,7 +40,7 @@ TELLS_MOMENTS = {
 
 
 def ended(*flags, **options):
-    """The exit code and standard error of a server that does not come to serve."""
+    """Returns the exit code and standard error of a server whose start fails."""
     done = subprocess.run(
         [*COMMAND, *flags], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options
     )
@@ -50,14 +48,14 @@ def ended(*flags, **options):
 
 
 def limited(kind, most):
-    """What a child process does first: it allows itself no more."""
+    """Returns a function with which a child process limits its resources."""
     return partial(resource.setrlimit, kind, (most, most))
 
 
 @pytest.mark.faults
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
 def test_a_log_that_cannot_be_written_has_no_effect():
-    """Calls are answered, and the drain ends well."""
+    """Calls are answered, and the drain succeeds."""
     with Path(FULL).open("w") as full, ServerProcess("--log-level", "debug", stderr=full) as server:
         client = GoodClient(server)
         client.ask()
@@ -67,8 +65,8 @@ def test_a_log_that_cannot_be_written_has_no_effect():
 
 
 @contextmanager
-def serving_unheard(stdout, **options):
-    """A server whose ready line nobody gets, once its log tells of it."""
+def serving_without_ready_line(stdout, **options):
+    """Runs a server whose ready line cannot be written."""
     command = [*COMMAND, "--log-level", "info"]
     with subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, **options) as server:
         try:
@@ -79,10 +77,10 @@ def serving_unheard(stdout, **options):
 
 @pytest.mark.faults
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no /dev/full")
-def test_a_ready_line_that_cannot_be_written_is_told_in_the_log_and_nothing_else():
-    with Path(FULL).open("w") as full, serving_unheard(full) as server:
-        told = next(line for line in server.stderr if "ready line" in line)
-        assert "standard output does not take the ready line: No space left on device" in told
+def test_a_ready_line_that_cannot_be_written_only_causes_a_log_line():
+    with Path(FULL).open("w") as full, serving_without_ready_line(full) as server:
+        line = next(line for line in server.stderr if "ready line" in line)
+        assert "cannot write the ready line to standard output: No space left on device" in line
         server.send_signal(signal.SIGTERM)
         _, rest = server.communicate(timeout=TIMEOUT_S)
         assert "Traceback" not in rest
@@ -102,7 +100,7 @@ def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_fil
     )
     assert code == 6
     assert f"{glove} cannot be converted into {cache}: File too large" in errors
-    assert "--vectors-cache takes a directory that can be written and has room" in errors
+    assert "name a directory that can be written and has room by --vectors-cache" in errors
     assert "Traceback" not in errors
     assert [file.suffix for file in cache.iterdir()] == [".lock"]
 
@@ -112,7 +110,6 @@ def test_a_full_disk_at_the_conversion_of_vectors_exits_6_and_leaves_no_half_fil
     ("name", "value"),
     [
         ("MAX_WORDS", "many"),
-        ("MAX_WORDS", ""),
         ("MAX_REPLY_BYTES", "1e99"),
         ("DRAIN_TIMEOUT_S", "-1"),
         ("ADDRESS", "nowhere"),
@@ -135,8 +132,8 @@ def test_a_setting_that_cannot_be_read_exits_2_in_one_line_that_names_it(name, v
 
 
 @pytest.mark.faults
-def test_used_up_files_keep_new_callers_waiting_and_nobody_else(report):
-    """Old connections are served, no loop spins, and the next caller is served once files are free."""
+def test_exhausted_file_descriptors_delay_only_new_clients(report):
+    """Open connections are served, no loop spins, and a new client is served once descriptors are free."""
     limit = limited(resource.RLIMIT_NOFILE, MAX_FILES)
     with ServerProcess("--log-level", "warning", preexec_fn=limit) as server, ExitStack() as held:
         old = GoodClient(server)
@@ -165,7 +162,7 @@ def test_used_up_files_keep_new_callers_waiting_and_nobody_else(report):
 
 
 def _wait(seconds):
-    """Lets time pass, as it is measured; gives how much did."""
+    """Waits without sleep; returns the elapsed seconds."""
     began_s = time.monotonic()
     with socket.socket() as never:
         never.bind(("127.0.0.1", 0))
@@ -179,13 +176,13 @@ def _wait(seconds):
 @pytest.mark.parametrize(
     "package", [unrolled, unrolled_client, unrolled_corpus, unrolled_loadtest, unrolled_server]
 )
-def test_a_clock_that_steps_back_has_no_effect_as_only_moments_are_read_from_it(package):
-    """Durations and deadlines are of the monotonic clock; a file that tells moments is named here."""
+def test_durations_and_deadlines_never_use_the_wall_clock(package):
+    """They use the monotonic clock; `MAY_READ_WALL_CLOCK` lists the files that need the time of day."""
     root = Path(package.__file__).parent
     found = {
         str(file.relative_to(root)) for file in root.rglob("*.py") if _reads_the_wall_clock(file.read_text())
     }
-    assert found <= TELLS_MOMENTS
+    assert found <= MAY_READ_WALL_CLOCK
 
 
 def _reads_the_wall_clock(source):

@@ -1,4 +1,4 @@
-"""Workers that are killed, a server that is told to stop, under load: no answer is wrong, none is lost."""
+"""No reply is wrong or lost when workers are killed or the server stops under load."""
 
 import itertools
 import random
@@ -28,18 +28,18 @@ pytestmark = pytest.mark.faults
 DURATION_S = max(3.0, extent.seconds())
 KILL_EVERY_S = min(5.0, DURATION_S / 3)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# Words and units. The last are replies of megabytes, so that some workers die in the middle of one.
+# Words and units. The last have replies of megabytes, so that some workers die while sending one.
 SIZES = ((3, 2), (3, 2), (3, 2), (8, 16), (64, 256), (512, 256))
 MAPPED_SIZE = (8, 16)
 CALLERS = 4
-# A connection for each channel, so that the system spreads them over the workers.
+# Each channel has its own connection, so that the system distributes them over the workers.
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 FLAGS = ("--address", "127.0.0.1:0", "--device", "cpu", "--workers", "2")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A call, and the bytes that it must give: those of an engine that has seen nothing else."""
+    """A call, and the expected bytes, from an engine that has computed nothing else."""
 
     words: list[str]
     network: dict[str, object]
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass
 class Count:
-    """What became of calls from many threads."""
+    """Counts the results of calls from many threads."""
 
     calls: int = 0
     wrong: int = 0
@@ -71,7 +71,7 @@ class Count:
             self.lost.append(str(error))
 
     def refuse(self):
-        """Counts a call that the server refused because it was already stopping."""
+        """Counts a call that the server refused because it was stopping."""
         with self.lock:
             self.refused += 1
 
@@ -97,7 +97,7 @@ def mapped_cases():
 
 
 def call_until(stop, address, cases, count):
-    """One call after another, through the SDK."""
+    """Makes one call after another through the SDK."""
     chance = random.Random()
     with Client(address, options=OPTIONS) as client:
         while not stop.is_set():
@@ -109,7 +109,7 @@ def call_until(stop, address, cases, count):
 
 
 def map_until(stop, address, cases, count):
-    """One long stream, through the SDK."""
+    """Runs one long stream through the SDK."""
     endless = itertools.takewhile(lambda _: not stop.is_set(), itertools.cycle(cases))
     with Client(address, options=OPTIONS) as client:
         batches = (case.words for case in endless)
@@ -122,18 +122,18 @@ def map_until(stop, address, cases, count):
 
 
 def connections_to(worker):
-    """How many connections a worker has taken."""
+    """Returns the number of connections of a worker."""
     return sum(connection.status == psutil.CONN_ESTABLISHED for connection in worker.net_connections("tcp"))
 
 
 def wait_until_replaced(server):
-    """Reads the log on until the next worker serves."""
+    """Reads the log until the next worker serves."""
     while "serves" not in server.stderr.readline():
         assert server.poll() is None
 
 
 def kill_workers(server):
-    """Kills one of the workers every so often; gives how often, and how many connections that cut."""
+    """Kills a worker at intervals; returns the number of kills and of cut connections."""
     begin_s, never = time.monotonic(), threading.Event()
     kills = cut = 0
     for kill_s in np.arange(KILL_EVERY_S, DURATION_S, KILL_EVERY_S):
@@ -147,7 +147,7 @@ def kill_workers(server):
 
 
 def test_killed_workers_cost_no_answer_and_no_bit(cases, mapped_cases, report):
-    """One of two workers is killed (SIGKILL), and again: 0 wrong answers, 0 lost calls after retries."""
+    """One of two workers is killed again and again (SIGKILL): 0 wrong replies, 0 lost calls after retries."""
     called, mapped, stop = Count(), Count(), threading.Event()
     with process(*FLAGS) as server, ThreadPoolExecutor() as pool:
         address = address_in(server.stdout.readline())
@@ -177,9 +177,9 @@ def test_killed_workers_cost_no_answer_and_no_bit(cases, mapped_cases, report):
 
 
 def sent_calls(channel, cases):
-    """Starts calls and returns them once the server has answered one that was sent later.
+    """Starts calls and returns them once the server has answered a later one.
 
-    Most of them are accepted by then, but not all for certain: on a busy machine the server may get a small
+    By then most are accepted, but not necessarily all: on a busy machine the server may receive a small
     message before a larger one that was sent earlier.
     """
     stub = ForwardServiceStub(channel)
@@ -189,12 +189,12 @@ def sent_calls(channel, cases):
 
 
 def is_refusal(error):
-    """Whether the server says that it did not accept the call."""
+    """Returns whether the server reports that it did not accept the call."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and "the server is shutting down" in error.details()
 
 
 def stop_under_load(cases, count):
-    """Starts a server, sends it calls on many connections, and tells it to stop; returns its exit code."""
+    """Starts a server, sends calls on many connections, and stops it; returns its exit code."""
     with process(*FLAGS) as server, ExitStack() as stack:
         address = address_in(server.stdout.readline())
         channels = [stack.enter_context(grpc.insecure_channel(address, options=OPTIONS)) for _ in range(8)]
@@ -208,7 +208,7 @@ def stop_under_load(cases, count):
         return server.wait(TIMEOUT_S)
 
 
-def test_a_server_told_to_stop_under_load_answers_all_that_it_accepted(cases, report):
+def test_a_server_that_stops_under_load_answers_all_accepted_calls(cases, report):
     """SIGTERM under load: every accepted request is answered, with its bits; exit code 0."""
     end_s = time.monotonic() + DURATION_S
     count, exit_codes = Count(), []

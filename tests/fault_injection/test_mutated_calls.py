@@ -1,4 +1,4 @@
-"""Messages with damage, sent to a server process: right bits or the right refusal, and no growth."""
+"""A server process answers damaged messages with the right bits or refusal, and does not grow."""
 
 import collections
 import queue
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.faults
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT: 3, grpc.StatusCode.UNIMPLEMENTED: 12}
-# Of calls, and of what a server learns: the networks fill what they may in the first fifth.
+# The growth of calls and caches: the networks fill their memory in the first fifth.
 MAX_GROWTH_MIB = 10
 SEED = 20260702
 
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
-    """A file of word vectors, and where servers keep its converted form."""
+    """A file of word vectors, and the cache for its converted form."""
     directory = tmp_path_factory.mktemp("vectors")
     return write_vectors(directory), directory
 
@@ -52,7 +52,7 @@ def judge(vectors):
 
 
 class Unary:
-    """Asks by single calls."""
+    """Sends messages as unary calls."""
 
     earlier = None
 
@@ -60,7 +60,7 @@ class Unary:
         self._call = channel.unary_unary(FORWARD)
 
     def ask(self, data):
-        """The reply, or the refusal's code."""
+        """Returns the reply, or the code of the refusal."""
         try:
             return self._call(data, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
@@ -68,7 +68,7 @@ class Unary:
 
 
 class Streamed:
-    """Asks on one stream, one request after the other, and knows the words that they may share."""
+    """Sends messages on one stream, one after the other, and tracks the words that they may share."""
 
     def __init__(self, channel):
         self._requests = queue.SimpleQueue()
@@ -76,7 +76,7 @@ class Streamed:
         self.earlier: Texts | None = None
 
     def ask(self, data):
-        """As above; a refusal has no other field but its id."""
+        """Returns the reply, or the code of the refusal, which has no other field but its id."""
         self._requests.put(data)
         reply = next(self._replies)
         self.earlier = texts_on_stream(data, self.earlier)
@@ -109,7 +109,7 @@ def fingerprint_of(server):
 
 @pytest.mark.parametrize("kind", [Unary, Streamed])
 def test_a_mutated_message_gets_right_bits_or_a_refusal(server, judge, report, kind):
-    """A good client is answered all the while, and the server stays as large as it was."""
+    """A valid client is answered all the time, and the server does not grow."""
     mutator = Mutator(f"{SEED} {kind.__name__}", digest_of=judge.digest_of)
     fingerprint, good_client = fingerprint_of(server), GoodClient(server)
     codes, count = collections.Counter(), extent.cases(0.05, at_least=400)
@@ -138,7 +138,7 @@ def test_a_mutated_message_gets_right_bits_or_a_refusal(server, judge, report, k
 
 
 def _check(judge, asks, data, fingerprint):
-    """Asks, and compares with what is due."""
+    """Sends a message and compares the reply with the expected one."""
     earlier = asks.earlier
     answer = asks.ask(data)
     if judge.why_refused(data, earlier=earlier) is not None:
@@ -156,7 +156,7 @@ def _check(judge, asks, data, fingerprint):
 
 
 def _with_own_words(data, earlier):
-    """The request as it would be with the words that it shares."""
+    """Returns the request with the words that it shares written out."""
     request = pb.ForwardRequest.FromString(data)
     if not request.same_words:
         return data

@@ -1,7 +1,6 @@
-"""Messages with damage: what is no request is refused, what is one is the request that protobuf reads.
+"""The server refuses a damaged message that is not a valid request, and otherwise reads it as protobuf does.
 
-Whether a message is a request is judged twice: by the server's code, and by the contract's rules written down
-once more in contract_rules.py.
+Two implementations decide whether a message is valid: the server's code, and contract_rules.py.
 """
 
 import collections
@@ -36,8 +35,8 @@ def tables(tmp_path_factory):
     return {TABLE: open_vectors(TABLE, write_vectors(directory), cache_directory=directory)}
 
 
-def test_no_mutated_message_is_taken_for_another_than_it_is(tables, report):
-    """Accepted if and only if the contract's rules allow it, and then as what plain protobuf reads."""
+def test_a_mutated_message_is_read_as_protobuf_reads_it_or_refused(tables, report):
+    """A message is accepted if and only if the rules allow it, with the content that protobuf reads."""
     judge = Judge(tables)
     mutator = Mutator(SEED, digest_of=judge.digest_of)
     codes, count = collections.Counter(), extent.cases()
@@ -49,7 +48,7 @@ def test_no_mutated_message_is_taken_for_another_than_it_is(tables, report):
         accepted = judge.accepted(data)
         slowest_s = max(slowest_s, time.thread_time() - start_s)
         codes[_check(judge, data, accepted)] += 1
-        if at == count // 5:  # caches are full by then
+        if at == count // 5:  # the caches are full by then
             rss_mib = process.memory_info().rss / 2**20
     growth_mib = process.memory_info().rss / 2**20 - rss_mib
     report(
@@ -67,7 +66,7 @@ def test_no_mutated_message_is_taken_for_another_than_it_is(tables, report):
 
 
 def _check(judge, data, accepted):
-    """The verdict, which both opinions share."""
+    """Returns the verdict, on which both implementations agree."""
     reason = judge.why_refused(data)
     if isinstance(accepted, RequestError):
         assert reason is not None, (data.hex(), accepted)
@@ -87,10 +86,10 @@ def _check(judge, data, accepted):
 
 
 def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(tables, report):
-    """Computed, or kept from before: bit for bit that of plain protobuf's reading of it."""
+    """The reply, computed or cached, has the bits of the request that protobuf reads."""
     engine = proved_engine(tables)
     judge, replies = Judge(tables, engine=engine), ReplyCache(max_bytes=1 << 20)
-    # Few, so that requests come again and meet what was kept of them.
+    # Few, so that requests repeat and use the caches.
     mutator = Mutator(SEED + 1, digest_of=judge.digest_of, corpus_size=30)
     counts, began_s = collections.Counter(), time.monotonic()
     for _ in range(extent.cases(0.1)):
@@ -118,7 +117,7 @@ def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(ta
 
 
 def _check_shape(reply, accepted):
-    """What a reply says of itself fits what was asked."""
+    """The fields of a reply match its request."""
     job, (*places, size) = accepted.job, reply.shape
     assert (tuple(places), size) == (job.places, job.network.output_size)
     assert list(reply.lengths) == job.words.lengths.tolist()

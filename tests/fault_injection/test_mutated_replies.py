@@ -1,4 +1,4 @@
-"""Replies with damage: the SDK gives what protobuf reads in them, or an error of its own."""
+"""The SDK reads damaged replies as protobuf does, or raises one of its errors."""
 
 import collections
 import contextlib
@@ -45,7 +45,7 @@ def request_of(kind):
 
 @pytest.fixture(scope="module")
 def asked():
-    """Requests and their right replies."""
+    """Requests and their valid replies."""
     judge = Judge({}, engine=proved_engine({}))
     requests = [request_of(kind) for kind in KINDS]
     return [(request, judge.reply(judge.accepted(request.data), fingerprint="f00d")) for request in requests]
@@ -68,7 +68,7 @@ def refusals():
 
 
 def plainly(data, request):
-    """The array that protobuf's own reading of a reply holds, for a reply that fits."""
+    """Returns the array that protobuf reads from a reply that matches its request."""
     reply = pb.ForwardReply.FromString(data)
     values = np.array(reply.values, np.float32)
     if not request.is_distinct:
@@ -77,7 +77,7 @@ def plainly(data, request):
 
 
 def test_a_mutated_reply_is_what_it_says_or_an_error_of_the_sdk(asked, report):
-    """An array of the shape that was asked for, with the values that the bytes hold."""
+    """The result has the requested shape and the values in the bytes."""
     counts = collections.Counter()
     for at, (request, reply) in enumerate(asked):
         mutator = Mutator(f"{SEED} {at}", corpus=[reply] * 9 + [other for _, other in asked], nested=NESTED)
@@ -98,7 +98,7 @@ def test_a_mutated_reply_is_what_it_says_or_an_error_of_the_sdk(asked, report):
 
 
 def test_a_mutated_reply_on_a_stream_is_an_outcome_or_an_error_of_the_sdk(asked, report):
-    """Refusals too, whatever code, details and delay they tell; none makes a client wait for years."""
+    """Includes refusals with any code, details and delay; none makes a client wait for years."""
     counts = collections.Counter()
     for at, (request, reply) in enumerate(asked):
         replies = [reply + pb.ForwardReply(id="0").SerializeToString(), *refusals()]

@@ -1,4 +1,4 @@
-"""More than a server can do: it goes on doing what it can, and says when to come back."""
+"""An overloaded server keeps its throughput and says when to retry."""
 
 import asyncio
 import threading
@@ -34,8 +34,8 @@ def english(tmp_path_factory):
     return file
 
 
-def test_three_times_the_capacity_leaves_goodput_and_the_latency_of_what_is_let_in(report, english):
-    """L whose states are not known, from callers who wait for 2.5 times the usual p99."""
+def test_at_three_times_the_capacity_goodput_and_latency_stay(report, english):
+    """Requests of L with new states, from callers whose deadline is 2.5 times the usual p99."""
     load = (*L, "--file", str(english))
     at_random = (*load, "--arrivals", "poisson", "--rate")
     with ServerProcess("--state-memory-mb", "64") as server:
@@ -48,7 +48,8 @@ def test_three_times_the_capacity_leaves_goodput_and_the_latency_of_what_is_let_
         flooded = measure(address, *at_random, *flood, duration_s=seconds())
         growth = server.footprint().rss_mib / before.rss_mib
         after = measure(address, *load, "--concurrency", "8", duration_s=seconds(0.5))
-    # Shared machines change their speed by a fifth within minutes, so it is measured on both sides.
+    # Shared machines change their speed by a fifth within minutes, so the capacity is measured before and
+    # after.
     capacity_per_s = (capacity.answered_per_s + after.answered_per_s) / 2
     goodput = flooded.answered_per_s / capacity_per_s
     report(
@@ -68,7 +69,7 @@ def test_three_times_the_capacity_leaves_goodput_and_the_latency_of_what_is_let_
 
 
 def test_a_flood_of_one_client_does_not_starve_anothers_single_calls(report, english):
-    """One asks for L without end and gives it all the time it takes; the other has a deadline of a second."""
+    """One client sends L without end, with a long deadline; the other has a deadline of a second."""
     flood = (*L, "--file", str(english), "--concurrency", "200", "--timeout-s", "600")
     single = (*M, "--rate", "20", "--timeout-s", "1" if IS_LONG else "30")
     with (
@@ -98,7 +99,7 @@ def a_request(*, word_count=300, hidden_size=512, seed=0):
 
 
 def retry_after_ms(error):
-    """What a refusal says for programs, and as pushback for gRPC's own retries."""
+    """Returns the retry delays of a refusal: in its details, and as pushback for gRPC's own retries."""
     trailers = dict(error.trailing_metadata())
     (detail,) = status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details
     retry = error_details_pb2.RetryInfo()
@@ -107,7 +108,7 @@ def retry_after_ms(error):
 
 
 @pytest.mark.parametrize("timeout_s", [60, 0.3])
-def test_every_refusal_says_when_to_come_back_and_whether_that_is_in_time(timeout_s):
+def test_every_refusal_says_when_to_retry_and_whether_that_is_in_time(timeout_s):
     async def refusals(address):
         async with grpc.aio.insecure_channel(address, options=ONE_TRY) as channel:
             call = channel.unary_unary(FORWARD)
@@ -127,10 +128,10 @@ def test_every_refusal_says_when_to_come_back_and_whether_that_is_in_time(timeou
         assert timeout_s < 1 or pushback_ms > 0
 
 
-@pytest.mark.skipif(not IS_LONG, reason="measures; make test-faults tells what")
+@pytest.mark.skipif(not IS_LONG, reason="only measures; run by make test-faults")
 @pytest.mark.parametrize(("name", "load"), [("S", S), ("M", M)])
-def test_what_a_refusal_costs_beside_an_answer(report, name, load):
-    """Of the event loop's time; the requests are the same, in a closed loop of eight."""
+def test_the_cost_of_a_refusal_compared_with_a_reply(report, name, load):
+    """Measures the event loop's time, with equal requests in a closed loop of eight."""
     duration_s = seconds(0.25)
     closed = (*load, "--concurrency", "8")
     with ServerProcess("--reply-memory-mb", "0") as server:
@@ -154,13 +155,13 @@ def test_what_a_refusal_costs_beside_an_answer(report, name, load):
 
 @contextmanager
 def busy(address):
-    """A caller whose requests are so large that nothing else comes in beside one."""
+    """Runs a caller whose requests are so large that the server admits nothing else."""
 
     async def ask_on():
         async with grpc.aio.insecure_channel(address, options=ONE_TRY) as channel:
             call = channel.unary_unary(FORWARD)
             for seed in range(1_000_000):
-                with suppress(grpc.aio.AioRpcError):  # a small call was quicker, and this one too much
+                with suppress(grpc.aio.AioRpcError):  # a small call came first
                     await call(a_request(word_count=600, hidden_size=2_000, seed=seed))
 
     async def until(stop):

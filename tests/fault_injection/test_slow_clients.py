@@ -1,4 +1,4 @@
-"""Clients that stop reading, or are gone at once: memory stays bounded, and others hardly notice."""
+"""Clients that stop reading or vanish do not grow the memory beyond its limit or slow other clients."""
 
 import subprocess
 import sys
@@ -14,14 +14,14 @@ from tests.fault_injection.server_process import ServerProcess, resident_over_ti
 pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).parents[2]
-# The server's own account of requests and replies. A reply may be there twice while gRPC sends it.
+# The server's limit on requests and replies. A reply may exist twice while gRPC sends it.
 INFLIGHT_MIB = 256
 BOUND_MIB = 2 * (INFLIGHT_MIB + INFLIGHT_MIB // 4)
 
 
 @contextmanager
 def stalled_clients(address, count):
-    """Clients that have stopped reading; killed at the end, so they vanish all at once."""
+    """Runs clients that stop reading; kills them at the end, so that they vanish at once."""
     command = [sys.executable, "-m", "tests.fault_injection.stalling", address, f"{count}"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as clients:
         try:
@@ -31,7 +31,7 @@ def stalled_clients(address, count):
             clients.kill()
 
 
-def test_clients_that_stop_reading_or_vanish_cost_bounded_memory_and_no_neighbour(report):
+def test_clients_that_stop_reading_or_vanish_take_bounded_memory_and_slow_no_other_client(report):
     count, duration_s = 200 if IS_LONG else 20, seconds(0.4)
     load = (*M, "--arrivals", "poisson", "--rate", "200")
     with ServerProcess() as server:

@@ -1,4 +1,4 @@
-"""A server that works for long is as large and as quick as it was."""
+"""A server under long load neither grows nor slows down."""
 
 import statistics
 
@@ -10,7 +10,7 @@ from tests.fault_injection.server_process import ServerProcess, resident_over_ti
 
 pytestmark = pytest.mark.faults
 
-# Ten networks over some hundred words: all is known after a while, and nothing new has to be kept.
+# Ten networks over some hundred words: after a while all states are computed, and nothing new is stored.
 LOAD = ("--words", "1-64", "--hidden-size", "choice:16,256", "--seed", "0-4", "--pool", "2000")
 
 

@@ -1,4 +1,4 @@
-"""A client that has nothing but the .proto file and public Node packages gets the same numbers."""
+"""A client with only the .proto file and public Node packages gets the same numbers."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 PROTO_FILE = Path(unrolled.v1.__file__).with_name("forward.proto")
 WORDS = ["hello", "eolll", "lleel"]
 
-# The lesson's listing, as it was printed.
+# The lesson's listing.
 SEQ_FIRST = [
     [[-0.7497, -0.6135], [-0.5282, -0.2473], [-0.9136, -0.4269], [-0.9136, -0.4269], [-0.9028, 0.1180]],
     [[-0.5753, -0.0070], [-0.9052, 0.2597], [-0.9173, -0.1989], [-0.9173, -0.1989], [-0.8996, -0.2725]],
@@ -40,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """The folder of the Node programs with their packages installed beside them."""
+    """The folder of the Node programs, with their packages installed."""
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "client.mjs", "stream.mjs"):
         shutil.copy(HERE / name, folder)
@@ -51,7 +51,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def forward(program, server_address):
-    """Sends a request from Node and gives what it printed."""
+    """A function that sends a request from Node and returns what it printed."""
 
     def send(**request):
         command = ["node", program / "client.mjs", server_address, PROTO_FILE, json.dumps(request)]
@@ -62,7 +62,7 @@ def forward(program, server_address):
 
 @pytest.fixture
 def stream(program, server_address):
-    """Sends requests over one stream from Node and gives the replies that it printed, by id."""
+    """A function that sends requests over one stream from Node and returns the printed replies by id."""
 
     def send(requests):
         command = ["node", program / "stream.mjs", server_address, PROTO_FILE, json.dumps(requests)]
@@ -72,12 +72,12 @@ def stream(program, server_address):
 
 
 def printed(reply):
-    """The reply's array to the four digits of the listing."""
+    """Returns the reply's array, rounded to the four digits of the listing."""
     return np.reshape(reply["values"], reply["shape"]).round(4).tolist()
 
 
 def test_node_gets_the_lessons_listing(forward):
-    """With seq_first, Node gets what the lesson printed, to its last digit."""
+    """With seq_first, Node gets the lesson's listing to its last digit."""
     reply = forward(words=WORDS, hidden_size=2, seed=0, layout="LAYOUT_SEQ_FIRST")
 
     assert printed(reply) == SEQ_FIRST
@@ -85,7 +85,7 @@ def test_node_gets_the_lessons_listing(forward):
 
 @pytest.mark.parametrize("id_length", range(4))
 def test_node_gets_each_word_alone_by_default(forward, id_length):
-    """The axes are (batch, seq, hidden), and the array is read wherever it begins in the message."""
+    """The axes are (batch, seq, hidden), and the array is readable at every alignment in the message."""
     reply = forward(words=WORDS, hidden_size=2, seed=0, id="a" * id_length)
 
     assert reply["shape"] == [3, 5, 2]
@@ -94,7 +94,7 @@ def test_node_gets_each_word_alone_by_default(forward, id_length):
 
 
 def test_node_sends_seeds_of_64_bits(forward, channel):
-    """A seed that no JavaScript number holds arrives whole."""
+    """A seed that no JavaScript number can represent arrives unchanged."""
     seed = -(2**53) - 1
     same = ForwardServiceStub(channel).Forward(ForwardRequest(words=WORDS, hidden_size=2, seed=seed))
 
@@ -113,7 +113,7 @@ def test_node_gets_the_reason_of_a_refusal(forward):
 
 
 def test_node_streams_a_hundred_requests_and_the_bad_one_alone_fails(stream):
-    """Replies are told apart by id; an error comes in-band with its code, message and details."""
+    """Replies are matched by id; an error comes in-band with its code, message and details."""
     requests = [
         {"id": str(at), "words": WORDS[: at % 3 + 1], "hidden_size": 2, "seed": 0} for at in range(100)
     ]
@@ -131,7 +131,7 @@ def test_node_streams_a_hundred_requests_and_the_bad_one_alone_fails(stream):
 
 
 def test_node_rebuilds_the_dense_array_of_the_distinct_form(forward):
-    """Five lines in any language: a row of `hidden` values for each number of the index."""
+    """Each number of the index selects a row of `hidden` values."""
     dense = forward(words=WORDS, hidden_size=2, seed=0, id="d")
     reply = forward(words=WORDS, hidden_size=2, seed=0, reply_form="REPLY_FORM_DISTINCT")
 

@@ -1,4 +1,4 @@
-"""The make targets' set-up checks the Python first and leaves no unfinished environment behind."""
+"""The set-up of the make targets checks the Python version first and leaves no incomplete environment."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def set_up(tmp_path):
-    """Runs a copy of the script in an empty project, so that the checkout's own .venv is out of its reach."""
+    """A function that runs a copy of the script in an empty project, away from the checkout's .venv."""
     (tmp_path / ".ci").mkdir()
     script = shutil.copy(ROOT / ".ci/set-up", tmp_path / ".ci/set-up")
     (tmp_path / "constraints.txt").touch()
@@ -49,8 +49,8 @@ def test_a_missing_python_is_named_with_the_remedy(set_up, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-def test_an_environment_without_a_python_that_runs_is_named_with_the_remedy(set_up, tmp_path):
-    """As when the Python that it links to was removed."""
+def test_an_environment_without_a_working_python_is_named_with_the_remedy(set_up, tmp_path):
+    """This happens when the linked Python was removed."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(tmp_path / "gone")
 
@@ -62,7 +62,7 @@ def test_an_environment_without_a_python_that_runs_is_named_with_the_remedy(set_
 
 
 @pytest.mark.long
-def test_an_environment_that_could_not_be_completed_is_removed(set_up, tmp_path):
+def test_an_incomplete_environment_is_removed(set_up, tmp_path):
     done = set_up("--no-index", "./no-such-package")
 
     assert done.returncode != 0
@@ -71,7 +71,7 @@ def test_an_environment_that_could_not_be_completed_is_removed(set_up, tmp_path)
 
 
 @pytest.mark.long
-def test_an_environment_that_was_there_before_survives_a_failure(set_up, tmp_path):
+def test_an_existing_environment_survives_a_failure(set_up, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
 
     assert set_up("--no-index", "./no-such-package").returncode != 0

@@ -1,4 +1,4 @@
-"""Run where only the wheel is installed, with a server's address: prints as JSON what its client got."""
+"""Calls the server at the given address; prints the results as JSON. Needs only the wheel."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
-"""A Ray cluster on this machine with deploy/ray/serve.yaml on it, until standard input ends.
+"""Runs deploy/ray/serve.yaml on a Ray cluster on this machine, until standard input ends.
 
-A process of its own, because Ray brings threads, warnings and descriptors that tests of the client count.
-Usage: cluster.py REPLICAS SETTINGS (the latter JSON); prints HOST:PORT once the replicas, one a node, serve.
-A line with other settings on standard input replaces the replicas one by one.
+It is a separate process, because Ray adds threads, warnings and descriptors, which tests of the client count.
+Usage: cluster.py REPLICAS SETTINGS, where SETTINGS is JSON. It prints HOST:PORT once the replicas, one per
+node, serve. A line with new settings on standard input replaces the replicas one by one.
 """
 
 import json
@@ -30,23 +30,23 @@ def free_port():
 
 
 def config(replicas, settings, *, ports):
-    """As it is deployed, but for ports that may be taken, a fixed number of replicas, and a log of calls."""
+    """Returns the deployed configuration with other ports, a fixed number of replicas, and a log of calls."""
     given = yaml.safe_load(CONFIG.read_text())
     ServeDeploySchema.model_validate(given)
     given["proxy_location"] = "HeadOnly"  # two nodes of one machine can't have one port each
     given["grpc_options"]["port"], given["http_options"]["port"] = ports
     (application,) = given["applications"]
-    application["logging_config"]["enable_access_log"] = replicas > 1  # what is measured is as it is deployed
+    application["logging_config"]["enable_access_log"] = replicas > 1  # measurements use the deployed setting
     application["args"] |= {"device": "cpu", **settings}
     (deployment,) = application["deployments"]
     del deployment["autoscaling_config"]
     deployment["num_replicas"] = replicas
-    deployment["graceful_shutdown_timeout_s"] = 5  # for tests that wait for it
+    deployment["graceful_shutdown_timeout_s"] = 5  # because tests wait for it
     return ServeDeploySchema.model_validate(given)
 
 
 def start(wanted):
-    """What `serve run` does with a file; returns when it serves."""
+    """Deploys a configuration like `serve run`; returns when it serves."""
     serve.start(
         proxy_location=wanted.proxy_location,
         http_options=wanted.http_options.model_dump(),
@@ -69,8 +69,8 @@ def main(replicas, settings):
         ports = (free_port(), free_port())
         wanted = config(replicas, settings, ports=ports)
         start(wanted)
-        print(f"127.0.0.1:{wanted.grpc_options.port}", flush=True)  # noqa: T201 - whoever started it reads it
-        for line in sys.stdin:  # other settings, with which every replica is replaced
+        print(f"127.0.0.1:{wanted.grpc_options.port}", flush=True)  # noqa: T201 - for the parent process
+        for line in sys.stdin:  # new settings: every replica is replaced
             _get_global_client().deploy_apps(config(replicas, json.loads(line), ports=ports), _blocking=False)
         serve.shutdown()
     finally:

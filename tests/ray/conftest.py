@@ -1,9 +1,9 @@
-"""Here the server that tests ask is Ray Serve."""
+"""Replaces the shared server by Ray Serve."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def server_address(ray_cluster):
-    """HOST:PORT of Serve's proxy, in the place of our own server's."""
+    """HOST:PORT of Serve's proxy, instead of our own server's."""
     return ray_cluster.address

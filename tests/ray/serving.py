@@ -1,4 +1,4 @@
-"""Serve's address for tests, and the processes behind it."""
+"""Starts Ray Serve in a separate process for the tests."""
 
 import json
 import os
@@ -19,14 +19,14 @@ END_S = 60
 
 @dataclass(frozen=True)
 class ServedCluster:
-    """A cluster that answers at `address`; `folder` has its logs."""
+    """A cluster that serves at `address`; `folder` contains its logs."""
 
     address: str
     script: subprocess.Popen
     folder: Path
 
     def processes(self, title):
-        """Those of Ray's processes that are called so, by Ray's own naming."""
+        """Returns Ray's processes with this title."""
         children = psutil.Process(self.script.pid).children(recursive=True)
         return [child for child in children if title in _title(child)]
 
@@ -39,27 +39,27 @@ class ServedCluster:
         return self.processes("ProxyActor")
 
     def update(self, **settings):
-        """Asks for replicas with other settings in the place of those there are."""
+        """Replaces the replicas by ones with other settings."""
         self.script.stdin.write(json.dumps(settings) + "\n")
         self.script.stdin.flush()
 
     def answered_counts(self):
-        """How many calls each replica ever had, by its log."""
+        """Returns the number of answered calls in each replica's log."""
         logs = self.folder.glob("ray/session_latest/logs/serve/replica_*.log")
         return {log.name: log.read_text().count("CALL unrolled OK") for log in logs}
 
 
 @contextmanager
 def served_cluster(replicas=2, settings=None) -> Iterator[ServedCluster]:
-    """One with so many replicas, each on a node of its own; nothing of it is left at the end."""
+    """Runs a cluster with `replicas` replicas, each on its own node; removes everything at the end."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # Ray's sockets need a short path
     environment = {
         **os.environ,
         "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Else a proxy asks the replica of its own node alone until that one is full.
+        # Otherwise a proxy uses only the replica of its own node until that one is full.
         "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
-        "PYTHONWARNINGS": "ignore",  # Ray's own are none of ours
+        "PYTHONWARNINGS": "ignore",  # Ray's own warnings
     }
     (folder / "ray").mkdir()
     command = [sys.executable, SCRIPT, str(replicas), json.dumps(settings or {})]
@@ -87,7 +87,7 @@ def _end(script):
     for process in family:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(family, timeout=10)  # else they would write into the folder as it goes
+    psutil.wait_procs(family, timeout=10)  # otherwise they would write into the folder during its removal
 
 
 def _title(process):

@@ -1,4 +1,4 @@
-"""The end-to-end tests, and those of the contract, asked of Ray Serve: see conftest.py for whom they ask."""
+"""Runs the end-to-end and contract tests against Ray Serve (see conftest.py)."""
 
 import pytest
 

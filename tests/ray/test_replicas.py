@@ -1,4 +1,4 @@
-"""Replicas on two nodes are one service: the plain server's bits, whoever answers, and if one is killed."""
+"""Replicas on two nodes return the plain server's bits, also while one is killed or replaced."""
 
 import random
 import signal
@@ -27,7 +27,7 @@ def cases():
 
 
 def test_the_fingerprint_and_the_bits_are_the_plain_servers(server_address, cases):
-    """Unary and streamed replies are those of an engine in this process, whichever replica gives them."""
+    """Unary and streamed replies of all replicas equal those of an engine in this process."""
     with (
         running_server(Settings(address="127.0.0.1:0", device="cpu")) as plain,
         Client(plain.address) as plain_client,
@@ -42,9 +42,9 @@ def test_the_fingerprint_and_the_bits_are_the_plain_servers(server_address, case
             assert streamed.result.outputs.tobytes() == case.expected
 
 
-def test_both_replicas_answer_each_on_a_node_of_its_own(ray_cluster):
+def test_both_replicas_answer_each_on_its_own_node(ray_cluster):
     before = ray_cluster.answered_counts()
-    answering, end = set(), time.monotonic() + 60  # one that was killed may not have come back yet
+    answering, end = set(), time.monotonic() + 60  # a killed replica may not be back yet
     with Client(ray_cluster.address) as client, ThreadPoolExecutor(8) as callers:
         while len(answering) < 2 and time.monotonic() < end:
             list(callers.map(lambda seed: client.forward(["node"], hidden_size=64, seed=seed), range(50)))
@@ -56,7 +56,7 @@ def test_both_replicas_answer_each_on_a_node_of_its_own(ray_cluster):
 
 @contextmanager
 def under_load(address, cases):
-    """Three callers and a stream, through the SDK, while the block runs; gives what became of their calls."""
+    """Runs three callers and a stream through the SDK during the block; yields the count of their results."""
     count, stop = Count(), threading.Event()
     mapped = [case for case in cases if case.network == cases[0].network]
     callers = [
@@ -65,7 +65,7 @@ def under_load(address, cases):
     ]
     for caller in callers:
         caller.start()
-    time.sleep(BEFORE_S)  # so that there are calls to lose
+    time.sleep(BEFORE_S)  # so that calls are in flight
     try:
         yield count
     finally:
@@ -76,7 +76,7 @@ def under_load(address, cases):
 
 
 def replaced(cluster, before):
-    """Whether these are gone and two others are there, before long."""
+    """Returns whether these replicas are replaced by two others within two minutes."""
     gone, end = {replica.pid for replica in before}, time.monotonic() + 120
     while time.monotonic() < end:
         pids = {replica.pid for replica in cluster.replicas}
@@ -87,7 +87,7 @@ def replaced(cluster, before):
 
 
 def test_a_replica_that_is_killed_under_load_costs_no_answer(ray_cluster, cases):
-    """0 wrong and 0 lost after the SDK's retries, unary and streamed; and a new replica comes."""
+    """0 wrong and 0 lost after the SDK's retries, unary and streamed; a new replica starts."""
     before = ray_cluster.replicas
     with under_load(ray_cluster.address, cases) as count:
         before[0].send_signal(signal.SIGKILL)
@@ -98,9 +98,9 @@ def test_a_replica_that_is_killed_under_load_costs_no_answer(ray_cluster, cases)
 
 
 def test_an_update_under_load_costs_no_answer(ray_cluster, cases):
-    """Replicas that are replaced finish what they have; a stream that does not end is cut, and goes on."""
+    """Replaced replicas finish their calls; a stream that does not end is cut, and continues elsewhere."""
     before = ray_cluster.replicas
     with under_load(ray_cluster.address, cases) as count:
-        ray_cluster.update(reply_memory_mb=15)  # other tests must not see it
+        ray_cluster.update(reply_memory_mb=15)  # a change without effect on other tests
         assert replaced(ray_cluster, before)
     assert (count.wrong, count.lost) == (0, [])

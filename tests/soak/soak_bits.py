@@ -1,8 +1,8 @@
-"""Every reply has the bits it would have alone: under real concurrency, for as long as one likes.
+"""Checks that replies under real concurrency have the bits of each request computed alone.
 
-`make soak-bits` runs the long form; the suite runs a short one. A server is started per configuration
-(compute threads, memory budget), asked by many calls at once, and each reply is compared byte for byte with
-the answer of an engine of its own that has seen nothing else.
+`make soak-bits` runs the long form; the suite runs a short one. For each configuration (compute threads,
+memory budget, concurrency) it starts a server, calls it concurrently, and compares each reply byte for byte
+with the result of a fresh engine.
 """
 
 import argparse
@@ -29,16 +29,16 @@ SYLLABLES = ("an", "be", "co", "der", "es", "in", "ment", "re", "st", "tion", "u
 FORWARD = "/unrolled.v1.ForwardService/Forward"
 HIDDEN_SIZES = (1, 2, 3, 16, 31, 50, 64, 100, 256)
 OTHER_NETWORKS = 0.4
-"""The part of requests that do not ask for the lesson's kind of network."""
+"""Share of requests for another kind of network than the lesson's."""
 RARE = 0.3
-"""The part of those that have a spectral radius, an embedding, or a given state."""
-# Mostly small, as traffic is, and up to the largest in question.
+"""Share of those with a spectral radius, an embedding, or an initial state."""
+# Mostly small, like real traffic.
 WORD_COUNTS = (1, 1, 1, 2, 3, 3, 5, 8, 16, 33, 64, 256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One request, and the bytes that it must get."""
+    """One request and its expected bytes."""
 
     request: bytes
     expected: bytes
@@ -46,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What may not change a bit."""
+    """Settings that must not change any bit."""
 
     compute_threads: int
     state_memory_mb: int
@@ -60,9 +60,9 @@ CONFIGURATIONS = tuple(
 
 
 def make_cases(count: int, *, seed: int) -> list[Case]:
-    """Requests over several networks, each computed alone by an engine that starts anew."""
+    """Returns requests over several networks, each computed alone by a fresh engine."""
     chance = random.Random(seed)
-    # Few syllables, so that words share their beginnings as words of a language do.
+    # Few syllables, so that words share prefixes like words of a language.
     words = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 3))) for _ in range(5_000)]
     return [_make_case(chance, words) for _ in range(count)]
 
@@ -84,7 +84,7 @@ def _make_case(chance: random.Random, words: list[str]) -> Case:
 
 
 def _choose_network(request: pb.ForwardRequest, chance: random.Random) -> None:
-    """Asks for another network than the lesson's; few of each kind, so that requests share them."""
+    """Chooses another network than the lesson's; few of each kind, so that requests share them."""
     request.network.cell = chance.choice([pb.CELL_RNN, pb.CELL_LSTM, pb.CELL_GRU])
     request.network.num_layers = chance.choice([1, 2])
     request.network.bidirectional = chance.choice([False, True])
@@ -99,7 +99,7 @@ def _choose_network(request: pb.ForwardRequest, chance: random.Random) -> None:
 
 
 def _choose_state(request: pb.ForwardRequest, chance: random.Random) -> None:
-    """Starts every word from one of a few states."""
+    """Sets one of a few initial states for every word."""
     layers = request.network.num_layers * (1 + request.network.bidirectional)
     shape = (layers, len(request.words), request.hidden_size)
     values = [chance.choice([-0.5, 0.0, 0.25]) for _ in range(math.prod(shape))]
@@ -111,7 +111,7 @@ def _choose_state(request: pb.ForwardRequest, chance: random.Random) -> None:
 
 
 def bits_of(data: bytes) -> bytes:
-    """The bytes that the promise is about, of a reply in either form: dense values, then h_n and c_n."""
+    """Returns the bytes that must be equal, for a reply in either form: dense values, h_n and c_n."""
     reply = split_reply(data)
     values, state = reply.values, reply.rest.final_state
     if len(reply.index):
@@ -121,9 +121,9 @@ def bits_of(data: bytes) -> bytes:
 
 
 def count_differing(cases: list[Case], configuration: Configuration, *, replies: int, seed: int) -> int:
-    """Replies whose bytes differ from the answer computed alone, of `replies` asked for."""
+    """Requests `replies` replies; returns how many differ from the result computed alone."""
     settings = Settings(
-        max_queue_s=3_600,  # a busy machine is no reason to refuse
+        max_queue_s=3_600,  # so that a busy machine refuses nothing
         address="127.0.0.1:0",
         device="cpu",
         compute_threads=configuration.compute_threads,
@@ -142,7 +142,7 @@ async def _ask(address: str, order: Iterator[Case], *, concurrency: int) -> int:
 
         async def caller() -> int:
             differing = 0
-            for case in order:  # shared: each takes the next
+            for case in order:  # shared by all callers
                 differing += bits_of(await call(case.request)) != case.expected
             return differing
 
@@ -150,7 +150,7 @@ async def _ask(address: str, order: Iterator[Case], *, concurrency: int) -> int:
 
 
 def main() -> int:
-    """Runs every configuration; gives 1 if a single byte differed."""
+    """Runs every configuration; returns 1 if a single byte differed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replies", type=int, default=200_000, help="over all configurations")
     parser.add_argument("--cases", type=int, default=2_000, help="different requests")

@@ -1,7 +1,7 @@
-"""Memory stays where it was told to stay, however many networks are asked for.
+"""Checks that a server's memory stays within its budget, however many networks it serves.
 
-`make soak-memory` runs it: a server in a process of its own, asked for many more networks than its budget
-holds, with its resident size beside the budget.
+`make soak-memory` requests many more networks than the budget of a separate server process can hold, and
+compares the process's resident size with the budget.
 """
 
 import argparse
@@ -18,13 +18,13 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MIB = 2**20
 CALLERS = 8
 SAMPLES = 20
-# What serving takes beside states: gRPC's buffers and the interpreter's own, whatever the budget.
+# Memory that serving needs in addition to states: buffers of gRPC and the interpreter.
 SERVING_MIB = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What to ask for."""
+    """The requests, and the server's budget."""
 
     requests: int
     networks: int
@@ -33,7 +33,7 @@ class Load:
 
 
 def sample_resident_sizes(load: Load) -> list[float]:
-    """MiB above idle, sampled while `load` is asked; the first sample is from after a twentieth of it."""
+    """Returns samples of MiB above idle during the load; the first is after a twentieth of it."""
     flags = ["--address", "127.0.0.1:0", "--device", "cpu", "--log-level", "warning"]
     flags += ["--state-memory-mb", str(load.state_memory_mb)]
     command = [sys.executable, "-m", "unrolled_server", *flags]
@@ -66,7 +66,7 @@ def _ask(client: Client, server: psutil.Process, load: Load) -> list[float]:
 
 
 def main() -> int:
-    """Gives 1 if the resident size passed the budget by over a tenth, or grew in the second half."""
+    """Returns 1 if the resident size exceeded the budget by over a tenth or grew in the second half."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--networks", type=int, default=5_000)

@@ -1,4 +1,4 @@
-"""Runs commands in this process, against the suite's server; makes pictures of random states."""
+"""Fixtures that run commands in this process, and make plot data of random states."""
 
 import socket
 from functools import partial
@@ -14,7 +14,7 @@ from unrolled_loadtest.cli import app as load_app
 
 @pytest.fixture
 def run(server_address, monkeypatch):
-    """Runs `unrolled` with arguments against the suite's server."""
+    """A function that runs `unrolled` with arguments against the suite's server."""
     monkeypatch.setenv("UNROLLED_TARGET", server_address)
     monkeypatch.setenv("COLUMNS", "80")
     return partial(_invoke, app)
@@ -22,7 +22,7 @@ def run(server_address, monkeypatch):
 
 @pytest.fixture
 def run_load(run):
-    """Runs `unrolled-load` with arguments against the suite's server."""
+    """A function that runs `unrolled-load` with arguments against the suite's server."""
     return partial(_invoke, load_app)
 
 
@@ -32,23 +32,23 @@ def _invoke(command, *arguments, **options):
 
 @pytest.fixture
 def unnamed(run, monkeypatch):
-    """Runs the command without a target, where nothing listens on the default address."""
+    """A function that runs the command without a target, while nothing listens on the default address."""
     monkeypatch.delenv("UNROLLED_TARGET")
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # without listening: connections are refused, and the port stays taken
+        unused.bind(("127.0.0.1", 0))  # without listen() the port refuses connections but stays taken
         monkeypatch.setattr(target, "DEFAULT_TARGET", f"127.0.0.1:{unused.getsockname()[1]}")
         yield run
 
 
 @pytest.fixture
 def no_start(monkeypatch):
-    """Private servers end at once, with an error about their settings."""
+    """Private servers exit at once with an error about their settings."""
     monkeypatch.setenv("UNROLLED_MAX_WORDS", "0")
 
 
 @pytest.fixture(scope="session")
 def picture_of():
-    """A function that makes a picture of random states of `words`: with spaces they are sentences."""
+    """A function that makes plot data of random states for `words`; words with spaces are sentences."""
 
     def make(
         words, *, units=2, directions=("",), is_pooled=False, scale=1, title="rnn, hidden_size 2, seed 0"

@@ -1,4 +1,4 @@
-"""Servers whose every answer the test chooses, and both clients behind one face."""
+"""Fixtures for servers whose replies the test chooses, and for both clients with one interface."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ class BlockingAsyncSession:
 
 
 class BlockingAsyncClient:
-    """An AsyncClient with the synchronous client's methods: its loop runs in a thread of its own."""
+    """An AsyncClient with the synchronous client's methods; its event loop runs in a separate thread."""
 
     def __init__(self, *args, **kwargs):
         self.wrapped = AsyncClient(*args, **kwargs)
@@ -87,7 +87,7 @@ class BlockingAsyncClient:
 
 @pytest.fixture(params=["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)])
 def make_client(request):
-    """Makes a client as `Client` does: each test that uses it runs over both, and without merging too."""
+    """A constructor like `Client`; tests that use it run with both clients, and also without merging."""
 
     def make(*args, **kwargs):
         if request.param == "sync":
@@ -99,7 +99,7 @@ def make_client(request):
 
 @pytest.fixture
 def in_small_parts(monkeypatch):
-    """Bulk from a kilobyte on, in parts of a few words."""
+    """Calls above a kilobyte travel in parts of a few words."""
     monkeypatch.setattr(parts, "PART_BYTES", 3_000)
     monkeypatch.setattr(parts, "POOLED_PART_BYTES", 3_000)
     for name, value in {"MIN_BULK_BYTES": 1_000, "MAX_WHOLE_BYTES": 1_000, "MIN_DISTINCT_BYTES": 0}.items():
@@ -108,7 +108,7 @@ def in_small_parts(monkeypatch):
 
 @contextmanager
 def servers_of(methods_for):
-    """A function that starts a server with the methods `methods_for(answer)` and gives HOST:PORT."""
+    """Yields a function that starts a server with the methods `methods_for(answer)` and returns HOST:PORT."""
     servers = []
 
     def start(answer):
@@ -127,7 +127,7 @@ def servers_of(methods_for):
 
 @pytest.fixture
 def serve():
-    """A function that starts a server whose calls go to `answer(data, context)`, and gives HOST:PORT."""
+    """A function that starts a server whose calls go to `answer(data, context)` and returns HOST:PORT."""
 
     def methods_for(answer):
         return dict.fromkeys(("Forward", "GetServerInfo"), grpc.unary_unary_rpc_method_handler(answer))
@@ -138,7 +138,7 @@ def serve():
 
 @pytest.fixture
 def serve_stream():
-    """A function that starts a server whose streams go to `answer(requests, context)`; gives HOST:PORT."""
+    """A function that starts a server whose streams go to `answer(requests, context)`; returns HOST:PORT."""
     limits = pb.Limits(max_words=65_536, max_reply_bytes=32 << 20)
     info = pb.GetServerInfoReply(limits=limits).SerializeToString()
 
@@ -154,9 +154,9 @@ def serve_stream():
 
 @pytest.fixture(scope="session")
 def reply_to():
-    """A function that answers a request's bytes in the form it asks for.
+    """A function that answers a request's bytes in the requested form.
 
-    As with the real service each state depends on its prefix alone, but here it is a number made of it.
+    Each state depends on its prefix alone, as in the real service, but is a checksum of it.
     """
 
     def answer(data):
@@ -180,7 +180,7 @@ def reply_to():
 
 @pytest.fixture(scope="session")
 def exporter():
-    """What an application sets up once a process; here it keeps what it should send."""
+    """An in-memory span exporter, set up once per process as in an application."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -1,4 +1,4 @@
-"""An engine that tests can hold up, so that what happens to those who wait can be told."""
+"""An engine that tests can block, to check what happens to waiting requests."""
 
 import threading
 
@@ -8,7 +8,7 @@ BROKEN_SEED = 666
 
 
 class GatedEngine(Engine):
-    """A real engine that waits at a gate, fails on one seed, and notes which thread ran which seeds."""
+    """A real engine that waits for an event, fails on one seed, and records which thread ran which seeds."""
 
     def __init__(self):
         super().__init__(device="cpu")
@@ -30,5 +30,5 @@ class GatedEngine(Engine):
 
     @property
     def seeds(self):
-        """What it ran, in order."""
+        """Returns the seeds that it ran, in order."""
         return [seed for _, ran in self.runs for seed in ran]

@@ -1,4 +1,4 @@
-"""A DNS server of one name, whose addresses the test chooses: what a headless service is to its clients."""
+"""A DNS server for one name with addresses that the test chooses, like a headless service."""
 
 import socketserver
 import struct
@@ -6,12 +6,12 @@ import threading
 from contextlib import contextmanager
 
 _A, _IN = 1, 1
-_ANSWER_FLAGS = 0x8580  # an answer, with authority, to a question that wished for recursion
+_ANSWER_FLAGS = 0x8580  # an authoritative response to a query with recursion desired
 _HEADER_BYTES = 12
 
 
 class Name(socketserver.ThreadingUDPServer):
-    """Answers questions for IPv4 addresses with `addresses`, and all others with nothing."""
+    """Answers queries for IPv4 addresses with `addresses`, and others with no records."""
 
     daemon_threads = True
 
@@ -21,12 +21,12 @@ class Name(socketserver.ThreadingUDPServer):
         self.asked_count = 0
 
     def target(self, port):
-        """The name at this server, in gRPC's notation."""
+        """Returns the name at this server in gRPC's notation."""
         return f"dns://127.0.0.1:{self.server_address[1]}/replicas.test:{port}"
 
     def finish_request(self, request, client):
         data, socket = request
-        end = data.index(b"\0", _HEADER_BYTES) + 5  # after the name its type and class
+        end = data.index(b"\0", _HEADER_BYTES) + 5  # the name, then its type and class
         question = data[_HEADER_BYTES:end]
         (kind, _) = struct.unpack(">HH", question[-4:])
         addresses = self.addresses if kind == _A else []
@@ -36,13 +36,13 @@ class Name(socketserver.ThreadingUDPServer):
 
 
 def _record(address):
-    """The question's name by reference, with one address that is true for no time."""
+    """Returns an A record that refers to the question's name, with a time to live of 0."""
     return struct.pack(">HHHIH4s", 0xC000 | _HEADER_BYTES, _A, _IN, 0, 4, bytes(map(int, address.split("."))))
 
 
 @contextmanager
 def name():
-    """A name without addresses yet."""
+    """Runs a DNS server whose name has no addresses yet."""
     with Name() as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, for tests of how they start and end."""
+"""Runs servers in separate processes, for tests of their start and end."""
 
 import os
 import random
@@ -20,16 +20,16 @@ def _has_ipv6():
 
 
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
-# A hang guard, so long that a busy machine doesn't meet it.
+# A hang guard, long enough for a busy machine.
 TIMEOUT_S = 120
 
 
 @contextmanager
 def process(*flags, module="unrolled_server", **options):
-    """The command in a process of its own, ended by its process id whatever happens."""
+    """Runs the command in a separate process; kills it by its process id at the end."""
     command = [sys.executable, "-m", module, *flags]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # The command `unrolled` silences gRPC's core, and tests of it may have run in this process.
+    # Tests of the command `unrolled` in this process may have set GRPC_VERBOSITY.
     heard = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
     with subprocess.Popen(command, **pipes, **{"env": heard} | options) as server:
         try:
@@ -49,7 +49,7 @@ def address_in(ready_line):
 
 
 def free_address():
-    """HOST:PORT on which nothing listens, below the ports that systems give to outgoing connections."""
+    """Returns HOST:PORT on which nothing listens, below the ephemeral ports."""
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -58,14 +58,14 @@ def free_address():
 
 
 def metrics_address_in(server):
-    """HOST:PORT of the metrics of a server process, from its log."""
+    """Returns HOST:PORT of a server process's metrics, from its log."""
     line = next(line for line in server.stderr if "metrics on" in line)
     return line.split("metrics on http://")[1].split("/")[0]
 
 
 def unread_replies(stub):
-    """A stream whose replies, beyond the first, the client does not read: a drain waits for it."""
-    request = pb.ForwardRequest(words=["abcdefgh" * 8] * 48, hidden_size=256)  # 3 MiB of reply
+    """Opens a stream and reads only its first reply, so that a drain waits for the others."""
+    request = pb.ForwardRequest(words=["abcdefgh" * 8] * 48, hidden_size=256)  # a reply of 3 MiB
     replies = stub.ForwardStream(iter([request] * 12))
     next(replies)
     return replies

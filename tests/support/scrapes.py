@@ -1,4 +1,4 @@
-"""Metrics of a server: scraped as Prometheus does, collected in the process, or documented."""
+"""Metrics of a server: scraped like Prometheus, collected in the process, or documented."""
 
 import re
 import time
@@ -15,18 +15,18 @@ METRICS_PAGE = Path(__file__).parents[2] / "docs/operate/metrics.md"
 
 
 def scraped_families(address):
-    """The metric families as Prometheus reads them."""
+    """Returns the scraped metric families."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as answer:
         return list(text_string_to_metric_families(answer.read().decode()))
 
 
 def scrape(address):
-    """Every sample by its name and labels."""
+    """Returns every scraped sample by its name and labels."""
     return samples_of(scraped_families(address))
 
 
 def samples_of(families):
-    """Every sample of merged families by its name and labels."""
+    """Returns every sample of merged families by its name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in merge(families)
@@ -35,16 +35,16 @@ def samples_of(families):
 
 
 def value(samples, name, **labels):
-    """The value of one sample; 0 if it is missing."""
+    """Returns one sample, or 0 if it is missing."""
     return samples.get((name, tuple(sorted(labels.items()))), 0)
 
 
 def scraped_until(address, is_so):
-    """The first scrape of which `is_so` holds; numbers may come a moment after the reply."""
+    """Returns the first scrape for which `is_so` holds; metrics may change shortly after a reply."""
     until_s = time.monotonic() + TIMEOUT_S
     while not is_so(samples := scrape(address)):
         assert time.monotonic() < until_s, samples
-        time.sleep(POLL_S)  # so that the server, and not this loop, gets the processor
+        time.sleep(POLL_S)  # so that the server gets the processor
     return samples
 
 
@@ -60,6 +60,6 @@ class DocumentedMetric(NamedTuple):
 
 
 def documented_metrics():
-    """The table in docs/operate/metrics.md."""
+    """Returns the rows of the table in docs/operate/metrics.md."""
     rows = re.findall(r"^\| `(unrolled_\w+)` \| (.*) \|$", METRICS_PAGE.read_text(), flags=re.MULTILINE)
     return [DocumentedMetric(name, *(cell.strip() for cell in cells.split("|"))) for name, cells in rows]

@@ -1,4 +1,4 @@
-"""A Ray cluster of two machines with a core each, played by this one: for tests, and to measure the same."""
+"""Runs a Ray cluster of two nodes with one core each on this machine, for tests and benchmarks."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 END_S = 120
-# Ends with the process that started it, whatever happens: its standard input is a pipe from there.
+# Ends when its standard input ends, which also happens when the parent process dies.
 SCRIPT = """
 import sys
 from ray.cluster_utils import Cluster
@@ -24,7 +24,7 @@ cluster.shutdown()
 
 @dataclass(frozen=True)
 class RunningCluster:
-    """HOST:PORT, and the process below which all others of the cluster are."""
+    """HOST:PORT of a cluster, and the parent of its processes."""
 
     address: str
     process: subprocess.Popen
@@ -32,8 +32,8 @@ class RunningCluster:
 
 @contextmanager
 def two_machines():
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets are in it
-        Path(folder, "ray").mkdir()  # where Ray writes the address, and would not make the folder
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because it contains sockets
+        Path(folder, "ray").mkdir()  # Ray writes the address there without creating the folder
         command = [sys.executable, "-c", SCRIPT]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, **pipes, text=True, env=environment(RAY_TMPDIR=folder)) as cluster:
@@ -45,5 +45,5 @@ def two_machines():
 
 
 def environment(**more):
-    """This process's, for Ray that tells nobody that it is used."""
+    """Returns this process's environment, with Ray's usage statistics turned off."""
     return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **more}

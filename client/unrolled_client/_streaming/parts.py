@@ -14,7 +14,7 @@ from unrolled_client._streaming.exchange import MAX_BYTES_IN_FLIGHT, Error
 from unrolled_client.errors import FieldViolation, ProtocolError
 from unrolled_client.results import Limits, Result, State, Timing
 
-# docs/architecture.md says how these were measured.
+# docs/decisions/0016-large-calls-in-parts.md says how these were measured.
 PART_BYTES = 1 << 20
 """Approximate bytes of a part's larger message."""
 POOLED_PART_BYTES = 64 << 20

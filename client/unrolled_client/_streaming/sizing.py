@@ -9,7 +9,7 @@ from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client.network import Network
 from unrolled_client.results import Limits
 
-# docs/architecture.md says which of these were measured, and how.
+# docs/decisions/0016-large-calls-in-parts.md says how these were measured.
 MAX_WHOLE_BYTES = 24 << 20
 """A call with larger arrays travels in parts, also if the server would allow it in one."""
 DEFAULT_MAX_IN_FLIGHT = 32

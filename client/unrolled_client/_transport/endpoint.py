@@ -44,8 +44,8 @@ _OPTIONS: dict[str, Any] = {
     # By default gRPC waits a second before it connects again, during which retries are of no use.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 5_000,
-    # Replies are large: with gRPC's 16 KiB frames and 64 KiB window a call of 6 MB takes a third longer
-    # (docs/architecture.md). A stalled reader may be sent as much as the window more.
+    # Replies are large: with gRPC's 16 KiB frames and 64 KiB window a call of 6 MB takes a third longer. A
+    # stalled reader may be sent as much as the window more.
     "grpc.http2.max_frame_size": _MIB,
     "grpc.http2.lookahead_bytes": 4 * _MIB,
     "grpc.experimental.tcp_read_chunk_size": _MIB // 2,

@@ -95,7 +95,7 @@ def join_reply(
         ValueError: An array has another type or layout, or `rest` contains arrays.
     """
     if rest.values or rest.index:
-        raise ValueError("rest contains values or an index; pass them as arrays only")
+        raise ValueError("rest has values or an index of its own; pass arrays only")
     message: list[bytes | memoryview] = [rest.SerializeToString()]
     position = _append(message, values, tag=_VALUES_TAG, dtype=_FLOAT32, position=len(message[0]))
     if index is not None:

@@ -23,8 +23,6 @@ class UnknownSymbolError(ValueError):
             f"words[{word_index}] has {symbol!r} at position {position}, which is not in the alphabet"
         )
         self.word_index = word_index
-        self.position = position
-        self.symbol = symbol
 
 
 class DuplicateSymbolError(ValueError):
@@ -32,7 +30,6 @@ class DuplicateSymbolError(ValueError):
 
     def __init__(self, symbol: str) -> None:
         super().__init__(f"the alphabet has {symbol!r} more than once")
-        self.symbol = symbol
 
 
 class Alphabet:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -54,11 +55,9 @@ class Engine:
         device: "auto", "cpu", "cuda" or "mps".
         state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far),
             step scratch (1 MB at 256 columns) and word vectors come on top.
-        vectors: Word vectors that networks may use.
 
     Attributes:
         asked_rows: States that jobs needed so far, cached or not; those of failed jobs included.
-        computed_rows: States that were computed so far.
     """
 
     def __init__(
@@ -234,7 +233,8 @@ class Engine:
 
         Raises TableFullError if the words do not fit into an empty table either.
         """
-        max_rows, make_room = self._networks.max_rows(network), self._networks.room_maker(network)
+        max_rows = self._networks.max_rows(network)
+        make_room = partial(self._networks.make_room, keep=network)
         known_rows = network.recurrence.row_count
         try:
             try:

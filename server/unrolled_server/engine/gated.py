@@ -1,6 +1,6 @@
 """One step of any cell for many rows, for all networks but the plain RNN (see `cells`)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +27,11 @@ def advance(room: Room, weights: LayerWeights) -> None:
     shape, block = weights.shape, room.block
     if shape.inputs:
         multiply(block.lower, weights, out=block.sums)
+    on_cpu, on_device = _STEPS[shape.cell]
     if block.sums.device.type == "cpu":
-        _ON_CPU[shape.cell](room, weights)
+        on_cpu(room, weights)
     else:
-        _ON_DEVICE[shape.cell](block, weights)
+        on_device(block, weights)
     if shape.is_projected:
         torch.mm(block.hidden, weights.projection, out=block.results)
 
@@ -113,15 +114,10 @@ def _planes(gates: Tensor, cell: Cell) -> tuple[Tensor, ...]:
     return gates.view(len(gates), GATES[cell], -1).unbind(1)
 
 
-_ON_CPU: dict[Cell, Callable[[Room, LayerWeights], None]] = {
-    Cell.RNN: _rnn_on_cpu,
-    Cell.LSTM: _lstm_on_cpu,
-    Cell.GRU: _gru_on_cpu,
-}
-_ON_DEVICE: dict[Cell, Callable[[GatedBlock, LayerWeights], None]] = {
-    Cell.RNN: _rnn_on_device,
-    Cell.LSTM: _lstm_on_device,
-    Cell.GRU: _gru_on_device,
+_STEPS = {
+    Cell.RNN: (_rnn_on_cpu, _rnn_on_device),
+    Cell.LSTM: (_lstm_on_cpu, _lstm_on_device),
+    Cell.GRU: (_gru_on_cpu, _gru_on_device),
 }
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -47,7 +47,7 @@ class NetworkCache:
         """Returns a network, drawing it if it is not in memory, and counts as use."""
         network = self._networks.get(spec)
         if network is None:
-            self._make_room(base_nbytes(spec), keep=None)
+            self.make_room(base_nbytes(spec), keep=None)
             vectors = self._vectors[spec.vectors] if spec.vectors else None
             made = draw_recurrence(spec, vectors=vectors, proof=self._proof, device=self._device)
             network = self._networks[spec] = CachedNetwork(spec, made)
@@ -73,23 +73,19 @@ class NetworkCache:
         """Returns how many rows a network may have if it is alone in memory."""
         return max(0, self._budget_bytes - network.base_nbytes) // network.row_nbytes
 
-    def room_maker(self, network: CachedNetwork) -> Callable[[int], None]:
-        """Returns a function that frees bytes for this network by evicting others."""
-        return lambda nbytes: self._make_room(nbytes, keep=network)
-
     def measure(self, network: CachedNetwork) -> None:
         """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""
         size = network.nbytes
         self.held_bytes += size - network.counted_nbytes
         network.counted_nbytes = size
-        self._make_room(0, keep=network)
+        self.make_room(0, keep=network)
 
     def forget(self, spec: NetworkSpec) -> None:
         network = self._networks.pop(spec, None)
         if network is not None:
             self.held_bytes -= network.counted_nbytes
 
-    def _make_room(self, nbytes: int, *, keep: CachedNetwork | None) -> None:
+    def make_room(self, nbytes: int, *, keep: CachedNetwork | None) -> None:
         """Evicts networks until ``nbytes`` more fit or only ``keep`` is left."""
         while self.held_bytes + nbytes > self._budget_bytes:
             oldest = next((spec for spec, network in self._networks.items() if network is not keep), None)

@@ -5,7 +5,9 @@ It runs the functions that steps run, over the row counts where libraries change
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 
 import torch
 from jaxtyping import Float32
@@ -101,7 +103,7 @@ class Sample(ABC):
 class WidthSample(Sample):
     """Steps of the plain RNN, by one kernel."""
 
-    def __init__(self, width: int, row_count: int, device: torch.device, advance: Advance) -> None:
+    def __init__(self, width: int, device: torch.device, advance: Advance, row_count: int) -> None:
         draw = _Draws(width, device)
         self._states, self._sums = draw(row_count, width), draw(row_count, width)
         recurrent = draw(width, width, limit=1.0 / math.sqrt(width)).T
@@ -121,7 +123,7 @@ class WidthSample(Sample):
 class GatedSample(Sample):
     """Steps of one layer of any cell."""
 
-    def __init__(self, shape: LayerShape, *, row_count: int, device: torch.device) -> None:
+    def __init__(self, shape: LayerShape, device: torch.device, row_count: int) -> None:
         draw = _Draws(shape.hidden, device)
         self._shape = shape
         self._scratch = GatedScratch(shape, max_rows=row_count, device=device)
@@ -144,7 +146,7 @@ class GatedSample(Sample):
 class ProductSample(Sample):
     """Products of vectors with input weights."""
 
-    def __init__(self, shape: ProductShape, *, row_count: int, device: torch.device) -> None:
+    def __init__(self, shape: ProductShape, device: torch.device, row_count: int) -> None:
         draw = _Draws(shape.inputs, device)
         self._vectors = draw(row_count, shape.inputs)
         as_layer = LayerShape(Cell.RNN, Nonlinearity.TANH, shape.inputs, 0, shape.gates, is_projected=False)
@@ -188,67 +190,42 @@ def find_rule(width: int, device: torch.device) -> RowRule:
 
     If no kernel has one, torch's runs in fixed tiles. Raises ProofError if not even those give the same bits.
     """
-    rules = (_floor_rule(width, device, advance) for advance in kernels(width, device))
-    return next(filter(None, rules), None) or _tile_rule(width, device)
+    for kernel in kernels(width, device):
+        sample_of = partial(WidthSample, width, device, kernel)
+        counts = _floor_counts(sample_of, multiple=row_multiple(width), width=width)
+        if counts:
+            return RowRule(advance=kernel, **asdict(counts))
+    return RowRule(advance=kernel, **asdict(_tiles(sample_of, width)))
 
 
 def find_row_counts(shape: LayerShape, device: torch.device) -> RowCounts:
     """Returns the smallest floor for steps of a layer's shape, or fixed tiles; raises ProofError."""
-    multiple, max_rows = row_multiple(shape.hidden), _max_rows(max(shape.gates, shape.inputs))
-    sample: Sample = GatedSample(shape, row_count=max_rows, device=device)
-    floor = _floor(sample, multiple=multiple, max_rows=max_rows)
-    if floor is not None:
-        return RowCounts(floor=floor, multiple=multiple, max_rows=max_rows)
-    return _tiles(GatedSample(shape, row_count=_TILE_ROWS, device=device), shape.hidden)
+    sample_of, width = partial(GatedSample, shape, device), max(shape.gates, shape.inputs)
+    counts = _floor_counts(sample_of, multiple=row_multiple(shape.hidden), width=width)
+    return counts or _tiles(sample_of, shape.hidden)
 
 
 def find_product_row_counts(shape: ProductShape, device: torch.device) -> RowCounts:
     """Returns the same for products of vectors with input weights; raises ProofError."""
-    max_rows = _max_rows(max(shape))
-    floor = _floor(ProductSample(shape, row_count=max_rows, device=device), multiple=1, max_rows=max_rows)
-    if floor is not None:
-        return RowCounts(floor=floor, multiple=1, max_rows=max_rows)
-    return _tiles(ProductSample(shape, row_count=_TILE_ROWS, device=device), shape.gates)
+    sample_of = partial(ProductSample, shape, device)
+    return _floor_counts(sample_of, multiple=1, width=max(shape)) or _tiles(sample_of, shape.gates)
 
 
-def _floor_rule(width: int, device: torch.device, advance: Advance) -> RowRule | None:
-    multiple, max_rows = row_multiple(width), _max_rows(width)
-    floor = _floor(WidthSample(width, max_rows, device, advance), multiple=multiple, max_rows=max_rows)
-    if floor is None:
-        return None
-    return RowRule(advance=advance, floor=floor, multiple=multiple, max_rows=max_rows)
+def _floor_counts(sample_of: Callable[[int], Sample], *, multiple: int, width: int) -> RowCounts | None:
+    """Returns the smallest floor above which every row count gives the same bits, if there is one."""
+    is_wide = width >= _WIDE
+    max_rows = 64 if is_wide else 256  # scratch and proof grow with it
+    counts = {-(-count // multiple) * multiple for count in (_WIDE_COUNTS if is_wide else _COUNTS)}
+    sample = sample_of(max_rows)
+    failing = [count for count in sorted(counts) if not sample.holds_at(count)]
+    floor = next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
+    return None if floor is None else RowCounts(floor=floor, multiple=multiple, max_rows=max_rows)
 
 
-def _tile_rule(width: int, device: torch.device) -> RowRule:
+def _tiles(sample_of: Callable[[int], Sample], width: int) -> RowCounts:
     """Returns the rule of one product size, if rows have the same bits at every place in it."""
-    advance = kernels(width, device)[-1]
-    _require_tiles(WidthSample(width, _TILE_ROWS, device, advance), width)
-    return RowRule(advance=advance, floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
-
-
-def _max_rows(width: int) -> int:
-    """Returns the rows of the largest step: scratch and proof grow with it."""
-    return 256 if width < _WIDE else 64
-
-
-def _floor(sample: Sample, *, multiple: int, max_rows: int) -> int | None:
-    counts = _COUNTS if max_rows > _WIDE_COUNTS[-1] else _WIDE_COUNTS
-    failing = [count for count in _rounded(counts, multiple) if not sample.holds_at(count)]
-    return next((floor for floor in _FLOORS if floor > max(failing, default=0)), None)
-
-
-def _tiles(sample: Sample, width: int) -> RowCounts:
-    _require_tiles(sample, width)
-    return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)
-
-
-def _require_tiles(sample: Sample, width: int) -> None:
-    if not sample.holds_rolled():
+    if not sample_of(_TILE_ROWS).holds_rolled():
         raise ProofError(
             f"products of {_TILE_ROWS} rows, {width} wide, give a row other bits at other places"
         )
-
-
-def _rounded(counts: Sequence[int], multiple: int) -> list[int]:
-    """Returns the counts that can occur under a row multiple."""
-    return sorted({-(-count // multiple) * multiple for count in counts})
+    return RowCounts(floor=_TILE_ROWS, multiple=_TILE_ROWS, max_rows=_TILE_ROWS)

@@ -74,19 +74,10 @@ class NetworkSpec:
         if not 0 <= self.seed <= _LOW_32_BITS:
             object.__setattr__(self, "seed", drawn_seed(self.seed))
         key = (
-            self.seed,
-            self.symbol_count,
-            self.hidden_size,
-            self.cell._value_,
-            self.nonlinearity._value_,
-            self.num_layers,
-            self.bias,
-            self.proj_size,
-            self.embedding_size,
-            self.vectors,
-            self.bidirectional,
-            self.spectral_radius,
-        )
+            self.seed, self.symbol_count, self.hidden_size, self.cell._value_, self.nonlinearity._value_,
+            self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
+            self.bidirectional, self.spectral_radius,
+        )  # fmt: skip
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "_hash", hash(key))
 

@@ -32,12 +32,6 @@ class StateTable:
     def clear(self) -> None:
         self._allocate(0)
 
-    def new_capacity(self, needed: int, max_rows: int | None) -> int:
-        """Returns the capacity for ``needed`` rows: the present one if they fit; raises TableFullError."""
-        if needed <= self.capacity:
-            return self.capacity
-        return next_capacity(needed=needed, capacity=self.capacity, max_rows=max_rows)
-
     def grow(self, capacity: int) -> None:
         old = self.rows
         self._allocate(capacity)
@@ -103,14 +97,14 @@ class TableGroup:
 
         ``make_room`` is called with the bytes about to be allocated.
         """
-        first, *_ = self._tables
-        capacity, is_new = first.new_capacity(row_count, max_rows), not first.capacity
-        if capacity <= first.capacity:
+        old_capacity = self._tables[0].capacity
+        if row_count <= old_capacity:
             return
+        capacity = next_capacity(needed=row_count, capacity=old_capacity, max_rows=max_rows)
         make_room(capacity * self.row_nbytes)
         for table in self._tables:
             table.grow(capacity)
-        if is_new:
+        if not old_capacity:
             for table, rows in zip(self._tables, self._roots, strict=False):
                 table.rows[: len(rows)] = torch.from_numpy(rows).to(table.rows.device)
 

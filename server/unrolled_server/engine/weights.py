@@ -19,8 +19,7 @@ WIDTH_MULTIPLE = 16
 class Weights:
     """A network's weights, zero-padded to ``width`` columns, and the same memory as arrays on the CPU.
 
-    Row s of ``input_table`` is W_ih[:, s] + b_ih + b_hh, and replaces the input product; ``recurrent`` is W_hh
-    transposed.
+    Row s of ``input_table`` is W_ih[:, s] + b_ih + b_hh, so no input is multiplied; ``recurrent`` is W_hh.T.
     """
 
     input_table: Float32[Tensor, "symbols width"]

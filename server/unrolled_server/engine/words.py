@@ -1,6 +1,7 @@
 """Words as the engine takes them: texts, and the numbers of their symbols."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 
 import numpy as np
@@ -98,14 +99,9 @@ class EncodedWords:
         )
 
     def starting_at(self, starts: Int32[np.ndarray, " batch"]) -> "EncodedWords":
-        return EncodedWords(
-            self.words,
-            self.vocabulary,
-            index=self._index,
-            codes=self._codes,
-            lengths=self._lengths,
-            starts=starts,
-        )
+        words = copy(self)
+        words.starts = starts
+        return words
 
     def transposed(self) -> "EncodedWords":
         """Returns one word per position, its symbols of every word; raises ValueError if lengths differ."""

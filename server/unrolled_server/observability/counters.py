@@ -107,13 +107,13 @@ class RequestCounters:
 
 
 class CountsRows(Protocol):
-    """What `LaneCounters` reads from an engine."""
+    """What `ComputeCounters` reads from an engine."""
 
     asked_rows: int
     computed_rows: int
 
 
-class LaneCounters:
+class ComputeCounters:
     """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
 
     Rows that the engine computed before, to prove itself, do not count. `expired` and `cancelled` are jobs

@@ -33,7 +33,8 @@ def configure(*, level: str, log_format: Literal["console", "json"], names_proce
         stdlib.ExtraAdder(),
         *([add_process] if names_process else []),
     ]
-    after = [stdlib.ProcessorFormatter.remove_processors_meta, *(_json() if _is_json else _console())]
+    json = [processors.format_exc_info, processors.EventRenamer("message"), processors.JSONRenderer()]
+    after = [stdlib.ProcessorFormatter.remove_processors_meta, *(json if _is_json else [_console()])]
     handler = logging.StreamHandler()
     handler.setFormatter(stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -55,20 +56,14 @@ def fatal(message: str) -> None:
         print(f"unrolled-server: {message}", file=sys.stderr)  # noqa: T201 - a sentence, not a record
 
 
-def _json() -> list[Processor]:
-    return [processors.format_exc_info, processors.EventRenamer("message"), processors.JSONRenderer()]
-
-
-def _console() -> list[Processor]:
-    return [
-        dev.ConsoleRenderer(
-            colors=sys.stderr is not None and sys.stderr.isatty(),
-            exception_formatter=dev.plain_traceback,  # the default shows local variables: a caller's words
-            pad_event_to=0,
-            repr_native_str=True,  # keeps text that a caller chose, such as an id, on its line
-            sort_keys=False,
-        )
-    ]
+def _console() -> Processor:
+    return dev.ConsoleRenderer(
+        colors=sys.stderr is not None and sys.stderr.isatty(),
+        exception_formatter=dev.plain_traceback,  # the default shows local variables: a caller's words
+        pad_event_to=0,
+        repr_native_str=True,  # keeps text that a caller chose, such as an id, on its line
+        sort_keys=False,
+    )
 
 
 def _should_log(record: logging.LogRecord) -> bool:

@@ -17,11 +17,7 @@ WRITE_INTERVAL_S = 1.0
 
 
 def write_families(directory: Path, families: Iterable[Metric]) -> None:
-    """Replaces the file of this process.
-
-    Raises:
-        OSError: The directory is gone or full.
-    """
+    """Replaces the file of this process; raises OSError if the directory is gone or full."""
     path = directory / f"{os.getpid()}.json"
     unfinished = path.with_suffix(".new")
     entries = [

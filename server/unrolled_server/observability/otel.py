@@ -8,8 +8,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry import propagate
@@ -18,7 +19,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from unrolled.v1 import forward_pb2 as pb
 
@@ -35,10 +36,23 @@ _DEFAULT_ENDPOINT = "http://localhost:4317"  # OTLP's
 
 
 class RequestTracer:
-    """Makes each request's span after its end, when it delays the reply no more. `close` sends the last."""
+    """Makes each request's span after its end, when it delays the reply no more; a thread sends them."""
 
     def __init__(self) -> None:
-        self._tracer, self.close = open_tracer()
+        options: Any = _channel_options()  # the stubs want exactly one
+        self._exporter = OTLPSpanExporter(channel_options=options)
+        self._provider = TracerProvider(resource=_resource())
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._tracer = self._provider.get_tracer("unrolled_server", version("unrolled"))
+
+    def close(self) -> None:
+        """Sends the last spans, in at most `MAX_SHUTDOWN_S`, also if no collector answers."""
+        timer = threading.Timer(MAX_SHUTDOWN_S, self._exporter.shutdown)
+        timer.start()
+        try:
+            self._provider.shutdown()
+        finally:
+            timer.cancel()
 
     def trace(self, finished: FinishedRequest) -> None:
         end_ns = time.time_ns()
@@ -84,28 +98,6 @@ def _cell_name(number: int) -> str:
     is_known = number in pb.Cell.values()
     name = pb.Cell.Name(number).removeprefix("CELL_").lower() if is_known else str(number)
     return "rnn" if name == "unspecified" else name
-
-
-def open_tracer() -> tuple[Tracer, Callable[[], None]]:
-    """Returns a tracer, whose spans a thread sends in batches, and a function that sends the last spans.
-
-    The function takes at most `MAX_SHUTDOWN_S`, also if no collector answers.
-    """
-    exporter = OTLPSpanExporter(
-        channel_options=_channel_options()  # type: ignore[arg-type]  # it takes any number of any
-    )
-    provider = TracerProvider(resource=_resource())
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-
-    def close() -> None:
-        timer = threading.Timer(MAX_SHUTDOWN_S, exporter.shutdown)
-        timer.start()
-        try:
-            provider.shutdown()
-        finally:
-            timer.cancel()
-
-    return provider.get_tracer("unrolled_server", version("unrolled")), close
 
 
 def _resource() -> Resource:

@@ -105,7 +105,9 @@ class RequestObserver:
             code=code,
             seconds=seconds,
             word_count=len(request.words) or (answer.shape[0] if answer.shape else 0),
-            request=_without_contents(request),
+            request=pb.ForwardRequest(
+                hidden_size=request.hidden_size, network=request.network, id=request.id
+            ),
             timing=answer.timing,
             context=pending.context,
         )
@@ -121,7 +123,3 @@ def _parsed(data: bytes) -> pb.ForwardRequest:
         return pb.ForwardRequest.FromString(data)
     except DecodeError:
         return pb.ForwardRequest()
-
-
-def _without_contents(request: pb.ForwardRequest) -> pb.ForwardRequest:
-    return pb.ForwardRequest(hidden_size=request.hidden_size, network=request.network, id=request.id)

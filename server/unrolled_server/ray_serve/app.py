@@ -21,11 +21,7 @@ DRAIN_S = 30.0
 
 
 def app(settings: Settings) -> Application:
-    """Returns the application with `args` of Serve's configuration, then `UNROLLED_*`, then defaults.
-
-    Raises:
-        ValueError: A setting has no effect here, and users could rely on it.
-    """
+    """Returns the application with `args` of Serve's configuration, then `UNROLLED_*`, then defaults."""
     for warning in unknown_variables(os.environ):
         LOG.warning(warning)
     refuse_settings_of_serve(settings)

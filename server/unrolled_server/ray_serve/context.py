@@ -51,11 +51,7 @@ class Call:
         details: str = "",
         trailing_metadata: tuple[tuple[str, str | bytes], ...] = (),
     ) -> NoReturn:
-        """Ends the call with this status.
-
-        Raises:
-            AbortedError: Always.
-        """
+        """Sets the status; always raises AbortedError, which ends the call."""
         self._context.set_code(code)
         self._context.set_details(details)
         self._context.set_trailing_metadata(list(trailing_metadata))
@@ -84,11 +80,7 @@ class StreamCall(Call):
         await self._outbox.join()
 
     async def replies(self, answering: Awaitable[None]) -> AsyncGenerator[bytes, None]:
-        """Yields what `answering` writes.
-
-        Raises:
-            AbortedError: `answering` aborted the call.
-        """
+        """Yields what `answering` writes; raises AbortedError if it aborted the call."""
         task = asyncio.ensure_future(answering)
         task.add_done_callback(lambda _: self._outbox.put_nowait(None))
         try:

@@ -22,11 +22,7 @@ _SETTINGS_OF_SERVE: Mapping[str, str] = {
 
 
 def refuse_settings_of_serve(settings: Settings) -> None:
-    """Refuses settings of the server's own port and calls, which Ray Serve has.
-
-    Raises:
-        ValueError: One of them is set.
-    """
+    """Refuses settings of the server's own port and calls, which Ray Serve has; raises ValueError."""
     for name, remedy in _SETTINGS_OF_SERVE.items():
         if getattr(settings, name):
             raise ValueError(f"{name} is set, and Ray Serve has the port and its calls: {remedy}")

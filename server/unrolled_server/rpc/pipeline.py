@@ -16,7 +16,7 @@ from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.scheduling.admission import Admission, Reservation, WaitEstimate
-from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.compute_pool import ComputePool
 from unrolled_server.scheduling.compute_thread import ComputeThread
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.validation.request import AcceptedRequest, RequestValidator
@@ -42,7 +42,7 @@ class RequestPipeline:
 
     validator: RequestValidator
     admission: Admission
-    batcher: Batcher
+    compute_pool: ComputePool
     cache: ReplyCache
     lag: EventLoopLag
     observer: RequestObserver
@@ -71,7 +71,7 @@ class RequestPipeline:
         if wait_for_room is not None:
             await wait_for_room(request.byte_count)
         job = request.job
-        thread = self.batcher.thread_for(job)
+        thread = self.compute_pool.thread_for(job)
         estimate = thread.estimate(job, call.client)
         if lag_s := self.lag.significant_s:  # a computed reply has to wait for the event loop, too
             estimate = replace(estimate, wait_s=estimate.wait_s + lag_s)
@@ -92,7 +92,7 @@ class RequestPipeline:
 
     def check_deadline(self, call: CallInfo) -> None:
         """Refuses a request before it is parsed if even the smallest would wait too long."""
-        wait_s = self.batcher.min_wait_s(call.client) + self.lag.significant_s
+        wait_s = self.compute_pool.min_wait_s(call.client) + self.lag.significant_s
         if wait_s:
             remaining_s = call.deadline_s - time.monotonic()
             self.admission.check_wait(WaitEstimate(wait_s=wait_s), remaining_s=remaining_s)

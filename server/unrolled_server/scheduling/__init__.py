@@ -1,1 +1,1 @@
-"""Admission, the fair queue, the batcher, compute threads and the cost model."""
+"""Admission, the fair queue, compute threads and the cost model."""

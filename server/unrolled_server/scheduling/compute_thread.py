@@ -16,7 +16,7 @@ from unrolled_server.errors import (
     RequestError,
     Violation,
 )
-from unrolled_server.observability.counters import LaneCounters
+from unrolled_server.observability.counters import ComputeCounters
 from unrolled_server.scheduling.admission import NO_WAIT, WaitEstimate
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.fair_queue import FairQueue
@@ -59,7 +59,7 @@ class ComputeThread:
     """
 
     def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder, *, name: str) -> None:
-        self.counters = LaneCounters(engine)
+        self.counters = ComputeCounters(engine)
         self._engine = engine
         self._cost_model = cost_model
         self._encoder = encoder

@@ -27,10 +27,7 @@ class CredentialsError(StartupError):
 def read_file(path: Path, *, setting: str, is_secret: bool = False) -> bytes:
     """Returns the bytes of a file; logs a warning if every user of this machine may open a secret one.
 
-    A group may: that is how Kubernetes gives secrets to a process that is not root.
-
-    Raises:
-        CredentialsError: The file cannot be read.
+    A group may: that is how Kubernetes gives secrets to a process that is not root. Raises CredentialsError.
     """
     try:
         with path.open("rb") as file:

@@ -14,7 +14,7 @@ MAX_PORT = 65_535
 MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 _SOCKET = re.compile(r"unix(-abstract)?:", re.IGNORECASE)  # as clients of gRPC read it
 _PATHS = ("/", "./", "../", "~")
-_NOT_IN_A_HOST = re.compile(r"[\s:/,@?#%\[\]]")
+_NOT_IN_A_HOST = re.compile(r"[\s:/,@?#%\[\]\ud800-\udfff]")  # surrogates: bytes that are not UTF-8
 
 
 def parse_address(given: str, *, default_port: int) -> str:

@@ -317,11 +317,7 @@ class Settings(BaseSettings):
         return self
 
     def cache_directory(self) -> Path:
-        """Returns the directory for the converted form of vectors files.
-
-        Raises:
-            NoHomeError: No setting or variable names it, and this user has no home directory.
-        """
+        """Returns the directory for converted vectors files; raises NoHomeError without a home directory."""
         return self.vectors_cache or default_cache_directory()
 
     @property

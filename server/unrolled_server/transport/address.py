@@ -71,7 +71,7 @@ def reserve_port(address: str) -> Iterator[str]:
         bound = _bind_all(address, _reserve, flag="--address")
         for each in bound:
             stack.enter_context(each)
-        yield with_port_of(bound[0], address)
+        yield f"{address.rpartition(':')[0]}:{_port_of(bound[0])}"
 
 
 def listeners(address: str, *, flag: str) -> Sequence[socket.socket]:
@@ -89,11 +89,6 @@ def refusal(address: str, error: Exception | str, *, flag: str = "--address") ->
     """Returns an AddressError with the reason and the flag to change."""
     reason = getattr(error, "strerror", None) or error
     return AddressError(f"cannot listen on {address}: {reason}; choose another {flag}")
-
-
-def with_port_of(bound: socket.socket, address: str) -> str:
-    """Returns HOST:PORT with the port that was found for port 0."""
-    return f"{address.rpartition(':')[0]}:{_port_of(bound)}"
 
 
 def _bind_all(

@@ -1,8 +1,8 @@
-"""Servers with one fault each, as processes of their own: `python doubles.py FAULT`.
+"""Test servers with one fault each, in separate processes: `python doubles.py FAULT`.
 
-`echo` has none. `pause` stops for 200 ms once a second. `flip=N` flips one bit of its Nth reply. `fail=N`
-refuses every Nth request. `plain` writes its replies as plain protobuf does, `mute` and, on
-streams, `hush` never answer, and `slow` answers 20 requests a second, one after the other.
+`echo` has no fault. `pause` stops for 200 ms once a second. `flip=N` flips one bit of its Nth reply. `fail=N`
+refuses every Nth request. `plain` writes its replies in protobuf's own encoding; `mute` and, on streams,
+`hush` never answer; `slow` answers 20 requests a second, one after the other.
 """
 
 import asyncio
@@ -22,11 +22,7 @@ SHAPE = (3, 5, 2)
 
 
 class Double:
-    """A server's answers.
-
-    Args:
-        fault: See the module.
-    """
+    """The replies of a test server; the module describes `fault`."""
 
     def __init__(self, fault):
         self.kind, _, number = fault.partition("=")
@@ -39,7 +35,7 @@ class Double:
         self.flipped[-1] ^= 1
 
     def answer(self, id_field):
-        """The next reply."""
+        """Returns the next reply."""
         self.count += 1
         if self.kind == "plain":
             reply = pb.ForwardReply.FromString(self.body + id_field)
@@ -51,7 +47,7 @@ class Double:
 
     @property
     def is_refusing(self):
-        """Whether the next request is refused."""
+        """Returns whether the next request is refused."""
         return self.kind == "fail" and (self.count + 1) % self.number == 0
 
     async def forward(self, _request, context):
@@ -87,13 +83,13 @@ class Double:
 
 
 async def pause_now_and_then():
-    """Holds the loop, as a collection of garbage or a stolen processor would."""
+    """Blocks the event loop, like a garbage collection or a preempted processor."""
     loop = asyncio.get_running_loop()
     at = loop.time()
     while True:
         at += PERIOD_S
         await asyncio.sleep(at - loop.time())
-        time.sleep(PAUSE_S)  # noqa: ASYNC251 - what this is for
+        time.sleep(PAUSE_S)  # noqa: ASYNC251 - blocks on purpose
 
 
 async def serve(fault):
@@ -116,7 +112,7 @@ async def serve(fault):
 
 @contextmanager
 def double_process(fault):
-    """The process, whose `target` is its address; it is killed with the block."""
+    """Yields the process, whose `target` is its address; kills it at the end."""
     with subprocess.Popen([sys.executable, __file__, fault], stdout=subprocess.PIPE, text=True) as process:
         try:
             process.target = process.stdout.readline().strip()

@@ -1,4 +1,4 @@
-"""Short plans, by what a test needs of them."""
+"""Short load-test plans for tests."""
 
 from unrolled_loadtest.workload.distributions import parse_distribution
 from unrolled_loadtest.workload.plan import ClosedLoop, OpenLoop, Plan, RequestMix, parse_rate

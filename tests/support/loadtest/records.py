@@ -1,4 +1,4 @@
-"""Records as runs make them: a server that pauses, one that saturates, one that dies, and others."""
+"""Records of runs: a server that pauses, one that saturates, one that dies, and others."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ SERVER = {"version": "0.1.0", "device": "cpu", "fingerprint": "5f3a9c21"}
 
 
 def latencies_of(durations):
-    """A histogram of durations in seconds."""
+    """Returns a histogram of durations in seconds."""
     latencies = Latencies()
     latencies.record(microseconds(np.array(durations, float)))
     return latencies
@@ -46,7 +46,7 @@ def decoded(text):
 
 
 class Run:
-    """Makes a record from what each second of a run was like."""
+    """Makes a record from descriptions of each second of a run."""
 
     def __init__(self, *, rate=500, warmup_s=2, seed=0, is_open=True):
         self.rng = np.random.default_rng(seed)
@@ -57,14 +57,14 @@ class Run:
         self.from_send = Latencies()
 
     def second(self, *, pause_s=0.0, backlog_s=0.0, errors=None, late=0, busy=0.31):
-        """One more: usual latencies, a pause that all who come in it wait out, a queue before them."""
+        """Adds a second: usual latencies, a pause that delays all requests in it, a queue before them."""
         since_s = len(self.intervals) - self.warmup_s
         errors = errors or {}
         answered = self.rate - sum(errors.values())
         usual = self.rng.lognormal(math.log(0.0011), 0.25, answered)
         waits = np.clip(pause_s - np.linspace(0, 1, answered, endpoint=False), 0, None)
         durations = usual + waits + backlog_s * np.linspace(0.9, 1, answered)
-        # One caller after another meets at most one pause.
+        # A closed loop has at most one slow sample per caller and pause.
         sent = np.where(np.arange(answered) % 100, usual, usual + pause_s) + backlog_s * 0.1
         sent = np.minimum(sent, durations)
         if since_s >= 0:
@@ -86,7 +86,7 @@ class Run:
         return self
 
     def record(self, **changes):
-        """The run so far."""
+        """Returns the record of the run so far."""
         measured = [interval for interval in self.intervals if interval.since_s >= 0]
         errors = {}
         for interval in measured:
@@ -148,7 +148,7 @@ def paused():
 
 
 def saturated():
-    """Twice what the server can, with a generator near its end."""
+    """Twice the server's capacity, with a generator near its limit."""
     run = Run(rate=2_000)
     for second in range(32):
         run.second(backlog_s=max(second - 2, 0) * 0.4, busy=0.97, late=150)
@@ -158,7 +158,7 @@ def saturated():
 
 
 def failing():
-    """Errors of several codes, a server that dies, and one answer with other bits."""
+    """Errors of several codes, a server that dies, and one reply with different bits."""
     run = Run()
     for second in range(22):
         errors = {} if second < 9 else {"RESOURCE_EXHAUSTED": 40, "DEADLINE_EXCEEDED": 7}
@@ -188,7 +188,7 @@ def interrupted_in_warmup():
 
 
 def drained():
-    """Nothing was answered within the measurement, and everything after it."""
+    """All replies arrived after the measurement."""
     run = Run(rate=20, warmup_s=0).second()
     after_end = Outcomes(answered_count=20)
     intervals = [replace(run.intervals[0], answered_count=0, in_flight_count=20)]
@@ -204,7 +204,7 @@ def generator_failed():
 
 
 def unanswered():
-    """Nobody was there."""
+    """No server answered."""
     run = Run(warmup_s=0)
     for _ in range(10):
         run.second(errors={"UNAVAILABLE": 500})
@@ -218,7 +218,7 @@ def short():
 
 
 def long():
-    """Ten minutes, with a bad spell."""
+    """Ten minutes, with pauses in some of them."""
     run = Run(rate=300)
     for second in range(602):
         run.second(pause_s=0.4 if 300 < second < 330 and second % 3 == 0 else 0.0)
@@ -226,7 +226,7 @@ def long():
 
 
 def closed():
-    """The same server, asked by eight callers who wait for it."""
+    """The same server in a closed loop with eight callers."""
     run = Run(is_open=False)
     for _ in range(62):
         run.second(pause_s=0.2)
@@ -290,7 +290,7 @@ RECORDS = {
 
 @cache
 def record_of(name):
-    """The record of that name; made once, and never changed."""
+    """Returns the record of that name; made once and never changed."""
     return RECORDS[name]()
 
 
@@ -306,7 +306,7 @@ LATENCIES = st.builds(latencies_of, st.lists(SECONDS, max_size=30))
 
 @st.composite
 def any_intervals(draw):
-    """Neighbours, from a warm-up or from 0 on."""
+    """Draws consecutive intervals that begin in the warm-up or at 0."""
     lengths = draw(st.lists(st.floats(0.1, 2), max_size=6))
     warmup_count = draw(st.integers(0, len(lengths)))
     ends = np.cumsum([0.0, *lengths])
@@ -331,7 +331,7 @@ def any_intervals(draw):
 
 
 def any_records():
-    """Records of all kinds, whether or not a run could be like that."""
+    """Returns a strategy for records of all kinds, including impossible ones."""
     trial = st.builds(
         Trial,
         rate_per_s=RATES,

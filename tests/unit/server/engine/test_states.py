@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from unrolled_server.engine.children import TableFullError
-from unrolled_server.engine.states import ReplyScratch, StateTable
+from unrolled_server.engine.states import ReplyScratch, StateTable, TableGroup
 
 CPU = torch.device("cpu")
 
@@ -48,12 +48,15 @@ def test_large_replies_reuse_one_memory() -> None:
 
 
 def test_a_table_within_its_capacity_does_not_grow() -> None:
-    assert filled_table(8, 4).new_capacity(8, max_rows=0) == 8
+    table, asked = filled_table(8, 4), []
+    TableGroup([table]).reserve(8, max_rows=0, make_room=asked.append)
+    assert table.capacity == 8
+    assert not asked
 
 
 def test_a_table_that_cannot_be_copied_within_its_limit_is_full() -> None:
     with pytest.raises(TableFullError):
-        filled_table(8, 4).new_capacity(9, max_rows=16)
+        TableGroup([filled_table(8, 4)]).reserve(9, max_rows=16, make_room=lambda _: None)
 
 
 def test_a_cleared_table_gives_its_memory_back() -> None:

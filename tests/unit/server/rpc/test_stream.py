@@ -17,7 +17,7 @@ from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import SERVICE_NAME, ForwardService
 from unrolled_server.scheduling.admission import Admission
-from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.compute_pool import ComputePool
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
@@ -52,13 +52,13 @@ class House:
         self.other_engine.open.set()
         cost = CostModel(multiplications_per_s=MULTIPLICATIONS_PER_S)
         encoder = ForwardReplyEncoder(fingerprint="f")
-        self.batcher = Batcher([self.engine, self.other_engine], cost, encoder)
+        self.compute_pool = ComputePool([self.engine, self.other_engine], cost, encoder)
         self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
         self.counters = RequestCounters()
         pipeline = RequestPipeline(
             validator=RequestValidator(Settings().limits()),
             admission=self.admission,
-            batcher=self.batcher,
+            compute_pool=self.compute_pool,
             cache=ReplyCache(max_bytes=MIB),
             lag=EventLoopLag(),
             observer=RequestObserver(self.counters),
@@ -104,7 +104,7 @@ async def opened(house):
     finally:
         house.engine.open.set()
         await server.stop(None)
-        await house.batcher.close()
+        await house.compute_pool.close()
 
 
 def within_loop(scenario, **options):
@@ -223,7 +223,7 @@ def test_what_a_vanished_caller_left_waiting_costs_nothing(is_stream):
             call.cancel()
         await until(lambda: house.admission.reservation_count == 0)
         house.engine.open.set()
-        await house.batcher.close()
+        await house.compute_pool.close()
         return house.engine.seeds
 
     assert within_loop(scenario) == []
@@ -463,7 +463,7 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await first
         cancelled = partial(value, name="unrolled_dropped_total", reason="cancelled")
         # The thread counts them when it comes to them.
-        await until(lambda: cancelled(samples_of(house.batcher.collect())) == 2)
+        await until(lambda: cancelled(samples_of(house.compute_pool.collect())) == 2)
         return house.engine.seeds, house.counters.methods
 
     seeds, methods = within_loop(scenario)

@@ -72,6 +72,7 @@ def test_what_has_another_form_is_refused_with_the_right_one(address, right):
         ("ipv4:0.0.0.0:7", "has ':' in it"),
         ("a:1,b:2", "write one HOST:PORT"),
         ("user@host:7", "has '@' in it"),
+        ("\udcff:7", r"has '\udcff' in it"),
         ("unix:", "the path is ''"),
         ("unix: /run/s", "without blanks around it"),
         ("unix:/run/s ", "without blanks around it"),

@@ -10,7 +10,7 @@ from unrolled_server.scheduling.compute_thread import ComputeThread, ReplyEncode
 from unrolled_server.scheduling.cost_model import CostModel
 
 
-class Batcher:
+class ComputePool:
     """One compute thread for each engine. Used from one event loop.
 
     A network belongs to one thread, so its prefixes are known in one place and no product is ever split.

@@ -10,7 +10,7 @@ from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
 from unrolled_server.errors import ComputeError, ExpiredError
 from unrolled_server.scheduling.admission import NO_WAIT
-from unrolled_server.scheduling.batcher import Batcher
+from unrolled_server.scheduling.compute_pool import ComputePool
 from unrolled_server.scheduling.cost_model import CostModel
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
@@ -30,24 +30,24 @@ class ValuesEncoder:
         return answer.values.tobytes()
 
 
-async def submit(batcher, job, *, client="a", left_s=math.inf):
+async def submit(compute_pool, job, *, client="a", left_s=math.inf):
     """As a unary call does."""
     call = CallInfo(client=client, deadline_s=time.monotonic() + left_s)
-    reply = batcher.thread_for(job).submit(job, call, id_field=b"", cost_s=0.0)
+    reply = compute_pool.thread_for(job).submit(job, call, id_field=b"", cost_s=0.0)
     return reply if isinstance(reply, bytes) else await reply
 
 
 def within_loop(scenario):
-    """Runs `scenario(batcher, engine)` on a fresh loop and closes the batcher."""
+    """Runs `scenario(compute_pool, engine)` on a fresh loop and closes the compute pool."""
 
     async def main():
         engine = GatedEngine()
-        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
+        compute_pool = ComputePool([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
         try:
-            return await asyncio.wait_for(scenario(batcher, engine), 120)
+            return await asyncio.wait_for(scenario(compute_pool, engine), 120)
         finally:
             engine.open.set()
-            await batcher.close()
+            await compute_pool.close()
 
     return asyncio.run(main())
 
@@ -64,18 +64,18 @@ def alone(job):
 
 
 def test_the_reply_is_what_the_encoder_makes_of_the_answer():
-    async def scenario(batcher, engine):
+    async def scenario(compute_pool, engine):
         engine.open.set()
-        return await submit(batcher, a_job())
+        return await submit(compute_pool, a_job())
 
     assert within_loop(scenario) == alone(a_job())
 
 
 def test_what_waits_while_the_thread_is_busy_is_taken_together():
-    async def scenario(batcher, engine):
-        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+    async def scenario(compute_pool, engine):
+        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        others = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in (2, 3, 4)]
+        others = [asyncio.ensure_future(submit(compute_pool, a_job(seed))) for seed in (2, 3, 4)]
         await asyncio.sleep(0)
         engine.open.set()
         replies = await asyncio.gather(first, *others)
@@ -87,9 +87,9 @@ def test_what_waits_while_the_thread_is_busy_is_taken_together():
 
 
 def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
-    async def scenario(batcher, engine):
+    async def scenario(compute_pool, engine):
         engine.open.set()
-        jobs = [submit(batcher, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
+        jobs = [submit(compute_pool, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     good, bad, also_good = within_loop(scenario)
@@ -99,17 +99,17 @@ def test_a_failing_job_fails_alone_and_the_wire_never_sees_why():
 
 
 def test_a_job_whose_caller_left_is_not_computed():
-    async def scenario(batcher, engine):
-        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+    async def scenario(compute_pool, engine):
+        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        left = asyncio.ensure_future(submit(batcher, a_job(2)))
-        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
+        left = asyncio.ensure_future(submit(compute_pool, a_job(2)))
+        stays = asyncio.ensure_future(submit(compute_pool, a_job(3)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        return engine.runs, samples_of(batcher.collect())
+        return engine.runs, samples_of(compute_pool.collect())
 
     runs, samples = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
@@ -117,17 +117,17 @@ def test_a_job_whose_caller_left_is_not_computed():
 
 
 def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
-    async def scenario(batcher, engine):
-        first = asyncio.ensure_future(submit(batcher, a_job(1)))
+    async def scenario(compute_pool, engine):
+        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        late = asyncio.ensure_future(submit(batcher, a_job(2), left_s=0))
-        stays = asyncio.ensure_future(submit(batcher, a_job(3)))
+        late = asyncio.ensure_future(submit(compute_pool, a_job(2), left_s=0))
+        stays = asyncio.ensure_future(submit(compute_pool, a_job(3)))
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
         with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
             await late
-        return engine.runs, samples_of(batcher.collect())
+        return engine.runs, samples_of(compute_pool.collect())
 
     runs, samples = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
@@ -135,11 +135,11 @@ def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
 
 
 def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
-    async def scenario(batcher, engine):
+    async def scenario(compute_pool, engine):
         engine.open.set()
         with pytest.raises(ExpiredError):
-            await submit(batcher, a_job(1), left_s=0)
-        return await submit(batcher, a_job(2))
+            await submit(compute_pool, a_job(1), left_s=0)
+        return await submit(compute_pool, a_job(2))
 
     assert within_loop(scenario) == alone(a_job(2))
 
@@ -147,15 +147,15 @@ def test_a_thread_lives_on_when_nothing_that_waited_is_wanted():
 def test_the_estimate_is_no_wait_while_idle_and_then_what_comes_before():
     large = a_job(hidden_size=1_000)
 
-    async def scenario(batcher, engine):
-        thread = batcher.thread_for(large)
+    async def scenario(compute_pool, engine):
+        thread = compute_pool.thread_for(large)
         idle = thread.estimate(large, "a")
-        jobs = [asyncio.ensure_future(submit(batcher, large))]
+        jobs = [asyncio.ensure_future(submit(compute_pool, large))]
         await asyncio.to_thread(engine.entered.wait)
-        jobs += [asyncio.ensure_future(submit(batcher, large)) for _ in range(4)]
+        jobs += [asyncio.ensure_future(submit(compute_pool, large)) for _ in range(4)]
         await asyncio.sleep(0)
         own, others = thread.estimate(large, "a"), thread.estimate(large, "b")
-        least_s = batcher.min_wait_s("b")
+        least_s = compute_pool.min_wait_s("b")
         engine.open.set()
         await asyncio.gather(*jobs)
         return idle, own, others, least_s
@@ -170,13 +170,13 @@ def test_the_estimate_is_no_wait_while_idle_and_then_what_comes_before():
 
 
 def test_small_known_work_is_answered_on_the_loop_and_all_else_in_the_thread():
-    async def scenario(batcher, engine):
+    async def scenario(compute_pool, engine):
         engine.open.set()
-        await submit(batcher, a_job(1))
-        while not batcher.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread raises no event
+        await submit(compute_pool, a_job(1))
+        while not compute_pool.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread raises no event
             await asyncio.sleep(0)
-        await submit(batcher, a_job(1))
-        await submit(batcher, a_job(2))
+        await submit(compute_pool, a_job(1))
+        await submit(compute_pool, a_job(2))
         return [name for name, _ in engine.runs]
 
     assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
@@ -186,10 +186,10 @@ def test_closing_finishes_what_was_accepted():
     async def main():
         engine = GatedEngine()
         engine.open.set()
-        batcher = Batcher([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
-        waiting = [asyncio.ensure_future(submit(batcher, a_job(seed))) for seed in range(5)]
+        compute_pool = ComputePool([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
+        waiting = [asyncio.ensure_future(submit(compute_pool, a_job(seed))) for seed in range(5)]
         await asyncio.sleep(0)
-        await batcher.close()
+        await compute_pool.close()
         return await asyncio.gather(*waiting)
 
     assert asyncio.run(main()) == [alone(a_job(seed)) for seed in range(5)]
