@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
-from unrolled_client._transport.load_balancing import Spread
+from unrolled_client._transport.endpoint import Spread
 from unrolled_loadtest.results.record import Record
 from unrolled_loadtest.run import run
 from unrolled_loadtest.workload.distributions import Distribution, parse_distribution

@@ -8,27 +8,21 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
-from unrolled_client._messages.decoding import (
-    Outputs,
-    decode_reply,
-    make_result,
-    parse_reply,
-    read_outputs,
-    read_timing,
-)
+from unrolled_client._messages import decoding
 from unrolled_client._messages.request import EncodedRequest, Request
 from unrolled_client._streaming.sizing import dense_bytes, encode_whole
 from unrolled_client.errors import DeadlineError, UnrolledError
 from unrolled_client.network import SEED_MASK, Network
-from unrolled_client.results import Result, Timing
+from unrolled_client.results import Result
 
 if TYPE_CHECKING:
     from unrolled_client._transport.tracing import Tracing
@@ -70,13 +64,7 @@ def is_mergeable(request: Request) -> bool:
 
 
 class Coalescer:
-    """Merges the calls of one event loop.
-
-    Args:
-        send: Sends one request; cancelling it cancels the request.
-        target: The server's name in error messages.
-        tracing: Links a request's span to its callers; None if calls are not traced.
-    """
+    """Merges the calls of one event loop; cancelling `send` cancels its request."""
 
     def __init__(self, send: Send, *, target: str, tracing: "Tracing | None" = None) -> None:
         self._send = send
@@ -88,9 +76,7 @@ class Coalescer:
     async def call(self, request: Request, *, timeout_s: float | None) -> Result:
         """Returns the result of a call that `is_mergeable` and has no lone surrogates.
 
-        Raises:
-            DeadlineError: No answer came within `timeout_s`; the calls in the same request continue.
-            UnrolledError: The server refused this call, or could not be reached.
+        If it misses its deadline, the calls in the same request continue.
         """
         call = _Call(request, self._loop.create_future())
         if self._tracing is not None:
@@ -102,8 +88,9 @@ class Coalescer:
         self._queue_for(request).add(call)
         try:
             get_result = await call.future
-        except BaseException:
-            call.abandon()
+        except BaseException:  # the caller was cancelled or has reached its deadline
+            if call.batch is not None:
+                call.batch.abandon_one()
             raise
         finally:
             if timer is not None:
@@ -131,25 +118,13 @@ class Coalescer:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A waiting call.
-
-    Attributes:
-        future: Receives the function that returns its result.
-        deadline_s: On the loop's clock; None for no deadline.
-        batch: The request that it is part of; None while it waits in the queue.
-        caller: As `Tracing.current_caller` returns it.
-    """
+    """A waiting call."""
 
     request: Request
     future: "asyncio.Future[_GetResult]"
-    deadline_s: float | None = None
-    batch: "_Batch | None" = None
-    caller: Any = None
-
-    def abandon(self) -> None:
-        """Records that the caller was cancelled or has reached its deadline."""
-        if self.batch is not None:
-            self.batch.abandon_one()
+    deadline_s: float | None = None  # on the loop's clock
+    batch: "_Batch | None" = None  # None while it waits in the queue
+    caller: Any = None  # as `Tracing.current_caller` returns it
 
     def fail(self, error: Exception) -> None:
         """Raises a copy of the error in the caller, because raising an error modifies it."""
@@ -209,7 +184,8 @@ class _NetworkQueue:
         batch = None
         try:
             batch = _Batch(calls)
-            with self._on_behalf_of(calls):
+            callers = [call.caller for call in calls]
+            with nullcontext() if self._tracing is None else self._tracing.on_behalf_of(callers):
                 await batch.run(self._send, now_s=self._loop.time())
         except Exception as error:  # noqa: BLE001 - each caller raises it
             halves = batch.halves(error) if batch and isinstance(error, UnrolledError) else ()
@@ -217,11 +193,6 @@ class _NetworkQueue:
             if not halves:
                 for call in calls:
                     call.fail(error)
-
-    def _on_behalf_of(self, calls: Sequence[_Call]) -> AbstractContextManager[None]:
-        if self._tracing is None:
-            return nullcontext()
-        return self._tracing.on_behalf_of([call.caller for call in calls])
 
     def _pop_calls(self) -> Sequence[_Call]:
         """Returns the calls of the next request; empty if all waiting calls were abandoned."""
@@ -252,10 +223,11 @@ class _Batch:
         for call in calls:
             call.batch = self
         # A single call's words are sent as they are, so that the server's errors name the right words[i].
-        self._positions = _positions(calls) if len(calls) > 1 else None
-        request = calls[0].request
-        if self._positions is not None:
-            request = request.with_words(list(self._positions))
+        request, self._positions = calls[0].request, None
+        if len(calls) > 1:
+            words = dict.fromkeys(chain.from_iterable([call.request.words for call in calls]))
+            self._positions = dict(zip(words, range(len(words)), strict=True))
+            request = request.with_words(list(words))
         self._sent = encode_whole(request)
 
     async def run(self, send: Send, *, now_s: float) -> None:
@@ -277,16 +249,18 @@ class _Batch:
 
     def _decode(self, data: bytes) -> _GetResult:
         if self._positions is None:
-            result = decode_reply(data, self._sent)
+            result = decoding.decode_reply(data, self._sent)
             return lambda _request: result
-        reply = parse_reply(data)
-        return partial(
-            _result_in_shared_reply,
-            received=read_outputs(reply, self._sent),
-            positions=self._positions,
-            timing=read_timing(reply),
-            fingerprint=reply.rest.fingerprint,
-        )
+        reply, positions = decoding.parse_reply(data), self._positions
+        received, timing = decoding.read_outputs(reply, self._sent), decoding.read_timing(reply)
+        fingerprint = reply.rest.fingerprint
+
+        def get_result(request: Request) -> Result:
+            at = [positions[word] for word in request.words]
+            outputs = _rows_of_call(received, at, seq=max(request.lengths))
+            return decoding.make_result(request, outputs=outputs, timing=timing, fingerprint=fingerprint)
+
+        return get_result
 
     def abandon_one(self) -> None:
         """Cancels the request with the last of its calls."""
@@ -303,21 +277,10 @@ class _Batch:
         return (self.calls[:middle], self.calls[middle:]) if middle else ()
 
 
-def _positions(calls: Sequence[_Call]) -> dict[str, int]:
-    """Returns the position of each word in the merged request."""
-    words = dict.fromkeys(chain.from_iterable([call.request.words for call in calls]))
-    return dict(zip(words, range(len(words)), strict=True))
-
-
-def _result_in_shared_reply(
-    request: Request, *, received: Outputs, positions: dict[str, int], timing: Timing, fingerprint: str
-) -> Result:
-    """Returns the result of one call: its rows, cut to its own longest word, in memory of their own."""
-    at = [positions[word] for word in request.words]
-    if request.network.is_pooled:
-        outputs = received.rows[at]
-    elif received.index is None:
-        outputs = received.rows.reshape(received.shape)[at, : max(request.lengths)]
-    else:
-        outputs = received.rows[received.index[at, : max(request.lengths)]]
-    return make_result(request, outputs=outputs, timing=timing, fingerprint=fingerprint)
+def _rows_of_call(received: decoding.Outputs, at: list[int], *, seq: int) -> NDArray[np.float32]:
+    """Returns the rows of one call's words, cut to its own longest word, in memory of their own."""
+    if len(received.shape) == 2:  # noqa: PLR2004 - pooled, (batch, hidden)
+        return received.rows[at]
+    if received.index is None:
+        return received.rows.reshape(received.shape)[at, :seq]
+    return received.rows[received.index[at, :seq]]

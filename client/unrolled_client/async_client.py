@@ -12,32 +12,23 @@ import grpc
 from unrolled_client._coalescing import Coalescer, is_mergeable
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
-from unrolled_client._messages.request import EncodedRequest
+from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO, EncodedRequest
 from unrolled_client._messages.validation import check_request
 from unrolled_client._messages.words import refuse_surrogates
+from unrolled_client._streaming import calls
 from unrolled_client._streaming.aio_driver import Source, drive
-from unrolled_client._streaming.calls import (
-    exchange_for_map,
-    exchange_for_parts,
-    exchange_for_sweep,
-    is_raising,
-)
 from unrolled_client._streaming.exchange import Exchange
-from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
-from unrolled_client._transport.aio_connection import AioConnection
 from unrolled_client._transport.base_client import BaseClient
+from unrolled_client._transport.connection import AioConnection, load_tracing
 from unrolled_client._transport.endpoint import (
     DEFAULT_TIMEOUT_S,
-    FORWARD,
-    FORWARD_STREAM,
-    GET_SERVER_INFO,
     ChannelOptions,
+    Metadata,
     RootCertificates,
+    Spread,
 )
 from unrolled_client._transport.fork_safety import register
-from unrolled_client._transport.load_balancing import Metadata, Spread
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import CallCancelledError, UnavailableError
 from unrolled_client.local_server import LocalServer
@@ -77,20 +68,15 @@ class AsyncClient(BaseClient):
         tracing: bool | None = False,
         **unknown: Never,
     ) -> None:
-        """Stores the address without connecting; needs no running loop.
+        """Stores the address without connecting; needs no running loop. The arguments are those of `Client`.
 
-        Takes the arguments of `Client`, and `merge`: whether small waiting calls share requests. `channels`
-        is the number for each event loop. With `tracing`, a shared request has one span, a child of the
-        first caller's span with links to the others'.
-
-        Raises:
-            TypeError, InvalidRequestError: As for `Client`.
+        `merge` lets small waiting calls share requests; with `tracing` a shared one has one span, a child of
+        the first caller's span with links to the others'. `channels` is the number for each event loop.
         """
         self._merge = merge is None or as_bool("merge", merge)
         super().__init__(
             target,
             timeout_s=timeout_s,
-            unknown=unknown,
             options=options,
             root_certificates=root_certificates,
             private_key=private_key,
@@ -99,8 +85,11 @@ class AsyncClient(BaseClient):
             channels=channels,
             spread=spread,
             tracing=tracing,
+            **unknown,
         )
-        self._tracing = self._endpoint.tracing()
+
+    def _prepare(self) -> None:
+        self._tracing = load_tracing(self._endpoint)
         self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._was_forked_in_use = False
         register(self)
@@ -147,7 +136,7 @@ class AsyncClient(BaseClient):
             refuse_surrogates(request.words, request.alphabet)
             return await self._loop_state().coalescer.call(request, timeout_s=limit_s)
         if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(limit_s)):
-            exchange = exchange_for_parts(request, limits=limits)
+            exchange = calls.exchange_for_parts(request, limits=limits)
             (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
             return outcome.result
         encoded = encode_whole(request)
@@ -174,7 +163,7 @@ class AsyncClient(BaseClient):
         Leave it early with `contextlib.aclosing`, which cancels what is in flight.
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_map(
+        exchange = calls.exchange_for_map(
             Source(batches) if isinstance(batches, AsyncIterable) else batches,
             hidden_size=hidden_size,
             seed=seed,
@@ -186,10 +175,10 @@ class AsyncClient(BaseClient):
             limits=self._stored_limits,
             call=AsyncClient.map,
         )
-        stops_at_error = is_raising(on_error)
+        stops_at_error = calls.is_raising(on_error)
         has_bar = as_bool("progress", progress, default=False)
         await self._known_limits(limit_s)
-        with progress_bar(batches, is_wanted=has_bar) as advance:
+        with calls.progress_bar(batches, is_wanted=has_bar) as advance:
             async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
                 async for outcome in outcomes:
                     if stops_at_error and outcome.error is not None:
@@ -211,7 +200,7 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[Result, None]:
         """Runs the same words through many networks over one stream; see `Client.sweep`."""
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_sweep(
+        exchange = calls.exchange_for_sweep(
             words,
             hidden_sizes=hidden_sizes,
             seeds=seeds,
@@ -255,7 +244,7 @@ class AsyncClient(BaseClient):
         """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         metadata = self._endpoint.metadata
-        reply = await self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
+        reply = await self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata)
         return decode_server_info(reply)
 
     async def close(self) -> None:
@@ -278,10 +267,9 @@ class AsyncClient(BaseClient):
 
     def before_fork(self) -> bool:
         """Closes the channels of ended loops, with which gRPC's own thread ends; not for users."""
-        running = {loop: state for loop, state in self._loops.items() if not loop.is_closed()}
-        ended_count = len(self._loops) - len(running)
-        self._loops = running
-        return ended_count > 0
+        loops = self._loops
+        self._loops = {loop: state for loop, state in loops.items() if not loop.is_closed()}
+        return len(self._loops) < len(loops)
 
     def after_fork_in_child(self) -> object:
         """Forgets all channels and returns them; not for users."""
@@ -330,8 +318,7 @@ class AsyncClient(BaseClient):
     async def _known_limits(self, limit_s: float | None) -> Limits:
         """Returns the server's limits; asks for them once."""
         if self._limits is None:
-            info = await self.server_info(timeout_s=math.inf if limit_s is None else limit_s)
-            self._limits = info.limits
+            self._limits = (await self.server_info(timeout_s=math.inf if limit_s is None else limit_s)).limits
         return self._limits
 
     def _stored_limits(self) -> Limits:

@@ -4,36 +4,21 @@ import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal, Never, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import grpc
 
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import SERVER_INFO_REQUEST
+from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO
 from unrolled_client._messages.validation import check_request
-from unrolled_client._streaming.calls import (
-    exchange_for_map,
-    exchange_for_parts,
-    exchange_for_sweep,
-    is_raising,
-)
+from unrolled_client._streaming import calls
 from unrolled_client._streaming.driver import drive
 from unrolled_client._streaming.exchange import Exchange
-from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
-from unrolled_client._transport.endpoint import (
-    DEFAULT_TIMEOUT_S,
-    FORWARD,
-    FORWARD_STREAM,
-    GET_SERVER_INFO,
-    ChannelOptions,
-    RootCertificates,
-)
-from unrolled_client._transport.load_balancing import Metadata, Spread
-from unrolled_client._transport.target import NOT_GIVEN, Target
+from unrolled_client._transport.endpoint import DEFAULT_TIMEOUT_S, ChannelOptions, Metadata
 from unrolled_client.local_server import LocalServer
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
@@ -50,69 +35,11 @@ class Client(BaseClient):
     one, except `target`. A pickle contains the arguments, token and private key in clear text; copies open
     their own connections. A client of `local` can be neither copied nor pickled.
 
-    Every method that calls the server raises:
-        InvalidRequestError, UnsupportedError, AuthenticationError: The server refuses the request.
-        OverloadedError, UnavailableError, DeadlineError, CallCancelledError: See `is_retryable`.
-        ServerError, ProtocolError: The server failed.
-        ClosedError: The client was closed before or during the call.
+    Every method that calls the server raises an `UnrolledError`; its `is_retryable` says whether a retry may
+    help. `ClosedError` means that the client was closed before or during the call.
     """
 
-    def __init__(  # noqa: PLR0913 - everything by name
-        self,
-        target: Target = NOT_GIVEN,
-        *,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions | None = (),
-        root_certificates: RootCertificates | None = None,
-        private_key: bytes | None = None,
-        certificate_chain: bytes | None = None,
-        token: str | None = None,
-        channels: int | None = 1,
-        spread: Spread | None = None,
-        tracing: bool | None = False,
-        **unknown: Never,
-    ) -> None:
-        """Stores the address without connecting.
-
-        Args:
-            target: HOST:PORT, unix:PATH or another name that gRPC resolves; for several replicas
-                dns:///NAME:PORT, or ipv4:ADDRESS:PORT,ADDRESS:PORT. Default: the environment variable
-                UNROLLED_TARGET, else localhost:50051. None is an error, often a missing setting.
-            timeout_s: Default timeout of a call in seconds; math.inf for no deadline.
-            options: gRPC channel arguments, which override this package's own. A `grpc.service_config` also
-                replaces the retries, and the load balancing of `spread`.
-            root_certificates: Turns on TLS: PEM of the authorities to trust, or "default" for gRPC's list.
-            private_key: PEM of the client's key for mutual TLS; with `certificate_chain`.
-            certificate_chain: PEM of the client's certificate.
-            token: Sent with every call as `authorization: Bearer ...`. Needs TLS, a loopback address or a
-                Unix socket.
-            channels: Connections to use in turn; several help if each reaches only one of many workers.
-            spread: Load balancing over the replicas of `target`: "round_robin" asks them in turn, "network"
-                asks the same one for each network, which then has its states cached
-                (docs/operate/load-balancing.md).
-                None asks the first that answers.
-            tracing: Makes an OpenTelemetry span for each call and stream, by the application's provider;
-                needs `pip install 'unrolled[otel]'`.
-            **unknown: Not allowed; the error names the nearest argument.
-
-        Raises:
-            TypeError: There is no such argument, or one has the wrong type.
-            InvalidRequestError: `target` is malformed, `timeout_s` is not above 0, or the arguments
-                contradict each other.
-        """
-        super().__init__(
-            target,
-            timeout_s=timeout_s,
-            unknown=unknown,
-            options=options,
-            root_certificates=root_certificates,
-            private_key=private_key,
-            certificate_chain=certificate_chain,
-            token=token,
-            channels=channels,
-            spread=spread,
-            tracing=tracing,
-        )
+    def _prepare(self) -> None:
         self._connection = Connection(self._endpoint)
 
     @classmethod
@@ -126,12 +53,9 @@ class Client(BaseClient):
     ) -> Self:
         """Starts a server in a child process on a private Unix socket, which `close` stops.
 
-        Args:
-            timeout_s: As for `Client`, and so are `options`.
-            options: See above.
-            start_timeout_s: Seconds that the server may take to start; it loads torch.
-            **server_settings: The server's settings by the names of its flags, such as `max_words=100` or
-                `vectors="glove=glove.txt"`; several tables are a list of these, or a dict of names and files.
+        `start_timeout_s` is how long the server may take to start; it loads torch. The server's settings have
+        the names of its flags, such as `max_words=100` or `vectors="glove=glove.txt"`; several tables are a
+        list of these, or a dict of names and files.
 
         Raises:
             ServerExtraMissingError: The server's packages are not installed.
@@ -190,7 +114,7 @@ class Client(BaseClient):
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
-            (outcome,) = self._drive(exchange_for_parts(request, limits=limits), timeout_s=limit_s)
+            (outcome,) = self._drive(calls.exchange_for_parts(request, limits=limits), timeout_s=limit_s)
             return outcome.result
         encoded = encode_whole(request)
         metadata = self._endpoint.metadata_for(request)
@@ -216,19 +140,15 @@ class Client(BaseClient):
         Yields one outcome per batch: its `index`, and its `result` or `error`. The generator takes batches in
         the caller's thread when it is asked for an outcome; closing it cancels what is in flight.
 
-        Args:
+        Arguments other than those of `forward`:
             batches: Lists of words, of any size each; a generator is fine.
-            hidden_size: As for `forward`, and so are `seed`, `layout` and the network's options.
             alphabet: The symbols in one-hot order, required unless `vectors` is set: batches that derived
                 their own would run different networks. `derive_alphabet` makes one from all words.
-            seed: See above.
-            layout: See above.
             ordered: Whether outcomes come in the order of `batches`, else in order of completion.
             on_error: "raise" raises the first batch's error; "return" puts errors into the outcomes.
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not yielded.
             timeout_s: Seconds for all batches together. Default: no deadline.
-            **network: See above.
 
         Raises:
             TypeError: There is no such argument, or one has the wrong type.
@@ -236,7 +156,7 @@ class Client(BaseClient):
             UnrolledError: See the class; for a single batch only with on_error="raise".
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_map(
+        exchange = calls.exchange_for_map(
             batches,
             hidden_size=hidden_size,
             seed=seed,
@@ -248,8 +168,8 @@ class Client(BaseClient):
             limits=partial(self._known_limits, limit_s),
             call=Client.map,
         )
-        stops_at_error = is_raising(on_error)
-        bar = progress_bar(batches, is_wanted=as_bool("progress", progress, default=False))
+        stops_at_error = calls.is_raising(on_error)
+        bar = calls.progress_bar(batches, is_wanted=as_bool("progress", progress, default=False))
 
         def outcomes() -> Generator[Outcome, None, None]:
             with bar as advance, closing(self._drive(exchange, timeout_s=limit_s)) as driven:
@@ -278,22 +198,17 @@ class Client(BaseClient):
         Yields one result per network, in the order of `itertools.product(hidden_sizes, seeds)`, until one
         fails. Words that are too many for one message travel in parts, and again for each network.
 
-        Args:
-            words: As for `forward`, and so are `alphabet`, `layout` and the network's other options.
-            hidden_sizes: One or more; each runs with each seed.
-            seeds: One or more.
-            alphabet: See above; derived once.
-            layout: See above.
+        Arguments other than those of `forward`:
+            hidden_sizes, seeds: One or more of each; every size runs with every seed.
             max_in_flight: Networks that may be requested and not yielded.
             timeout_s: Seconds for all networks together. Default: no deadline.
-            **network: See above.
 
         Raises:
             TypeError: An argument has the wrong type.
             UnrolledError: See the class.
         """
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
-        exchange = exchange_for_sweep(
+        exchange = calls.exchange_for_sweep(
             words,
             hidden_sizes=hidden_sizes,
             seeds=seeds,
@@ -325,14 +240,9 @@ class Client(BaseClient):
     ) -> Session:
         """Returns a session that feeds long texts piece by piece, with the bits that one piece would give.
 
-        Args:
-            hidden_size: As for `forward`.
-            alphabet: As for `map`.
-            seed: As for `forward`.
-            state: The initial state, such as the `state` of an earlier session.
-            layout: Only "batch_first".
-            timeout_s: Seconds that each piece may take; math.inf for no deadline. Default: the client's.
-            **network: As for `forward`, but not bidirectional, and with "all" or "last" as `output`.
+        The arguments are those of `forward`, but the network cannot be bidirectional, `layout` is
+        "batch_first", `output` is "all" or "last", `timeout_s` is for each piece, and `alphabet` is required
+        as for `map`. `state` is the initial state, such as the `state` of an earlier session.
 
         Raises:
             TypeError: There is no such option, or an argument has the wrong type.
@@ -351,15 +261,10 @@ class Client(BaseClient):
         )
 
     def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
-        """Returns the server's device, limits, versions and fingerprint.
-
-        Raises:
-            UnrolledError: See the class.
-        """
+        """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         metadata = self._endpoint.metadata
-        reply = self._call(GET_SERVER_INFO, SERVER_INFO_REQUEST, timeout_s=limit_s, metadata=metadata)
-        return decode_server_info(reply)
+        return decode_server_info(self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata))
 
     def close(self) -> None:
         """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""

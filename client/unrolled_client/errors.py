@@ -39,10 +39,8 @@ _RETRYABLE_CODES = frozenset(
 class FieldViolation:
     """One broken rule of a request.
 
-    Attributes:
-        field: Path of the field in the contract, such as "words[3]" or "network.proj_size"; the argument's
-            name if the SDK refused the call itself.
-        description: What is wrong, with the argument's name, the value, the limit and the remedy.
+    `field` is a path in the contract, such as "words[3]" or "network.proj_size", or the argument's name if
+    the SDK refused the call itself.
     """
 
     field: str
@@ -53,7 +51,6 @@ class UnrolledError(Exception):
     """Base of all exceptions of this package; wrong types raise TypeError.
 
     Attributes:
-        message: What went wrong, for a person.
         code: gRPC's status code; None if no server was asked.
         violations: The broken rules, if the request is at fault.
         retry_after_s: Seconds after which the server wants the retry; None if it did not say.
@@ -157,9 +154,8 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
     retry_after_s = None
     for detail in details:
         if request := _unpack(detail, BadRequest):
-            violations += [
-                FieldViolation(field=v.field, description=v.description) for v in request.field_violations
-            ]
+            found = request.field_violations
+            violations += [FieldViolation(field=v.field, description=v.description) for v in found]
         elif retry := _unpack(detail, RetryInfo):
             delay_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             retry_after_s = min(max(delay_s, 0.0), _MAX_RETRY_AFTER_S)

@@ -37,8 +37,7 @@ _NOT_INHERITED = frozenset(
         "UNROLLED_WORKERS",
     }
 )
-_PREFIX = "unrolled-"
-_SOCKET = "server.sock"
+_PREFIX, _SOCKET = "unrolled-", "server.sock"
 
 
 class LocalServer:
@@ -49,28 +48,25 @@ class LocalServer:
     """
 
     def __init__(self, *, start_timeout_s: float | None, **settings: object) -> None:
-        """Starts the server and waits until it is ready.
+        """Starts the server and waits until it is ready; see `Client.local`.
 
-        Args:
-            start_timeout_s: Seconds that the start may take; None for 60.
-            **settings: The server's settings by the names of its flags, such as `max_words=100`; a list, or
-                a dict for NAME=VALUE, repeats the flag; None is the default.
+        `start_timeout_s` is 60 for None. The settings have the names of the server's flags; a list, or a dict
+        for NAME=VALUE, repeats the flag; None is the default.
 
         Raises:
-            TypeError: `start_timeout_s` is not a number, or the address is among the settings.
-            InvalidRequestError: `start_timeout_s` is not above 0.
             ServerExtraMissingError: The server's packages are not installed.
             LocalServerError: It ended early or was not ready in time. A retry helps only if the machine was
                 busy.
         """
-        limit_s = (
-            _START_TIMEOUT_S if start_timeout_s is None else as_timeout_s("start_timeout_s", start_timeout_s)
-        )
+        start_timeout_s = _START_TIMEOUT_S if start_timeout_s is None else start_timeout_s
+        limit_s = as_timeout_s("start_timeout_s", start_timeout_s)
         if "address" in settings:
-            raise TypeError(
-                "local() makes the server's address itself; start unrolled-server for another one"
-            )
-        _check_server_extra()
+            message = "local() makes the server's address itself; start unrolled-server for another one"
+            raise TypeError(message)
+        from unrolled.entry_points import describe_missing  # noqa: PLC0415 - it loads importlib.metadata
+
+        if missing := describe_missing("server"):
+            raise ServerExtraMissingError(f"a local server {missing}")
         with contextlib.ExitStack() as stack:
             directory = _make_private_directory()
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -85,13 +81,6 @@ class LocalServer:
     def close(self) -> None:
         """Stops the server and removes its socket; a second call does nothing."""
         self._end()
-
-
-def _check_server_extra() -> None:
-    from unrolled.entry_points import describe_missing  # noqa: PLC0415 - it loads importlib.metadata
-
-    if missing := describe_missing("server"):
-        raise ServerExtraMissingError(f"a local server {missing}")
 
 
 def _make_private_directory() -> Path:
@@ -160,17 +149,11 @@ def _wait_until_ready(process: subprocess.Popen[str], *, limit_s: float, stderr:
     finally:
         timer.cancel()
     if not is_ready:
-        why = (
-            f"was not ready within {limit_s:g} s"
-            if is_late.is_set()
-            else f"ended with exit code {process.wait()}"
-        )
-        raise LocalServerError(f"the local server {why}; it wrote: {_last_lines(stderr)}")
-
-
-def _last_lines(stderr: Path) -> str:
-    lines = stderr.read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_SHOWN_STDERR_LINES:]) or "nothing"
+        ended = f"ended with exit code {process.wait()}"
+        why = f"was not ready within {limit_s:g} s" if is_late.is_set() else ended
+        lines = stderr.read_text(errors="replace").splitlines()[-_SHOWN_STDERR_LINES:]
+        written = "\n".join(lines) or "nothing"
+        raise LocalServerError(f"the local server {why}; it wrote: {written}")
 
 
 def _end_in(pid: int, stack: contextlib.ExitStack) -> None:

@@ -7,14 +7,12 @@ copying its arrays.
 """
 
 from unrolled_client._messages.decoding import parse_reply
-from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, EncodedRequest, Request
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming.aio_driver import FAILED_WRITE
 from unrolled_client._streaming.sizing import encode_whole as encode_request
-from unrolled_client._transport.aio_connection import open_aio_channel
-from unrolled_client._transport.connection import open_channel
-from unrolled_client._transport.endpoint import FORWARD, FORWARD_STREAM, Access, Endpoint
-from unrolled_client._transport.load_balancing import Spread, service_config
+from unrolled_client._transport.connection import open_aio_channel, open_channel
+from unrolled_client._transport.endpoint import Access, Endpoint, Spread, service_config
 
 __all__ = [
     "FAILED_WRITE",

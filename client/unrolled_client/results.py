@@ -18,12 +18,7 @@ _SHOWN_LENGTHS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The server's share of a call's time.
-
-    Attributes:
-        queue_s: Seconds from arrival to the start of the computation.
-        compute_s: Seconds of computation, shared by all requests of a batch.
-    """
+    """The server's share of a call's time; the requests of a batch share the computation."""
 
     queue_s: float
     compute_s: float
@@ -61,13 +56,8 @@ class Result:
             states first. States that overflow float32, such as those of "relu" with a large
             `spectral_radius`, are inf and then NaN, as in torch.
         lengths: int64 (batch,), the symbols of each word; with `vectors` the words of each sentence.
-        hidden_size: Units of each layer and direction.
-        seed: The seed that the network was drawn from.
         alphabet: The symbols in one-hot order, given or derived; empty with `vectors`.
-        layout: The axis along which the network ran.
-        timing: Seconds on the server.
         fingerprint: Servers with the same fingerprint answer with the same bits.
-        network: The network's options.
         state: Every layer's last states, if return_final_state was set.
     """
 
@@ -87,10 +77,8 @@ class Result:
         """The last states as torch returns them: float32 (num_layers * directions, batch, hidden), a copy.
 
         The forward direction's state is the one at each word's end, the backward direction's at its start.
-        With layout "seq_first" batch is the letter positions.
-
-        Raises:
-            ValueError: The outputs do not contain them, and return_final_state was not set.
+        With layout "seq_first" batch is the letter positions. Raises ValueError if the outputs do not contain
+        the states and return_final_state was not set.
         """
         if self.state is not None:
             return self.state.h
@@ -108,8 +96,7 @@ class Result:
     def c_n(self) -> NDArray[np.float32] | None:
         """An LSTM's last cell states, (num_layers * directions, batch, hidden_size); else None.
 
-        Raises:
-            ValueError: return_final_state was not set.
+        Raises ValueError if return_final_state was not set.
         """
         if self.network.cell != "lstm":
             return None
@@ -135,13 +122,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of one batch of `map`.
-
-    Attributes:
-        index: The batch's position in the input, from 0.
-        value: Its result; None if it failed.
-        error: Its error; None if it succeeded.
-    """
+    """The outcome of the batch at position `index` of the input of `map`: its result or its error."""
 
     index: int
     value: Result | None = None
@@ -149,12 +130,7 @@ class Outcome:
 
     @property
     def result(self) -> Result:
-        """The batch's result.
-
-        Raises:
-            UnrolledError: The batch failed; this is `error`.
-            TypeError: The batch is not a list of words.
-        """
+        """The batch's result; if it failed, raises `error`, a TypeError if it is not a list of words."""
         if self.value is None:
             raise self.error or ValueError("an Outcome has a value or an error")
         return self.value
@@ -162,29 +138,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of a server for one request; lengths and sizes count symbols (code points) and units.
-
-    Attributes:
-        max_reply_bytes: Bytes of the array in one reply message.
-    """
+    """The limits of a server for one request; lengths and sizes count symbols (code points) and units."""
 
     max_words: int
     max_word_length: int
     max_hidden_size: int
     max_alphabet_size: int
     max_request_bytes: int
-    max_reply_bytes: int
+    max_reply_bytes: int  # of the array in one reply message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vectors:
-    """A table of word vectors that a server has loaded.
+    """A table of word vectors of `size` values each; `vectors=` takes its name.
 
-    Attributes:
-        name: The value for `vectors=`.
-        word_count: Number of its words.
-        size: Number of values in each vector.
-        digest: Tables with the same digest give the same states.
+    Tables with the same digest give the same states.
     """
 
     name: str
@@ -195,15 +163,9 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """A server's description of itself.
+    """A server's description of itself, with torch's name of its device, such as "cpu".
 
-    Attributes:
-        version: Version of the server's package.
-        torch_version: Version of torch.
-        device: torch's name of the device that computes, such as "cpu".
-        fingerprint: Servers with the same fingerprint answer with the same bits.
-        limits: Its limits for one request.
-        vectors: Its tables of word vectors.
+    Servers with the same fingerprint answer with the same bits.
     """
 
     version: str

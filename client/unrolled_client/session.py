@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from unrolled_client._messages.arguments import as_timeout_s, invalid
-from unrolled_client._messages.initial_state import as_state, check_shapes, first_not_finite
-from unrolled_client._messages.validation import check_request_without_words
+from unrolled_client._messages.request import Request
+from unrolled_client._messages.validation import (
+    as_state,
+    check_request_without_words,
+    check_shapes,
+    first_not_finite,
+)
 from unrolled_client._messages.words import as_words
 from unrolled_client.errors import InvalidRequestError, ProtocolError
 from unrolled_client.network import Network, NetworkOptions
@@ -39,38 +41,20 @@ class _BaseSession(Generic[_Forward]):
         asked = check_request_without_words("session", options=options, call=call, **arguments)
         _refuse_whole_text_options(asked.network, asked.layout)
         self._forward = forward
-        self._network = asked.network
-        self._hidden_size = asked.hidden_size
         self._arguments = {
             "timeout_s": None if timeout_s is None else as_timeout_s("timeout_s", timeout_s),
             **arguments,
             **options,
             "return_final_state": True,
         }
-        self._state = None if state is None else self._checked(state)
+        self._state = None if state is None else _read_only(_check_state(state, asked))
         self._fingerprint: str | None = None
         self._lock = threading.Lock()
 
     @property
     def state(self) -> State | None:
-        """The state after the latest piece, with read-only arrays; another session may start from it.
-
-        None before the first piece of a session that starts from zeros.
-        """
+        """The state after the latest piece, with read-only arrays; None at the start from zeros."""
         return self._state
-
-    def _checked(self, given: StateLike) -> State:
-        state = _read_only(as_state(given, name="state"))
-        batch = state.h.shape[1] if state.h.ndim > 1 else 1
-        check_shapes(
-            state,
-            network=self._network,
-            hidden_size=self._hidden_size,
-            batch=batch,
-            name="state",
-            batch_name="texts",
-        )
-        return state
 
     @contextmanager
     def _next_piece(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -116,16 +100,11 @@ class Session(_BaseSession[Callable[..., Result]]):
     def feed(self, words: Iterable[str]) -> Result:
         """Runs the next piece of every text.
 
-        Args:
-            words: A piece of one or more symbols for each text: words[i] continues the i-th text. The first
-                piece sets the number of texts, unless the initial state did.
-
-        Returns:
-            The outputs of this piece, and in `state` the state after it. If the call fails, the session's
-            state is unchanged, and the piece may be fed again.
+        words[i], of one or more symbols, continues the i-th text. The first piece sets the number of texts,
+        unless the initial state did. Returns the outputs of this piece, and in `state` the state after it. If
+        the call fails, the session's state is unchanged, and the piece may be fed again.
 
         Raises:
-            TypeError: `words` is not a list of str.
             InvalidRequestError: The number of texts is wrong, or another piece is running; or the states
                 overflowed float32 in this piece, as those of "relu" with a large `spectral_radius` do.
             ProtocolError: A server with another fingerprint answered, whose bits may differ.
@@ -139,9 +118,17 @@ class AsyncSession(_BaseSession[Callable[..., Awaitable[Result]]]):
     """A `Session` for coroutines; made by `AsyncClient.session`."""
 
     async def feed(self, words: Iterable[str]) -> Result:
-        """Runs the next piece of every text; see `Session.feed`, also for errors."""
+        """As `Session.feed`, asynchronously."""
         with self._next_piece(words) as arguments:
             return self._advance(await self._forward(**arguments))
+
+
+def _check_state(given: StateLike, request: Request) -> State:
+    """Returns the given initial state, which sets the number of texts."""
+    state = as_state(given, name="state")
+    batch = state.h.shape[1] if state.h.ndim > 1 else 1
+    check_shapes(state, request=request, batch=batch, name="state", batch_name="texts")
+    return state
 
 
 def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
@@ -153,9 +140,8 @@ def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
             "not have yet; feed whole texts to forward",
         )
     if layout != "batch_first":
-        raise invalid(
-            "layout", f"layout is {layout!r}; a session goes on along each word, which is batch_first"
-        )
+        message = f"layout is {layout!r}; a session goes on along each word, which is batch_first"
+        raise invalid("layout", message)
     if network.output in {"mean", "max"}:
         raise invalid(
             "output",
@@ -177,10 +163,8 @@ def _refuse_overflow(state: State) -> None:
 
 def _read_only(state: State) -> State:
     """Returns a read-only copy, so that changes of a result do not change the session."""
-    return state._replace(h=_read_only_copy(state.h), c=None if state.c is None else _read_only_copy(state.c))
-
-
-def _read_only_copy(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    array = array.copy()
-    array.flags.writeable = False
-    return array
+    state = state._replace(h=state.h.copy(), c=None if state.c is None else state.c.copy())
+    for array in (state.h, state.c):
+        if array is not None:
+            array.flags.writeable = False
+    return state

@@ -20,7 +20,7 @@ from unrolled_client.errors import InvalidRequestError
 from unrolled_loadtest.calibration import measure_ceiling
 from unrolled_loadtest.interrupts import Interrupts
 from unrolled_loadtest.max_rate import Goal, find_max_rate, parse_goal
-from unrolled_loadtest.report.outputs import ReportFlags, open_reports
+from unrolled_loadtest.report.outputs import COMMAND, ReportFlags, open_reports
 from unrolled_loadtest.report.terminal import live_view
 from unrolled_loadtest.results.record import Record
 from unrolled_loadtest.run import run
@@ -151,12 +151,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command."""
-    app(prog_name="unrolled-load")
+    app(prog_name=COMMAND)
 
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
     if is_asked:
-        typer.echo(f"unrolled-load {version('unrolled')}")
+        typer.echo(f"{COMMAND} {version('unrolled')}")
         raise typer.Exit
 
 
@@ -183,13 +183,13 @@ def load(  # noqa: PLR0913 - a group for each section of its help
     interrupted by Ctrl-C, SIGTERM or SIGHUP, with a report of what was measured.
     """
     try:
-        with Interrupts() as interrupts, exit_on_failure(), _usage_errors():
+        with Interrupts() as interrupts, exit_on_failure(COMMAND), _usage_errors():
             _refuse_options_without_effect(load, generator, reports)
             with open_reports(reports, inputs=_input_files(words, network, server)) as outputs:
                 plan = _plan(words, network, load, generator=generator, server=server)
                 goal = None if load.find_max is None else parse_goal(load.find_max)
                 workload = make_workload(plan.request_mix, seed=plan.seed)
-                with choose_target(server, network) as target:
+                with choose_target(server, network, command=COMMAND) as target:
                     plan = replace(plan, target=target)
                     ceiling_per_s = (
                         measure_ceiling(plan, interrupts=interrupts) if generator.calibrate else None
@@ -267,7 +267,7 @@ def _plan(
 ) -> Plan:
     is_trial = load.find_max is not None
     return Plan(
-        command=shlex.join(["unrolled-load", *sys.argv[1:]]),
+        command=shlex.join([COMMAND, *sys.argv[1:]]),
         target="",
         access=read_access(server),
         spread=server.spread,

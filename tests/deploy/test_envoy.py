@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("yaml")
 
 import yaml
-from unrolled_client._transport.load_balancing import NETWORK_HEADER
+from unrolled_client._transport.endpoint import NETWORK_HEADER
 
 pytestmark = pytest.mark.long
 

@@ -9,10 +9,10 @@ from google.rpc import error_details_pb2
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import UnrolledError
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
+from unrolled_client._streaming.calls import Whole
 from unrolled_client._streaming.exchange import Exchange
-from unrolled_client._streaming.whole import Whole
 
 from tests.fault_injection import extent
 from tests.fault_injection.judged import Judge, proved_engine

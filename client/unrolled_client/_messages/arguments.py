@@ -4,6 +4,7 @@ A bool is Python's, numpy's, or 0 or 1; an int is what `operator.index` takes (n
 number but a bool. Errors name the argument, its value and the remedy.
 """
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Collection
@@ -30,13 +31,11 @@ def as_bool(name: str, value: object, *, default: bool | None = None) -> bool:
         return default
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    try:
+    with contextlib.suppress(TypeError):
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise wrong_type(name, value, "pass True or False") from None
-    if number not in {0, 1}:
-        raise wrong_type(name, value, "pass True or False")
-    return bool(number)
+        if number in {0, 1}:
+            return bool(number)
+    raise wrong_type(name, value, "pass True or False")
 
 
 def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: int = _INT32_RANGE[1]) -> int:
@@ -48,11 +47,6 @@ def as_integer(name: str, value: object, *, low: int = _INT32_RANGE[0], high: in
     if not low <= number <= high:
         raise invalid(name, f"{name} is {_shown(number)}; it must be from {low} to {high}")
     return number
-
-
-def as_count(name: str, value: object) -> int:
-    """Returns the value as an int32 of 0 or more."""
-    return as_integer(name, value, low=0)
 
 
 def as_seed(name: str, value: object) -> int:
@@ -96,9 +90,8 @@ def resolve_timeout_s(timeout_s: float | None, *, default_s: float) -> float | N
 
 def invalid(field: str, description: str) -> InvalidRequestError:
     """Returns the error for one broken rule of a request."""
-    return InvalidRequestError(
-        description, violations=(FieldViolation(field=field, description=description),)
-    )
+    violation = FieldViolation(field=field, description=description)
+    return InvalidRequestError(description, violations=(violation,))
 
 
 def wrong_type(name: str, value: object, remedy: str) -> TypeError:

@@ -1,10 +1,11 @@
 """Decodes reply bytes into results; a reply that does not fit its request raises ProtocolError."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
@@ -13,20 +14,16 @@ from unrolled_client._messages.request import EncodedRequest, Request
 from unrolled_client.errors import ProtocolError
 from unrolled_client.results import Limits, Result, ServerInfo, State, Timing, Vectors
 
+_Value = TypeVar("_Value", Limits, Vectors)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """The outputs of a reply that fits its request, still in the message's memory.
+    """The outputs of a reply that fits its request, still in the message's memory."""
 
-    Attributes:
-        rows: float32 (rows, hidden). Dense form: (batch * seq, hidden), or (batch, hidden) if pooled.
-        index: int32 (batch, seq), the row at each position; None in the dense form.
-        shape: (batch, seq, hidden), or (batch, hidden) if pooled.
-    """
-
-    rows: NDArray[np.float32]
-    index: NDArray[np.int32] | None
-    shape: tuple[int, ...]
+    rows: NDArray[np.float32]  # (rows, hidden)
+    index: NDArray[np.int32] | None  # (batch, seq), the row at each position; None in the dense form
+    shape: tuple[int, ...]  # (batch, seq, hidden), or (batch, hidden) if pooled
 
     def array(self) -> NDArray[np.float32]:
         """Returns the dense array of `shape` in memory of its own, the only copy."""
@@ -45,11 +42,7 @@ class Outputs:
 
 
 def parse_reply(data: bytes) -> SplitReply:
-    """Returns the parts of a ForwardReply.
-
-    Raises:
-        ProtocolError: The bytes are not a ForwardReply.
-    """
+    """Returns the parts of a ForwardReply."""
     try:
         return split_reply(data)
     except DecodeError as error:
@@ -169,22 +162,16 @@ def decode_server_info(data: bytes) -> ServerInfo:
         reply = pb.GetServerInfoReply.FromString(data)
     except DecodeError as error:
         raise ProtocolError(f"the {len(data)} bytes received are not a GetServerInfoReply: {error}") from None
-    limits = reply.limits
     return ServerInfo(
         version=reply.version,
         torch_version=reply.torch_version,
         device=reply.device,
         fingerprint=reply.fingerprint,
-        limits=Limits(
-            max_words=limits.max_words,
-            max_word_length=limits.max_word_length,
-            max_hidden_size=limits.max_hidden_size,
-            max_alphabet_size=limits.max_alphabet_size,
-            max_request_bytes=limits.max_request_bytes,
-            max_reply_bytes=limits.max_reply_bytes,
-        ),
-        vectors=tuple(
-            Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
-            for table in reply.vectors
-        ),
+        limits=_copy_fields(reply.limits, Limits),
+        vectors=tuple(_copy_fields(table, Vectors) for table in reply.vectors),
     )
+
+
+def _copy_fields(message: Message, kind: type[_Value]) -> _Value:
+    """Returns the dataclass with the values of the message's fields of the same names."""
+    return kind(**{one.name: getattr(message, one.name) for one in fields(kind)})

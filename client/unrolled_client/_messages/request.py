@@ -1,31 +1,39 @@
-"""A checked request, and its encoded form."""
+"""A checked request, its encoding as bytes of the contract, and the paths of the methods."""
 
 from dataclasses import dataclass, replace
 
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import state_field
+
+from unrolled_client._messages.words import refuse_surrogates
 from unrolled_client.network import DEFAULT_NETWORK, Network
 from unrolled_client.results import Layout, State
+
+FORWARD = "/unrolled.v1.ForwardService/Forward"
+FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
+GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"  # its request has no fields: b""
+
+_LAYOUTS = {"batch_first": pb.LAYOUT_BATCH_FIRST, "seq_first": pb.LAYOUT_SEQ_FIRST}
+_CELLS = {"rnn": pb.CELL_RNN, "lstm": pb.CELL_LSTM, "gru": pb.CELL_GRU}
+_NONLINEARITIES = {"tanh": pb.NONLINEARITY_TANH, "relu": pb.NONLINEARITY_RELU}
+_OUTPUTS = {
+    "all": pb.OUTPUT_UNSPECIFIED,
+    "last": pb.OUTPUT_LAST,
+    "mean": pb.OUTPUT_MEAN,
+    "max": pb.OUTPUT_MAX,
+}
+_UNKNOWN_WORDS = {"error": pb.UNKNOWN_WORD_ERROR, "zero": pb.UNKNOWN_WORD_ZERO, "mean": pb.UNKNOWN_WORD_MEAN}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The arguments of one call, in types that the contract can carry.
-
-    Attributes:
-        words: In the order of the result.
-        lengths: Number of symbols of each word.
-        hidden_size: Units of each layer and direction.
-        seed: As given; any that torch.manual_seed takes.
-        alphabet: The symbols in one-hot order, given or derived; empty with word vectors.
-        layout: Along which axis the network runs.
-        network: The network's other options.
-        initial_state: The state before the first symbol; None for zeros.
-    """
+    """The arguments of one call, in types that the contract can carry."""
 
     words: list[str]
-    lengths: list[int]
+    lengths: list[int]  # each word's symbols
     hidden_size: int
     seed: int
-    alphabet: str
+    alphabet: str  # given or derived; empty with word vectors
     layout: Layout
     network: Network = DEFAULT_NETWORK
     initial_state: State | None = None
@@ -52,14 +60,75 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedRequest:
-    """A serialized ForwardRequest, and what its reply must match.
-
-    Attributes:
-        data: The message's bytes.
-        request: What they ask.
-        is_distinct: Whether the reply sends each distinct state once.
-    """
+    """A serialized ForwardRequest, and what its reply must match."""
 
     data: bytes
     request: Request
-    is_distinct: bool = False
+    is_distinct: bool = False  # whether the reply sends each distinct state once
+
+
+def encode(
+    request: Request, *, is_distinct: bool = False, request_id: str = "", is_same_words: bool = False
+) -> EncodedRequest:
+    """Returns the request's bytes; the reply repeats `request_id`.
+
+    `is_same_words` leaves words and alphabet out, because an earlier request of the stream carried them.
+    """
+    message = pb.ForwardRequest(
+        hidden_size=request.hidden_size,
+        seed=_as_int64(request.seed),
+        layout=_LAYOUTS[request.layout],
+        id=request_id,
+    )
+    if request.network is not DEFAULT_NETWORK:
+        _write_network(request.network, message)
+    if is_distinct:
+        message.reply_form = pb.REPLY_FORM_DISTINCT
+    if is_same_words:
+        message.same_words = True
+    else:
+        _write_words(request, message)
+    # The state comes first, because an id at the end of its message can be split off without a parser.
+    data = _initial_state_field(request.initial_state) + message.SerializeToString()
+    return EncodedRequest(data=data, request=request, is_distinct=is_distinct)
+
+
+def _as_int64(seed: int) -> int:
+    """Returns the int64 of the same 64 bits, which torch takes for the same seed."""
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _write_network(network: Network, message: pb.ForwardRequest) -> None:
+    """Writes the options that differ from the defaults."""
+    fields = message.network  # not sent until a field of it is set
+    if network.cell != "rnn":
+        fields.cell = _CELLS[network.cell]
+    if network.nonlinearity is not None:
+        fields.nonlinearity = _NONLINEARITIES[network.nonlinearity]
+    for name in ("num_layers", "bidirectional", "bias", "proj_size", "spectral_radius"):
+        value = getattr(network, name)
+        if value != getattr(DEFAULT_NETWORK, name):
+            setattr(fields, name, value)
+    if network.embedding_size is not None:
+        message.embedding.random_size = network.embedding_size
+    if network.vectors is not None:
+        message.embedding.vectors = network.vectors
+    if network.unknown_word is not None:
+        message.embedding.unknown_word = _UNKNOWN_WORDS[network.unknown_word]
+    message.output = _OUTPUTS[network.output]
+    message.return_final_state = network.return_final_state
+
+
+def _write_words(request: Request, message: pb.ForwardRequest) -> None:
+    try:
+        message.words.extend(request.words)
+        message.alphabet = request.alphabet
+    except UnicodeEncodeError:
+        refuse_surrogates(request.words, request.alphabet)
+
+
+def _initial_state_field(state: State | None) -> bytes:
+    if state is None:
+        return b""
+    number = pb.ForwardRequest.INITIAL_STATE_FIELD_NUMBER
+    return state_field(number, h=state.h, c=state.c, network_digest=state.network_digest)

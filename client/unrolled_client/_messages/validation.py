@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast, get_args
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from unrolled_client._messages.arguments import (
     as_bool,
     as_choice,
-    as_count,
     as_integer,
     as_number,
     as_seed,
@@ -20,7 +22,6 @@ from unrolled_client._messages.arguments import (
     unknown_argument,
     wrong_type,
 )
-from unrolled_client._messages.initial_state import as_initial_state
 from unrolled_client._messages.request import Request
 from unrolled_client._messages.words import alphabet_of, as_words
 from unrolled_client.network import (
@@ -32,7 +33,7 @@ from unrolled_client.network import (
     Output,
     UnknownWord,
 )
-from unrolled_client.results import Layout, StateLike
+from unrolled_client.results import Layout, State, StateLike
 
 _LAYOUTS = get_args(Layout)
 
@@ -51,10 +52,6 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty.
 
     `call` is the method that took the arguments, for error messages.
-
-    Raises:
-        TypeError: An argument has the wrong type, such as one str for `words`.
-        InvalidRequestError: The contract cannot carry a value, or the state has another shape.
     """
     words = as_words(words)
     network = check_network(options, call=call)
@@ -70,7 +67,10 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     )
     if initial_state is None:
         return request
-    return replace(request, initial_state=as_initial_state(initial_state, request=request))
+    state = as_state(initial_state, name="initial_state")
+    batch_name = "words" if request.layout == "batch_first" else "word length"
+    check_shapes(state, request=request, batch=request.batch, name="initial_state", batch_name=batch_name)
+    return replace(request, initial_state=state)
 
 
 def check_request_without_words(what: str, *, call: Callable[..., Any], **arguments: Any) -> Request:
@@ -120,11 +120,9 @@ def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | 
 def _check_embedding(given: Mapping[str, Any]) -> None:
     """Refuses contradictions in what is fed to the network."""
     vectors = given.get("vectors")
-    if vectors is None:
-        if "unknown_word" in given:
-            raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
-        return
-    if "embedding_size" in given:
+    if vectors is None and "unknown_word" in given:
+        raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
+    if vectors is not None and "embedding_size" in given:
         raise invalid(
             "vectors",
             f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
@@ -147,15 +145,80 @@ def _as_table_name(name: str, value: object) -> str:
     return value
 
 
+def as_state(given: StateLike, *, name: str) -> State:
+    """Returns the state of the argument `name` as C-contiguous float32 arrays."""
+    h, c, digest = _split_state(given)
+    return State(
+        h=_as_float32(h, name=f"{name}.h"),
+        c=None if c is None else _as_float32(c, name=f"{name}.c"),
+        network_digest=digest,
+    )
+
+
+def check_shapes(state: State, *, request: Request, batch: int, name: str, batch_name: str) -> None:
+    """Refuses a state whose arrays do not have the shapes of the request's network and of this batch."""
+    network, hidden_size = request.network, request.hidden_size
+    axes, width = (
+        f"(num_layers * directions, {batch_name}, ",
+        "proj_size" if network.proj_size else "hidden_size",
+    )
+    h_shape = network.h_shape(hidden_size, batch=batch)
+    _check_shape(state.h, h_shape, name=f"{name}.h", axes=f"{axes}{width})")
+    c_shape = network.c_shape(hidden_size, batch=batch)
+    if (state.c is None) != (c_shape is None):
+        rule = "an LSTM starts from (h, c)" if c_shape else f"only an LSTM has a c; cell is {network.cell!r}"
+        raise invalid(f"{name}.c", f"{name} {'has no c' if state.c is None else 'has a c'}; {rule}")
+    if state.c is not None and c_shape is not None:
+        _check_shape(state.c, c_shape, name=f"{name}.c", axes=f"{axes}hidden_size)")
+
+
+def _split_state(given: StateLike) -> tuple[ArrayLike, ArrayLike | None, str]:
+    if isinstance(given, State):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:  # noqa: PLR2004 - torch's (h, c)
+        h, c = given
+        return h, c, ""
+    return given, None, ""
+
+
+def _check_shape(array: NDArray[np.float32], expected: tuple[int, ...], *, name: str, axes: str) -> None:
+    if array.shape != expected:
+        raise invalid(name, f"{name} has shape {array.shape}; it must be {expected}, which is {axes}")
+
+
+def _as_float32(given: Any, *, name: str) -> NDArray[np.float32]:
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # lists of unequal lengths
+        raise invalid(name, f"{name} is no array: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise invalid(name, f"{name} is an array of {array.dtype}; pass real numbers, as float32 best")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        numbers = np.ascontiguousarray(array, np.dtype("<f4"))
+    if (place := first_not_finite(numbers)) is not None:
+        is_too_large = np.isfinite(array[place])
+        overflowed = "the network that it comes from overflowed float32"
+        cause = "float32 holds up to 3.4e38" if is_too_large else overflowed
+        raise invalid(name, f"{name}{list(place)} is {array[place]}; a state has finite numbers; {cause}")
+    return numbers
+
+
+def first_not_finite(array: NDArray[np.float32]) -> tuple[int, ...] | None:
+    """Returns the index of the first number that is infinite or NaN; None if all are finite."""
+    is_finite = np.isfinite(array)
+    return None if is_finite.all() else tuple(np.argwhere(~is_finite)[0].tolist())
+
+
+_as_count = partial(as_integer, low=0)
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "cell": partial(as_choice, choices=get_args(Cell)),
     "nonlinearity": partial(as_choice, choices=get_args(Nonlinearity)),
-    "num_layers": as_count,
+    "num_layers": _as_count,
     "bidirectional": as_bool,
     "bias": as_bool,
-    "proj_size": as_count,
+    "proj_size": _as_count,
     "spectral_radius": _as_radius,
-    "embedding_size": as_count,
+    "embedding_size": _as_count,
     "vectors": _as_table_name,
     "unknown_word": partial(as_choice, choices=get_args(UnknownWord)),
     "output": partial(as_choice, choices=get_args(Output)),

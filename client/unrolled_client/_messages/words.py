@@ -50,9 +50,7 @@ def as_list(name: str, values: Iterable[Any], *, items: str) -> list[Any]:
             f"{name} is of type {type(values).__name__} and of shape {shape}; pass one column or a list of "
             f"{items}, such as {name}['word'] or {name}[:, 0]"
         )
-    if hasattr(values, "to_pylist"):
-        return list(values.to_pylist())
-    return list(values)
+    return list(values.to_pylist() if hasattr(values, "to_pylist") else values)
 
 
 def refuse_other_iterables(name: str, values: object, *, items: str) -> None:
@@ -105,9 +103,7 @@ def refuse_surrogates(words: list[str], alphabet: str) -> None:
     try:
         "".join([*words, alphabet]).encode()
     except UnicodeEncodeError:
-        names = [*(f"words[{index}]" for index in range(len(words))), "alphabet"]
-        texts = [*words, alphabet]
-        at = next(i for i, text in enumerate(texts) if any("\ud800" <= symbol <= "\udfff" for symbol in text))
-        raise invalid(
-            names[at], f"{names[at]} is {texts[at]!r}: a lone surrogate is no character; decode the text anew"
-        ) from None
+        named = [*((f"words[{at}]", word) for at, word in enumerate(words)), ("alphabet", alphabet)]
+        name, text = next(one for one in named if any("\ud800" <= symbol <= "\udfff" for symbol in one[1]))
+        message = f"{name} is {text!r}: a lone surrogate is no character; decode the text anew"
+        raise invalid(name, message) from None

@@ -10,13 +10,11 @@ from typing import Any, Self, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from unrolled_client._streaming.driver import refuse_late_pause, seconds_until
+from unrolled_client._streaming.driver import BaseStream, OpenStream, refuse_late_pause
 from unrolled_client._streaming.exchange import NOT_YET, Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
 from unrolled_client.results import Outcome
 
-OpenStream: TypeAlias = Callable[[AsyncIterator[bytes], float | None], Any]
-"""Starts the call, given requests and a timeout in seconds, and returns grpc.aio's call."""
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
 """Context manager that turns what grpc.aio raises into UnrolledErrors."""
 FAILED_WRITE = "Internal error from Core"
@@ -45,7 +43,6 @@ class Source(Iterator[Any]):
 
     @property
     def pending(self) -> asyncio.Future[Any]:
-        """The next batch."""
         if self._pending is None:
             self._pending = _started(anext(self._batches))
         return self._pending
@@ -117,9 +114,8 @@ async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s
         awaited, timeout=min(limits_s, default=None), return_when=asyncio.FIRST_COMPLETED
     )
     if not done and not exchange.is_waiting and deadline_s is not None and time.monotonic() >= deadline_s:
-        raise DeadlineError(
-            "no batch came within timeout_s; raise it", code=grpc.StatusCode.DEADLINE_EXCEEDED
-        )
+        message = "no batch came within timeout_s; raise it"
+        raise DeadlineError(message, code=grpc.StatusCode.DEADLINE_EXCEEDED)
     return exchange.is_waiting and stream.reading in done
 
 
@@ -135,17 +131,14 @@ async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
     await asyncio.sleep(delay_s)
 
 
-class _Stream:
-    """One ForwardStream call, opened by the first message; a task of gRPC takes the messages.
+class _Stream(BaseStream):
+    """A call of grpc.aio, with a task of gRPC that takes the messages.
 
     A server that stops reading until its replies are read thus does not block their reader.
     """
 
     def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
-        self._open = open_stream
-        self._deadline_s = deadline_s
-        self._requests: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._call: Any = None
+        super().__init__(open_stream, asyncio.Queue(), deadline_s=deadline_s)
         self._reading: asyncio.Future[Any] | None = None
 
     @property
@@ -155,25 +148,13 @@ class _Stream:
             self._reading = _started(self._call.read())
         return self._reading
 
-    def send(self, data: bytes) -> None:
-        """Queues a message for gRPC."""
-        self._requests.put_nowait(data)
-        if self._call is None:
-            self._call = self._open(self._outgoing(), seconds_until(self._deadline_s))
-
     async def receive(self) -> bytes | None:
-        """Returns the next message; None at the stream's end.
-
-        Raises:
-            UnavailableError: The connection was lost while a message was written; grpc.aio then has a status
-                of its own instead of the call's.
-            grpc.aio.AioRpcError: The call failed.
-        """
+        """Returns the next message; None at the stream's end."""
         try:
             reading, self._reading = self._reading or self._call.read(), None
             data = await reading
         except grpc.aio.AioRpcError as error:
-            if error.details() == FAILED_WRITE:
+            if error.details() == FAILED_WRITE:  # instead of the call's status
                 message = "the connection was lost while a request was on its way"
                 raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE) from None
             raise
@@ -184,12 +165,6 @@ class _Stream:
         self._requests.put_nowait(None)
         if self._call is not None:
             await self._call.code()
-
-    def close(self) -> None:
-        """Cancels the call; a second time does nothing."""
-        self._requests.put_nowait(None)
-        if self._call is not None:
-            self._call.cancel()
 
     async def _outgoing(self) -> AsyncIterator[bytes]:
         while (data := await self._requests.get()) is not None:

@@ -1,40 +1,32 @@
 """The calls that travel over a stream: a large `forward`, `map` and `sweep`, for both clients."""
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, product
 from typing import Any
 
+from unrolled.v1.wire import SplitReply
+
 from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, as_seed, invalid
-from unrolled_client._messages.encoding import encode
-from unrolled_client._messages.request import EncodedRequest, Request
+from unrolled_client._messages.decoding import decode_parsed
+from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client._messages.validation import check_request, check_request_without_words
 from unrolled_client._messages.words import as_list, as_words, refuse_other_iterables, refuse_surrogates
-from unrolled_client._streaming.assembly import Assembly
-from unrolled_client._streaming.exchange import Exchange
+from unrolled_client._streaming import sizing
+from unrolled_client._streaming.exchange import Assembly, Error, Exchange
 from unrolled_client._streaming.parts import InParts
-from unrolled_client._streaming.sizing import (
-    DEFAULT_MAX_IN_FLIGHT,
-    distinct_state_count,
-    is_bulk,
-    prefers_distinct,
-)
-from unrolled_client._streaming.whole import Whole
+from unrolled_client._streaming.sizing import is_bulk
 from unrolled_client.errors import UnrolledError
-from unrolled_client.results import Limits
+from unrolled_client.results import Limits, Result
 
 
 def exchange_for_parts(request: Request, *, limits: Limits) -> Exchange[Request]:
     """Returns the exchange of a call that `is_bulk`."""
-
-    def assemble_parts(request: Request) -> Assembly:
-        refuse_surrogates(request.words, request.alphabet)
-        return InParts(request, limits=limits)
-
-    return Exchange(
-        iter([request]), assemble=assemble_parts, network_key=lambda: request.network_key, max_in_flight=1
-    )
+    in_parts, key = partial(assemble, limits=limits), lambda: request.network_key
+    return Exchange(iter([request]), assemble=in_parts, network_key=key, max_in_flight=1)
 
 
 def assemble(request: Request, *, limits: Limits) -> Assembly:
@@ -57,6 +49,7 @@ def exchange_for_map(
     Each batch calls `limits` for the server's limits; `call` is the method that took the arguments.
     """
     request = check_request_without_words("map", call=call, **arguments)
+    refuse_other_iterables("batches", batches, items="lists of words")
     indices = count()
 
     def assemble_batch(words: Iterable[str]) -> Assembly:
@@ -64,7 +57,7 @@ def exchange_for_map(
         return assemble(request.with_words(listed), limits=limits())
 
     return Exchange(
-        _as_batches(batches),
+        iter(batches.to_pylist() if hasattr(batches, "to_pylist") else batches),
         assemble=assemble_batch,
         network_key=lambda: request.network_key,
         is_ordered=as_bool("ordered", is_ordered, default=True),
@@ -72,15 +65,28 @@ def exchange_for_map(
     )
 
 
-def _as_batches(batches: Iterable[Iterable[str]]) -> Iterator[Iterable[str]]:
-    """Returns an iterator over lists of words; raises TypeError if `batches` is something else."""
-    refuse_other_iterables("batches", batches, items="lists of words")
-    return iter(batches.to_pylist() if hasattr(batches, "to_pylist") else batches)
-
-
 def is_raising(on_error: str | None) -> bool:
     """Returns whether `map` ends with the first batch that fails."""
     return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
+
+
+@contextmanager
+def progress_bar(batches: object, *, is_wanted: bool) -> Iterator[Callable[[], None]]:
+    """Yields a function that advances the bar by a batch; the bar appears only if stderr is a terminal."""
+    if not is_wanted or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = "progress=True needs rich: pip install 'unrolled[cli]'"
+        raise ModuleNotFoundError(message, name=error.name) from None
+    total = len(batches) if isinstance(batches, Sized) else None
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("batches", total=total)
+        yield lambda: bar.advance(task)
 
 
 def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
@@ -122,7 +128,7 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
 
 
 def _as_max_in_flight(value: int | None) -> int:
-    return DEFAULT_MAX_IN_FLIGHT if value is None else as_integer("max_in_flight", value, low=1)
+    return sizing.DEFAULT_MAX_IN_FLIGHT if value is None else as_integer("max_in_flight", value, low=1)
 
 
 def _as_numbers(name: str, values: Iterable[int], check: Callable[[str, int], int]) -> list[int]:
@@ -131,6 +137,32 @@ def _as_numbers(name: str, values: Iterable[int], check: Callable[[str, int], in
     if not numbers:
         raise invalid(name, f"{name} is empty; name at least one")
     return numbers
+
+
+class Whole:
+    """Implements Assembly with one request."""
+
+    part_count = 1
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._result: Result | None = None
+
+    def encode(self, at: int, *, request_id: str) -> EncodedRequest:  # noqa: ARG002 - Assembly's signature
+        return sizing.encode_whole(self._request, request_id=request_id)
+
+    def reply_bytes(self, at: int) -> int:  # noqa: ARG002 - Assembly's signature
+        return sizing.message_bytes(self._request)
+
+    def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:  # noqa: ARG002 - Assembly's signature
+        self._result = decode_parsed(reply, request)
+
+    def renamed(self, at: int, error: Error) -> Error:  # noqa: ARG002 - Assembly's signature
+        return error  # its indices are the caller's
+
+    def result(self) -> Result:
+        assert self._result is not None  # noqa: S101 - the contract of Assembly
+        return self._result
 
 
 class _SharedWords:
@@ -144,7 +176,7 @@ class _SharedWords:
     @cached_property
     def state_count(self) -> int:
         """Number of their distinct states, the same for each network."""
-        return distinct_state_count(self._request)
+        return sizing.distinct_state_count(self._request)
 
     def can_omit(self) -> bool:
         """Returns whether the next request may omit the words; otherwise it has to carry them."""
@@ -170,7 +202,7 @@ class _SweepWhole(Whole):
         self._shared = shared
 
     def encode(self, at: int, *, request_id: str) -> EncodedRequest:  # noqa: ARG002 - Assembly's signature
-        is_distinct = prefers_distinct(self._request, count_states=lambda: self._shared.state_count)
+        is_distinct = sizing.prefers_distinct(self._request, count_states=lambda: self._shared.state_count)
         is_same_words = self._shared.can_omit()
         return encode(
             self._request, is_distinct=is_distinct, request_id=request_id, is_same_words=is_same_words

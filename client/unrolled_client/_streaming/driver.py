@@ -6,7 +6,7 @@ gRPC itself retries unary calls but not streams, because only the exchange knows
 import queue
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
 import grpc
@@ -15,8 +15,8 @@ from unrolled_client._streaming.exchange import Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
 from unrolled_client.results import Outcome
 
-OpenStream: TypeAlias = Callable[[Iterator[bytes], float | None], Any]
-"""Starts the call, given requests and a timeout in seconds, and returns grpc's iterator of replies."""
+OpenStream: TypeAlias = Callable[[Any, float | None], Any]
+"""Starts the call, given requests and a timeout in seconds, and returns gRPC's object for it."""
 
 
 def drive(
@@ -35,7 +35,8 @@ def drive(
     stream = _Stream(open_stream, deadline_s=deadline_s)
     try:
         while True:
-            _send(stream, exchange)
+            while (data := exchange.next_message(now_s=time.monotonic())) is not None:
+                stream.send(data)
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
             elif exchange.is_done:
@@ -51,12 +52,6 @@ def drive(
                 stream = _Stream(open_stream, deadline_s=deadline_s)
     finally:
         stream.close()
-
-
-def _send(stream: "_Stream", exchange: Exchange[Any]) -> None:
-    """Sends as many requests as there is room for."""
-    while (data := exchange.next_message(now_s=time.monotonic())) is not None:
-        stream.send(data)
 
 
 def _read(
@@ -87,25 +82,42 @@ def refuse_late_pause(delay_s: float, *, deadline_s: float | None) -> None:
         )
 
 
-def seconds_until(deadline_s: float | None) -> float | None:
+def _seconds_until(deadline_s: float | None) -> float | None:
     """Returns what is left, 0 or more; None for no deadline."""
     return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
 
 
-class _Stream:
-    """One ForwardStream call, opened by the first message; a thread of gRPC takes the messages."""
+class BaseStream:
+    """One ForwardStream call, opened by the first message; gRPC takes the messages from a queue."""
 
-    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
+    def __init__(self, open_stream: OpenStream, requests: Any, *, deadline_s: float | None) -> None:
         self._open = open_stream
+        self._requests = requests
         self._deadline_s = deadline_s
-        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._call: Any = None
 
     def send(self, data: bytes) -> None:
-        """Queues a message for gRPC."""
-        self._requests.put(data)
+        """Queues a message for gRPC, and opens the call with the first."""
+        self._requests.put_nowait(data)
         if self._call is None:
-            self._call = self._open(iter(self._requests.get, None), seconds_until(self._deadline_s))
+            self._call = self._open(self._outgoing(), _seconds_until(self._deadline_s))
+
+    def close(self) -> None:
+        """Cancels the call; a second time does nothing."""
+        self._requests.put_nowait(None)
+        if self._call is not None:
+            self._call.cancel()
+
+    def _outgoing(self) -> Any:
+        """Returns the iterator from which gRPC takes the messages, until None."""
+        return iter(self._requests.get, None)
+
+
+class _Stream(BaseStream):
+    """A call of grpc, with a thread of gRPC that takes the messages."""
+
+    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
+        super().__init__(open_stream, queue.SimpleQueue(), deadline_s=deadline_s)
 
     def receive(self) -> bytes | None:
         """Returns the next message; None at the stream's end."""
@@ -113,12 +125,6 @@ class _Stream:
 
     def finish(self) -> None:
         """Ends the requests and waits for the server's status."""
-        self._requests.put(None)
+        self._requests.put_nowait(None)
         if self._call is not None:
             self._call.code()
-
-    def close(self) -> None:
-        """Cancels the call; a second time does nothing."""
-        self._requests.put(None)
-        if self._call is not None:
-            self._call.cancel()

@@ -8,21 +8,24 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import SplitReply
 
 from unrolled_client._messages.decoding import parse_reply
 from unrolled_client._messages.request import EncodedRequest
-from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Assembly
 from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_status
-from unrolled_client.results import Outcome
+from unrolled_client.results import Outcome, Result
 
 _Batch = TypeVar("_Batch")
+Error = TypeVar("Error", bound=UnrolledError)
 
 NOT_YET: Any = object()
 """Returned by an iterator of batches while the next one is not ready; see `Exchange.is_starved`."""
+MAX_BYTES_IN_FLIGHT = 16 << 20
+"""Bytes of replies that may be outstanding on a stream; the last request may exceed it."""
 MAX_REQUESTS_IN_FLIGHT = 64
 MAX_ATTEMPTS = 5
 """Streams in a row that may break without a reply before the call fails, as many as for unary calls."""
@@ -33,21 +36,36 @@ _MAX_BACKOFF_S = 1.0
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+class Assembly(Protocol):
+    """One call: makes its requests, and its result from their replies, which come in any order."""
+
+    part_count: int  # number of requests, 1 or more
+
+    def encode(self, at: int, *, request_id: str) -> EncodedRequest:
+        """Returns request number `at`, which is sent next; called again after a broken stream."""
+
+    def reply_bytes(self, at: int) -> int:
+        """Returns about how many bytes the reply to request `at` has."""
+
+    def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:
+        """Stores the reply to request `at`; raises ProtocolError if it does not fit."""
+
+    def renamed(self, at: int, error: Error) -> Error:
+        """Returns the server's error for request `at`, with the words' indices in the caller's list."""
+
+    def result(self) -> Result:
+        """Returns the call's result, once every request has its reply."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Item:
-    """A batch in progress.
-
-    Attributes:
-        unsent: Parts that were never sent.
-        left_count: Parts without a reply.
-        is_over: Whether its outcome is known; further replies are dropped.
-    """
+    """A batch in progress."""
 
     index: int
     assembly: Assembly
     unsent: deque[int]
-    left_count: int
-    is_over: bool = False
+    left_count: int  # parts without a reply
+    is_over: bool = False  # its outcome is known; further replies are dropped
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -64,12 +82,7 @@ class _Part:
 class Exchange(Generic[_Batch]):
     """The requests of many batches on a stream, bounded in number and bytes. For one thread or task.
 
-    Attributes:
-        batches: As given.
-        is_waiting: Whether replies are outstanding, so that the driver should read.
-        is_done: Whether every batch has its outcome and `next_outcome` has returned all of them.
-        is_delaying: Whether a request waits for the time that the server named.
-        is_starved: Whether the latest `next_message` had room for a batch that was not ready.
+    `is_starved` says whether the latest `next_message` had room for a batch that was not ready.
     """
 
     def __init__(  # noqa: PLR0913 - what calls differ in, by name
@@ -83,16 +96,12 @@ class Exchange(Generic[_Batch]):
         on_broken: Callable[[], None] = lambda: None,
         can_resend: Callable[[UnrolledError], bool] = lambda _error: False,
     ) -> None:
-        """Stores the batches without taking one.
+        """Stores the batches, which are taken one by one when there is room, and may be `NOT_YET`.
 
-        Args:
-            batches: Taken one by one, when there is room; may return `NOT_YET`.
-            assemble: Makes a batch's requests; what it raises is the batch's outcome.
-            network_key: Returns the key of the stream's first network; called when a stream is opened.
-            is_ordered: Whether outcomes come in the batches' order, else in order of completion.
-            max_in_flight: Batches that may be taken and not returned as outcomes; 1 or more.
-            on_broken: Called when a stream broke, and with it what the server had stored for it.
-            can_resend: Returns whether a refused request may be encoded and sent again at once.
+        What `assemble` raises is the batch's outcome. `network_key` is for the stream's first network.
+        `max_in_flight` bounds the batches that are taken and not returned as outcomes. `on_broken` is called
+        when a stream broke, and with it what the server had stored for it; `can_resend` returns whether a
+        refused request may be encoded and sent again at once.
         """
         self.batches = batches
         self._indices = itertools.count()
@@ -122,14 +131,17 @@ class Exchange(Generic[_Batch]):
 
     @property
     def is_waiting(self) -> bool:
+        """Whether replies are outstanding."""
         return bool(self._waiting)
 
     @property
     def is_done(self) -> bool:
+        """Whether `next_outcome` has returned the outcome of every batch."""
         return self._is_exhausted and not self._open_count
 
     @property
     def is_delaying(self) -> bool:
+        """Whether a request waits for the time that the server named."""
         return bool(self._delayed)
 
     def next_message(self, *, now_s: float) -> bytes | None:
@@ -161,11 +173,11 @@ class Exchange(Generic[_Batch]):
         try:
             part.item.assembly.place(part.at, reply, request=part.request)
         except UnrolledError as error:
-            self._finish(part.item, error=error)
+            self._finish(part.item, error)
             return
         part.item.left_count -= 1
         if not part.item.left_count:
-            self._finish(part.item, error=None)
+            self._finish(part.item)
 
     def next_outcome(self) -> Outcome | None:
         """Returns the next outcome; None if there is none yet."""
@@ -181,18 +193,12 @@ class Exchange(Generic[_Batch]):
     def handle_broken_stream(self, error: UnrolledError, *, jitter: float) -> float:
         """Schedules unanswered requests for another stream; returns the seconds to wait before it.
 
-        Args:
-            error: Why the stream broke.
-            jitter: From 0 to 1; spreads the clients that lost the same server.
-
-        Raises:
-            UnrolledError: `error`, if another stream would not help or too many broke in a row.
+        Raises the error if another stream would not help or too many broke in a row. `jitter`, from 0 to 1,
+        spreads the clients that lost the same server.
         """
         self._broken_stream_count += 1
-        is_hopeless = (
-            not isinstance(error, UnavailableError) or self._broken_stream_count >= self._max_attempts
-        )
-        if error.retry_after_s is None and is_hopeless:
+        may_help = isinstance(error, UnavailableError) and self._broken_stream_count < self._max_attempts
+        if error.retry_after_s is None and not may_help:
             raise error
         self._resend.extendleft(reversed(self._waiting.values()))
         self._waiting.clear()
@@ -259,15 +265,12 @@ class Exchange(Generic[_Batch]):
         if self._can_resend(error):
             self._resend.append(part)
         elif error.retry_after_s is None:
-            self._finish(part.item, error=part.item.assembly.renamed(part.at, error))
+            self._finish(part.item, part.item.assembly.renamed(part.at, error))
         else:
-            entry = (now_s + error.retry_after_s, next(self._ids), part)
-            heapq.heappush(self._delayed, entry)
+            heapq.heappush(self._delayed, (now_s + error.retry_after_s, next(self._ids), part))
 
-    def _finish(self, item: _Item, *, error: UnrolledError | None) -> None:
+    def _finish(self, item: _Item, error: UnrolledError | None = None) -> None:
         item.is_over = True
         item.unsent.clear()
-        if error is None:
-            self._outcomes[item.index] = Outcome(index=item.index, value=item.assembly.result())
-        else:
-            self._outcomes[item.index] = Outcome(index=item.index, error=error)
+        value = item.assembly.result() if error is None else None
+        self._outcomes[item.index] = Outcome(index=item.index, value=value, error=error)

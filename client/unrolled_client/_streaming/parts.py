@@ -7,26 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from unrolled.v1.wire import SplitReply
 
-from unrolled_client._messages.decoding import (
-    Outputs,
-    make_result,
-    read_final_state,
-    read_outputs,
-    read_timing,
-)
-from unrolled_client._messages.encoding import encode
-from unrolled_client._messages.request import EncodedRequest, Request
-from unrolled_client._streaming.assembly import MAX_BYTES_IN_FLIGHT, Error
-from unrolled_client._streaming.prefix_sharing import new_state_counts, sorted_for_sharing
-from unrolled_client._streaming.sizing import (
-    FLOAT_BYTES,
-    INDEX_BYTES,
-    MAX_DISTINCT_SHARE,
-    MAX_LETTER_BYTES,
-    MAX_PART_WORDS,
-    may_share,
-    state_bytes,
-)
+from unrolled_client._messages import decoding
+from unrolled_client._messages.request import EncodedRequest, Request, encode
+from unrolled_client._streaming import sizing
+from unrolled_client._streaming.exchange import MAX_BYTES_IN_FLIGHT, Error
 from unrolled_client.errors import FieldViolation, ProtocolError
 from unrolled_client.results import Limits, Result, State, Timing
 
@@ -58,7 +42,7 @@ class InParts:
         """Plans the parts of a request with layout "batch_first" for a server with these limits."""
         self._request = request
         if request.initial_state is None:
-            self._words = sorted_for_sharing(request.words, request.network)
+            self._words = sizing.sorted_for_sharing(request.words, request.network)
             ranks = _ranks(request.words, self._words)
         else:
             self._words = request.words
@@ -76,13 +60,12 @@ class InParts:
         """Cuts the words into parts and computes the parts' sizes."""
         network, words, count = self._request.network, self._words, len(self._words)
         lengths = np.fromiter(map(network.symbol_count, words), np.int64, count)
-        row_bytes = self._request.hidden * FLOAT_BYTES
-        fixed_bytes = state_bytes(self._request)
-        distinct = new_state_counts(words, network) * row_bytes + lengths * INDEX_BYTES
+        row_bytes = self._request.hidden * sizing.FLOAT_BYTES
+        fixed_bytes = sizing.state_bytes(self._request)
+        distinct = sizing.new_state_counts(words, network) * row_bytes + lengths * sizing.INDEX_BYTES
         dense = lengths * row_bytes
-        weights = (
-            np.minimum(distinct, dense) if self._request.initial_state is None else dense
-        ) + fixed_bytes
+        can_share = self._request.initial_state is None
+        weights = (np.minimum(distinct, dense) if can_share else dense) + fixed_bytes
         if network.is_pooled:
             work = lengths * network.multiplications(self._request.hidden_size)
             shares = np.maximum(weights / POOLED_PART_BYTES, work / POOLED_PART_MULTIPLICATIONS)
@@ -90,7 +73,7 @@ class InParts:
         else:
             shares, largest = weights / PART_BYTES, dense
         if network.vectors is not None:  # sentences may be larger than their states
-            text_bytes = np.fromiter(map(len, words), np.int64, count) * MAX_LETTER_BYTES
+            text_bytes = np.fromiter(map(len, words), np.int64, count) * sizing.MAX_LETTER_BYTES
             shares = np.maximum(shares, text_bytes / PART_BYTES)
         self._bounds = _cut(shares=shares, dense=largest + fixed_bytes, limits=limits)
         self.part_count = len(self._bounds) - 1
@@ -98,7 +81,7 @@ class InParts:
         # A part's words are padded to its longest, in both forms.
         padded = np.diff(self._bounds) * np.maximum.reduceat(lengths, first)
         self._dense_bytes = padded * row_bytes
-        padding_bytes = (padded - np.add.reduceat(lengths, first)) * INDEX_BYTES
+        padding_bytes = (padded - np.add.reduceat(lengths, first)) * sizing.INDEX_BYTES
         self._distinct_bytes = np.add.reduceat(distinct, first) + padding_bytes
         self._state_bytes = np.diff(self._bounds) * fixed_bytes
 
@@ -110,8 +93,8 @@ class InParts:
         return encode(part, is_distinct=self._is_distinct(at), request_id=request_id)
 
     def _is_distinct(self, at: int) -> bool:
-        saves = self._distinct_bytes[at] <= self._dense_bytes[at] * MAX_DISTINCT_SHARE
-        return bool(saves) and may_share(self._request)
+        saves = self._distinct_bytes[at] <= self._dense_bytes[at] * sizing.MAX_DISTINCT_SHARE
+        return bool(saves) and sizing.may_share(self._request)
 
     def reply_bytes(self, at: int) -> int:
         if self._request.network.is_pooled:
@@ -122,16 +105,16 @@ class InParts:
     def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:
         # Every element of the arrays is written exactly once, padding included.
         begin, end = np.searchsorted(self._ranks, self._bounds[at : at + 2]).tolist()
-        self._scatter(read_outputs(reply, request), first=self._bounds[at], begin=begin, end=end)
+        self._scatter(decoding.read_outputs(reply, request), first=self._bounds[at], begin=begin, end=end)
         if self._request.network.return_final_state:
             places, words = self._places[begin:end], self._ranks[begin:end] - self._bounds[at]
-            self._scatter_state(read_final_state(reply, request), places=places, words=words)
+            self._scatter_state(decoding.read_final_state(reply, request), places=places, words=words)
         self._record_server(reply)
 
-    def _scatter(self, received: Outputs, *, first: int, begin: int, end: int) -> None:
+    def _scatter(self, received: decoding.Outputs, *, first: int, begin: int, end: int) -> None:
         """Copies a part's outputs to the positions of its words in the caller's list."""
         outputs, per_word = self._array(), received.shape[1:]
-        step = max(1, _BLOCK_BYTES // (int(np.prod(per_word)) * FLOAT_BYTES))
+        step = max(1, _BLOCK_BYTES // (int(np.prod(per_word)) * sizing.FLOAT_BYTES))
         for chunk in range(begin, end, step):
             taken = slice(chunk, min(chunk + step, end))
             places, rows = self._places[taken], received.take(self._ranks[taken] - first)
@@ -159,7 +142,7 @@ class InParts:
             self._state.c[:, places] = state.c[:, words]
 
     def _record_server(self, reply: SplitReply) -> None:
-        self._timings.append(read_timing(reply))
+        self._timings.append(decoding.read_timing(reply))
         self._fingerprints.add(reply.rest.fingerprint)
         if len(self._fingerprints) > 1:
             raise ProtocolError(
@@ -173,15 +156,11 @@ class InParts:
         def rename(text: str) -> str:
             return _WORD_INDEX.sub(lambda match: f"words[{self._place_of(at, int(match[1]))}]", text)
 
-        return type(error)(
-            rename(error.message),
-            code=error.code,
-            violations=tuple(
-                FieldViolation(field=rename(v.field), description=rename(v.description))
-                for v in error.violations
-            ),
-            retry_after_s=error.retry_after_s,
+        violations = tuple(
+            FieldViolation(field=rename(v.field), description=rename(v.description)) for v in error.violations
         )
+        message, after_s = rename(error.message), error.retry_after_s
+        return type(error)(message, code=error.code, violations=violations, retry_after_s=after_s)
 
     def _place_of(self, at: int, word_at: int) -> int:
         found = np.searchsorted(self._ranks, self._bounds[at] + word_at)
@@ -193,7 +172,7 @@ class InParts:
             queue_s=max(timing.queue_s for timing in self._timings),
             compute_s=sum(timing.compute_s for timing in self._timings),
         )
-        return make_result(
+        return decoding.make_result(
             self._request, outputs=self._array(), timing=timing, fingerprint=fingerprint, state=self._state
         )
 
@@ -226,7 +205,7 @@ def _cut(*, shares: NDArray[np.float64], dense: NDArray[np.int64], limits: Limit
     again, as if each of its words had the bytes of the largest.
     """
     longest = max(int(dense.max()), 1)
-    max_words = min(MAX_PART_WORDS, limits.max_words)
+    max_words = min(sizing.MAX_PART_WORDS, limits.max_words)
     max_dense_bytes = min(MAX_PART_DENSE_BYTES, limits.max_reply_bytes)
     word_count = max(1, min(max_words, max_dense_bytes // longest))
     part = np.floor(np.cumsum(shares) - shares)

@@ -1,14 +1,18 @@
 """Turns failed gRPC calls into exceptions, and recognises lost connections by gRPC's messages."""
 
+import contextlib
+import ipaddress
+import os
 import re
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import grpc
-from google.protobuf.any_pb2 import Any
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
+from unrolled_client._transport.target import hosts
 from unrolled_client.errors import UnrolledError, error_from_status
 
 # For codes that gRPC itself may set: its message alone does not name the server.
@@ -50,22 +54,24 @@ _REMEDIES = {
     "errors resolving": "the name of its host has no address",
 }
 
+_PROXY_VARIABLES = (
+    "grpc_proxy",
+    "https_proxy",
+    "http_proxy",
+)  # the first that is set counts, also if it is empty
+_NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
+# gRPC ignores others; errors leave the password out.
+_PROXY = re.compile(r"http://(.*@)?(?P<address>[^/]+).*")
+
 
 def error_from_call(error: grpc.RpcError, *, target: str, proxy: str | None = None) -> UnrolledError:
-    """Returns the exception for a failed call of grpc's or grpc.aio's channel.
-
-    Args:
-        error: What gRPC raised.
-        target: The server that was called.
-        proxy: The proxy that gRPC connects to instead, and the environment variable that names it.
-    """
+    """Returns the exception for a failed call of grpc's or grpc.aio's channel; `proxy` as `proxy_in_use`."""
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or ""
     if _was_dropped(call):
         code, message = grpc.StatusCode.UNAVAILABLE, f"the call was dropped on the way ({message})"
-    message = _MESSAGES.get(code, "{message}").format(
-        target=target, message=_with_remedy(message, proxy=proxy)
-    )
+    message = _with_remedy(message, proxy=proxy)
+    message = _MESSAGES.get(code, "{message}").format(target=target, message=message)
     return error_from_status(code, message=message, details=_status_details(call))
 
 
@@ -103,12 +109,36 @@ def _with_remedy(message: str, *, proxy: str | None) -> str:
     return next((f"{remedy} ({message})" for words, remedy in _REMEDIES.items() if words in message), message)
 
 
-def _status_details(call: grpc.Call) -> Iterable[Any]:
+def _status_details(call: grpc.Call) -> Iterable[any_pb2.Any]:
     """Returns the details in the call's trailer, beside its code and message."""
     packed = dict(call.trailing_metadata() or ()).get(_DETAILS_KEY)
     if packed is None:
         return ()
     try:
-        return cast("Iterable[Any]", Status.FromString(packed).details)
+        return cast("Iterable[any_pb2.Any]", Status.FromString(packed).details)
     except DecodeError:  # the code and the message stand without them
         return ()
+
+
+def proxy_in_use(target: str, options: Iterable[tuple[str, Any]]) -> str | None:
+    """Returns the proxy that gRPC takes from the environment for a target, as "proxy:3128 of http_proxy".
+
+    `options` are the channel's arguments.
+    """
+    variable = next((name for name in _PROXY_VARIABLES if name in os.environ), None)
+    if variable is None or not dict(options).get("grpc.enable_http_proxy", 1) or _is_excepted(target):
+        return None
+    match = _PROXY.fullmatch(os.environ[variable])
+    return f"{match['address']} of {variable}" if match else None
+
+
+def _is_excepted(target: str) -> bool:
+    exceptions = next((os.environ[name] for name in _NO_PROXY_VARIABLES if name in os.environ), "")
+    entries = [entry.strip() for entry in exceptions.split(",") if entry.strip()]
+    return any(_covers(entry, host) for entry in entries for host in hosts(target))
+
+
+def _covers(entry: str, host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    return host.lower().endswith(entry.lower())

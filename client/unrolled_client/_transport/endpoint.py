@@ -1,45 +1,25 @@
 """The address and credentials of a server, and the arguments of its channels."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import grpc
 
-from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, wrong_type
-from unrolled_client._transport.call_errors import error_from_call
+from unrolled_client._messages.arguments import as_choice, wrong_type
+from unrolled_client._transport.call_errors import error_from_call, proxy_in_use
 from unrolled_client._transport.fork_safety import child_options
-from unrolled_client._transport.load_balancing import (
-    NETWORK_HEADER,
-    SPREADS,
-    HasNetworkKey,
-    Metadata,
-    Spread,
-    enable_network_hashing,
-    service_config,
-)
-from unrolled_client._transport.proxy import proxy_in_use
-from unrolled_client._transport.target import (
-    NOT_GIVEN,
-    Target,
-    check_target,
-    is_on_this_machine,
-    resolve_target,
-)
+from unrolled_client._transport.target import check_target, is_on_this_machine
 from unrolled_client.errors import InvalidRequestError, UnrolledError
-
-if TYPE_CHECKING:
-    from unrolled_client._transport.tracing import Tracing
-
-FORWARD = "/unrolled.v1.ForwardService/Forward"
-FORWARD_STREAM = "/unrolled.v1.ForwardService/ForwardStream"
-GET_SERVER_INFO = "/unrolled.v1.ForwardService/GetServerInfo"
 
 DEFAULT_TIMEOUT_S = 30.0
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, Any]]
 RootCertificates: TypeAlias = bytes | Literal["default"]
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+Spread: TypeAlias = Literal["round_robin", "network"]
 
 
 class Access(TypedDict, total=False):
@@ -75,9 +55,46 @@ _OPTIONS: dict[str, Any] = {
     "grpc.keepalive_time_ms": 300_000,
     "grpc.keepalive_timeout_ms": 20_000,
 }
+NETWORK_HEADER = "unrolled-network"
+"""Metadata key of a call's network (docs/operate/load-balancing.md): a hint on which no reply depends."""
+
+# gRPC's ring hash takes its key from a header (its proposal A76) only if this variable is set.
+_HEADER_SWITCH = "GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"
+# gRPC's own limit: with 1,024 each of four replicas had 22 to 27 % of the networks.
+_RING_SIZE = 4096
+
+# At most five attempts, gRPC's own limit. They last about 1.5 s, enough for a server that restarts, unless
+# the server sends the time to retry (grpc-retry-pushback-ms).
+_RETRIES = """"methodConfig": [{
+    "name": [
+        {"service": "unrolled.v1.ForwardService", "method": "Forward"},
+        {"service": "unrolled.v1.ForwardService", "method": "GetServerInfo"}
+    ],
+    "retryPolicy": {
+        "maxAttempts": 5,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+    }
+}]"""
+_POLICIES: dict[Spread, str] = {
+    "round_robin": '{"round_robin": {}}',
+    "network": (
+        f'{{"ring_hash_experimental": {{"minRingSize": {_RING_SIZE}, "maxRingSize": {_RING_SIZE}, '
+        f'"requestHashHeader": "{NETWORK_HEADER}"}}}}'
+    ),
+}
 # The characters that gRPC allows in metadata; its own error would quote the token.
 _TOKEN = re.compile(r"[!-~]+")
 _PAIR = 2
+
+
+class HasNetworkKey(Protocol):
+    """A request, or the requests of a stream, which go to the replica of their first network."""
+
+    @property
+    def network_key(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +114,9 @@ class Endpoint:
     def __post_init__(self) -> None:
         check_target(self.target, name="target")
         if self.spread is not None:
-            as_choice("spread", self.spread, SPREADS)
+            as_choice("spread", self.spread, _POLICIES)
         if self.spread == "network":
-            enable_network_hashing()
+            _enable_network_hashing()
         _refuse_paths(self)
         if self.token is not None:
             _check_token(self.token)
@@ -115,28 +132,9 @@ class Endpoint:
                 "loopback address or a Unix socket"
             )
 
-    @classmethod
-    def from_arguments(
-        cls,
-        *,
-        target: Target,
-        options: ChannelOptions | None,
-        channels: int | None,
-        tracing: bool | None,
-        **others: Any,
-    ) -> Self:
-        """Returns the endpoint for a client's arguments; raises what the class raises."""
-        return cls(
-            target=resolve_target(None) if target is NOT_GIVEN else target,
-            options=_as_options(() if options is None else options),
-            channels=1 if channels is None else as_integer("channels", channels, low=1),
-            is_traced=tracing is not None and as_bool("tracing", tracing),
-            **others,
-        )
-
     @property
     def metadata(self) -> Metadata | None:
-        """What every call carries."""
+        """Metadata that every call carries."""
         return None if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
     def metadata_for(self, asked: HasNetworkKey) -> Metadata | None:
@@ -156,8 +154,7 @@ class Endpoint:
     def arguments(self) -> dict[str, Any]:
         """Returns the constructor's arguments for a client of the same endpoint."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        tracing = values.pop("is_traced")
-        return {**values, "tracing": tracing}
+        return {"tracing": values.pop("is_traced"), **values}
 
     def error(self, failed: grpc.RpcError) -> UnrolledError:
         """Returns the exception for a failed call."""
@@ -175,20 +172,11 @@ class Endpoint:
             own.append(("grpc.use_local_subchannel_pool", 1))
         return channel_options((*local, *self.options, *own, *child_options()), spread=self.spread)
 
-    def tracing(self) -> "Tracing | None":
-        """Returns what makes spans; None if calls are not traced."""
-        if not self.is_traced:
-            return None
-        try:
-            from unrolled_client._transport.tracing import Tracing  # noqa: PLC0415 - it is an extra
-        except ImportError:
-            raise InvalidRequestError(
-                "tracing needs OpenTelemetry, which is not installed: pip install 'unrolled[otel]'"
-            ) from None
-        return Tracing()
 
-
-def _as_options(options: object) -> tuple[tuple[str, Any], ...]:
+def as_options(options: object) -> tuple[tuple[str, Any], ...]:
+    """Returns the argument `options` of a client; None is empty."""
+    if options is None:
+        return ()
     remedy = "pass pairs of name and value: [('grpc.NAME', 1)]"
     if not isinstance(options, Iterable) or isinstance(options, str | bytes | Mapping):
         raise wrong_type("options", options, remedy)
@@ -222,3 +210,19 @@ def _refuse_paths(endpoint: Endpoint) -> None:
 def channel_options(options: ChannelOptions, *, spread: Spread | None = None) -> list[tuple[str, Any]]:
     """Returns the arguments of a channel: this package's, overridden by the user's."""
     return list({**_OPTIONS, "grpc.service_config": service_config(spread), **dict(options)}.items())
+
+
+def service_config(spread: Spread | None, *, is_retrying: bool = True) -> str:
+    """Returns the service config of a channel: its load balancing policy and its retries."""
+    # Without `spread` no policy, so that the option grpc.lb_policy_name counts.
+    policy = [] if spread is None else [f'"loadBalancingConfig": [{_POLICIES[spread]}]']
+    return f"{{{', '.join([*policy, _RETRIES] if is_retrying else policy)}}}"
+
+
+def _enable_network_hashing() -> None:
+    """Makes channels that this process opens from now on heed `NETWORK_HEADER`.
+
+    Clients call it when they are made: an environment should not change while other threads read it.
+    """
+    if os.environ.get(_HEADER_SWITCH) != "true":
+        os.environ[_HEADER_SWITCH] = "true"

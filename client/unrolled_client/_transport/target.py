@@ -42,14 +42,10 @@ def resolve_target(given: str | None, *, name: str = "target") -> str:
 
     A malformed one raises InvalidRequestError with the right form; `name` is what the caller calls it.
     """
-    if given is not None:
-        check_target(given, name=name)
-        return given
-    from_environment = os.environ.get(TARGET_VARIABLE)
-    if not from_environment:
-        return DEFAULT_TARGET
-    check_target(from_environment, name=TARGET_VARIABLE)
-    return from_environment
+    if given is None:
+        given, name = os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET, TARGET_VARIABLE
+    check_target(given, name=name)
+    return given
 
 
 def check_target(target: str, *, name: str) -> None:
@@ -171,11 +167,9 @@ def _path_fault(rest: str) -> str | None:
     path = _socket_path(rest)
     if path.startswith("~"):
         return "whose home directory is unknown"
-    size = len(os.fsencode(path))
-    is_long = size > _MAX_SOCKET_PATH_BYTES
-    return (
-        f"whose path has {size} bytes; a socket's has at most {_MAX_SOCKET_PATH_BYTES}" if is_long else None
-    )
+    if (size := len(os.fsencode(path))) > _MAX_SOCKET_PATH_BYTES:
+        return f"whose path has {size} bytes; a socket's has at most {_MAX_SOCKET_PATH_BYTES}"
+    return None
 
 
 def _socket_path(rest: str) -> str:

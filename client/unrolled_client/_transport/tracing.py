@@ -14,7 +14,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
-from unrolled_client._transport.load_balancing import Metadata
+from unrolled_client._transport.endpoint import Metadata
 
 _LINKS = context.create_key("unrolled-links")
 
@@ -29,16 +29,15 @@ class Tracing:
     def call(self, path: str, metadata: Metadata | None) -> Iterator[Metadata]:
         """Spans a unary call; yields the metadata that carries the span along."""
         span, metadata = self.start(path, metadata)
+        code = grpc.StatusCode.CANCELLED
         try:
             yield metadata
+            code = grpc.StatusCode.OK
         except grpc.RpcError as error:
-            _end(span, error.code())
+            code = error.code()
             raise
-        except BaseException:  # cancelled
-            _end(span, grpc.StatusCode.CANCELLED)
-            raise
-        else:
-            _end(span, grpc.StatusCode.OK)
+        finally:
+            _end(span, code)
 
     def start(self, path: str, metadata: Metadata | None) -> tuple[Span, Metadata]:
         """Starts a span; returns it and the metadata that carries it along, as OTEL_PROPAGATORS says."""

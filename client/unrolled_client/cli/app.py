@@ -20,13 +20,7 @@ from unrolled.option_groups import with_groups
 
 from unrolled_client import Client, Result
 from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
-from unrolled_client.cli.options import (
-    GroupedCommand,
-    NetworkFlags,
-    ServerFlags,
-    WordFlags,
-    output_option,
-)
+from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
 from unrolled_client.cli.output import print_info, print_states, to_json
 from unrolled_client.cli.output_files import OutputFile, parse_path
 from unrolled_client.cli.plot_data import Picture, make_picture
@@ -147,11 +141,7 @@ def main() -> None:
 
 
 def _read(words: WordFlags) -> list[str]:
-    """Returns the words from the command line, a file or standard input.
-
-    Raises:
-        typer.BadParameter: There are no words, there are two sources, or the source cannot be read.
-    """
+    """Returns the words from the command line, a file or standard input."""
     given, file = words.words or [], words.file
     if given and file is not None:
         raise typer.BadParameter("give words or --file FILE, not both")
@@ -217,12 +207,7 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
 
 
 def _open_drawing(text: str) -> OutputFile:
-    """Opens the file of --save.
-
-    Raises:
-        typer.BadParameter: The ending names no kind of picture, or the file cannot be written.
-        typer.Exit: matplotlib is not installed.
-    """
+    """Opens the file of --save."""
     path = parse_path("--save", text)
     if path.suffix.lower() not in _ENDINGS:
         raise typer.BadParameter(f"--save {path} must end in one of {', '.join(_ENDINGS)}")

@@ -21,33 +21,31 @@ _CONNECT_TIMEOUT_S = 2.0
 
 
 @contextlib.contextmanager
-def exit_on_failure() -> Iterator[None]:
+def exit_on_failure(command: str = "unrolled") -> Iterator[None]:
     """Turns errors of the SDK and of the system into one line on standard error and exit code 1."""
     try:
         yield
     except BrokenPipeError:
         raise  # the reader of standard output has closed the pipe; the entry point exits silently
     except (UnrolledError, OSError) as error:
-        report(str(error))
+        report(str(error), command=command)
         raise typer.Exit(1) from None
 
 
-def report(message: str) -> None:
-    """Prints a line on standard error."""
+def report(message: str, *, command: str = "unrolled") -> None:
+    """Prints a line on standard error, after the name of the running command."""
     if sys.stderr is not None:  # None if it is closed
-        print(f"unrolled: {message}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{command}: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager
-def choose_target(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[str]:
+def choose_target(
+    server: ServerFlags, network: NetworkFlags | None = None, *, command: str = "unrolled"
+) -> Iterator[str]:
     """Yields the server to call: the one that the options name, else localhost:50051, else a private one.
 
     A private server starts if nothing answers on the default address, or if it has to load word vectors from
     a file. It stops when the block ends.
-
-    Raises:
-        typer.BadParameter: The options name a server, which cannot load a file of vectors.
-        LocalServerError: The private server did not start.
     """
     given = _options_of_a_running_server(server)
     vectors = network.vectors if network is not None and network.has_vector_file else None
@@ -60,10 +58,10 @@ def choose_target(server: ServerFlags, network: NetworkFlags | None = None) -> I
     is_from_environment = server.target == os.environ.get(TARGET_VARIABLE)
     target = resolve_target(server.target, name=TARGET_VARIABLE if is_from_environment else "--target")
     if vectors is not None:
-        report(f"starting a private server with --vectors {vectors}")
+        report(f"starting a private server with --vectors {vectors}", command=command)
         private = LocalServer(start_timeout_s=_CONVERSION_TIMEOUT_S, vectors=vectors)
     elif not given and not _accepts_connections(target):
-        report(f"nothing answers on {target}; starting a private server")
+        report(f"nothing answers on {target}; starting a private server", command=command)
         private = LocalServer(start_timeout_s=_START_TIMEOUT_S)
     else:
         yield target
@@ -95,11 +93,7 @@ def _accepts_connections(target: str) -> bool:
 
 
 def read_access(server: ServerFlags) -> Access:
-    """Returns the credentials of the client, read from the files that the options name.
-
-    Raises:
-        typer.BadParameter: A file cannot be read.
-    """
+    """Returns the credentials of the client, read from the files that the options name."""
     roots = server.root_certificates
     return {
         "root_certificates": "default" if roots == "default" else _read(roots, "--root-certificates"),

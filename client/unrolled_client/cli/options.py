@@ -7,14 +7,17 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperCommand
+from unrolled.option_groups import write_option_groups
 
 from unrolled_client import Layout, NetworkOptions
-from unrolled_client._transport.load_balancing import Spread
+from unrolled_client._transport.endpoint import Spread
 from unrolled_client.network import Cell, Nonlinearity, Output
 
-_word_option = partial(typer.Option, rich_help_panel="Words")
-_network_option = partial(typer.Option, rich_help_panel="Network")
-_server_option = partial(typer.Option, rich_help_panel="Server")
+_words = partial(typer.Option, rich_help_panel="Words")
+_network = partial(typer.Option, rich_help_panel="Network")
+_size = partial(_network, metavar="SIZE")
+_server = partial(typer.Option, rich_help_panel="Server")
+_file = partial(_server, metavar="FILE")
 output_option = partial(typer.Option, rich_help_panel="Output")
 """Declares an option about the output of a command."""
 
@@ -35,7 +38,7 @@ class WordFlags:
     ] = None
     file: Annotated[
         str | None,
-        _word_option(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
+        _words(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
     ] = None
 
 
@@ -45,51 +48,43 @@ class NetworkFlags:
 
     alphabet: Annotated[
         str | None,
-        _word_option(
+        _words(
             metavar="LETTERS",
             help="Letters in one-hot order; give it to compare runs.  [default: the letters of the words]",
         ),
     ] = None
     embedding_size: Annotated[
         int | None,
-        _word_option(
-            metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"
-        ),
+        _words(metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"),
     ] = None
     vectors: Annotated[
         str | None,
-        _word_option(
+        _words(
             metavar="NAME[=FILE]",
             help="Read sentences word by word, with the word vectors NAME of the server; with FILE, a "
             "private server loads them from it.",
         ),
     ] = None
     unknown_word: Annotated[
-        Literal["error", "zero", "mean"], _word_option(help="The vector of a word that has none.")
+        Literal["error", "zero", "mean"], _words(help="The vector of a word that has none.")
     ] = "error"
-    hidden_size: Annotated[int, _network_option(metavar="SIZE", help="Size of the hidden state.")] = 2
-    seed: Annotated[
-        int, _network_option(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")
-    ] = 0
-    cell: Annotated[Cell, _network_option(help="Kind of network, as in torch.nn.")] = "rnn"
-    nonlinearity: Annotated[Nonlinearity, _network_option(help="Activation of the rnn cell.")] = "tanh"
-    num_layers: Annotated[int, _network_option(metavar="COUNT", help="Number of stacked layers.")] = 1
-    bidirectional: Annotated[bool, _network_option(help="Also read each word backward.")] = False
-    bias: Annotated[bool, _network_option(help="Use biases.")] = True
-    proj_size: Annotated[
-        int, _network_option(metavar="SIZE", help="Size of the lstm's projected state; 0: no projection.")
-    ] = 0
+    hidden_size: Annotated[int, _size(help="Size of the hidden state.")] = 2
+    seed: Annotated[int, _network(metavar="SEED", help="Seed of the weights, as for torch.manual_seed.")] = 0
+    cell: Annotated[Cell, _network(help="Kind of network, as in torch.nn.")] = "rnn"
+    nonlinearity: Annotated[Nonlinearity, _network(help="Activation of the rnn cell.")] = "tanh"
+    num_layers: Annotated[int, _network(metavar="COUNT", help="Number of stacked layers.")] = 1
+    bidirectional: Annotated[bool, _network(help="Also read each word backward.")] = False
+    bias: Annotated[bool, _network(help="Use biases.")] = True
+    proj_size: Annotated[int, _size(help="Size of the lstm's projected state; 0: no projection.")] = 0
     spectral_radius: Annotated[
         float | None,
-        _network_option(
+        _network(
             metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: unscaled]"
         ),
     ] = None
     layout: Annotated[
         Layout,
-        _network_option(
-            help="batch_first runs along the letters of each word; seq_first runs from word to word."
-        ),
+        _network(help="batch_first runs along the letters of each word; seq_first runs from word to word."),
     ] = "batch_first"
     output: Annotated[
         Output,
@@ -101,25 +96,20 @@ class NetworkFlags:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether the output has one vector per word."""
         return self.output != "all"
 
     @property
     def vector_table(self) -> str | None:
-        """The name of the table of word vectors."""
         return self.vectors and self.vectors.partition("=")[0]
 
     @property
     def has_vector_file(self) -> bool:
-        """Whether a private server has to load the word vectors from a file."""
         return "=" in (self.vectors or "")
 
     def changed(self) -> dict[str, object]:
         """Returns the values that differ from their defaults, by the SDK's names."""
         values = asdict(self) | {"vectors": self.vector_table}
-        return {
-            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
-        }
+        return {one.name: values[one.name] for one in fields(self) if values[one.name] != one.default}
 
     def options(self) -> NetworkOptions:
         """Returns the keyword arguments `**network` of the SDK's calls."""
@@ -132,7 +122,7 @@ class ServerFlags:
 
     target: Annotated[
         str | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
             help="Server to call.  [default: localhost:50051, or a private server if nothing answers there]",
@@ -140,14 +130,14 @@ class ServerFlags:
     ] = None
     spread: Annotated[
         Spread | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_SPREAD",
             help="If --target names several replicas: call them in turn, or the same one for each network.",
         ),
     ] = None
     root_certificates: Annotated[
         str | None,
-        _server_option(
+        _server(
             envvar="UNROLLED_ROOT_CERTIFICATES",
             metavar="FILE|default",
             help="Use TLS and trust the authorities in this PEM file, or gRPC's own list.",
@@ -155,42 +145,26 @@ class ServerFlags:
     ] = None
     certificate: Annotated[
         Path | None,
-        _server_option(
+        _file(
             envvar="UNROLLED_CERTIFICATE",
-            metavar="FILE",
             help="PEM file with this client's certificate, for a server that requires one.",
         ),
     ] = None
-    key: Annotated[
-        Path | None,
-        _server_option(envvar="UNROLLED_KEY", metavar="FILE", help="PEM file with the certificate's key."),
-    ] = None
+    key: Annotated[Path | None, _file(envvar="UNROLLED_KEY", help="PEM file with the certificate's key.")] = (
+        None
+    )
     token_file: Annotated[
         Path | None,
-        _server_option(
+        _file(
             envvar="UNROLLED_TOKEN_FILE",
-            metavar="FILE",
             help="Send the token in this file.  [default: the token in UNROLLED_TOKEN]",
         ),
     ] = None
-    timeout_s: Annotated[float, _server_option(metavar="SECONDS", help="Time limit of a call.")] = 30.0
+    timeout_s: Annotated[float, _server(metavar="SECONDS", help="Time limit of a call.")] = 30.0
 
 
 class GroupedCommand(TyperCommand):
     """A command whose plain help page has a section for each group of options."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Writes the sections, in the order of their first options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is None:
-                continue
-            if option.param_type_name == "argument":  # its record shows the Python type beside the name
-                sections.setdefault("Arguments", []).append((option.metavar or option.name, record[1]))
-            else:
-                title = getattr(option, "rich_help_panel", None) or "Options"
-                sections.setdefault(title, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_option_groups(self.get_params(ctx), ctx, formatter)

@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 import typer
@@ -15,12 +14,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def parse_path(option: str, text: str) -> Path:
-    """Returns the path that an option gives; expands a ~ that the shell has left.
-
-    Raises:
-        typer.BadParameter: It is empty, a URL, a folder or "-" (standard input or output of other commands),
-            or its home directory is unknown.
-    """
+    """Returns the path that an option gives; expands a ~ that the shell has left."""
     if text in {"", "-"} or text.endswith("/"):
         raise typer.BadParameter(f"{option} is {text!r}; give the path of a file")
     if _URL.match(text):
@@ -37,16 +31,8 @@ def parse_path(option: str, text: str) -> Path:
 class OutputFile:
     """A file for a result. An existing file stays as it was if the block ends without a result.
 
-    The result goes to a temporary file beside it, which then replaces it. Logs, devices, pipes, and files in
-    folders that are not writable are written in place.
-
-    Args:
-        option: The option that names the file, for error messages.
-        path: The file; links are followed.
-        is_log: Whether it is written while the work goes on.
-
-    Raises:
-        typer.BadParameter: It cannot be written.
+    The result goes to a temporary file beside it, which then replaces it. Logs, which are written while the
+    work goes on, devices, pipes, and files in folders that are not writable are written in place.
     """
 
     def __init__(self, option: str, path: Path, *, is_log: bool = False) -> None:
@@ -74,12 +60,7 @@ class OutputFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
         created = self._temporary or (self._final if self._is_new else None)
@@ -94,20 +75,12 @@ class OutputFile:
         return self._file
 
     def write(self, content: bytes) -> None:
-        """Writes the whole result.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Writes the whole result."""
         self.begin().write(content)
         self.finish()
 
     def finish(self) -> None:
-        """Closes the file and gives it its name.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Closes the file and gives it its name."""
         self._file.close()
         if self._temporary is not None:
             if not self._is_new:

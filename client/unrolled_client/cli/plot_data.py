@@ -28,21 +28,13 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Panels that share their units and their scale.
-
-    Attributes:
-        title: The network, by the names of its options.
-        panels: One per word; a single panel if each word has one vector.
-        row_name: What a label stands for: "letter" or "word".
-        limit: The largest absolute finite state; the scale runs from -limit to limit.
-        directions: Names of the directions, which share the hidden values equally; ("",) for one direction.
-    """
+    """Panels that share their units and their scale."""
 
     title: str
-    panels: list[Panel]
-    row_name: str
-    limit: float
-    directions: tuple[str, ...]
+    panels: list[Panel]  # one per word; a single one if each word has one vector
+    row_name: str  # what a label stands for: "letter" or "word"
+    limit: float  # the largest absolute finite state; the scale runs from -limit to limit
+    directions: tuple[str, ...]  # share the hidden values equally; ("",) for one direction
 
     @property
     def unit_count(self) -> int:
@@ -51,7 +43,6 @@ class Picture:
 
     @property
     def row_count(self) -> int:
-        """The number of labels of all panels."""
         return sum(len(panel.labels) for panel in self.panels)
 
 

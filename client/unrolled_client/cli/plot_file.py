@@ -118,14 +118,8 @@ def _draw_panel(panel: Panel, picture: Picture, word_axes: list[Axes], *, cells:
     parts = np.split(np.clip(panel.states.T / picture.limit, -1, 1), len(word_axes))
     for axes, states in zip(word_axes, parts, strict=True):
         is_exact = max(states.shape) < _MAX_HEIGHT * _DPI  # else several states share a pixel
-        axes.imshow(
-            states,
-            cmap=_COLORS,
-            vmin=-1,
-            vmax=1,
-            aspect="auto",
-            interpolation="none" if is_exact else "antialiased",
-        )
+        interpolation = "none" if is_exact else "antialiased"
+        axes.imshow(states, cmap=_COLORS, vmin=-1, vmax=1, aspect="auto", interpolation=interpolation)
         axes.set_xlim(-0.5, cells - 0.5)
         axes.tick_params(labelbottom=axes is word_axes[-1])
         axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))

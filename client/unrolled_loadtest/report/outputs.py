@@ -19,6 +19,7 @@ from unrolled_loadtest.report import json_report, terminal
 from unrolled_loadtest.report.raw_log import RawLog
 from unrolled_loadtest.results.record import Record
 
+COMMAND = "unrolled-load"
 _DEVICES = Path("/dev")
 
 
@@ -67,7 +68,7 @@ class Reports:
                 self.are_complete = False
                 why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                 with suppress(OSError):  # the terminal may be gone, too
-                    report(f"{name} could not be written: {why or error}")
+                    report(f"{name} could not be written: {why or error}", command=COMMAND)
 
 
 @contextmanager

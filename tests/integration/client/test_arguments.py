@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import AsyncClient, Client, InvalidRequestError, NetworkOptions
 from unrolled_client._messages.arguments import as_bool, as_integer, as_number, as_seed
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 
 NOBODY = "127.0.0.1:1"

@@ -12,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from unrolled_client import Client, FieldViolation, errors
+from unrolled_client._messages.request import FORWARD
 from unrolled_client._transport.call_errors import error_from_call
-from unrolled_client._transport.endpoint import FORWARD
 from unrolled_client.errors import ERRORS_BY_CODE, error_from_status
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]

@@ -13,8 +13,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, _coalescing
 from unrolled_client._messages.validation import check_request
-from unrolled_client._transport.endpoint import Endpoint
-from unrolled_client._transport.load_balancing import NETWORK_HEADER
+from unrolled_client._transport.endpoint import NETWORK_HEADER, Endpoint
 from unrolled_server.embedded import running_server
 from unrolled_server.settings import Settings
 

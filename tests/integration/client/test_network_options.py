@@ -8,7 +8,7 @@ import pytest
 import torch
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import AsyncClient, Client, InvalidRequestError, Network
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 
 WORDS = ["hello", "he", "world", "hello"]

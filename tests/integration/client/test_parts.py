@@ -8,7 +8,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import InvalidRequestError, ProtocolError
 from unrolled_client._messages.decoding import decode_reply, parse_reply
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming.parts import InParts
 from unrolled_client._streaming.sizing import is_bulk

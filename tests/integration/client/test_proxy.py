@@ -6,8 +6,8 @@ import threading
 import grpc
 import pytest
 from unrolled_client import UnavailableError
+from unrolled_client._transport.call_errors import proxy_in_use
 from unrolled_client._transport.endpoint import Endpoint
-from unrolled_client._transport.proxy import proxy_in_use
 
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy")
 NO_PROXY = "http://127.0.0.1:9"  # nothing listens there

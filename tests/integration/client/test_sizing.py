@@ -8,21 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import (
-    Client,
-    FieldViolation,
-    InvalidRequestError,
-    ProtocolError,
-)
+from unrolled_client import Client, FieldViolation, InvalidRequestError, ProtocolError
 from unrolled_client._messages.decoding import decode_reply, parse_reply
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import parts, sizing
-from unrolled_client._streaming.calls import assemble
+from unrolled_client._streaming.calls import Whole, assemble
 from unrolled_client._streaming.parts import InParts
-from unrolled_client._streaming.prefix_sharing import new_state_counts
-from unrolled_client._streaming.sizing import encode_whole, is_bulk
-from unrolled_client._streaming.whole import Whole
+from unrolled_client._streaming.sizing import encode_whole, is_bulk, new_state_counts
 from unrolled_client.network import DEFAULT_NETWORK
 from unrolled_client.results import Limits
 

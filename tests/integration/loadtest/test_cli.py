@@ -188,7 +188,7 @@ def test_a_server_that_answers_nothing_is_exit_code_1(run_json):
 def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
     done = run(*SHORT, *arguments)
     assert done.exit_code == 1
-    assert done.stderr.startswith("unrolled: ")
+    assert done.stderr.startswith("unrolled-load: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert done.stdout == ""

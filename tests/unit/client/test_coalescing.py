@@ -22,7 +22,7 @@ from unrolled_client import (
 )
 from unrolled_client._coalescing import MAX_CALLS, MAX_IN_FLIGHT, MAX_WORDS, Coalescer, is_mergeable
 from unrolled_client._messages.decoding import decode_reply
-from unrolled_client._messages.encoding import encode
+from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 
 

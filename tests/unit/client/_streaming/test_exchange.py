@@ -5,8 +5,8 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import InvalidRequestError, UnavailableError
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import exchange
+from unrolled_client._streaming.calls import Whole
 from unrolled_client._streaming.exchange import MAX_ATTEMPTS, Exchange
-from unrolled_client._streaming.whole import Whole
 
 
 def whole(words):

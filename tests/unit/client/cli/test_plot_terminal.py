@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 from unrolled_client.cli.plot_terminal import draw
 
@@ -18,6 +19,7 @@ BOTH = ("forward", "backward")
 
 def drawn(picture, *, width=80, colors=None, **console):
     """The lines that a terminal of `width` columns gets."""
+    Style._add.cache_clear()  # rich's cached styles remember the colours of the console that drew them first
     file = io.StringIO()
     terminal = {"force_terminal": colors is not None, "color_system": colors, "legacy_windows": False}
     draw(picture, Console(file=file, width=width, **terminal, **console))

@@ -48,7 +48,9 @@ def test_the_other_reports_are_written_if_one_cannot_be(tmp_path, capsys, option
     captured = capsys.readouterr()
     assert not reports.are_complete
     name = option.replace("_", "-")
-    assert captured.err == f"unrolled: --{name} /dev/full could not be written: No space left on device\n"
+    assert (
+        captured.err == f"unrolled-load: --{name} /dev/full could not be written: No space left on device\n"
+    )
     assert json.loads(captured.out)
     assert len(names_in(tmp_path)) == 1
     assert all(file.stat().st_size for file in tmp_path.iterdir())

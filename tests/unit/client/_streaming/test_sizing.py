@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_client import Network
-from unrolled_client._streaming import prefix_sharing
-from unrolled_client._streaming.prefix_sharing import new_state_counts, sorted_for_sharing
+from unrolled_client._streaming import sizing
+from unrolled_client._streaming.sizing import new_state_counts, sorted_for_sharing
 
 SENTENCES = st.lists(
     st.lists(st.sampled_from(["a", "the", "then", "cat", "\u5b57"]), min_size=1, max_size=6).map(" ".join),
@@ -39,7 +39,7 @@ def test_counting_goes_on_across_its_steps(monkeypatch, network):
     """A list longer than what is compared at once is counted as one."""
     words = sorted_for_sharing((" ".join(f"{number:b}") for number in range(200)), network)
     expected = new_state_counts(words, network)
-    monkeypatch.setattr(prefix_sharing, "_COMPARED_WORDS", 7)
+    monkeypatch.setattr(sizing, "_COMPARED_WORDS", 7)
     assert np.array_equal(new_state_counts(words, network), expected)
 
 

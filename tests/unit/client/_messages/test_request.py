@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
 from unrolled_client import InvalidRequestError, ProtocolError, derive_alphabet
-from unrolled_client._messages import encoding
+from unrolled_client._messages import request
 from unrolled_client._messages.decoding import decode_reply, decode_server_info
 from unrolled_client._messages.validation import check_request
 
@@ -21,7 +21,7 @@ LESSON = ["hello", "eolll", "lleel"]
 def encode(words=LESSON, **changes):
     """A request with the lesson's arguments, but for the changes."""
     arguments = {"hidden_size": 2, "seed": 0, "alphabet": None, "layout": "batch_first"}
-    return encoding.encode(check_request(words, **{**arguments, **changes}))
+    return request.encode(check_request(words, **{**arguments, **changes}))
 
 
 def reply(*, shape=(3, 5, 2), lengths=(5, 5, 5), values=30, index=None):
