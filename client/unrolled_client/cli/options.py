@@ -150,9 +150,10 @@ class ServerFlags:
             help="PEM file with this client's certificate, for a server that requires one.",
         ),
     ] = None
-    key: Annotated[Path | None, _file(envvar="UNROLLED_KEY", help="PEM file with the certificate's key.")] = (
-        None
-    )
+    key: Annotated[
+        Path | None,
+        _file(envvar="UNROLLED_KEY", help="PEM file with the certificate's key."),
+    ] = None
     token_file: Annotated[
         Path | None,
         _file(
