@@ -8,7 +8,9 @@ import contextlib
 import os
 import sys
 
-from unrolled_server.exit_codes import StartupError
+from pydantic import ValidationError
+
+from unrolled_server.exit_codes import EXIT_SETTINGS, StartupError
 from unrolled_server.observability import logging_setup
 from unrolled_server.process.serve import freeze_startup_objects, ready_line
 from unrolled_server.process.shutdown_signals import wait_for_shutdown
@@ -22,14 +24,19 @@ from unrolled_server.process.worker_protocol import (
     encode,
 )
 from unrolled_server.settings import Settings
+from unrolled_server.settings.model import describe_errors
 from unrolled_server.transport.server import Server
 
 
 def main() -> int:
     """Serves until it is stopped; returns the exit code."""
-    settings = decode_settings(_read_line())
     reports = os.dup(1)
     os.dup2(2, 1)  # whatever else is printed goes to standard error
+    try:
+        settings = decode_settings(_read_line())
+    except ValidationError as error:  # such as for a file that was removed since the supervisor started
+        _report(Failed(exit_code=EXIT_SETTINGS, message=describe_errors(error)), reports)
+        return EXIT_SETTINGS
     logging_setup.configure(level=settings.log_level, log_format=settings.log_format, names_process=True)
     try:
         asyncio.run(_serve(settings, reports))

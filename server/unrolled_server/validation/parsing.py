@@ -113,6 +113,8 @@ def _undecodable(data: bytes) -> InvalidRequestError:
     description = (
         f"the {len(data)} bytes received are not a ForwardRequest, or a string in them is not valid UTF-8"
     )
+    if len(data) > MAX_LISTED_BYTES:
+        description += f"; for a message of up to {MAX_LISTED_BYTES} bytes this server names that string"
     word_index = -1
     for item in _fields(data):
         word_index += item.field_number == pb.ForwardRequest.WORDS_FIELD_NUMBER

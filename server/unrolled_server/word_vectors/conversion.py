@@ -60,7 +60,8 @@ class Conversion:
 
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         """Returns the lock, acquired. The system releases it if this process ends."""
-        lock = FileLock(self.target.with_suffix(".lock"))
+        # A soft lock, which filelock takes where flock is missing, would outlive a killed conversion.
+        lock = FileLock(self.target.with_suffix(".lock"), fallback_to_soft=False)
         with contextlib.suppress(Timeout):
             return lock.acquire(blocking=False)
         LOG.info("waiting for another process, which converts %s", self.source)

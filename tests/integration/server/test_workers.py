@@ -1,9 +1,12 @@
 """Several workers on one port, as real processes."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections import Counter
@@ -14,6 +17,8 @@ import psutil
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.forward_pb2_grpc import ForwardServiceStub
+from unrolled_server.exit_codes import EXIT_SETTINGS
+from unrolled_server.process.worker_protocol import decode
 from unrolled_server.word_vectors import open_vectors
 
 from tests.integration.server.test_serve import OPEN, without_nohup
@@ -187,6 +192,19 @@ def test_a_startup_error_is_logged_once_with_its_exit_code():
     assert code == 4
     assert errors.startswith("unrolled-server: device is 'mps'")
     assert errors.count("\n") == 1
+
+
+def test_a_worker_whose_settings_became_wrong_reports_which(tmp_path):
+    settings = json.dumps({"vectors": {"gone": str(tmp_path / "gone.txt")}}) + "\n"
+    command = [sys.executable, "-P", "-m", "unrolled_server.process.worker"]
+    ended = subprocess.run(
+        command, check=False, input=settings, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert ended.returncode == EXIT_SETTINGS
+    assert not ended.stderr
+    report = decode(ended.stdout.encode())
+    assert report.exit_code == EXIT_SETTINGS
+    assert f"{tmp_path}/gone.txt cannot be read: No such file or directory" in report.message
 
 
 @pytest.mark.long

@@ -3,13 +3,20 @@
 import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.errors import InvalidRequestError, UnsupportedError
-from unrolled_server.validation.parsing import parse_info_request, refuse_unsupported
+from unrolled_server.validation.parsing import parse, parse_info_request, refuse_unsupported
 
 ONE_MIB = 1 << 20
 
 
 def refuse(data):
     refuse_unsupported(pb.ForwardRequest.FromString(data), data)
+
+
+def test_a_string_that_is_not_utf8_is_named_or_the_size_up_to_which_it_is():
+    with pytest.raises(InvalidRequestError, match=r"^words\[1\] is not valid UTF-8; send text encoded"):
+        parse(b"\x0a\x01a\x0a\x01\xff")
+    with pytest.raises(InvalidRequestError, match="for a message of up to 65536 bytes this server"):
+        parse(b"\x0a\x01\xff" * ONE_MIB)
 
 
 @pytest.mark.parametrize(

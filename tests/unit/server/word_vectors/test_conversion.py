@@ -1,5 +1,6 @@
 """A conversion is complete or absent, whether it fails, is killed or runs in several processes."""
 
+import errno
 import fcntl
 import re
 import signal
@@ -123,6 +124,17 @@ def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path, source):
     with process(NO_ROOM + OPEN, source, cache, stderr=subprocess.PIPE) as crowded:
         _, errors = crowded.communicate(timeout=TIMEOUT_S)
     assert f"{source} cannot be converted into {cache}: File too large; name a directory that" in errors
+    assert {path.suffix for path in cache.iterdir()} == {".lock"}
+
+
+def test_a_file_system_without_locks_is_an_error_that_names_the_setting(tmp_path, source, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cache = tmp_path / "cache"
+    with pytest.raises(VectorsError, match="Function not implemented; name a directory that can be written"):
+        open_vectors("test", source, cache_directory=cache)
     assert {path.suffix for path in cache.iterdir()} == {".lock"}
 
 
