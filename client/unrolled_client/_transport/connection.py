@@ -13,7 +13,7 @@ import grpc.aio
 
 from unrolled_client._transport.call_errors import has_lost_server
 from unrolled_client._transport.endpoint import Endpoint, Metadata
-from unrolled_client._transport.fork_safety import RUNNING_CALLS, register
+from unrolled_client._transport.fork_safety import register, running_calls
 from unrolled_client._transport.target import grpc_target
 from unrolled_client.errors import InvalidRequestError
 
@@ -71,7 +71,7 @@ class Connection(_BaseConnection):
         Raises grpc.RpcError if the call fails, and ValueError if the connection is closed.
         """
         begin_s = time.monotonic()
-        with RUNNING_CALLS:
+        with running_calls():
             try:
                 return self._attempt(path, data, timeout_s, metadata)
             except grpc.RpcError as error:

@@ -19,10 +19,6 @@ class _RunningCalls:
     """Counts unary calls, each a `with` block; forks wait for them, and new calls for the fork."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets calls of threads that a forked child does not have."""
         self._changed = threading.Condition(threading.Lock())
         self._count = 0
         self._is_forking = False
@@ -50,9 +46,14 @@ class _RunningCalls:
             self._changed.notify_all()
 
 
-RUNNING_CALLS = _RunningCalls()
+_running_calls = _RunningCalls()
 _owners: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _parents_channels: list[object] = []  # never collected, because that would close them
+
+
+def running_calls() -> _RunningCalls:
+    """Returns this process's counter; a call during which its own thread forks keeps its parent's."""
+    return _running_calls
 
 
 def register(owner: Any) -> None:
@@ -70,20 +71,25 @@ def child_options() -> list[tuple[str, Any]]:
 
 
 def _before_fork() -> None:
-    RUNNING_CALLS.before_fork()
+    _running_calls.before_fork()
     has_closed = [owner.before_fork() for owner in list(_owners)]
     if any(has_closed):
         time.sleep(_SETTLE_S)
 
 
+def _after_fork_in_parent() -> None:
+    _running_calls.after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
-    RUNNING_CALLS.reset()
+    global _running_calls  # noqa: PLW0603 - the parent's counts threads that a child does not have
+    _running_calls = _RunningCalls()
     _parents_channels.append([owner.after_fork_in_child() for owner in list(_owners)])
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
-        after_in_parent=RUNNING_CALLS.after_fork_in_parent,
+        after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
