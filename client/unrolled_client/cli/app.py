@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -22,7 +23,7 @@ from unrolled_client import Client, Result
 from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
 from unrolled_client.cli.output import print_info, print_states, to_json
-from unrolled_client.cli.output_files import OutputFile, parse_path
+from unrolled_client.cli.output_files import OutputFile, parse_path, refuse_shared_files
 from unrolled_client.cli.plot_data import Picture, make_picture
 from unrolled_client.cli.plot_terminal import draw
 
@@ -74,7 +75,7 @@ def forward(
     Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
     """
     batch = _read(words)
-    array_file = None if npy is None else OutputFile("--npy", parse_path("--npy", npy))
+    array_file = None if npy is None else _open_output("--npy", parse_path("--npy", npy), words)
     with array_file or contextlib.nullcontext(), exit_on_failure():
         result = _forward(batch, network, server)
         if array_file is not None:
@@ -103,7 +104,7 @@ def plot(
     Example: unrolled plot hello world --hidden-size 16 --save states.png
     """
     batch = _read(words)
-    file = None if save is None else _open_drawing(save)
+    file = None if save is None else _open_drawing(save, words)
     with file or contextlib.nullcontext(), exit_on_failure():
         picture = make_picture(batch, _forward(batch, network, server), network)
         if file is not None:
@@ -206,7 +207,13 @@ def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterato
         yield client
 
 
-def _open_drawing(text: str) -> OutputFile:
+def _open_output(option: str, path: Path, words: WordFlags) -> OutputFile:
+    inputs = {} if words.file in {None, "-"} else {"--file": parse_path("--file", str(words.file))}
+    refuse_shared_files({option: path}, inputs=inputs)
+    return OutputFile(option, path)
+
+
+def _open_drawing(text: str, words: WordFlags) -> OutputFile:
     """Opens the file of --save."""
     path = parse_path("--save", text)
     if path.suffix.lower() not in _ENDINGS:
@@ -214,4 +221,4 @@ def _open_drawing(text: str) -> OutputFile:
     if missing := describe_missing("plot"):
         report(f"--save {missing}")
         raise typer.Exit(2)
-    return OutputFile("--save", path)
+    return _open_output("--save", path, words)

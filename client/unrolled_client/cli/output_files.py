@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
 
@@ -26,6 +27,26 @@ def parse_path(option: str, text: str) -> Path:
     except RuntimeError:
         message = f"{option} is {text!r}, but that home directory is unknown; give a path without ~"
         raise typer.BadParameter(message) from None
+
+
+def refuse_shared_files(paths: Mapping[str, Path], *, inputs: Mapping[str, str | Path]) -> None:
+    """Refuses a file that two outputs, or an output and an input, name."""
+    options = {_identity(path): option for option, path in inputs.items()}
+    for option, path in paths.items():
+        if path.is_relative_to("/dev"):
+            continue
+        other = options.setdefault(_identity(path), option)
+        if other != option:
+            raise typer.BadParameter(f"{other} and {option} name the same file, {path}; give each its own")
+
+
+def _identity(path: str | Path) -> object:
+    """Returns what two names of one file have in common, whether or not it exists."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - takes both types
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 class OutputFile:

@@ -13,14 +13,13 @@ from typing import Annotated
 import typer
 from unrolled_client.cli.connect import report
 from unrolled_client.cli.options import output_option
-from unrolled_client.cli.output_files import OutputFile, parse_path
+from unrolled_client.cli.output_files import OutputFile, parse_path, refuse_shared_files
 
 from unrolled_loadtest.report import json_report, terminal
 from unrolled_loadtest.report.raw_log import RawLog
 from unrolled_loadtest.results.record import Record
 
 COMMAND = "unrolled-load"
-_DEVICES = Path("/dev")
 
 
 def _refuse_hdr_log(value: str | None) -> None:
@@ -82,33 +81,13 @@ def open_reports(flags: ReportFlags, *, inputs: Mapping[str, str | Path]) -> Ite
     """
     texts = {"--html": flags.html, "--raw-log": flags.raw_log}
     paths = {option: parse_path(option, text) for option, text in texts.items() if text is not None}
-    _refuse_shared_files(paths, inputs=inputs)
+    refuse_shared_files(paths, inputs=inputs)
     with ExitStack() as stack:
         files = {
             option: stack.enter_context(OutputFile(option, path, is_log=option == "--raw-log"))
             for option, path in paths.items()
         }
         yield Reports(files, as_json=flags.as_json)
-
-
-def _refuse_shared_files(paths: Mapping[str, Path], *, inputs: Mapping[str, str | Path]) -> None:
-    """Refuses a file that two outputs, or an output and an input, name."""
-    options = {_identity(path): option for option, path in inputs.items()}
-    for option, path in paths.items():
-        if path.is_relative_to(_DEVICES):
-            continue
-        other = options.setdefault(_identity(path), option)
-        if other != option:
-            raise typer.BadParameter(f"{other} and {option} name the same file, {path}; give each its own")
-
-
-def _identity(path: str | Path) -> object:
-    """Returns what two names of one file have in common, whether or not it exists."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - takes both types
-    except OSError:
-        return os.path.realpath(path)
-    return found.st_dev, found.st_ino
 
 
 def _write_html(file: OutputFile, record: Record) -> None:

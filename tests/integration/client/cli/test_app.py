@@ -402,3 +402,15 @@ def test_a_missing_plot_extra_is_one_sentence(server_address, tmp_path):
     assert "pip install 'unrolled[plot]'" in done.stderr
     done = subprocess.run([*command, server_address], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"), [("forward", "--npy", "words.txt"), ("plot", "--save", "words.svg")]
+)
+def test_an_output_that_is_the_list_of_words_is_refused(run, tmp_path, command, option, name):
+    file = tmp_path / name
+    file.write_text("hello\n")
+    done = run(command, "--file", file, option, file)
+    assert done.exit_code == 2
+    assert f"--file and {option} name the same file" in " ".join(done.stderr.split())
+    assert file.read_text() == "hello\n"
