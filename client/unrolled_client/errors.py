@@ -37,11 +37,7 @@ _RETRYABLE_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldViolation:
-    """One broken rule of a request.
-
-    `field` is a path in the contract, such as "words[3]" or "network.proj_size", or the argument's name if
-    the SDK refused the call itself.
-    """
+    """One broken rule; `field` is a path in the contract ("words[3]", "network.proj_size") or an argument."""
 
     field: str
     description: str

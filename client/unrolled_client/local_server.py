@@ -52,11 +52,6 @@ class LocalServer:
 
         `start_timeout_s` is 60 for None. The settings have the names of the server's flags; a list, or a dict
         for NAME=VALUE, repeats the flag; None is the default.
-
-        Raises:
-            ServerExtraMissingError: The server's packages are not installed.
-            LocalServerError: It ended early or was not ready in time. A retry helps only if the machine was
-                busy.
         """
         start_timeout_s = _START_TIMEOUT_S if start_timeout_s is None else start_timeout_s
         limit_s = as_timeout_s("start_timeout_s", start_timeout_s)

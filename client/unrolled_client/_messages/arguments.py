@@ -101,10 +101,7 @@ def wrong_type(name: str, value: object, remedy: str) -> TypeError:
 
 
 def unknown_argument(name: str, *, call: Callable[..., Any] | None, options: Collection[str]) -> TypeError:
-    """Returns the error for an unknown keyword, with the nearest known one.
-
-    `call` is the function or class, None if unknown; `options` are the keywords that it takes by `**network`.
-    """
+    """Returns the error for an unknown keyword, with the nearest known one of `call` or `options`."""
     parameters = () if call is None else signature(call).parameters.values()
     own = [one.name for one in parameters if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"]
     known = [*own, *options]

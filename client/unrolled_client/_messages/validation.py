@@ -49,10 +49,7 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     initial_state: StateLike | None = None,
     call: Callable[..., Any] | None = None,
 ) -> Request:
-    """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty.
-
-    `call` is the method that took the arguments, for error messages.
-    """
+    """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty."""
     words = as_words(words)
     network = check_network(options, call=call)
     check_alphabet(alphabet, network)

@@ -18,9 +18,6 @@ _MISSING_TYPES = {"NAType", "NaTType", "MaskedConstant"}  # of pandas and numpy,
 def derive_alphabet(words: Iterable[str]) -> str:
     """Returns the distinct code points of all words, in order of first appearance.
 
-    Raises:
-        TypeError: `words` is not a list of str; see `Client.forward`.
-
     >>> derive_alphabet(["hello", "eolll", "lleel"])
     'helo'
     """

@@ -87,11 +87,7 @@ def has_lost_server(error: grpc.RpcError) -> bool:
 
 
 def _was_dropped(call: grpc.Call) -> bool:
-    """Returns whether a call ended below its service, so that another server may answer it.
-
-    A server that stops does so to calls that its service has not seen, and a proxy whose server is gone to
-    calls whose reply has begun.
-    """
+    """Returns whether a stopping server or a proxy ended the call below its service, so a retry may succeed."""
     return (call.code(), call.details()) == _DROPPED_BY_SERVER or (
         call.code() in _CODES_OF_RESETS and bool(_RESET_BY_PROXY.search(call.details() or ""))
     )
@@ -121,10 +117,7 @@ def _status_details(call: grpc.Call) -> Iterable[any_pb2.Any]:
 
 
 def proxy_in_use(target: str, options: Iterable[tuple[str, Any]]) -> str | None:
-    """Returns the proxy that gRPC takes from the environment for a target, as "proxy:3128 of http_proxy".
-
-    `options` are the channel's arguments.
-    """
+    """Returns the proxy that gRPC takes from the environment for a target, as "proxy:3128 of http_proxy"."""
     variable = next((name for name in _PROXY_VARIABLES if name in os.environ), None)
     if variable is None or not dict(options).get("grpc.enable_http_proxy", 1) or _is_excepted(target):
         return None
