@@ -87,7 +87,7 @@ def has_lost_server(error: grpc.RpcError) -> bool:
 
 
 def _was_dropped(call: grpc.Call) -> bool:
-    """Returns whether a stopping server or a proxy ended the call below its service, so a retry may succeed."""
+    """Returns whether a stopping server or a proxy ended the call before its service, so a retry may help."""
     return (call.code(), call.details()) == _DROPPED_BY_SERVER or (
         call.code() in _CODES_OF_RESETS and bool(_RESET_BY_PROXY.search(call.details() or ""))
     )
