@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-COMMAND = "from unrolled_client.cli import main; main()"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Workloads as in bench. Each request of L has its own seed, so with little state memory all its states are
 # new; callers pass the file of its words.
@@ -44,7 +43,7 @@ class Measured:
 
 def measure(target, *options, duration_s, warmup_s=1.0):
     """Returns the load tester's record of a run; it compares the replies of equal requests."""
-    command = [sys.executable, "-c", COMMAND, "load", "--target", target, "--no-live", "--json"]
+    command = [sys.executable, "-m", "unrolled_loadtest", "--target", target, "--no-live", "--json"]
     times = ("--duration-s", f"{duration_s}", "--warmup-s", f"{warmup_s}")
     done = subprocess.run(
         [*command, "--alphabet", LETTERS, *options, *times],
