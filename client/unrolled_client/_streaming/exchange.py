@@ -180,7 +180,7 @@ class Exchange(Generic[_Batch]):
             self._finish(part.item)
 
     def next_outcome(self) -> Outcome | None:
-        """Returns the next outcome; None if there is none yet."""
+        """Returns the next outcome; None if it has not arrived."""
         if not self._outcomes:
             return None
         index = self._next_index if self._is_ordered else next(iter(self._outcomes))

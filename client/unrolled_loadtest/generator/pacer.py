@@ -28,7 +28,7 @@ Waiter: TypeAlias = "asyncio.Future[DueRequest | None]"
 
 
 class OpenLoopSource:
-    """Requests that are due by a schedule; the next one at `next_s`, infinity if there is none."""
+    """Requests that are due by a schedule; the next one at `next_s`, infinity after the last."""
 
     def __init__(self, blocks: Iterator[DueBlock]) -> None:
         self._next = 0

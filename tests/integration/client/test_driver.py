@@ -6,8 +6,6 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from google.protobuf.any_pb2 import Any
-from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import (
     Client,
@@ -20,6 +18,8 @@ from unrolled_client import (
 )
 from unrolled_client._streaming import parts, sizing
 from unrolled_client._streaming.exchange import MAX_ATTEMPTS
+
+from tests.support.refusals import refusal
 
 WORDS = [f"{number:05d}" for number in range(2_000)]
 DIGITS = "0123456789"
@@ -45,18 +45,6 @@ def expected(reply_to):
 def call(client, **changes):
     """The call that these tests make."""
     return client.forward(WORDS, hidden_size=HIDDEN, alphabet=DIGITS, **changes)
-
-
-def refusal(data, *, code, retry_after_s=None):
-    """A reply that refuses a request."""
-    error = pb.RequestError(code=code.value[0], message="words[0] is not for me")
-    if retry_after_s is not None:
-        info = RetryInfo()
-        info.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
-        detail = Any()
-        detail.Pack(info)
-        error.details.append(detail)
-    return pb.ForwardReply(id=pb.ForwardRequest.FromString(data).id, error=error).SerializeToString()
 
 
 def test_replies_in_any_order_find_their_place(serve_stream, reply_to, expected):

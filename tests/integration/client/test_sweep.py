@@ -6,12 +6,12 @@ import threading
 import grpc
 import numpy as np
 import pytest
-from google.protobuf.any_pb2 import Any
-from google.rpc.error_details_pb2 import RetryInfo
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_client import Client, InvalidRequestError, OverloadedError, UnsupportedError
 from unrolled_server.embedded import running_server
 from unrolled_server.settings import Settings
+
+from tests.support.refusals import refusal
 
 WORDS = ["hello", "eolll", "he"]
 NETWORKS = list(itertools.product([2, 5], [0, 1, 7]))
@@ -37,18 +37,6 @@ class Reading:
         whole = pb.ForwardRequest.FromString(data)
         whole.words[:], whole.alphabet = self.words, self.alphabet
         return whole.SerializeToString()
-
-
-def refusal(data, *, code, retry_after_s=None):
-    """A reply that refuses a request."""
-    error = pb.RequestError(code=code.value[0], message="words[0] is not for me")
-    if retry_after_s is not None:
-        info = RetryInfo()
-        info.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
-        detail = Any()
-        detail.Pack(info)
-        error.details.append(detail)
-    return pb.ForwardReply(id=pb.ForwardRequest.FromString(data).id, error=error).SerializeToString()
 
 
 def swept(client, words=WORDS, **changes):
