@@ -87,7 +87,7 @@ static inline vec vec_fma(vec a, vec b, vec c) {
 #elif defined(UR_ISA_NEON)
     return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-    for (int lane = 0; lane < LANES; lane++) c[lane] = ur_soft_fma(a[lane], b[lane], c[lane]);
+    for (int lane = 0; lane < LANES; lane++) c[lane] = soft_fma(a[lane], b[lane], c[lane]);
     return c;
 #endif
 }
