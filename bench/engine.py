@@ -21,7 +21,7 @@ class EngineWays:
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
-        self._engine.prove()
+        self._engine.verify()
         self._seed = workload.seed
         self._fresh: list[NetworkSpec] = []
         self.first = Way(call=self._ask_fresh, prepare=self._meet_networks)

@@ -24,10 +24,10 @@ from unrolled_server.engine import (
     NetworkSpec,
     Nonlinearity,
     Output,
-    ProofError,
+    CoreError,
     WordVectors,
 )
-from unrolled_server.exit_codes import EXIT_PROOF
+from unrolled_server.exit_codes import EXIT_CORE
 from unrolled_server.word_vectors import VectorTable
 
 from unrolled_corpus.atomic_files import atomic_folder
@@ -46,10 +46,11 @@ _MAX_BATCH_TEXTS = 8_192
 
 
 class RangeEncoder:
-    """Computes ranges with an engine that it proves first.
+    """Computes ranges with an engine that it verifies first.
 
     Raises:
-        CorpusError: The machine doesn't compute the same bits as the job's first ones, by their fingerprint.
+        CorpusError: The machine computes other bits than the job's first ones, by their fingerprint, or lacks the
+            native core.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class RangeEncoder:
         vectors = () if table is None else (WordVectors(table.digest, table.rows, table.mean),)
         self._engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=vectors)
         try:
-            self._engine.prove()
-        except ProofError as error:
-            raise CorpusError(str(error), exit_code=EXIT_PROOF) from None
+            self._engine.verify()
+        except CoreError as error:
+            raise CorpusError(str(error), exit_code=EXIT_CORE) from None
         if self._engine.fingerprint != fingerprint:
             raise CorpusError(
                 f"a worker's fingerprint is {self._engine.fingerprint}, the job's is {fingerprint}: it "
-                "would compute other bits; use machines of one kind, with the same torch",
-                exit_code=EXIT_PROOF,
+                "would compute other bits; install one version of unrolled on all machines",
+                exit_code=EXIT_CORE,
             )
 
     def __call__(self, number: int) -> Mapping[str, Any]:
