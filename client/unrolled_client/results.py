@@ -165,7 +165,7 @@ class Vectors:
 class ServerInfo:
     """A server's description of itself, with torch's name of its device, such as "cpu".
 
-    Servers with the same fingerprint answer with the same bits; on a CPU, `instruction_set` doesn't change them.
+    Servers with the same fingerprint answer with the same bits, whatever the `instruction_set` of their CPUs.
     """
 
     version: str

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from unrolled_server.engine import (
     Alphabet,
     Cell,
+    CoreError,
     EncodedWords,
     Engine,
     Job,
     NetworkSpec,
     Nonlinearity,
     Output,
-    CoreError,
     WordVectors,
 )
 from unrolled_server.exit_codes import EXIT_CORE
@@ -49,8 +49,8 @@ class RangeEncoder:
     """Computes ranges with an engine that it verifies first.
 
     Raises:
-        CorpusError: The machine computes other bits than the job's first ones, by their fingerprint, or lacks the
-            native core.
+        CorpusError: The machine computes other bits than the job's first ones, by their fingerprint, or
+            lacks the native core.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RangeEncoder:
         # The engine's two symbols after the words: zeros and the mean (see WordVectors).
         codes[codes < 0] = table.word_count + (self._spec.parameters.unknown_word == "mean")
         lengths = np.fromiter(map(len, sentences), np.int32, len(sentences))
-        return EncodedWords(texts, table.digest, codes=codes, lengths=lengths)
+        return EncodedWords(codes, lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,9 @@ def fingerprints() -> dict[str, str]:
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
     try:
-        verified = ray.get([_verify.options(scheduling_strategy=strategy).remote() for strategy in strategies])
+        verified = ray.get(
+            [_verify.options(scheduling_strategy=strategy).remote() for strategy in strategies]
+        )
     except ray.exceptions.RayError as error:
         raise WorkerLostError(
             f"{_describe_lost(error)}, while it verified its bits; the same command resumes",
@@ -143,8 +145,8 @@ def fingerprints() -> dict[str, str]:
 
 @ray.remote(num_cpus=1)
 def _verify() -> tuple[str, str]:
-    """Returns the fingerprint and the fault; its process may become an actor, which then has the core loaded."""
-    from unrolled_server.engine import Engine, CoreError  # noqa: PLC0415 - only this process needs the core
+    """Returns the fingerprint and the fault; its process may become an actor, with the core loaded."""
+    from unrolled_server.engine import CoreError, Engine  # noqa: PLC0415 - only this process needs the core
 
     engine = Engine(device="cpu")
     try:

@@ -13,8 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import DeviceUnavailableError, Engine, CoreError, WordVectors
-from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_CORE, StartupError
+from unrolled_server.engine import CoreError, DeviceUnavailableError, Engine, WordVectors
+from unrolled_server.exit_codes import EXIT_CORE, EXIT_DEVICE, StartupError
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver

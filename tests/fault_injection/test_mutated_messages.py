@@ -18,7 +18,7 @@ from unrolled_server.word_vectors import open_vectors
 
 from tests.fault_injection import extent
 from tests.fault_injection.contract_rules import canonical
-from tests.fault_injection.judged import Judge, verified_engine, same_job, without_timing, write_vectors
+from tests.fault_injection.judged import Judge, same_job, verified_engine, without_timing, write_vectors
 from tests.fault_injection.mutation import TABLE, Mutator
 
 pytestmark = pytest.mark.faults

@@ -26,7 +26,7 @@ from unrolled_server.process.supervision_policy import (
     WorkersError,
 )
 from unrolled_server.process.worker_process import WorkerProcess
-from unrolled_server.process.worker_protocol import Failed, Verified, Serving
+from unrolled_server.process.worker_protocol import Failed, Serving, Verified
 from unrolled_server.settings import Settings
 from unrolled_server.transport.address import (
     describe_protection,

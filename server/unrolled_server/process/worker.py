@@ -17,9 +17,9 @@ from unrolled_server.process.shutdown_signals import wait_for_shutdown
 from unrolled_server.process.worker_protocol import (
     GO,
     Failed,
-    Verified,
     Report,
     Serving,
+    Verified,
     decode_settings,
     encode,
 )

@@ -3,8 +3,8 @@
 import pytest
 from unrolled_server.process.worker_protocol import (
     Failed,
-    Verified,
     Serving,
+    Verified,
     decode,
     decode_settings,
     encode,
