@@ -5,6 +5,9 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+from jaxtyping import Float32
+
 _LOW_32_BITS = 0xFFFF_FFFF
 
 
@@ -125,6 +128,27 @@ class NetworkSpec:
         """Floats of one word's h_n and c_n."""
         c_size = self.hidden_size if self.cell is Cell.LSTM else 0
         return self.num_layers * self.directions * (self.state_size + c_size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordVectors:
+    """Vectors of words, possibly memory-mapped; two more symbols follow the words': zero's, then the mean's.
+
+    The digest identifies words and vectors.
+    """
+
+    digest: str
+    rows: Float32[np.ndarray, "words size"]
+    mean: Float32[np.ndarray, " size"]
+
+    @property
+    def size(self) -> int:
+        return int(self.rows.shape[1])
+
+    @staticmethod
+    def symbol_count_of(word_count: int) -> int:
+        """Returns the number of symbols: the words and the two others."""
+        return word_count + 2
 
 
 @lru_cache(maxsize=4096)
