@@ -1,4 +1,4 @@
-"""Input rows of vectors are computed once per symbol, with the same bits in any batch."""
+"""Word vectors and embeddings give the same bits in any batch, and their memory is counted."""
 
 import numpy as np
 import pytest
@@ -9,21 +9,9 @@ from unrolled_server.engine.words import EncodedWords
 COUNT, SIZE = 5_000, 300
 
 
-class CountedRows(np.ndarray):
-    """A table that records which rows are read."""
-
-    read: list
-
-    def __getitem__(self, key):
-        if isinstance(key, np.ndarray):
-            self.read.append(np.asarray(key))
-        return np.asarray(self)[key] if isinstance(key, np.ndarray) else super().__getitem__(key)
-
-
 @pytest.fixture
 def table():
-    rows = np.random.default_rng(0).standard_normal((COUNT, SIZE), np.float32).view(CountedRows)
-    rows.read = []
+    rows = np.random.default_rng(0).standard_normal((COUNT, SIZE), np.float32)
     return WordVectors("digest", rows, np.ones(SIZE, np.float32))
 
 
@@ -38,17 +26,7 @@ def a_job(sentences, **changes):
     )
     codes = np.concatenate([np.array(sentence, np.int32) for sentence in sentences])
     lengths = np.array([len(sentence) for sentence in sentences], np.int32)
-    return Job(
-        network=spec, words=EncodedWords([str(s) for s in sentences], "v", codes=codes, lengths=lengths)
-    )
-
-
-def test_only_used_words_are_read_and_each_once(table):
-    engine = Engine(device="cpu", vectors=[table])
-    for sentences in ([[7, 4_000, 7], [COUNT, 12]], [[12, 7, 13]]):
-        (answer,) = engine.run([a_job(sentences)])
-        assert not isinstance(answer, Exception), answer
-    assert sorted(np.concatenate(table.rows.read).tolist()) == [7, 12, 13, 4_000]
+    return Job(network=spec, words=EncodedWords(codes, lengths))
 
 
 @pytest.mark.parametrize("cell", Cell)
@@ -82,3 +60,23 @@ def test_an_embedding_of_letters_matches_torch():
     with torch.no_grad():
         expected = network(embedding(torch.tensor([[0, 1, 2, 0]])))[0]
     np.testing.assert_allclose(answer.values, expected.numpy(), atol=2e-6)
+
+
+def test_words_without_vectors_read_zeros_or_the_mean(table):
+    engine = Engine(device="cpu", vectors=[table])
+    rows = np.concatenate([table.rows, np.zeros((1, SIZE), np.float32), table.mean[np.newaxis]])
+    torch.manual_seed(1)
+    network = torch.nn.RNN(SIZE, 32, batch_first=True)
+    for symbol in (0, COUNT - 1, COUNT, COUNT + 1):
+        (answer,) = engine.run([a_job([[symbol]])])
+        with torch.no_grad():
+            expected = network(torch.from_numpy(rows[[[symbol]]]))[0].numpy()
+        np.testing.assert_allclose(answer.values, expected, rtol=0, atol=2e-6)
+
+
+def test_read_only_vectors_may_be_used_in_place(table, tmp_path):
+    np.save(tmp_path / "rows.npy", table.rows)
+    mapped = WordVectors("digest", np.load(tmp_path / "rows.npy", mmap_mode="r"), table.mean)
+    (expected,) = Engine(device="cpu", vectors=[table]).run([a_job([[3, 4_999]])])
+    (answer,) = Engine(device="cpu", vectors=[mapped]).run([a_job([[3, 4_999]])])
+    assert answer.values.tobytes() == expected.values.tobytes()
