@@ -127,7 +127,7 @@ def run(command: Iterable[str | Path], folder: Path) -> None:
     words = [str(word) for word in command]
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig-cache"), **os.environ}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
         raise BuildError(
             f"the C compiler {words[0]!r} was not found: set CC to another one or unset it"
@@ -152,7 +152,7 @@ def _works(compiler: str) -> bool:
     """Returns whether a compiler runs and finds the C library's headers, which Debian packages separately."""
     command = [compiler, "-x", "c", "-c", "-o", os.devnull, "-"]
     program = "#include <math.h>\n#include <stdlib.h>\n"
-    return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
 
 
 def _this_machine() -> str:
