@@ -23,6 +23,7 @@ TILE_ROWS = 64
 _COLUMNS = 16
 # A tile has fewer words if their outputs, each as long as the longest, would need more memory.
 _MAX_OUTPUT_BYTES = 128 << 20
+_MAX_VERIFIED_LENGTH = 20
 
 State = tuple[Float32[Tensor, "rows _"], ...]
 """The states of a tile's rows: h and, for an LSTM, c."""
@@ -62,16 +63,18 @@ class TorchBackend:
     def verify(self) -> None:
         """Computes fixed words in two orders; raises DeviceUnstableError if their bits differ."""
         numbers = np.random.default_rng(0)
-        codes = [numbers.integers(0, 4, size, np.int32) for size in numbers.integers(1, 20, 90)]
+        codes = [
+            numbers.integers(0, 4, size, np.int32) for size in numbers.integers(1, _MAX_VERIFIED_LENGTH, 90)
+        ]
         for cell in Cell:
             spec = NetworkSpec(
                 symbol_count=4, hidden_size=50, seed=0, cell=cell, num_layers=2, bidirectional=True
             )
             network = self.network(spec, draw(spec), None)
-            values = np.zeros((2, len(codes), spec.output_size), np.float32)
+            values = np.zeros((2, len(codes), _MAX_VERIFIED_LENGTH, spec.output_size), np.float32)
             for order, out in ((codes, values[0]), (codes[::-1], values[1, ::-1])):
                 words = EncodedWords(np.concatenate(order), np.array([len(word) for word in order], np.int32))
-                network.run(words, Reply(written=Written.MEAN, values=out))
+                network.run(words, Reply(written=Written.ALL, values=out))
             if values[0].tobytes() != values[1].tobytes():
                 raise DeviceUnstableError(
                     f"{self.device} computes other bits for a word in another place; use --device cpu"
