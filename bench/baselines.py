@@ -7,8 +7,6 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
-from unrolled_server.engine import Alphabet
-from unrolled_server.engine.prefix_tree import PrefixTree
 from workloads import Workload
 
 
@@ -77,28 +75,3 @@ def onnx_call(workload: Workload) -> Callable[[], object]:
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     return lambda: session.run(None, {"X": one_hot(workload.words)})
-
-
-def without_promise_call(workload: Workload) -> Callable[[], object]:
-    """Returns a call of the prefix tree without the promise of equal bits: no minimum of rows, no padding.
-
-    The difference from the engine's time is what the promise costs.
-    """
-    module = drawn_module(workload)
-    recurrent = module.weight_hh_l0.detach().T.contiguous()
-    inputs = (module.weight_ih_l0.T + module.bias_ih_l0 + module.bias_hh_l0).detach().contiguous()
-    rows = torch.zeros(sum(map(len, workload.words)) + 1, workload.hidden_size)
-    replies: dict[tuple[int, ...], np.ndarray] = {}
-
-    def call() -> object:
-        words = Alphabet.of(workload.alphabet).encode(workload.words)
-        resolution = PrefixTree(len(workload.alphabet)).resolve(words, max_rows=None)
-        for step in resolution.steps:
-            out = rows[step.first_row : step.first_row + len(step.parents)]
-            torch.index_select(inputs, 0, torch.as_tensor(step.symbols), out=out)
-            out.addmm_(rows.index_select(0, torch.as_tensor(step.parents)), recurrent).tanh_()
-        shape = (*resolution.index.shape, workload.hidden_size)
-        values = replies.setdefault(shape, np.empty(shape, np.float32))
-        return rows.numpy().take(resolution.index, axis=0, out=values, mode="clip")
-
-    return call

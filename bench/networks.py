@@ -67,7 +67,7 @@ def torch_calls(spec: NetworkSpec, workload: Workload) -> dict[str, Callable[[],
 def engine_ways(spec: NetworkSpec, workload: Workload) -> dict[str, Way]:
     """Returns calls of the engine, for the first time and with computed states."""
     engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
-    engine.prove()
+    engine.verify()
     fresh: list[NetworkSpec] = []
     seeds = iter(range(1, 1_000_000))
 

@@ -1,7 +1,9 @@
 """Compares speed with other implementations: `make bench` prints ratios, each within one run.
 
 A ratio above 1 means that Unrolled is faster. Every side uses one intra-op thread; client and server share
-the machine.
+the machine. On a machine with AVX-512 this compares both sides with AVX2:
+
+    UNROLLED_ISA=avx2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 make bench
 """
 
 import argparse
@@ -16,6 +18,7 @@ import health_checks
 import load_generator
 import networks
 import ray_serve
+import startup
 import torch
 import word_vectors
 from rich.console import Console
@@ -24,6 +27,7 @@ from workloads import workloads
 
 SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "engine": engine.tables,
+    "startup": startup.tables,
     "networks": networks.tables,
     "client": client_calls.tables,
     "echo": echo.tables,

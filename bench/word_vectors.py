@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 from rich.table import Table
-from servers import server_process
+from startup import starting_s
 from unrolled_server.word_vectors import VectorTable, open_vectors
 from workloads import Workload, dictionary
 
@@ -97,10 +97,9 @@ def finding_rows(table: VectorTable, words: Sequence[str]) -> dict[str, str]:
 
 
 def start_table(source: Path, cache: Path, *, budget_s: float) -> Table:
-    """Measures starts up to the ready line, in turn with importing torch, which every server does."""
+    """Measures starts up to the ready line, with and without the file, in turn."""
     flags = ("--vectors", f"glove={source}", "--vectors-cache", str(cache))
     ways: dict[str, Callable[[], float]] = {
-        "python -c 'import torch'": importing_torch_s,
         "ready without vectors": starting_s,
         "ready with vectors, converted before": lambda: starting_s(*flags),
     }
@@ -115,19 +114,6 @@ def start_table(source: Path, cache: Path, *, budget_s: float) -> Table:
     for name, taken in seconds.items():
         shown.add_row(name, f"{min(taken):.2f}", f"{statistics.median(taken):.2f}")
     return shown
-
-
-def importing_torch_s() -> float:
-    """Returns the seconds of importing torch, which is most of a start."""
-    command = [sys.executable, "-c", "import torch"]
-    return timed(lambda: subprocess.run(command, check=True))[0]
-
-
-def starting_s(*flags: str) -> float:
-    """Returns the seconds until the ready line."""
-    began_s = time.perf_counter()
-    with server_process("127.0.0.1:0", *flags):
-        return time.perf_counter() - began_s
 
 
 def memory_table(source: Path, cache: Path) -> Table:

@@ -8,7 +8,6 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 
 import grpc
@@ -28,7 +27,6 @@ CHECKING = (
 )
 with CHECKING:
     from unrolled_server.embedded import running_server
-    from unrolled_server.engine import proof
     from unrolled_server.security import credential_files
     from unrolled_server.settings import Settings
 
@@ -70,15 +68,6 @@ def _is_selected(item, *, is_ray_target):
         return True
     asks_server = {"server_address", "ray_cluster"} & set(getattr(item, "fixturenames", ()))
     return bool(asks_server and not item.get_closest_marker("own_server"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _shared_proofs():
-    """Shares the proofs about this machine between all engines of a run; test_proof.py repeats them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for find in (proof.find_rule, proof.find_row_counts, proof.find_product_row_counts):
-            patch.setattr(proof, find.__name__, cache(find))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,9 +53,9 @@ class Client(BaseClient):
     ) -> Self:
         """Starts a server in a child process on a private Unix socket, which `close` stops.
 
-        `start_timeout_s` is how long the server may take to start; it loads torch. The server's settings have
-        the names of its flags, such as `max_words=100` or `vectors="glove=glove.txt"`; several tables are a
-        list of these, or a dict of names and files.
+        `start_timeout_s` is how long the server may take to start. The server's settings have the names of
+        its flags, such as `max_words=100` or `vectors="glove=glove.txt"`; several tables are a list of these,
+        or a dict of names and files.
 
         Raises:
             ServerExtraMissingError: The server's packages are not installed.

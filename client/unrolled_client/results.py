@@ -165,7 +165,7 @@ class Vectors:
 class ServerInfo:
     """A server's description of itself, with torch's name of its device, such as "cpu".
 
-    Servers with the same fingerprint answer with the same bits.
+    Servers with the same fingerprint answer with the same bits, whatever the `instruction_set` of their CPUs.
     """
 
     version: str
@@ -174,3 +174,4 @@ class ServerInfo:
     fingerprint: str
     limits: Limits
     vectors: tuple[Vectors, ...] = ()
+    instruction_set: str = ""

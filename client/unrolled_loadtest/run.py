@@ -83,7 +83,7 @@ def describe_server(plan: Plan) -> Mapping[str, str]:
             info = client.server_info()
         except UnsupportedError:
             return {}
-    names = ("version", "torch_version", "device", "fingerprint")
+    names = ("version", "torch_version", "device", "instruction_set", "fingerprint")
     return {name: str(getattr(info, name)) for name in names if getattr(info, name)}
 
 

@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 from unrolled_server.engine import (
     Alphabet,
     Cell,
+    CoreError,
     EncodedWords,
     Engine,
     Job,
     NetworkSpec,
     Nonlinearity,
     Output,
-    ProofError,
     WordVectors,
 )
-from unrolled_server.exit_codes import EXIT_PROOF
+from unrolled_server.exit_codes import EXIT_CORE
 from unrolled_server.word_vectors import VectorTable
 
 from unrolled_corpus.atomic_files import atomic_folder
@@ -46,10 +46,11 @@ _MAX_BATCH_TEXTS = 8_192
 
 
 class RangeEncoder:
-    """Computes ranges with an engine that it proves first.
+    """Computes ranges with an engine that it verifies first.
 
     Raises:
-        CorpusError: The machine doesn't compute the same bits as the job's first ones, by their fingerprint.
+        CorpusError: The machine computes other bits than the job's first ones, by their fingerprint, or
+            lacks the native core.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class RangeEncoder:
         vectors = () if table is None else (WordVectors(table.digest, table.rows, table.mean),)
         self._engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=vectors)
         try:
-            self._engine.prove()
-        except ProofError as error:
-            raise CorpusError(str(error), exit_code=EXIT_PROOF) from None
+            self._engine.verify()
+        except CoreError as error:
+            raise CorpusError(str(error), exit_code=EXIT_CORE) from None
         if self._engine.fingerprint != fingerprint:
             raise CorpusError(
                 f"a worker's fingerprint is {self._engine.fingerprint}, the job's is {fingerprint}: it "
-                "would compute other bits; use machines of one kind, with the same torch",
-                exit_code=EXIT_PROOF,
+                "would compute other bits; install one version of unrolled on all machines",
+                exit_code=EXIT_CORE,
             )
 
     def __call__(self, number: int) -> Mapping[str, Any]:
@@ -128,7 +129,7 @@ class RangeEncoder:
         # The engine's two symbols after the words: zeros and the mean (see WordVectors).
         codes[codes < 0] = table.word_count + (self._spec.parameters.unknown_word == "mean")
         lengths = np.fromiter(map(len, sentences), np.int32, len(sentences))
-        return EncodedWords(texts, table.digest, codes=codes, lengths=lengths)
+        return EncodedWords(codes, lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

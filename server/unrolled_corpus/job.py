@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unrolled_server.exit_codes import EXIT_PROOF, EXIT_UNFINISHED
+from unrolled_server.exit_codes import EXIT_CORE, EXIT_UNFINISHED
 
 from unrolled_corpus import ray_runner
 from unrolled_corpus.errors import CorpusError
@@ -195,10 +195,10 @@ class Job:
     def _encoder_factory(self, partition: Partition) -> ray_runner.MakeFunction:
         """Returns what makes an encoder in an actor."""
         spec, state_memory_bytes = self.spec, self.state_memory_bytes
-        fingerprint = self._prove_machines()
+        fingerprint = self._verify_machines()
 
         def make_encoder() -> ray_runner.UnitFunction:
-            from unrolled_corpus.encode import RangeEncoder  # noqa: PLC0415 - only actors need torch
+            from unrolled_corpus.encode import RangeEncoder  # noqa: PLC0415 - only actors need the core
 
             return RangeEncoder(
                 spec, partition, fingerprint=fingerprint, state_memory_bytes=state_memory_bytes
@@ -206,7 +206,7 @@ class Job:
 
         return make_encoder
 
-    def _prove_machines(self) -> str:
+    def _verify_machines(self) -> str:
         """Returns the fingerprint of all machines; refuses different ones, now or since the first start."""
         began_s = time.perf_counter()
         output = self.workspace.output
@@ -214,9 +214,9 @@ class Job:
         if len(set(found.values())) != 1:
             listed = "; ".join(f"{node}: {fingerprint}" for node, fingerprint in found.items())
             raise CorpusError(
-                f"the machines of the cluster compute different bits ({listed}); use machines of one kind, "
-                "with the same torch",
-                exit_code=EXIT_PROOF,
+                f"the machines of the cluster compute different bits ({listed}); install one version "
+                "of unrolled on all of them",
+                exit_code=EXIT_CORE,
             )
         fingerprint = next(iter(found.values()))
         before = (read_manifest(output) or {}).get(FINGERPRINT, fingerprint)
@@ -224,10 +224,10 @@ class Job:
             raise CorpusError(
                 f"the job began with fingerprint {before}, these machines have {fingerprint}: they compute "
                 "other bits; resume where it began, or name another OUTPUT",
-                exit_code=EXIT_PROOF,
+                exit_code=EXIT_CORE,
             )
         extend_manifest(output, **{FINGERPRINT: fingerprint})
-        self.seconds["proving"] = time.perf_counter() - began_s
+        self.seconds["verifying"] = time.perf_counter() - began_s
         return fingerprint
 
 

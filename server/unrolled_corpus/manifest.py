@@ -54,7 +54,7 @@ class JobSpec:
                     "form": _FORMAT,
                     "parameters": asdict(self.parameters) | values,
                     "input": {"rows": source.row_count, "files": files},
-                    "versions": {name: version(name) for name in ("unrolled", "torch", "pyarrow")},
+                    "versions": {name: version(name) for name in ("unrolled", "pyarrow")},
                     "vectors": self.vectors_digest,
                 }
             )

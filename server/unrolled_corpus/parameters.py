@@ -1,4 +1,4 @@
-"""The options that decide what a job computes, by the SDK's names; imports neither Ray nor torch."""
+"""The options that decide what a job computes, by the SDK's names; imports neither Ray nor the engine."""
 
 import re
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ import ray.data
 import ray.data.exceptions
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_PROOF, EXIT_UNFINISHED
+from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_CORE, EXIT_UNFINISHED
 
 from unrolled_corpus.errors import CorpusError, describe_os_error
 
@@ -123,33 +123,35 @@ def _check_reachable(address: str | None) -> None:
 
 
 def fingerprints() -> dict[str, str]:
-    """Returns the engine's fingerprint on each machine of the cluster that has cores, proved there."""
+    """Returns the engine's fingerprint on each machine of the cluster that has cores, verified there."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
     try:
-        proofs = ray.get([_prove.options(scheduling_strategy=strategy).remote() for strategy in strategies])
+        verified = ray.get(
+            [_verify.options(scheduling_strategy=strategy).remote() for strategy in strategies]
+        )
     except ray.exceptions.RayError as error:
         raise WorkerLostError(
-            f"{_describe_lost(error)}, while it proved its bits; the same command resumes",
+            f"{_describe_lost(error)}, while it verified its bits; the same command resumes",
             exit_code=EXIT_UNFINISHED,
         ) from None
     found: dict[str, str] = {}
-    for node, (fingerprint, fault) in zip(nodes, proofs, strict=True):
+    for node, (fingerprint, fault) in zip(nodes, verified, strict=True):
         if fault:
-            raise CorpusError(f"{node['NodeManagerAddress']}: {fault}", exit_code=EXIT_PROOF)
+            raise CorpusError(f"{node['NodeManagerAddress']}: {fault}", exit_code=EXIT_CORE)
         found[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = fingerprint
     return found
 
 
 @ray.remote(num_cpus=1)
-def _prove() -> tuple[str, str]:
-    """Returns the fingerprint and the fault; its process may become an actor, which then has torch loaded."""
-    from unrolled_server.engine import Engine, ProofError  # noqa: PLC0415 - only this process needs torch
+def _verify() -> tuple[str, str]:
+    """Returns the fingerprint and the fault; its process may become an actor, with the core loaded."""
+    from unrolled_server.engine import CoreError, Engine  # noqa: PLC0415 - only this process needs the core
 
     engine = Engine(device="cpu")
     try:
-        engine.prove()
-    except ProofError as error:
+        engine.verify()
+    except CoreError as error:
         return "", str(error)
     return engine.fingerprint, ""
 

@@ -1,6 +1,6 @@
 """The symbols of a text, letters or words that have vectors, and which symbols a job accepts.
 
-The first pass uses this in processes that don't load torch; `encode` turns symbols into numbers.
+The first pass uses this in processes that don't load the core; `encode` turns symbols into numbers.
 """
 
 import socket

@@ -66,7 +66,7 @@ def _open_standard_streams() -> None:
 def _serving(settings: Settings) -> Coroutine[Any, Any, None]:
     if settings.workers > 1:
         return supervise(settings)
-    # Here, because importing torch takes seconds, which --help, a wrong flag and a supervisor do not need.
+    # Here, because --help, a wrong flag and a supervisor need neither gRPC nor the engine, which take longer.
     from unrolled_server.process.serve import serve  # noqa: PLC0415
 
     return serve(settings)

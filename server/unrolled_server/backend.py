@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import DeviceUnavailableError, Engine, ProofError, WordVectors
-from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_PROOF, StartupError
+from unrolled_server.engine import CoreError, DeviceUnavailableError, Engine, WordVectors
+from unrolled_server.exit_codes import EXIT_CORE, EXIT_DEVICE, StartupError
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
@@ -55,14 +55,14 @@ class Backend:
         self._background: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
-        """Opens the word vectors and proves the engines, which takes most of the startup.
+        """Opens the word vectors and verifies the engines.
 
         Raises:
-            StartupError: A file of word vectors is malformed, its converted form cannot be written, or the
-                device is not on this machine or its bits of a row depend on the row's place.
+            StartupError: A file of word vectors is malformed, its converted form cannot be written, the
+                device is not on this machine, or the native core is missing or computes other bits.
         """
         self._tables = await _opened_vectors(self._settings)
-        self._engines = await asyncio.to_thread(_proved_engines, self._settings, self._tables.values())
+        self._engines = await asyncio.to_thread(_verified_engines, self._settings, self._tables.values())
         self._cost_model = await asyncio.to_thread(_measured_cost, self._engines[0])
         self.info = _info(self._engines[0], self._settings, self._tables.values())
 
@@ -121,13 +121,10 @@ def _collect_engine(engine: Engine) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "unrolled_state_memory_bytes", "Memory of networks and their known states.", engine.held_bytes
     )
-    yield GaugeMetricFamily(
-        "unrolled_proved_shapes", "Shapes of steps whose bits were proved equal.", engine.proved_count
-    )
 
 
 def _build_info(info: pb.GetServerInfoReply) -> Metric:
-    labels = ("version", "torch_version", "device", "fingerprint")
+    labels = ("version", "torch_version", "device", "instruction_set", "fingerprint")
     family = GaugeMetricFamily(
         "unrolled_build_info", "1; the labels say what runs, and the fingerprint of its bits.", labels=labels
     )
@@ -148,7 +145,7 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
     return tables
 
 
-def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
+def _verified_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
     memory = settings.state_memory_bytes_per_thread
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
     try:
@@ -157,11 +154,11 @@ def _proved_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[E
             for _ in range(settings.compute_threads)
         ]
         for engine in engines:
-            engine.prove()
+            engine.verify()
     except DeviceUnavailableError as error:
         raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
-    except ProofError as error:
-        raise StartupError(str(error), exit_code=EXIT_PROOF) from error
+    except CoreError as error:
+        raise StartupError(str(error), exit_code=EXIT_CORE) from error
     return engines
 
 
@@ -176,11 +173,20 @@ def _measured_cost(engine: Engine) -> CostModel:
     return CostModel(multiplications_per_s=multiplications_per_s)
 
 
+def _torch_version() -> str:
+    """Returns the version of torch without importing it, which takes seconds; empty if there is none."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
 def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
     return pb.GetServerInfoReply(
         version=version("unrolled"),
-        torch_version=version("torch"),
+        torch_version=_torch_version(),
         device=engine.device,
+        instruction_set=engine.isa,
         fingerprint=engine.fingerprint,
         limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
         vectors=[

@@ -88,11 +88,11 @@ class Judge:
         return encoder.encode(accepted.job, result, id_field=id_field, queue_s=0.0, compute_s=0.0)
 
 
-def proved_engine(tables):
+def verified_engine(tables):
     """Returns an engine like the server's, with little memory."""
     vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables.values()]
     engine = Engine(device="cpu", state_memory_bytes=32 << 20, vectors=vectors)
-    engine.prove()
+    engine.verify()
     return engine
 
 

@@ -13,7 +13,7 @@ from unrolled_server.word_vectors import open_vectors
 
 from tests.fault_injection import extent
 from tests.fault_injection.contract_rules import Texts, texts_on_stream
-from tests.fault_injection.judged import FLAGS, Judge, proved_engine, without_timing, write_vectors
+from tests.fault_injection.judged import FLAGS, Judge, verified_engine, without_timing, write_vectors
 from tests.fault_injection.mutation import TABLE, Mutator
 from tests.fault_injection.server_process import TIMEOUT_S, GoodClient, ServerProcess
 
@@ -48,7 +48,7 @@ def server(vectors):
 def judge(vectors):
     source, cache = vectors
     tables = {TABLE: open_vectors(TABLE, source, cache_directory=cache)}
-    return Judge(tables, engine=proved_engine(tables))
+    return Judge(tables, engine=verified_engine(tables))
 
 
 class Unary:

@@ -18,7 +18,7 @@ from unrolled_server.word_vectors import open_vectors
 
 from tests.fault_injection import extent
 from tests.fault_injection.contract_rules import canonical
-from tests.fault_injection.judged import Judge, proved_engine, same_job, without_timing, write_vectors
+from tests.fault_injection.judged import Judge, same_job, verified_engine, without_timing, write_vectors
 from tests.fault_injection.mutation import TABLE, Mutator
 
 pytestmark = pytest.mark.faults
@@ -87,7 +87,7 @@ def _check(judge, data, accepted):
 
 def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(tables, report):
     """The reply, computed or cached, has the bits of the request that protobuf reads."""
-    engine = proved_engine(tables)
+    engine = verified_engine(tables)
     judge, replies = Judge(tables, engine=engine), ReplyCache(max_bytes=1 << 20)
     # Few, so that requests repeat and use the caches.
     mutator = Mutator(SEED + 1, digest_of=judge.digest_of, corpus_size=30)

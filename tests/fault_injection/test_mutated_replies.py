@@ -15,7 +15,7 @@ from unrolled_client._streaming.calls import Whole
 from unrolled_client._streaming.exchange import Exchange
 
 from tests.fault_injection import extent
-from tests.fault_injection.judged import Judge, proved_engine
+from tests.fault_injection.judged import Judge, verified_engine
 from tests.fault_injection.mutation import Mutator
 
 pytestmark = pytest.mark.faults
@@ -46,7 +46,7 @@ def request_of(kind):
 @pytest.fixture(scope="module")
 def asked():
     """Requests and their valid replies."""
-    judge = Judge({}, engine=proved_engine({}))
+    judge = Judge({}, engine=verified_engine({}))
     requests = [request_of(kind) for kind in KINDS]
     return [(request, judge.reply(judge.accepted(request.data), fingerprint="f00d")) for request in requests]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from unrolled_client._transport.target import DEFAULT_TARGET
+from unrolled_server.engine.golden import GOLDEN_FINGERPRINT
 from unrolled_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,10 @@ def test_the_server_listens_where_the_client_calls():
     """The README's first commands rely on equal defaults."""
     assert DEFAULT_TARGET == "localhost:50051"
     assert Settings.model_fields["address"].default == DEFAULT_TARGET.replace("localhost", "127.0.0.1")
+
+
+def test_the_page_on_the_arithmetic_shows_the_fingerprint_of_every_cpu():
+    assert f"```\n{GOLDEN_FINGERPRINT}\n```" in PAGES["docs/background/batch-invariance.md"]
 
 
 def test_every_make_target_that_the_pages_name_exists():

@@ -152,7 +152,7 @@ async def _ask(address: str, order: Iterator[Case], *, concurrency: int) -> int:
 def main() -> int:
     """Runs every configuration; returns 1 if a single byte differed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replies", type=int, default=200_000, help="over all configurations")
+    parser.add_argument("--replies", type=int, default=1_000_000, help="over all configurations")
     parser.add_argument("--cases", type=int, default=2_000, help="different requests")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

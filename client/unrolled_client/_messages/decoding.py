@@ -169,6 +169,7 @@ def decode_server_info(data: bytes) -> ServerInfo:
         fingerprint=reply.fingerprint,
         limits=_copy_fields(reply.limits, Limits),
         vectors=tuple(_copy_fields(table, Vectors) for table in reply.vectors),
+        instruction_set=reply.instruction_set,
     )
 
 

@@ -187,20 +187,22 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoReply(_message.Message):
-    __slots__ = ("version", "torch_version", "device", "fingerprint", "limits", "vectors")
+    __slots__ = ("version", "torch_version", "device", "fingerprint", "limits", "vectors", "instruction_set")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TORCH_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_SET_FIELD_NUMBER: _ClassVar[int]
     version: str
     torch_version: str
     device: str
     fingerprint: str
     limits: Limits
     vectors: _containers.RepeatedCompositeFieldContainer[Vectors]
-    def __init__(self, version: _Optional[str] = ..., torch_version: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[Vectors, _Mapping]]] = ...) -> None: ...
+    instruction_set: str
+    def __init__(self, version: _Optional[str] = ..., torch_version: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., vectors: _Optional[_Iterable[_Union[Vectors, _Mapping]]] = ..., instruction_set: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_words", "max_word_length", "max_hidden_size", "max_alphabet_size", "max_request_bytes", "max_reply_bytes")

@@ -129,6 +129,17 @@ class NetworkSpec:
         c_size = self.hidden_size if self.cell is Cell.LSTM else 0
         return self.num_layers * self.directions * (self.state_size + c_size)
 
+    @property
+    def parameter_nbytes(self) -> int:
+        """Bytes of all parameters as torch stores them, the drawn embedding's included."""
+        gates = GATES[self.cell] * self.hidden_size
+        inputs = self.input_size + (self.num_layers - 1) * self.output_size  # of all layers
+        biases = 2 * self.num_layers * self.bias
+        floats = gates * (inputs + self.num_layers * self.state_size + biases)
+        floats += self.num_layers * self.proj_size * self.hidden_size
+        drawn = 0 if self.is_one_hot or self.vectors else self.symbol_count * self.embedding_size
+        return 4 * (self.directions * floats + drawn)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordVectors:

@@ -13,6 +13,7 @@ class EncodedWords:
         codes: The symbols of all words, one word after the other.
         lengths: Symbols of each word.
         starts: The number of each word's initial state; None if all start from zeros.
+        max_length: The largest length, if it is known.
     """
 
     __slots__ = ("codes", "lengths", "letter_count", "max_length", "native", "starts")
@@ -22,12 +23,14 @@ class EncodedWords:
         codes: Int32[np.ndarray, " symbols"],
         lengths: Int32[np.ndarray, " words"],
         starts: Int32[np.ndarray, " words"] | None = None,
+        *,
+        max_length: int | None = None,
     ) -> None:
         self.codes = codes
         self.lengths = lengths
         self.starts = starts
         self.letter_count = len(codes)
-        self.max_length = int(lengths.max())
+        self.max_length = int(lengths.max()) if max_length is None else max_length
         self.native: object = None  # `core` stores the C structure of the words here
 
     def __len__(self) -> int:
@@ -43,12 +46,12 @@ class EncodedWords:
         )
 
     def starting_at(self, starts: Int32[np.ndarray, " words"]) -> "EncodedWords":
-        return EncodedWords(self.codes, self.lengths, starts)
+        return EncodedWords(self.codes, self.lengths, starts, max_length=self.max_length)
 
     def transposed(self) -> "EncodedWords":
         """Returns one word per position, its symbols of every word; raises ValueError if lengths differ."""
         if self.letter_count != len(self) * self.max_length:
-            raise ValueError(f"the words have {self.lengths.min()} to {self.max_length} symbols; send one length")
+            raise ValueError(f"words have {self.lengths.min()} to {self.max_length} symbols; one is needed")
         columns = self.codes.reshape(len(self), self.max_length).T  # (words, seq) -> (seq, words)
         lengths = np.full(self.max_length, len(self), np.int32)
         return EncodedWords(columns.ravel(), lengths)

@@ -116,7 +116,7 @@ class CountsRows(Protocol):
 class ComputeCounters:
     """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
 
-    Rows that the engine computed before, to prove itself, do not count. `expired` and `cancelled` are jobs
+    Rows that the engine computed before, to verify its bits, do not count. `expired` and `cancelled` are jobs
     that were dropped before computation, because their deadline had passed or their caller had left.
     """
 

@@ -29,11 +29,12 @@ async def serve(settings: Settings) -> None:
 
 
 def ready_line(server: Server) -> str:
-    """Returns the only line on standard output: address, device, limits, fingerprint."""
+    """Returns the only line on standard output: address, device, instruction set, limits, fingerprint."""
     info = server.info
     limits = info.limits
+    device = f"{info.device} ({info.instruction_set})" if info.instruction_set else info.device
     return (
-        f"unrolled-server ready on {server.address} | device {info.device} | "
+        f"unrolled-server ready on {server.address} | device {device} | "
         f"up to {limits.max_words:,} words of {limits.max_word_length:,} symbols, "
         f"hidden size {limits.max_hidden_size:,}, replies of {limits.max_reply_bytes // MIB} MiB | "
         f"fingerprint {info.fingerprint}"
@@ -41,6 +42,6 @@ def ready_line(server: Server) -> str:
 
 
 def freeze_startup_objects() -> None:
-    """Freezes startup objects so that the garbage collector skips them: torch's cost small calls 5 %."""
+    """Freezes startup objects so that the garbage collector skips them."""
     gc.collect()
     gc.freeze()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unrolled_server.exit_codes import EXIT_PROOF, EXIT_WORKERS, StartupError
+from unrolled_server.exit_codes import EXIT_CORE, EXIT_WORKERS, StartupError
 
 RESTART_DELAY_S = 1.0
 MAX_DELAY_S = 30.0
@@ -17,10 +17,10 @@ class WorkersError(StartupError):
 
 
 class ReadinessGate:
-    """The workers that are proved or serve, by their process ids.
+    """The workers that are verified or serve, by their process ids.
 
     At the first start all wait for each other, so that the server is ready as a whole or not at all. Later a
-    worker may serve as soon as it is proved.
+    worker may serve as soon as it is verified.
     """
 
     def __init__(self, worker_count: int) -> None:
@@ -35,8 +35,8 @@ class ReadinessGate:
     def is_serving(self) -> bool:
         return bool(self._serving)
 
-    def add_proved(self, pid: int, *, fingerprint: str) -> Sequence[int]:
-        """Adds a proved worker; returns those that may serve now.
+    def add_verified(self, pid: int, *, fingerprint: str) -> Sequence[int]:
+        """Adds a verified worker; returns those that may serve now.
 
         Raises:
             WorkersError: It computes other bits than the first. Once ready, that means that the program has
@@ -46,8 +46,8 @@ class ReadinessGate:
         if fingerprint != self._fingerprint:
             raise WorkersError(
                 f"workers compute different bits: fingerprint {fingerprint} beside {self._fingerprint}; "
-                "start the server anew, with all workers on one version and one kind of core",
-                exit_code=EXIT_WORKERS if self.is_ready else EXIT_PROOF,
+                "restart the server, so that all workers run one version",
+                exit_code=EXIT_WORKERS if self.is_ready else EXIT_CORE,
             )
         self._waiting.append(pid)
         self._is_open = self._is_open or len(self._waiting) == self._worker_count

@@ -1,6 +1,6 @@
 """Runs several workers on one port: all ready at once, replaced when they die, drained together.
 
-The supervisor imports neither torch nor gRPC, so few failures can take it down.
+The supervisor imports neither the engine nor gRPC, so few failures can take it down.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from unrolled_server.process.supervision_policy import (
     WorkersError,
 )
 from unrolled_server.process.worker_process import WorkerProcess
-from unrolled_server.process.worker_protocol import Failed, Proved, Serving
+from unrolled_server.process.worker_protocol import Failed, Serving, Verified
 from unrolled_server.settings import Settings
 from unrolled_server.transport.address import (
     describe_protection,
@@ -144,8 +144,8 @@ class Supervisor:
         if self._stopping.is_set():  # while the process was created
             worker.kill()
         report = await worker.read_report()
-        if isinstance(report, Proved):
-            for pid in self._gate.add_proved(worker.pid, fingerprint=report.fingerprint):
+        if isinstance(report, Verified):
+            for pid in self._gate.add_verified(worker.pid, fingerprint=report.fingerprint):
                 self._workers[pid].go()
             ready_line = f"{report.ready_line} | {self._settings.workers} workers"
             report = await worker.read_report()

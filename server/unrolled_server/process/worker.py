@@ -17,9 +17,9 @@ from unrolled_server.process.shutdown_signals import wait_for_shutdown
 from unrolled_server.process.worker_protocol import (
     GO,
     Failed,
-    Proved,
     Report,
     Serving,
+    Verified,
     decode_settings,
     encode,
 )
@@ -50,7 +50,7 @@ async def _serve(settings: Settings, reports: int) -> None:
     server = Server(settings, shares_port=True)
     await server.prepare()
     freeze_startup_objects()
-    _report(Proved(fingerprint=server.info.fingerprint, ready_line=ready_line(server)), reports)
+    _report(Verified(fingerprint=server.info.fingerprint, ready_line=ready_line(server)), reports)
     if _read_line() != GO:  # the supervisor is gone
         return
     # A service manager may send SIGTERM beside the supervisor, so a second one means nothing.

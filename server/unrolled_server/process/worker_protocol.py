@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from unrolled_server.settings import Settings
 
 GO = b"go\n"
-"""Lets a proved worker serve. When the supervisor's pipe ends, so does the worker."""
+"""Lets a verified worker serve. When the supervisor's pipe ends, so does the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proved:
+class Verified:
     """The worker could serve, and waits for GO; `ready_line` is for the supervisor's standard output."""
 
     fingerprint: str
@@ -30,8 +30,8 @@ class Failed:
     message: str
 
 
-Report = Proved | Serving | Failed
-_KINDS: dict[str, type[Report]] = {kind.__name__: kind for kind in (Proved, Serving, Failed)}
+Report = Verified | Serving | Failed
+_KINDS: dict[str, type[Report]] = {kind.__name__: kind for kind in (Verified, Serving, Failed)}
 
 
 def encode(report: Report) -> bytes:

@@ -19,7 +19,7 @@ MAX_NETWORKS = 4_096
 SLOWDOWN_HALF_LIFE_S = 0.25
 SLOWDOWN_PRIOR_S = 0.1
 MAX_SLOWDOWN = 2.0
-# A small first job mostly draws and checks its network, which says nothing about larger jobs.
+# A small first job mostly draws and packs its network, which says nothing about larger jobs.
 MIN_FIRST_S = 0.002
 MAX_RATIO = 4.0
 

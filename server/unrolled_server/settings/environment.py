@@ -18,8 +18,8 @@ _SYNONYMS = {
     "HOST": "ADDRESS",
     "PORT": "ADDRESS",
 }
-# Variables of the client, and the one that a supervisor sets for its workers.
-_OTHERS = {"TARGET", "SPREAD", "METRICS_DIRECTORY"}
+# Variables of the client and of the native core, and the one that a supervisor sets for its workers.
+_OTHERS = {"TARGET", "SPREAD", "ISA", "METRICS_DIRECTORY"}
 # Variables that Kubernetes and Docker set for a service or container named unrolled, unrolled-2, ...
 _OF_A_SERVICE = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _URL_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto",
-        description="Device that computes; auto takes torch's accelerator if there is one, else the CPU",
+        description="Device that computes; auto takes an accelerator if torch finds one, else the CPU",
     )
     compute_threads: PositiveInt = Field(
         1, le=256, description="Threads that compute; each network belongs to one thread"

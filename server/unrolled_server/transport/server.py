@@ -87,7 +87,7 @@ class Server:
             self._stack.callback(self._tracer.close)
 
     async def prepare(self) -> None:
-        """Opens the word vectors and proves the engines; raises StartupError, see `Backend.prepare`."""
+        """Opens the word vectors and verifies the engines; raises StartupError, see `Backend.prepare`."""
         await self._backend.prepare()
         self.info = self._backend.info
 

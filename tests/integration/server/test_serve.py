@@ -57,7 +57,7 @@ def without_nohup():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def test_the_ready_line_has_address_device_limits_and_fingerprint_and_the_log_the_protection():
+def test_the_ready_line_describes_the_server_and_the_log_its_protection():
     environment = {**os.environ, "UNROLLED_TOKEN": "5ecret-5ecret-5ecret"}
     with process("--address", "127.0.0.1:0", "--device", "cpu", env=environment) as server:
         line = server.stdout.readline()
@@ -66,7 +66,8 @@ def test_the_ready_line_has_address_device_limits_and_fingerprint_and_the_log_th
         assert "5ecret" not in "".join(told)
         assert line.startswith("unrolled-server ready on 127.0.0.1:")
         assert not address_in(line).endswith(":0")
-        assert "| device cpu | up to 65,536 words of 1,024 symbols, hidden size 4,096" in line
+        assert "| device cpu (" in line
+        assert ") | up to 65,536 words of 1,024 symbols, hidden size 4,096" in line
         assert "fingerprint" in line
 
 

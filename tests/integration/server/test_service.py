@@ -108,12 +108,13 @@ def test_unsupported_options_are_unimplemented(stub):
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_server_info_has_versions_device_limits_and_the_fingerprint_of_replies(stub):
+def test_server_info_describes_what_runs_and_has_the_fingerprint_of_replies(stub):
     info = stub.GetServerInfo(pb.GetServerInfoRequest())
     reply = stub.Forward(pb.ForwardRequest(words=["a"], hidden_size=1))
     assert info.version
     assert info.torch_version
     assert info.device
+    assert bool(info.instruction_set) == (info.device == "cpu")
     assert info.limits.max_words == 65_536
     assert reply.fingerprint == info.fingerprint != ""
 

@@ -22,7 +22,7 @@ def tell(kind, **fields):
     print(json.dumps(dict(kind=kind, **fields)), flush=True)
 settings = json.loads(sys.stdin.readline())
 """
-PROVE = "tell('Proved', fingerprint='f', ready_line='ready on ' + settings['address'])\n"
+VERIFY = "tell('Verified', fingerprint='f', ready_line='ready on ' + settings['address'])\n"
 SERVE = "assert sys.stdin.readline() == 'go\\n'\ntell('Serving')\n"
 AT_SIGTERM = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit({exit_code}))\n"
 WAIT = "sys.stdin.read()\n"
@@ -98,8 +98,8 @@ def refusal(run, *args, **kwargs):
 
 def test_different_bits_exit_5_and_no_worker_serves(run, tmp_path):
     served = tmp_path / "served"
-    prove = "tell('Proved', fingerprint=str(os.getpid()), ready_line='')\n"
-    script = prove + SERVE + f"open({str(served)!r}, 'w').close()"
+    verify = "tell('Verified', fingerprint=str(os.getpid()), ready_line='')\n"
+    script = verify + SERVE + f"open({str(served)!r}, 'w').close()"
     code, message = refusal(run, script)
     assert code == 5
     assert message.startswith("workers compute different bits: fingerprint")
@@ -110,8 +110,8 @@ def test_a_replacement_with_different_bits_exits_8_because_a_restart_helps(run, 
     """For example after an upgrade of a package under a running server."""
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers(1)))
     fingerprint = f"'new' if os.path.exists({str(tmp_path / 'ready')!r}) else 'old'"
-    prove = f"tell('Proved', fingerprint={fingerprint}, ready_line='')\n"
-    code, message = refusal(run, prove + SERVE + WAIT)
+    verify = f"tell('Verified', fingerprint={fingerprint}, ready_line='')\n"
+    code, message = refusal(run, verify + SERVE + WAIT)
     assert code == 8
     assert message.startswith("workers compute different bits: fingerprint new beside old")
 
@@ -135,7 +135,7 @@ def test_a_failing_replacement_is_retried_and_then_exits_8(run, when_ready, capf
     when_ready(lambda: ((tmp_path / "ready").touch(), kill_workers()))
     fail = "sys.exit(tell('Failed', exit_code=6, message='gone'))"
     later = f"if os.path.exists({str(tmp_path / 'ready')!r}): {fail}\n"
-    code, _ = refusal(run, later + PROVE + SERVE + WAIT)
+    code, _ = refusal(run, later + VERIFY + SERVE + WAIT)
     assert code == 8
     assert capfd.readouterr().out == "ready on 127.0.0.1:1 | 2 workers\n"
     assert "cannot serve: gone" in caplog.text
@@ -157,7 +157,7 @@ if os.path.exists({str(tmp_path / "ready")!r}):
             os.kill(os.getppid(), 15)
     sys.exit(tell("Failed", exit_code=6, message="gone"))
 """
-    run(later + PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    run(later + VERIFY + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
     assert re.search(r"ERROR .*worker \d+ cannot serve: gone", caplog.text)
     assert re.search(r"ERROR .*no worker can be replaced, the others serve on", caplog.text)
 
@@ -173,7 +173,7 @@ def test_the_start_of_a_process_is_retried(run, monkeypatch, caplog):
         return await start(*args, **kwargs)
 
     monkeypatch.setattr(WorkerProcess, "start", start_at_last)
-    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    run(VERIFY + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
     assert "no process can be started: too many processes" in caplog.text
     assert "no process can be started: no memory" in caplog.text
 
@@ -203,12 +203,12 @@ def test_workers_get_the_environment_variables_of_the_supervisor(run):
 
 @pytest.mark.usefixtures("stop_when_ready")
 def test_workers_that_exit_0_end_the_supervisor_with_success(run):
-    run(PROVE + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
+    run(VERIFY + AT_SIGTERM.format(exit_code=0) + SERVE + WAIT)
 
 
 @pytest.mark.usefixtures("stop_when_ready")
 def test_workers_that_die_while_they_drain_exit_1(run):
-    code, message = refusal(run, PROVE + AT_SIGTERM.format(exit_code=3) + SERVE + WAIT)
+    code, message = refusal(run, VERIFY + AT_SIGTERM.format(exit_code=3) + SERVE + WAIT)
     assert code == 1
     assert message.startswith("2 workers died while they drained")
 
@@ -217,5 +217,5 @@ def test_workers_that_die_while_they_drain_exit_1(run):
 def test_workers_that_do_not_end_are_killed_after_the_timeout(run, monkeypatch):
     monkeypatch.setattr(supervisor, "END_MARGIN_S", 0.1)
     ignoring = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    code, _ = refusal(run, PROVE + ignoring + SERVE + "while True: sys.stdin.read()")
+    code, _ = refusal(run, VERIFY + ignoring + SERVE + "while True: sys.stdin.read()")
     assert code == 1

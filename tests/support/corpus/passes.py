@@ -46,5 +46,5 @@ def run_in(folder, corpus, *, range_texts=10, keep=(), **changed):
 @functools.cache
 def fingerprint():
     engine = Engine(device="cpu")
-    engine.prove()
+    engine.verify()
     return engine.fingerprint

@@ -52,6 +52,7 @@ FIELD_NUMBERS = {
         "fingerprint": 4,
         "limits": 5,
         "vectors": 6,
+        "instruction_set": 7,
     },
     "Limits": {
         "max_words": 1,

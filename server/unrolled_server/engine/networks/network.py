@@ -2,7 +2,6 @@
 
 import ctypes
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -51,6 +50,19 @@ class Reply:
     h_n: Float32[np.ndarray, "layers words state"] | None = None
     c_n: Float32[np.ndarray, "layers words hidden"] | None = None
 
+    def part(self, start: int, stop: int) -> "Reply":
+        """Returns where a run of some of the words writes."""
+        values, words = self.values, slice(start, stop)
+        if values is not None and self.written is not Written.DISTINCT:
+            values = values[words]
+        return Reply(
+            written=self.written,
+            values=values,
+            numbers=None if self.numbers is None else self.numbers[words],
+            h_n=None if self.h_n is None else self.h_n[:, words],
+            c_n=None if self.c_n is None else self.c_n[:, words],
+        )
+
 
 @runtime_checkable
 class Network(Protocol):
@@ -87,7 +99,3 @@ class Network(Protocol):
 
     def clear(self) -> None:
         """Drops all rows and gives their memory back; weights and initial states stay."""
-
-
-MakeNetwork = Callable[[NetworkSpec, WordVectors | None], Network]
-"""Draws a network, with the word vectors that its spec names."""

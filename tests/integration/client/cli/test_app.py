@@ -228,6 +228,7 @@ def test_info_describes_the_server(run, lesson):
     table = run("info").output
     assert content["fingerprint"] == lesson.fingerprint
     assert content["limits"]["max_words"] == 65_536
+    assert bool(content["instruction_set"]) == (content["device"] == "cpu")
     assert "65,536" in table
     assert lesson.fingerprint in table
 

@@ -175,9 +175,10 @@ def test_hostile_bytes_give_a_protocol_error(data):
 
 
 def test_server_info_has_every_field_that_the_contract_sends():
-    """Version, device, fingerprint, all limits and all tables of vectors arrive."""
+    """Version, device, instruction set, fingerprint, all limits and all tables of vectors arrive."""
     limits = {name: 10 + at for at, name in enumerate(pb.Limits.DESCRIPTOR.fields_by_name)}
     texts = {"version": "1.2.3", "torch_version": "2.13", "device": "cpu", "fingerprint": "f00d"}
+    texts["instruction_set"] = "avx2"
     vectors = [{"name": name, "word_count": 400_000, "size": 300, "digest": "beef"} for name in ("a", "b")]
     reply = pb.GetServerInfoReply(**texts, limits=limits, vectors=[pb.Vectors(**table) for table in vectors])
     info = decode_server_info(reply.SerializeToString())

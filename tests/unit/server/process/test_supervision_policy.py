@@ -16,45 +16,45 @@ def gate():
     return ReadinessGate(3)
 
 
-def proved(gate, *pids):
-    return [pid for at in pids for pid in gate.add_proved(at, fingerprint="f")]
+def verified(gate, *pids):
+    return [pid for at in pids for pid in gate.add_verified(at, fingerprint="f")]
 
 
-def test_no_worker_may_serve_before_all_are_proved(gate):
-    assert proved(gate, 1, 2) == []
-    assert proved(gate, 3) == [1, 2, 3]
+def test_no_worker_may_serve_before_all_are_verified(gate):
+    assert verified(gate, 1, 2) == []
+    assert verified(gate, 3) == [1, 2, 3]
 
 
 def test_the_gate_waits_for_the_replacement_of_a_worker_that_died(gate):
-    proved(gate, 1, 2)
+    verified(gate, 1, 2)
     gate.remove(2)
-    assert proved(gate, 3) == []
-    assert proved(gate, 4) == [1, 3, 4]
+    assert verified(gate, 3) == []
+    assert verified(gate, 4) == [1, 3, 4]
 
 
 def test_the_server_becomes_ready_once_when_all_workers_serve(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     assert [gate.add_serving(pid) for pid in (1, 2)] == [False, False]
     assert not gate.is_ready
     assert gate.add_serving(3)
     gate.remove(1)
-    proved(gate, 4)
+    verified(gate, 4)
     assert not gate.add_serving(4)
     assert gate.is_ready
 
 
 def test_a_worker_that_dies_before_the_others_serve_delays_readiness(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     gate.add_serving(1)
     gate.add_serving(2)
     gate.remove(1)
     assert not gate.add_serving(3)
-    proved(gate, 4)
+    verified(gate, 4)
     assert gate.add_serving(4)
 
 
 def test_the_server_is_serving_until_its_last_serving_worker_dies(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     assert not gate.is_serving
     gate.add_serving(1)
     gate.remove(2)
@@ -63,33 +63,33 @@ def test_the_server_is_serving_until_its_last_serving_worker_dies(gate):
     assert not gate.is_serving
 
 
-def test_a_replacement_may_serve_as_soon_as_it_is_proved(gate):
-    proved(gate, 1, 2, 3)
+def test_a_replacement_may_serve_as_soon_as_it_is_verified(gate):
+    verified(gate, 1, 2, 3)
     gate.remove(2)
-    assert proved(gate, 4) == [4]
+    assert verified(gate, 4) == [4]
 
 
 def test_remove_returns_whether_the_worker_served(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     gate.add_serving(1)
     assert [gate.remove(pid) for pid in (1, 2, 9)] == [True, False, False]
 
 
 def test_a_worker_with_different_bits_is_refused_at_any_time(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     with pytest.raises(WorkersError, match="fingerprint g beside f"):
-        gate.add_proved(4, fingerprint="g")
+        gate.add_verified(4, fingerprint="g")
 
 
 def test_different_bits_are_worth_a_restart_only_once_the_server_was_ready(gate):
-    proved(gate, 1, 2, 3)
+    verified(gate, 1, 2, 3)
     with pytest.raises(WorkersError) as caught:
-        gate.add_proved(4, fingerprint="g")
+        gate.add_verified(4, fingerprint="g")
     assert caught.value.exit_code == 5
     for pid in (1, 2, 3):
         gate.add_serving(pid)
     with pytest.raises(WorkersError) as caught:
-        gate.add_proved(4, fingerprint="g")
+        gate.add_verified(4, fingerprint="g")
     assert caught.value.exit_code == 8
 
 

@@ -3,8 +3,8 @@
 import pytest
 from unrolled_server.process.worker_protocol import (
     Failed,
-    Proved,
     Serving,
+    Verified,
     decode,
     decode_settings,
     encode,
@@ -16,7 +16,7 @@ from unrolled_server.settings import Settings
 @pytest.mark.parametrize(
     "report",
     [
-        Proved(fingerprint="f", ready_line="ready | and so on"),
+        Verified(fingerprint="f", ready_line="ready | and so on"),
         Serving(),
         Failed(exit_code=6, message="two\nlines, and a \x00"),
     ],

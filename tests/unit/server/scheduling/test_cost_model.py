@@ -79,7 +79,7 @@ def test_the_slowdown_caused_by_one_network_is_bounded():
 
 
 def test_slow_small_first_jobs_do_not_raise_the_estimates_of_large_ones():
-    """The first job of a network also draws its weights and proves its shape."""
+    """The first job of a network also draws and packs its weights."""
     model = CostModel(multiplications_per_s=1e9)
     for seed in range(100):
         model.observe(a_job(seed, hidden_size=1), taken_s=0.1)

@@ -34,7 +34,8 @@ def test_a_variable_that_resembles_no_setting_is_reported_without_a_suggestion()
 
 def test_settings_and_variables_of_other_programs_are_not_reported():
     settings = {f"UNROLLED_{name.upper()}": "1" for name in Settings.model_fields}
-    others = {"UNROLLED_TARGET": "a:1", "UNROLLED_SPREAD": "network", DIRECTORY_VARIABLE: "/", "UNROLL": "1"}
+    others = {"UNROLLED_TARGET": "a:1", "UNROLLED_SPREAD": "network", DIRECTORY_VARIABLE: "/"}
+    others |= {"UNROLLED_ISA": "avx2", "UNROLL": "1"}
     lower_case = {"unrolled_tokens": "1"}  # which is read as well
     assert unknown_variables(settings | others | lower_case) == []
 
