@@ -16,7 +16,7 @@ SOURCES = Path(__file__).with_name("src")
 # CFLAGS is ignored: -ffast-math or -march=native would change the bits. Warnings are errors in tests/run.py only, so
 # that a newer compiler's warnings break no installation.
 FLAGS = (
-    "-std=c11",
+    "-std=gnu11",
     "-O2",
     "-fPIC",
     "-fvisibility=hidden",
