@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform.h"
+
 #define UR_ABI_VERSION 1
 
 #if defined(__GNUC__)
@@ -115,9 +117,9 @@ typedef struct ur_reply {
 
 /* Computes the states that are missing and writes the reply.
  *
- * Returns UR_FULL, with the table cleared, if it would hold more than max_rows rows (0: no limit); UR_STOPPED if `*stop`
- * became nonzero or the monotonic clock passed deadline_ns (0: none), both checked about every 10 ms; or UR_NO_MEMORY.
- * Rows that were finished before UR_STOPPED or UR_NO_MEMORY stay valid. */
+ * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), or UR_NO_MEMORY; both clear the table.
+ * Returns UR_STOPPED if `*stop` became nonzero or the monotonic clock passed deadline_ns (0: none), both checked about every
+ * 10 ms; rows that were computed before stay valid. */
 UR_EXPORT int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows,
                      const volatile int32_t *stop, int64_t deadline_ns);
 /* Returns 1 if all states of the words are computed, 0 if not or if another thread uses the states. */

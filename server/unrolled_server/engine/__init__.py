@@ -1,7 +1,9 @@
 """The networks and their states: everything that the server may use of the engine."""
 
 from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
-from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, DeviceUnavailableError, Engine
+from unrolled_server.engine.core import CoreError
+from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
+from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,
@@ -12,15 +14,13 @@ from unrolled_server.engine.job import (
     ReplyForm,
     State,
 )
-from unrolled_server.engine.layers import layers_nbytes
-from unrolled_server.engine.proof import ProofError
-from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, plain_network
-from unrolled_server.engine.vector_rows import WordVectors
+from unrolled_server.engine.networks.network import StoppedError
+from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
-    "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell",
-    "DeviceUnavailableError", "DuplicateSymbolError", "EncodedWords", "Engine", "Job", "Layout",
-    "NetworkSpec", "Nonlinearity", "NotWantedError", "Output", "ProofError", "ReplyForm", "State",
-    "UnknownSymbolError", "WordVectors", "layers_nbytes", "plain_network",
+    "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
+    "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine", "Job",
+    "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output", "ReplyForm", "State", "StoppedError",
+    "UnknownSymbolError", "WordVectors", "plain_network",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Letters to numbers: a symbol is its index in the alphabet."""
 
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -9,8 +10,6 @@ from jaxtyping import Int32, UInt32
 
 from unrolled_server.engine.words import EncodedWords
 
-# Shorter word lists are checked by a set and coded letter by letter; for longer ones a numpy pass is faster.
-_MAX_SMALL_WORDS = 32
 # Beyond this code point a table by code point costs more memory than the search it saves.
 _MAX_TABLE_CODE_POINT = 0x3000
 
@@ -32,6 +31,17 @@ class DuplicateSymbolError(ValueError):
         super().__init__(f"the alphabet has {symbol!r} more than once")
 
 
+class _MissingCodeError(Exception):
+    """A letter has no code. str.translate would keep the letter if this were a LookupError."""
+
+
+class _CodeByPoint(dict[int, int]):
+    """A table for str.translate."""
+
+    def __missing__(self, point: int) -> int:
+        raise _MissingCodeError
+
+
 class Alphabet:
     """Symbols in one-hot order. Use `Alphabet.of`, which caches recent ones.
 
@@ -39,14 +49,13 @@ class Alphabet:
     array([0, 1, 2, 2, 3, 3, 2, 1], dtype=int32)
     """
 
-    __slots__ = ("_sorted", "_table", "index", "symbol_set", "symbols")
+    __slots__ = ("_code_of", "_sorted", "_table", "symbols")
 
     def __init__(self, symbols: str) -> None:
         self.symbols = symbols
-        self.index = {symbol: code for code, symbol in enumerate(symbols)}
-        if len(self.index) != len(symbols):
+        self._code_of = _CodeByPoint((ord(symbol), code) for code, symbol in enumerate(symbols))
+        if len(self._code_of) != len(symbols):
             raise DuplicateSymbolError(next(s for i, s in enumerate(symbols) if s in symbols[:i]))
-        self.symbol_set = frozenset(symbols)
         self._table: Int32[np.ndarray, " points"] | None = None
         self._sorted: tuple[UInt32[np.ndarray, " symbols"], Int32[np.ndarray, " symbols"]] | None = None
 
@@ -62,44 +71,47 @@ class Alphabet:
     def encode(self, words: Sequence[str]) -> EncodedWords:
         """Checks every letter of one or more nonempty words; raises UnknownSymbolError at an unknown one."""
         letters = "".join(words)
-        if len(words) > _MAX_SMALL_WORDS:
-            codes = self._code_all(letters, words)
-            return EncodedWords(words, self.symbols, index=self.index, codes=codes)
-        if not self.symbol_set.issuperset(letters):
-            position = next(i for i, letter in enumerate(letters) if letter not in self.symbol_set)
-            raise _unknown_symbol(words, letters, position)
-        return EncodedWords(words, self.symbols, index=self.index)
+        sizes = list(map(len, words))
+        try:
+            codes = self._translate(letters) if letters.isascii() else self._code_all(letters)
+        except _MissingCodeError:
+            raise self._unknown_symbol(letters, sizes) from None
+        # An array of the standard library takes half of numpy's time for three words.
+        return EncodedWords(codes, np.frombuffer(array("i", sizes), np.int32), max_length=max(sizes))
 
-    def _code_all(self, letters: str, words: Sequence[str]) -> Int32[np.ndarray, " letters"]:
+    def _translate(self, letters: str) -> Int32[np.ndarray, " letters"]:
+        """Codes ASCII letters, for which this is as fast as a table, and twice as fast for few letters."""
+        coded = letters.translate(self._code_of).encode("utf-32-le", "surrogatepass")
+        return np.frombuffer(bytearray(coded), np.int32)
+
+    def _code_all(self, letters: str) -> Int32[np.ndarray, " letters"]:
         points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
         codes = (
             self._search(points) if max(self.symbols) > chr(_MAX_TABLE_CODE_POINT) else self._look_up(points)
         )
         if codes.min() < 0:
-            raise _unknown_symbol(words, letters, int(np.argmax(codes < 0)))
+            raise _MissingCodeError
         return codes
 
     def _look_up(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
         """Codes by a table over code points; all points beyond it fall on its last cell, which is empty."""
         if self._table is None:
-            symbol_points = np.array([ord(symbol) for symbol in self.symbols])
+            symbol_points = np.array(list(self._code_of))
             self._table = np.full(symbol_points.max() + 2, -1, np.int32)
             self._table[symbol_points] = np.arange(len(self.symbols), dtype=np.int32)
         return self._table.take(points, mode="clip")
 
     def _search(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
         if self._sorted is None:
-            symbol_points = np.array([ord(symbol) for symbol in self.symbols], np.uint32)
+            symbol_points = np.array(list(self._code_of), np.uint32)
             order = np.argsort(symbol_points).astype(np.int32)
             self._sorted = symbol_points[order], order
         sorted_points, order = self._sorted
         place = np.minimum(np.searchsorted(sorted_points, points), len(order) - 1)
         return np.where(sorted_points[place] == points, order[place], np.int32(-1))
 
-
-def _unknown_symbol(words: Sequence[str], letters: str, position: int) -> UnknownSymbolError:
-    ends = list(accumulate(map(len, words)))
-    word_index = int(np.searchsorted(ends, position, side="right"))
-    return UnknownSymbolError(
-        word_index, position - ends[word_index] + len(words[word_index]), letters[position]
-    )
+    def _unknown_symbol(self, letters: str, sizes: Sequence[int]) -> UnknownSymbolError:
+        at = next(at for at, letter in enumerate(letters) if ord(letter) not in self._code_of)
+        ends = list(accumulate(sizes))
+        word_index = next(index for index, end in enumerate(ends) if at < end)
+        return UnknownSymbolError(word_index, at - ends[word_index] + sizes[word_index], letters[at])

@@ -1,19 +1,18 @@
 """The engine: computes jobs, shares prefixes between them, and splits jobs that exceed the memory budget."""
 
 import contextlib
-import hashlib
+import ctypes
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.alphabet import Alphabet
-from unrolled_server.engine.children import TableFullError
-from unrolled_server.engine.distinct import Numbering, number_by_appearance, prefix_rows, word_rows
+from unrolled_server.engine.core import CoreError, number
+from unrolled_server.engine.devices import CPU, open_backend
+from unrolled_server.engine.golden import GOLDEN_FINGERPRINT, golden_fingerprint
 from unrolled_server.engine.job import (
     Answer,
     AnswerTooLargeError,
@@ -23,40 +22,35 @@ from unrolled_server.engine.job import (
     NotWantedError,
     Output,
     ReplyForm,
+    State,
 )
-from unrolled_server.engine.network import CachedNetwork
-from unrolled_server.engine.network_cache import NetworkCache
-from unrolled_server.engine.pooling import joined_states
-from unrolled_server.engine.proof import START_WIDTHS, Proof
-from unrolled_server.engine.recurrence import Index
-from unrolled_server.engine.spec import Cell, NetworkSpec, plain_network
-from unrolled_server.engine.states import ReplyScratch
-from unrolled_server.engine.vector_rows import WordVectors
+from unrolled_server.engine.networks.cache import CachedNetwork, NetworkCache
+from unrolled_server.engine.networks.network import Network, Reply, TableFullError, Written
+from unrolled_server.engine.parameters.initialization import draw
+from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _MAX_QUICK_WORDS = 64
 _MAX_QUICK_FLOATS = 256 * 1024
-_GOLDEN_WORDS = ("hello", "eolll", "lleel", "h", "ole", "hello" * 5)
-_GOLDEN_HIDDEN_SIZES = (1, 2, 16, 50, 256)
-
-
-class DeviceUnavailableError(RuntimeError):
-    """The requested device is not on this machine."""
+_WRITTEN = {
+    Output.ALL: Written.ALL, Output.LAST: Written.LAST, Output.MEAN: Written.MEAN, Output.MAX: Written.MAX,
+}  # fmt: skip
 
 
 class Engine:
-    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
+    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick` and `stop`.
 
-    On one machine and one version of torch a job's bytes depend on the job alone, not on earlier or other
-    jobs. Raises DeviceUnavailableError.
+    On the CPU a job's bytes depend on the job alone; on an accelerator also on the machine and on torch.
+    Raises CoreError without a native core, and DeviceUnavailableError.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        state_memory_bytes: Budget for weights, trees and states. Reply scratch (the largest reply so far),
-            step scratch (1 MB at 256 columns) and word vectors come on top.
+        state_memory_bytes: Budget for weights, states and indexes. The largest reply so far and word vectors
+            come on top.
 
     Attributes:
+        isa: The CPU's instruction set in use; empty on an accelerator.
         asked_rows: States that jobs needed so far, cached or not; those of failed jobs included.
     """
 
@@ -67,19 +61,16 @@ class Engine:
         state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES,
         vectors: Sequence[WordVectors] = (),
     ) -> None:
-        self._device = _choose_device(device)
-        self.device = str(self._device)
+        self._backend = open_backend(device)
+        self.device = self._backend.device
+        self.isa = self._backend.isa
         self.fingerprint = ""
         self.asked_rows = 0
         self.computed_rows = 0
-        self._proof = Proof(self._device)
-        self._networks = NetworkCache(
-            budget_bytes=state_memory_bytes,
-            proof=self._proof,
-            device=self._device,
-            vectors={table.digest: table for table in vectors},
-        )
-        self._scratch = ReplyScratch()
+        tables = {table.digest: table for table in vectors}
+        self._networks = NetworkCache(self._draw, budget_bytes=state_memory_bytes, vectors=tables)
+        self._buffer = _ReplyBuffer()
+        self._stop = ctypes.c_int32(0)
 
     @property
     def held_bytes(self) -> int:
@@ -89,32 +80,21 @@ class Engine:
     def network_count(self) -> int:
         return len(self._networks)
 
-    @property
-    def proved_count(self) -> int:
-        return self._proof.shape_count
+    def verify(self) -> None:
+        """Sets the fingerprint, a digest of fixed replies, which is one on all CPUs.
 
-    def prove(self) -> None:
-        """Proves the usual widths and sets the fingerprint, a digest of fixed replies; raises ProofError."""
-        _use_one_thread()
-        for width in START_WIDTHS:
-            self._proof.stepper(width)
-        digest = hashlib.sha256()
-        words = Alphabet.of("helo").encode(_GOLDEN_WORDS)
-        plain = [plain_network(4, hidden_size, 0) for hidden_size in _GOLDEN_HIDDEN_SIZES]
-        others = [
-            NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=cell, num_layers=2, bidirectional=both)
-            for cell in Cell
-            for both in (False, True)
-        ]
-        embedded = NetworkSpec(symbol_count=4, hidden_size=50, seed=0, cell=Cell.GRU, embedding_size=30)
-        for spec in (*plain, *others, embedded):
-            digest.update(self._answer(Job(network=spec, words=words)).values.tobytes())
-            self._networks.forget(spec)
-        self.fingerprint = digest.hexdigest()[:16]
+        Raises CoreError if this core gives another, and DeviceUnstableError.
+        """
+        self._backend.verify()
+        self.fingerprint = golden_fingerprint(self._answer_once)
+        if self.device == CPU and self.fingerprint != GOLDEN_FINGERPRINT:
+            raise CoreError(
+                f"this core gives other bits: the fingerprint of its replies is {self.fingerprint}, not "
+                f"{GOLDEN_FINGERPRINT}; build it again with: pip install ./server/native"
+            )
 
     def multiplications_per_s(self) -> float:
         """Measures how fast new states come: the best of three runs of some milliseconds."""
-        _use_one_thread()
         letters = "".join(map(chr, range(ord("a"), ord("a") + 256)))
         words = Alphabet.of(letters).encode([letter + "a" * 7 for letter in letters])  # sharing no prefix
         taken_s = []
@@ -122,25 +102,28 @@ class Engine:
             job = Job(network=plain_network(256, 256, seed), words=words)
             self._networks.use(job.network)
             started_s = time.perf_counter()
-            self._answer(job)
+            self._answer_once(job)
             taken_s.append(time.perf_counter() - started_s)
-            self._networks.forget(job.network)
         return job.multiplications / min(taken_s)
 
     def is_quick(self, job: Job) -> bool:
-        """Returns whether a job is small and all its states are cached. Any thread may call it.
+        """Returns whether a job is small and all its states are in memory. Any thread may call it.
 
         A hint: the job's network may be evicted before it runs.
         """
-        words = job.words.words
+        words = job.words
         if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
             return False
         if job.initial_state is not None:
             return False
         if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
             return False
-        network = self._networks.peek(job.network)
-        return network is not None and network.has_cached_rows(job.words)
+        cached = self._networks.peek(job.network)
+        return cached is not None and cached.network.is_known(words)
+
+    def stop(self) -> None:
+        """Ends the running job and all later ones with a StoppedError. Any thread may call it."""
+        self._stop.value = 1
 
     def run(
         self, jobs: Sequence[Job], *, is_wanted: Callable[[int], bool] = lambda _: True
@@ -151,7 +134,6 @@ class Engine:
         valid until the next is taken. ``is_wanted`` is called once for each job's index, before anything is
         computed for it; the result of an unwanted job is a NotWantedError.
         """
-        _use_one_thread()
         together = self._group(jobs) if len(jobs) > 1 else {}
         wanted: dict[int, bool] = {}
         for at, job in enumerate(jobs):
@@ -170,13 +152,16 @@ class Engine:
                 result = error
             yield result
 
+    def _draw(self, spec: NetworkSpec, vectors: WordVectors | None) -> Network:
+        return self._backend.network(spec, draw(spec), vectors)
+
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
-        """Returns the indices of jobs that share a network and are not all cached."""
+        """Returns the indices of jobs that share a network and are not all known."""
         groups: dict[NetworkSpec, list[int]] = {}
         for at, job in enumerate(jobs):
-            network = self._networks.peek(job.network)
+            cached = self._networks.peek(job.network)
             is_alone = job.layout is Layout.SEQ_FIRST or job.initial_state is not None or job.may_be_too_large
-            if not is_alone and not (network and network.has_cached_rows(job.words)):
+            if not is_alone and not (cached and cached.network.is_known(job.words)):
                 groups.setdefault(job.network, []).append(at)
         return {spec: group for spec, group in groups.items() if len(group) > 1}
 
@@ -185,175 +170,135 @@ class Engine:
         if not group:
             return
         with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
-            self._compute_rows(self._networks.use(spec), EncodedWords.joined(group))
+            self._run(self._networks.use(spec), EncodedWords.joined(group), Reply(written=Written.NONE))
+
+    def _answer_once(self, job: Job) -> Answer:
+        """Returns a job's answer and forgets its network."""
+        try:
+            return self._answer(job)
+        finally:
+            self._networks.forget(job.network)
 
     def _answer(self, job: Job) -> Answer:
-        network = self._networks.use(job.network)
+        cached = self._networks.use(job.network)
         words = job.words.transposed() if job.layout is Layout.SEQ_FIRST else job.words
-        if job.initial_state is not None:
-            starts = InitialStates(job.initial_state)
-            with self._networks.temporary(network, starts) as temporary:
-                return self._answer_with(temporary, job, words.starting_at(starts.of_words))
-        return self._answer_with(network, job, words)
+        if job.initial_state is None:
+            return self._answer_with(cached, job, words)
+        starts = InitialStates(job.initial_state)
+        with self._networks.temporary(cached, starts) as temporary:
+            return self._answer_with(temporary, job, words.starting_at(starts.of_words))
 
-    def _answer_with(self, network: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
-        if job.may_be_too_large:
-            _distinct_rows(job, words)
-        index = network.cached_rows(words)
-        if index is None:
-            try:
-                index = self._compute_rows(network, words)
-            except TableFullError:
-                return self._answer_in_slices(job, network, words)
-            if words.starts is None:  # a temporary network is gone before its words return
-                network.cache(words, index)
-                self._networks.measure(network)
-        return self._answer_from(network, job, words, index)
-
-    def _answer_from(self, network: CachedNetwork, job: Job, words: EncodedWords, index: Index) -> Answer:
-        """Reads an answer from computed rows; `lengths` takes a sixth of small work, so it is read once."""
-        recurrence, state = network.recurrence, None
+    def _answer_with(self, cached: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
+        """Computes an answer; ``words`` run along the network, which is the layout's second axis or first."""
+        reply, index = Reply(written=_WRITTEN[job.output]), None
+        if job.form is ReplyForm.DISTINCT:
+            reply.written = Written.DISTINCT
+            reply.numbers, index, row_count = _number(job, words)
+            values = self._buffer.view((row_count, job.network.output_size))
+            values[0] = 0
+        else:
+            values = self._buffer.view((*job.places, job.network.output_size))
+        is_swapped = job.layout is Layout.SEQ_FIRST and index is None
+        reply.values = values.swapaxes(0, 1) if is_swapped else values
         if job.return_final_state:
-            state = recurrence.final_state(index, words.lengths)
-        if job.output is not Output.ALL:
-            values = recurrence.pooled(index, words.lengths, output=job.output)
-            return Answer(values, job.words.lengths, final_state=state)
-        if job.layout is Layout.SEQ_FIRST:
-            index = index.swapaxes(0, 1)  # (letters, words) -> (words, letters)
-        if job.form is ReplyForm.DENSE:
-            return Answer(network.gather(index, self._scratch), job.words.lengths, final_state=state)
-        numbering = number_by_appearance(recurrence.numbers(index))
-        places = index.reshape(-1, *index.shape[2:])  # (batch, seq, ...) -> (batch * seq, ...)
-        rows = np.concatenate([np.zeros_like(places[:1]), places.take(numbering.firsts, axis=0)])
-        values = network.gather(rows[np.newaxis], self._scratch)[0]
-        return Answer(values, job.words.lengths, numbering.index, state)
+            reply.h_n, reply.c_n = _empty_state(job.network, len(words))
+        self._write(cached, words, reply)
+        state = None if reply.h_n is None else State(reply.h_n, reply.c_n)
+        return Answer(values, job.words.lengths, index, state)
 
-    def _compute_rows(self, network: CachedNetwork, words: EncodedWords) -> Index:
-        """Returns each letter's rows; if the table is full, it is cleared and filled again.
+    def _write(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
+        """Computes states and writes a reply, in parts if the states do not fit into memory at once."""
+        try:
+            self._run(cached, words, reply)
+        except TableFullError:
+            half = len(words) // 2
+            for start, stop in ((0, half), (half, len(words))):
+                self._write(cached, words.part(start, stop), reply.part(start, stop))
+
+    def _run(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
+        """Runs a network; if its table is full, it is cleared and filled again.
 
         Raises TableFullError if the words do not fit into an empty table either.
         """
-        max_rows = self._networks.max_rows(network)
-        make_room = partial(self._networks.make_room, keep=network)
-        known_rows = network.recurrence.row_count
+        self._networks.reserve(cached, words)
+        network, max_rows = cached.network, self._networks.max_rows(cached)
         try:
             try:
-                return network.compute_rows(words, max_rows=max_rows, make_room=make_room)
+                network.run(words, reply, max_rows=max_rows, stop=self._stop)
             except TableFullError:
-                self._networks.measure(network)
-                known_rows = 0
-                return network.compute_rows(
-                    words, max_rows=None if len(words) == 1 else max_rows, make_room=make_room
-                )
+                cached.row_count = 0
+                # A single word may have all it needs.
+                network.run(words, reply, max_rows=max_rows if len(words) > 1 else 0, stop=self._stop)
         finally:
-            self.computed_rows += max(0, network.recurrence.row_count - known_rows)  # fewer if it failed
-            self._networks.measure(network)
-
-    def _answer_in_slices(self, job: Job, network: CachedNetwork, words: EncodedWords) -> Answer:
-        recurrence, state = network.recurrence, None
-        if job.return_final_state:
-            parts = self._slices(network, words)
-            state = joined_states([recurrence.final_state(part.rows, part.lengths) for part in parts])
-        if job.output is not Output.ALL:
-            parts = self._slices(network, words)
-            pooled = [recurrence.pooled(part.rows, part.lengths, output=job.output) for part in parts]
-            return Answer(np.concatenate(pooled), job.words.lengths, final_state=state)
-        if job.form is ReplyForm.DENSE:
-            return Answer(self._run_in_slices(job, network, words), job.words.lengths, final_state=state)
-        rows = _distinct_rows(job, words)
-        numbering = number_by_appearance(rows.T if job.layout is Layout.SEQ_FIRST else rows)
-        values = self._scratch.view((len(numbering.firsts) + 1, job.network.output_size))
-        values[0] = 0
-        self._fill_distinct(network, words, _numbers_at_firsts(job, numbering), values)
-        return Answer(values, job.words.lengths, numbering.index, state)
-
-    def _slices(self, network: CachedNetwork, words: EncodedWords, start: int = 0) -> "Iterator[_Slice]":
-        """Yields the words' rows in as many parts as needed; read each before taking the next."""
-        try:
-            index = self._compute_rows(network, words)
-        except TableFullError:
-            half = len(words) // 2
-            yield from self._slices(network, words.part(0, half), start)
-            yield from self._slices(network, words.part(half, len(words)), start + half)
-            return
-        yield _Slice(slice(start, start + len(words)), index, words.lengths)
-
-    def _run_in_slices(
-        self, job: Job, network: CachedNetwork, words: EncodedWords
-    ) -> Float32[np.ndarray, "batch seq output"]:
-        batch, seq, size = len(words), int(words.lengths.max()), job.network.output_size
-        if job.layout is Layout.BATCH_FIRST:
-            values = filled = self._scratch.view((batch, seq, size))
-        else:
-            values = self._scratch.view((seq, batch, size))
-            filled = values.transpose(1, 0, 2)  # recurs along the first axis
-        for part in self._slices(network, words):
-            reached = part.rows.shape[1]
-            filled[part.words, :reached] = network.gather(part.rows, ReplyScratch())
-            filled[part.words, reached:] = 0
-        return values
-
-    def _fill_distinct(
-        self,
-        network: CachedNetwork,
-        words: EncodedWords,
-        numbers: Int32[np.ndarray, "batch seq"],
-        values: Float32[np.ndarray, "rows output"],
-    ) -> None:
-        """Writes each output to the row of ``values`` that ``numbers`` holds; 0 means none."""
-        for part in self._slices(network, words):
-            of_part = numbers[part.words, : part.rows.shape[1]]
-            wanted = of_part != 0
-            if wanted.any():
-                outputs = network.gather(part.rows[wanted][np.newaxis], ReplyScratch())[0]
-                values[of_part[wanted]] = outputs
+            row_count = network.row_count
+            if row_count != cached.row_count:
+                self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
+                cached.row_count = row_count
+                self._networks.measure(cached)
 
 
-class _Slice(NamedTuple):
-    """Some of a job's words, and their rows while these are in the table."""
+class _ReplyBuffer:
+    """Warm memory for one large reply at a time; as large as the largest so far."""
 
-    words: slice
-    rows: Index
-    lengths: Int32[np.ndarray, " batch"]
+    # For replies up to this size malloc returns warm memory; a fresh array of 12 MB costs thousands of page
+    # faults.
+    _MAX_FRESH_FLOATS = 16 * 1024
+    _ALIGNMENT_FLOATS = 16  # of a cache line, for the core's fastest stores
+
+    def __init__(self) -> None:
+        self._floats = np.empty(0, np.float32)
+
+    def view(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+        """Returns memory of this shape with arbitrary content."""
+        size = math.prod(shape)
+        if size <= self._MAX_FRESH_FLOATS:
+            return np.empty(shape, np.float32)
+        if size > len(self._floats):
+            self._floats = np.empty(0, np.float32)  # freed first: old and new never live together
+            roomy = np.empty(size + self._ALIGNMENT_FLOATS, np.float32)
+            start = -roomy.ctypes.data // 4 % self._ALIGNMENT_FLOATS
+            self._floats = roomy[start : start + size]
+        return self._floats[:size].reshape(shape)
 
 
-def _distinct_rows(job: Job, words: EncodedWords) -> Int32[np.ndarray, "batch seq"]:
-    """Numbers the distinct states of ``words``; raises AnswerTooLargeError if the job allows fewer."""
-    number_rows = word_rows if job.network.bidirectional else prefix_rows
-    rows = number_rows(words, max_rows=job.max_distinct)
-    if rows is None:
+def _empty_state(
+    spec: NetworkSpec, count: int
+) -> tuple[Float32[np.ndarray, "layers words state"], Float32[np.ndarray, "layers words hidden"] | None]:
+    """Returns memory for the final h and, for an LSTM, c."""
+    layers = spec.num_layers * spec.directions
+    h = np.empty((layers, count, spec.state_size), np.float32)
+    return h, np.empty((layers, count, spec.hidden_size), np.float32) if spec.cell is Cell.LSTM else None
+
+
+def _number(
+    job: Job, words: EncodedWords
+) -> tuple[Int32[np.ndarray, "words positions"], Int32[np.ndarray, "batch seq"], int]:
+    """Numbers a job's distinct states: for ``words``, for the answer, and how many rows it has.
+
+    Raises AnswerTooLargeError if the job allows fewer.
+    """
+    numbered = number(words, whole_words=job.network.bidirectional, max_number=max(0, job.max_distinct))
+    if numbered is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "
             f"{job.network.output_size} float32 values and an index of {4 * job.position_count} bytes; this "
             f"server sends up to {job.max_reply_bytes} bytes in one reply; send fewer words at a time"
         )
-    return rows
+    numbers, largest = numbered
+    if job.layout is Layout.BATCH_FIRST:
+        return numbers, numbers, largest + 1
+    index = number_by_appearance(numbers.T)
+    return np.ascontiguousarray(index.T), index, largest + 1
 
 
-def _numbers_at_firsts(job: Job, numbering: Numbering) -> Int32[np.ndarray, "batch seq"]:
-    """Returns each number where it appears first and 0 elsewhere, along the network's axes."""
-    numbers = np.zeros_like(numbering.index)
-    numbers.ravel()[numbering.firsts] = np.arange(1, len(numbering.firsts) + 1)
-    return numbers.T if job.layout is Layout.SEQ_FIRST else numbers
+def number_by_appearance(numbers: Int32[np.ndarray, "batch seq"]) -> Int32[np.ndarray, "batch seq"]:
+    """Renumbers 1, 2, ... by first appearance in row-major order; the result is C-contiguous.
 
-
-def _use_one_thread() -> None:
-    """Limits products to one thread. torch keeps this setting per calling thread, so every run checks it."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-
-
-def _choose_device(name: str) -> torch.device:
-    """Returns the device of this name; "auto" is what `torch.accelerator` offers, else the CPU.
-
-    Raises DeviceUnavailableError if this machine or this build of torch has no such device.
+    >>> number_by_appearance(np.array([[3, 2], [3, 1]], np.int32))
+    array([[1, 2],
+           [1, 3]], dtype=int32)
     """
-    if name == "cpu":
-        return torch.device("cpu")
-    offered = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if name == "auto":
-        return offered or torch.device("cpu")
-    if offered is None or offered.type != name:
-        found = offered.type if offered else "no accelerator"
-        raise DeviceUnavailableError(f"device is {name!r}; torch finds {found} here; use auto or cpu")
-    return offered
+    _, firsts, places = np.unique(numbers, return_index=True, return_inverse=True)
+    ranks = np.empty(len(firsts), np.int32)
+    ranks[np.argsort(firsts)] = np.arange(1, len(firsts) + 1, dtype=np.int32)
+    return ranks[places].reshape(numbers.shape)

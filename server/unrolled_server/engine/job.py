@@ -63,7 +63,12 @@ class State:
 
 
 class InitialStates:
-    """The ``count`` distinct initial states of a request; ``of_words`` has the number of each word's."""
+    """The distinct initial states of a request, in torch's order of layers.
+
+    Attributes:
+        of_words: The number of each word's state.
+        count: The number of states in ``h`` and ``c``.
+    """
 
     def __init__(self, state: State) -> None:
         arrays = [state.h] if state.c is None else [state.h, state.c]
@@ -74,16 +79,10 @@ class InitialStates:
         _, firsts, of_words = np.unique(whole, return_index=True, return_inverse=True)
         self.of_words: Int32[np.ndarray, " batch"] = of_words.ravel().astype(np.int32)
         self.count = len(firsts)
-        self._h = state.h[:, firsts]
-        self._c = None if state.c is None else state.c[:, firsts]
-
-    def h(self, layers: slice) -> Sequence[Float32[np.ndarray, "count state"]]:
-        """Returns the hidden states for some of torch's layers (a direction counts as one)."""
-        return list(self._h[layers])
-
-    def c(self, layers: slice) -> Sequence[Float32[np.ndarray, "count hidden"]]:
-        """Returns the cell states for the same layers; empty if the cell has none."""
-        return [] if self._c is None else list(self._c[layers])
+        self.h: Float32[np.ndarray, "layers count state"] = np.ascontiguousarray(state.h[:, firsts])
+        self.c: Float32[np.ndarray, "layers count hidden"] | None = (
+            None if state.c is None else np.ascontiguousarray(state.c[:, firsts])
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

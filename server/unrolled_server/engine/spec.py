@@ -5,6 +5,9 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+from jaxtyping import Float32
+
 _LOW_32_BITS = 0xFFFF_FFFF
 
 
@@ -125,6 +128,38 @@ class NetworkSpec:
         """Floats of one word's h_n and c_n."""
         c_size = self.hidden_size if self.cell is Cell.LSTM else 0
         return self.num_layers * self.directions * (self.state_size + c_size)
+
+    @property
+    def parameter_nbytes(self) -> int:
+        """Bytes of all parameters as torch stores them, the drawn embedding's included."""
+        gates = GATES[self.cell] * self.hidden_size
+        inputs = self.input_size + (self.num_layers - 1) * self.output_size  # of all layers
+        biases = 2 * self.num_layers * self.bias
+        floats = gates * (inputs + self.num_layers * self.state_size + biases)
+        floats += self.num_layers * self.proj_size * self.hidden_size
+        drawn = 0 if self.is_one_hot or self.vectors else self.symbol_count * self.embedding_size
+        return 4 * (self.directions * floats + drawn)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordVectors:
+    """Vectors of words, possibly memory-mapped; two more symbols follow the words': zero's, then the mean's.
+
+    The digest identifies words and vectors.
+    """
+
+    digest: str
+    rows: Float32[np.ndarray, "words size"]
+    mean: Float32[np.ndarray, " size"]
+
+    @property
+    def size(self) -> int:
+        return int(self.rows.shape[1])
+
+    @staticmethod
+    def symbol_count_of(word_count: int) -> int:
+        """Returns the number of symbols: the words and the two others."""
+        return word_count + 2
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,6 @@ from unrolled_server.engine import (
     Nonlinearity,
     Output,
     WordVectors,
-    layers_nbytes,
     plain_network,
 )
 from unrolled_server.errors import Violation
@@ -90,7 +89,7 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
 
 def weight_violations(network: NetworkSpec) -> Iterator[Violation]:
     """Yields a violation if the weights take more memory than one network may have."""
-    size = layers_nbytes(network)
+    size = network.parameter_nbytes
     if size > MAX_WEIGHTS_BYTES:
         yield Violation(
             "network",

@@ -14,8 +14,8 @@ from unrolled_server.engine import (
     Layout,
     NetworkSpec,
     ReplyForm,
-    distinct,
 )
+from unrolled_server.engine import engine as engine_module
 
 lists_of_words = st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=20)
 words_of_one_length = st.integers(1, 6).flatmap(
@@ -103,4 +103,4 @@ def test_a_reply_above_the_limit_is_refused_before_it_is_built():
 
 
 def test_the_docstring_examples_run():
-    assert doctest.testmod(distinct).failed == 0
+    assert doctest.testmod(engine_module).failed == 0

@@ -13,13 +13,10 @@ def test_each_word_refers_to_its_own_state(has_cells):
     c = numbers.standard_normal((2, 3, 5), np.float32)[:, chosen] if has_cells else None
     starts = InitialStates(State(h, c))
     assert starts.count == 3
-    for layer, rows in enumerate(starts.h(slice(None))):
-        assert np.array_equal(rows[starts.of_words], h[layer])
+    assert np.array_equal(starts.h[:, starts.of_words], h)
+    assert (starts.c is not None) == has_cells
     if has_cells:
-        for layer, rows in enumerate(starts.c(slice(1, 2)), start=1):
-            assert np.array_equal(rows[starts.of_words], c[layer])
-    else:
-        assert not starts.c(slice(None))
+        assert np.array_equal(starts.c[:, starts.of_words], c)
 
 
 def test_states_that_differ_only_in_c_are_distinct():

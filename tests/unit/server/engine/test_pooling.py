@@ -1,83 +1,60 @@
-from collections.abc import Callable
+"""Pooled vectors are made of the states in order, whatever shares their batch."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_server.engine.pooling import pool_max, pool_mean
+from unrolled_server.engine import Engine, Nonlinearity, Output, State
 
-POOLS = (pool_mean, pool_max)
+from .run_jobs import answer, job
 
-
-def table_with_zeros(hidden: int) -> np.ndarray:
-    """A state table with many zeros of both signs, and zeros in row 0."""
-    rng = np.random.default_rng(hidden)
-    rows = rng.standard_normal((40, hidden)).astype(np.float32)
-    rows[rng.random(rows.shape) < 0.3] = -0.0
-    rows[rng.random(rows.shape) < 0.2] = 0.0
-    rows[0] = 0.0
-    return rows
+lists_of_words = st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=20)
+POOLS = (Output.LAST, Output.MEAN, Output.MAX)
 
 
-def padded(words: list[list[int]], past_the_end: int = 0, spare: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    lengths = np.array([len(word) for word in words], np.int32)
-    index = np.full((len(words), lengths.max() + spare), past_the_end, np.int32)
-    for row, word in zip(index, words, strict=True):
-        row[: len(word)] = word
-    return index, lengths
+def pooled_in_order(states, output):
+    """Returns the pooled vector of one word in float32, from the first state to the last."""
+    total = states[0].copy()
+    for row in states[1:]:
+        total = np.maximum(total, row) if output is Output.MAX else total + row
+    if output is Output.LAST:
+        return states[-1]
+    return total + np.float32(0) if output is Output.MAX else total / np.float32(len(states))
 
 
-@given(
-    st.lists(st.lists(st.integers(1, 39), min_size=1, max_size=9), min_size=1, max_size=20),
-    st.integers(1, 35),
-    st.integers(0, 39),
-    st.integers(0, 3),
-)
-def test_a_words_pooled_bits_do_not_depend_on_its_batch(words, hidden, past_the_end, spare):
-    rows = table_with_zeros(hidden)
-    for pool in POOLS:
-        together = pool(rows, *padded(words, past_the_end, spare))
-        alone = np.concatenate([pool(rows, *padded([word])) for word in words])
-        assert together.tobytes() == alone.tobytes()
+@given(lists_of_words, st.sampled_from([1, 5, 17, 40]), st.sampled_from(POOLS))
+def test_pooled_bits_are_those_of_the_states_in_order(words, hidden_size, output):
+    engine = Engine(device="cpu")
+    asked = job(words, hidden_size=hidden_size)
+    states = answer(engine, asked).values.copy()
+    pooled = answer(engine, replace(asked, output=output)).values
+    assert pooled.flags.c_contiguous
+    for row, of_word, word in zip(pooled, states, words, strict=True):
+        assert row.tobytes() == pooled_in_order(of_word[: len(word)], output).tobytes()
 
 
-@given(st.lists(st.lists(st.integers(1, 39), min_size=1, max_size=9), min_size=1, max_size=20))
-def test_pooled_states_are_the_mean_and_the_maximum_of_valid_positions(words):
-    rows = table_with_zeros(17)
-    index, lengths = padded(words, past_the_end=3)
-    for row, word in enumerate(words):
-        states = rows[word].astype(np.float64)
-        np.testing.assert_allclose(pool_mean(rows, index, lengths)[row], states.mean(0), atol=1e-6)
-        np.testing.assert_array_equal(pool_max(rows, index, lengths)[row], states.max(0))
+@given(lists_of_words, st.sampled_from(POOLS))
+def test_a_words_pooled_bits_do_not_depend_on_its_batch_or_on_slices(words, output):
+    asked = [replace(job([word], hidden_size=19), output=output) for word in words]
+    alone = [answer(Engine(device="cpu"), one).values.tobytes() for one in asked]
+    for budget in (1 << 30, 1):
+        together = replace(job(words, hidden_size=19), output=output)
+        values = answer(Engine(device="cpu", state_memory_bytes=budget), together).values
+        assert [row.tobytes() for row in values] == alone
 
 
-def test_the_mean_is_the_sum_in_order_divided_by_the_length():
-    rows = table_with_zeros(5)
-    total = rows[4].copy()
-    for row in (9, 2, 2):
-        total += rows[row]
-    index, lengths = padded([[4, 9, 2, 2], [1]])
-    assert pool_mean(rows, index, lengths)[0].tobytes() == (total / np.float32(4)).tobytes()
+def test_the_maximum_of_both_zeros_is_positive_zero(engine):
+    asked = job(["a"], hidden_size=37)
+    relu = replace(asked, network=replace(asked.network, nonlinearity=Nonlinearity.RELU), output=Output.MAX)
+    values = answer(engine, relu).values
+    assert (values == 0).any()
+    assert not np.signbit(values).any()
 
 
-@pytest.mark.parametrize("pool", POOLS)
-def test_all_words_may_have_the_full_length(pool: Callable[..., np.ndarray]):
-    rows = table_with_zeros(4)
-    index, lengths = padded([[1, 2], [2, 1]])
-    pooled = pool(rows, index, lengths)
-    assert pooled.dtype == np.float32
-    assert pooled[0].tobytes() == pooled[1].tobytes()
-
-
-def test_the_maximum_of_both_zeros_is_positive_zero_in_every_unit():
-    rows = np.zeros((3, 37), np.float32)
-    rows[1] = -0.0
-    for word in ([1, 2], [2, 1], [1, 1]):
-        assert not np.signbit(pool_max(rows, *padded([word]))).any()
-
-
-def test_nan_propagates():
-    rows = np.ones((3, 2), np.float32)
-    rows[1, 0] = np.nan
-    for pool in POOLS:
-        np.testing.assert_array_equal(pool(rows, *padded([[2, 1, 2]])), [[np.nan, 1]])
+@pytest.mark.parametrize("output", [Output.MEAN, Output.MAX])
+def test_nan_propagates(engine, output):
+    asked = job(["abc"], hidden_size=3)
+    start = State(np.array([[[np.nan, 0, 0]]], np.float32))
+    assert np.isnan(answer(engine, replace(asked, output=output, initial_state=start)).values).all()

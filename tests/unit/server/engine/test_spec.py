@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine.spec import NetworkSpec, drawn_seed
 
+from .torch_reference import specs, torch_modules
+
 int64s = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -28,3 +30,10 @@ def test_seeds_with_the_same_low_32_bits_are_one_network(seed: int) -> None:
 def test_each_option_that_changes_the_weights_changes_the_key(change: dict[str, int]) -> None:
     sizes = {"symbol_count": 3, "hidden_size": 4, "seed": 0}
     assert NetworkSpec(**sizes) != NetworkSpec(**(sizes | change))
+
+
+@given(specs())
+def test_the_size_of_the_parameters_is_torchs(spec: NetworkSpec) -> None:
+    vectors, network = torch_modules(spec)
+    drawn = 0 if vectors is None or spec.vectors else vectors.nbytes
+    assert spec.parameter_nbytes == drawn + sum(parameter.nbytes for parameter in network.parameters())

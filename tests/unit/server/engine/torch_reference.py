@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from unrolled_server.engine import Alphabet, Cell, Job, NetworkSpec, Nonlinearity, WordVectors
-from unrolled_server.engine.words import EncodedWords
 
 ALPHABET = "abcd"
 WORDS = st.lists(st.text(alphabet=ALPHABET, min_size=1, max_size=9), min_size=1, max_size=12)
@@ -49,10 +48,7 @@ def specs(draw_from, *, max_radius=1.0):
 def a_job(spec, words, **changes):
     """Returns a job for words of the alphabet's letters."""
     encoded = Alphabet.of(ALPHABET).encode(words)
-    if spec.vectors:  # a letter's number is its word's, and the last letter is an unknown word
-        encoded = EncodedWords(
-            words, "vectors", codes=encoded.codes.copy(), lengths=np.array([len(w) for w in words], np.int32)
-        )
+    # With vectors a letter's number is its word's, and the last letter is an unknown word.
     return Job(network=spec, words=encoded, **changes)
 
 

@@ -1,0 +1,326 @@
+/* Finds the prefixes of words in the trees and computes the states of those that are new. */
+#include <string.h>
+
+#include "states.h"
+
+#define SYMBOL_WORK 64 /* multiplications that take as long as finding one symbol */
+
+/* Removes a row from the pending ones; returns whether it was one. */
+static bool take_pending(pending_rows *pending, uint32_t row) {
+    if (!pending->count || row / 8 >= pending->nbytes || !(pending->bits[row / 8] >> row % 8 & 1)) return false;
+    pending->bits[row / 8] &= (uint8_t)~(1u << row % 8);
+    pending->count--;
+    return true;
+}
+
+static int add_pending(pending_rows *pending, uint32_t row) {
+    if (row / 8 >= pending->nbytes) {
+        size_t nbytes = 2 * (row / 8 + (size_t)1);
+        uint8_t *bits = realloc(pending->bits, nbytes);
+        if (!bits) return -1;
+        memset(bits + pending->nbytes, 0, nbytes - pending->nbytes);
+        pending->bits = bits;
+        pending->nbytes = nbytes;
+    }
+    pending->bits[row / 8] |= (uint8_t)(1u << row % 8);
+    pending->count++;
+    return 0;
+}
+
+/* Marks new rows as pending after a stop. */
+static int leave_rows(ur_call *call, prefix_tree *tree, size_t count, int status) {
+    for (size_t at = 0; at < count; at++) {
+        if (add_pending(&tree->pending, call->new_rows[at].row)) return UR_NO_MEMORY;
+    }
+    return status;
+}
+
+static int leave_words(ur_call *call, int status) {
+    for (size_t at = 0; at < call->new_word_count; at++) {
+        if (add_pending(&call->states->pending_words, call->new_words[at].first_place)) return UR_NO_MEMORY;
+    }
+    return status;
+}
+
+static bool is_full(const ur_call *call) {
+    return call->max_rows && call->states->row_count > call->max_rows;
+}
+
+/* Finds or adds the rows of one word; returns a status. */
+static int find_path(ur_call *call, int32_t direction, size_t word, size_t first_symbol, size_t *new_count) {
+    prefix_tree *tree = &call->states->trees[direction];
+    size_t length = (size_t)call->words->lengths[word];
+    uint32_t parent = 1 + (call->words->starts ? (uint32_t)call->words->starts[word] : 0);
+    for (size_t depth = 0; depth < length; depth++) {
+        size_t at = first_symbol + (direction ? length - 1 - depth : depth);
+        int32_t symbol = call->words->symbols[at];
+        uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row);
+        if (!row) return UR_NO_MEMORY;
+        bool is_new = row == tree->next_row;
+        if (is_new) {
+            tree->next_row++;
+            call->states->row_count++;
+        }
+        if (is_new || take_pending(&tree->pending, row)) {
+            call->new_rows[(*new_count)++] = (new_row){row, parent, (uint32_t)depth, symbol};
+        }
+        call->paths[direction][at] = parent = row;
+    }
+    if (is_full(call)) return UR_FULL;
+    return ur_must_stop(&call->watch, SYMBOL_WORK * length) ? UR_STOPPED : UR_OK;
+}
+
+/* Orders the items 0 to count - 1 by their keys from 0 to max_key: fills `order`, and `counts[k]` with the end of key k. */
+static void sort_by_key(ur_call *call, size_t count, size_t max_key, size_t (*key)(const ur_call *, size_t)) {
+    memset(call->counts, 0, sizeof *call->counts * (max_key + 1));
+    for (size_t at = 0; at < count; at++) call->counts[key(call, at)]++;
+    size_t begin = 0;
+    for (size_t k = 0; k <= max_key; k++) {
+        size_t size = call->counts[k];
+        call->counts[k] = begin;
+        begin += size;
+    }
+    for (size_t at = 0; at < count; at++) call->order[call->counts[key(call, at)]++] = at;
+}
+
+static size_t depth_of(const ur_call *call, size_t at) { return call->new_rows[at].depth; }
+
+static size_t shortness_of(const ur_call *call, size_t at) { return call->max_length - call->new_words[at].length; }
+
+/* The pointers of one call of a kernel. */
+typedef struct chunk {
+    const float *base[CHUNK_ROWS], *x[2][CHUNK_ROWS], *h[CHUNK_ROWS], *c[CHUNK_ROWS];
+    float *h_out[CHUNK_ROWS], *c_out[CHUNK_ROWS];
+    ur_step step;
+} chunk;
+
+static void prepare(chunk *to, const ur_call *call, const layer_weights *layer) {
+    const ur_weights *weights = call->states->weights;
+    to->step = (ur_step){
+        .cell = weights->spec.cell,
+        .hidden = weights->spec.hidden,
+        .state = weights->state_size,
+        .base = to->base,
+        .x_size = {layer->x_size[0], layer->x_size[1]},
+        .x_weights = {layer->x[0], layer->x[1]},
+        .h = to->h,
+        .c = to->c,
+        .state_weights = layer->state,
+        .projection_weights = layer->projection,
+        .h_out = to->h_out,
+        .c_out = to->c_out,
+        .scratch = call->scratch,
+    };
+}
+
+static const float *vector_of(const ur_weights *weights, int32_t symbol) {
+    const ur_spec *spec = &weights->spec;
+    if ((size_t)symbol < spec->vector_count) return spec->vectors + (size_t)symbol * spec->inputs;
+    return (size_t)symbol == spec->vector_count ? weights->zero_vector : spec->mean_vector;
+}
+
+/* Computes the sums that the vectors of new symbols add, once for each symbol. */
+static int compute_input_sums(ur_call *call, prefix_tree *tree, const layer_weights *layer, size_t new_count) {
+    const ur_weights *weights = call->states->weights;
+    chunk chunk;
+    float *sums[CHUNK_ROWS];
+    prepare(&chunk, call, layer);
+    chunk.step.state_weights = NULL;
+    chunk.step.x[0] = chunk.x[0];
+    size_t most = tree->input_rows.count + new_count;
+    if (ur_table_reserve(&tree->input_sums, 1 + (most < weights->spec.symbols ? most : weights->spec.symbols))) {
+        return UR_NO_MEMORY;
+    }
+    for (size_t at = 0; at < new_count || chunk.step.rows; at++) {
+        if (at < new_count) {
+            uint32_t next = (uint32_t)tree->input_rows.count + 1;
+            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next);
+            if (!row) return UR_NO_MEMORY;
+            if (row != next) continue;
+            chunk.base[chunk.step.rows] = layer->base;
+            chunk.x[0][chunk.step.rows] = vector_of(weights, call->new_rows[at].symbol);
+            sums[chunk.step.rows++] = ur_row(&tree->input_sums, row);
+            if (chunk.step.rows < CHUNK_ROWS) continue;
+        }
+        if (weights->kernels->input_sums(&chunk.step, sums, &call->watch)) return UR_STOPPED;
+        chunk.step.rows = 0;
+    }
+    return UR_OK;
+}
+
+/* Sets the pointers of one new row in one layer. */
+static void set_row(chunk *to, const ur_call *call, const prefix_tree *tree, const layer_weights *weights, int32_t layer,
+                    const new_row *new) {
+    size_t at = to->step.rows++;
+    const ur_spec *spec = &call->states->weights->spec;
+    to->base[at] = weights->base;
+    if (layer) {
+        to->x[0][at] = ur_row(&tree->h[layer - 1], new->row);
+    } else if (spec->is_one_hot) {
+        to->base[at] += (size_t)new->symbol * call->states->weights->sum_size;
+    } else {
+        to->base[at] = ur_row(&tree->input_sums, hash_find(&tree->input_rows, (uint32_t)new->symbol));
+    }
+    to->h[at] = ur_row(&tree->h[layer], new->parent);
+    to->h_out[at] = ur_row(&tree->h[layer], new->row);
+    if (!ur_is_lstm(spec)) return;
+    to->c[at] = ur_row(&tree->c[layer], new->parent);
+    to->c_out[at] = ur_row(&tree->c[layer], new->row);
+}
+
+/* Computes the new rows of one layer, depth by depth. */
+static int compute_layer(ur_call *call, prefix_tree *tree, const layer_weights *weights, int32_t layer) {
+    chunk chunk;
+    prepare(&chunk, call, weights);
+    if (layer) chunk.step.x[0] = chunk.x[0];
+    if (!layer) chunk.step.x_size[0] = 0; /* looked up */
+    for (size_t depth = 0, at = 0; depth < call->max_length; depth++) {
+        chunk.step.backwards = depth & 1;
+        while (at < call->counts[depth]) {
+            for (chunk.step.rows = 0; at < call->counts[depth] && chunk.step.rows < CHUNK_ROWS; at++) {
+                set_row(&chunk, call, tree, weights, layer, &call->new_rows[call->order[at]]);
+            }
+            if (call->states->weights->kernels->step(&chunk.step, &call->watch)) return UR_STOPPED;
+        }
+    }
+    return UR_OK;
+}
+
+/* Makes room for a tree's rows, and writes its initial states when they are first needed. */
+static int reserve_rows(ur_states *states, int32_t direction) {
+    const ur_weights *weights = states->weights;
+    prefix_tree *tree = &states->trees[direction];
+    size_t h_size = weights->state_size, c_size = weights->spec.hidden, roots = states->root_count;
+    bool is_fresh = !tree->h[0].blocks[0];
+    for (int32_t layer = 0; layer < states->tree_layers; layer++) {
+        size_t at = ((size_t)(layer * weights->spec.directions) + (size_t)direction) * roots;
+        if (ur_table_reserve(&tree->h[layer], tree->next_row)) return UR_NO_MEMORY;
+        if (states->start_c && ur_table_reserve(&tree->c[layer], tree->next_row)) return UR_NO_MEMORY;
+        for (uint32_t root = 0; is_fresh && root < roots; root++) {
+            memcpy(ur_row(&tree->h[layer], root + 1), states->start_h + (at + root) * h_size, sizeof(float) * h_size);
+            if (!states->start_c) continue;
+            memcpy(ur_row(&tree->c[layer], root + 1), states->start_c + (at + root) * c_size, sizeof(float) * c_size);
+        }
+    }
+    return UR_OK;
+}
+
+static int compute_rows(ur_call *call, int32_t direction, size_t new_count) {
+    ur_states *states = call->states;
+    const ur_spec *spec = &states->weights->spec;
+    prefix_tree *tree = &states->trees[direction];
+    int status = reserve_rows(states, direction);
+    sort_by_key(call, new_count, call->max_length, depth_of);
+    if (status == UR_OK && !spec->is_one_hot) {
+        status = compute_input_sums(call, tree, &states->weights->layers[direction], new_count);
+        if (status != UR_OK) { /* some sums are missing */
+            hash_clear(&tree->input_rows);
+            ur_table_clear(&tree->input_sums);
+        }
+    }
+    for (int32_t layer = 0; layer < states->tree_layers && status == UR_OK; layer++) {
+        const layer_weights *weights = &states->weights->layers[layer * spec->directions + direction];
+        status = compute_layer(call, tree, weights, layer);
+    }
+    return status == UR_OK ? UR_OK : leave_rows(call, tree, new_count, status);
+}
+
+static int compute_tree(ur_call *call, int32_t direction) {
+    size_t new_count = 0, first_symbol = 0;
+    for (size_t word = 0; word < call->words->count; word++) {
+        int status = find_path(call, direction, word, first_symbol, &new_count);
+        if (status != UR_OK) return leave_rows(call, &call->states->trees[direction], new_count, status);
+        first_symbol += (size_t)call->words->lengths[word];
+    }
+    return new_count ? compute_rows(call, direction, new_count) : UR_OK;
+}
+
+/* Finds or adds the places of all words above the first layer. */
+static int find_places(ur_call *call) {
+    ur_states *states = call->states;
+    for (size_t word = 0, first_symbol = 0; word < call->words->count; word++) {
+        size_t length = (size_t)call->words->lengths[word];
+        uint32_t last = call->paths[0][first_symbol + length - 1];
+        uint32_t place = hash_find_or_add(&states->places, last, states->next_place);
+        if (!place) return UR_NO_MEMORY;
+        bool is_new = place == states->next_place;
+        if (is_new) {
+            states->next_place += (uint32_t)length;
+            states->row_count += 2 * length;
+        }
+        if (is_new || take_pending(&states->pending_words, place)) {
+            call->new_words[call->new_word_count++] = (new_word){word, first_symbol, length, place};
+        }
+        call->word_places[word] = place;
+        first_symbol += length;
+        if (is_full(call)) return UR_FULL;
+    }
+    return UR_OK;
+}
+
+/* Sets the pointers of one word at its `t`-th step in one direction of a layer above the first. */
+static void set_place(chunk *to, const ur_call *call, int32_t layer, int32_t direction, const new_word *new, size_t t) {
+    const ur_states *states = call->states;
+    const ur_spec *spec = &states->weights->spec;
+    size_t at = to->step.rows++, state = states->weights->state_size, half = (size_t)direction;
+    size_t position = direction ? new->length - 1 - t : t;
+    uint32_t place = new->first_place + (uint32_t)position, parent = direction ? place + 1 : place - 1;
+    uint32_t start = call->words->starts ? (uint32_t)call->words->starts[new->word] : 0;
+    size_t root = (size_t)(layer * 2 + direction) * states->root_count + start;
+    const row_table *h = &states->above_h[layer - 1], *c = &states->above_c[layer - 1];
+    to->base[at] = states->weights->layers[layer * 2 + direction].base;
+    for (int below = 0; below < 2; below++) {
+        to->x[below][at] = layer == 1 ? ur_row(states->trees[below].h, call->paths[below][new->first_symbol + position])
+                                      : ur_row(h - 1, place) + (size_t)below * state;
+    }
+    to->h[at] = t ? ur_row(h, parent) + half * state : states->start_h + root * state;
+    to->h_out[at] = ur_row(h, place) + half * state;
+    if (!ur_is_lstm(spec)) return;
+    to->c[at] = t ? ur_row(c, parent) + half * spec->hidden : states->start_c + root * spec->hidden;
+    to->c_out[at] = ur_row(c, place) + half * spec->hidden;
+}
+
+static int compute_direction_above(ur_call *call, int32_t layer, int32_t direction) {
+    chunk chunk;
+    prepare(&chunk, call, &call->states->weights->layers[layer * 2 + direction]);
+    chunk.step.x[0] = chunk.x[0];
+    chunk.step.x[1] = chunk.x[1];
+    for (size_t t = 0; t < call->max_length; t++) {
+        /* Longest words first: those longer than t. */
+        size_t reaching = call->counts[call->max_length - t - 1];
+        chunk.step.backwards = t & 1;
+        for (size_t at = 0; at < reaching;) {
+            for (chunk.step.rows = 0; at < reaching && chunk.step.rows < CHUNK_ROWS; at++) {
+                set_place(&chunk, call, layer, direction, &call->new_words[call->order[at]], t);
+            }
+            if (call->states->weights->kernels->step(&chunk.step, &call->watch)) return UR_STOPPED;
+        }
+    }
+    return UR_OK;
+}
+
+static int compute_above(ur_call *call) {
+    ur_states *states = call->states;
+    int status = find_places(call);
+    if (status == UR_OK) sort_by_key(call, call->new_word_count, call->max_length, shortness_of);
+    for (int32_t layer = 1; layer < states->weights->spec.layers && status == UR_OK; layer++) {
+        if (ur_table_reserve(&states->above_h[layer - 1], states->next_place) ||
+            (states->start_c && ur_table_reserve(&states->above_c[layer - 1], states->next_place))) {
+            status = UR_NO_MEMORY;
+        }
+        for (int32_t direction = 0; direction < 2 && status == UR_OK; direction++) {
+            status = compute_direction_above(call, layer, direction);
+        }
+    }
+    return status == UR_OK ? UR_OK : leave_words(call, status);
+}
+
+int ur_compute(ur_call *call) {
+    int status = UR_OK;
+    for (int32_t direction = 0; direction < call->states->weights->spec.directions && status == UR_OK; direction++) {
+        status = compute_tree(call, direction);
+    }
+    if (status == UR_OK && ur_upper_layers(call->states)) status = compute_above(call);
+    if (status == UR_FULL || status == UR_NO_MEMORY) ur_states_clear(call->states);
+    return status;
+}

@@ -1,0 +1,65 @@
+/* A map from 64-bit keys to nonzero 32-bit values, with open addressing. */
+#ifndef UNROLLED_HASH_MAP_H
+#define UNROLLED_HASH_MAP_H
+
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef struct hash_slot {
+    uint64_t key;
+    uint32_t value; /* 0: empty */
+} hash_slot;
+
+typedef struct hash_map {
+    hash_slot *slots;
+    size_t capacity; /* 0 or a power of two; at most half of it is used */
+    size_t count;
+    uint64_t seed;
+} hash_map;
+
+static inline size_t hash_nbytes(const hash_map *map) { return sizeof(hash_slot) * map->capacity; }
+
+static inline void hash_clear(hash_map *map) {
+    free(map->slots);
+    *map = (hash_map){.seed = map->seed};
+}
+
+/* Returns the key's slot, or the empty slot where it belongs. The map must not be full. */
+static inline hash_slot *hash_slot_of(const hash_map *map, uint64_t key) {
+    uint64_t hash = (key ^ map->seed) * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93u;
+    size_t mask = map->capacity - 1;
+    size_t at = (hash ^ (hash >> 32)) & mask;
+    while (map->slots[at].value && map->slots[at].key != key) at = (at + 1) & mask;
+    return &map->slots[at];
+}
+
+/* Returns the key's value, or 0. */
+static inline uint32_t hash_find(const hash_map *map, uint64_t key) {
+    return map->capacity ? hash_slot_of(map, key)->value : 0;
+}
+
+static inline int hash_grow(hash_map *map) {
+    hash_map grown = {.capacity = map->capacity ? 2 * map->capacity : 32, .count = map->count, .seed = map->seed};
+    grown.slots = calloc(grown.capacity, sizeof(hash_slot));
+    if (!grown.slots) return -1;
+    for (size_t at = 0; at < map->capacity; at++) {
+        if (map->slots[at].value) *hash_slot_of(&grown, map->slots[at].key) = map->slots[at];
+    }
+    free(map->slots);
+    *map = grown;
+    return 0;
+}
+
+/* Returns the key's value, which is `new_value` if the key was missing; 0 if memory is short. */
+static inline uint32_t hash_find_or_add(hash_map *map, uint64_t key, uint32_t new_value) {
+    if (2 * map->count >= map->capacity && hash_grow(map)) return 0;
+    hash_slot *slot = hash_slot_of(map, key);
+    if (!slot->value) {
+        *slot = (hash_slot){key, new_value};
+        map->count++;
+    }
+    return slot->value;
+}
+
+#endif

@@ -1,0 +1,260 @@
+/* State tables: creation, clearing, sizes, and the entry points that use them. */
+#include "states.h"
+
+#include <sched.h>
+#include <string.h>
+
+static size_t start_floats(const ur_states *states, size_t size) {
+    const ur_spec *spec = &states->weights->spec;
+    return (size_t)(spec->layers * spec->directions) * states->root_count * size;
+}
+
+static float *copy_starts(const ur_states *states, const float *given, size_t size) {
+    size_t count = start_floats(states, size);
+    float *copy = ur_allocate(sizeof(float) * count);
+    if (!copy || !given) return copy;
+    memcpy(copy, given, sizeof(float) * count);
+    ur_float_mode saved = ur_enter_float_mode();
+    states->weights->kernels->canonicalize(copy, count);
+    ur_leave_float_mode(saved);
+    return copy;
+}
+
+ur_states *ur_states_new(const ur_weights *weights, size_t start_count, const float *h, const float *c) {
+    const ur_spec *spec = &weights->spec;
+    size_t tables = 2 * (size_t)(spec->layers * spec->directions);
+    ur_states *states = calloc(1, sizeof *states + tables * sizeof(row_table));
+    if (!states) return NULL;
+    states->weights = weights;
+    states->root_count = start_count ? (uint32_t)start_count : 1;
+    states->tree_layers = spec->directions == 2 ? 1 : spec->layers;
+    states->start_h = copy_starts(states, h, weights->state_size);
+    states->start_c = ur_is_lstm(spec) ? copy_starts(states, c, spec->hidden) : NULL;
+    states->places.seed = spec->hash_seed;
+    row_table *next = states->tables;
+    for (int32_t d = 0; d < spec->directions; d++) {
+        prefix_tree *tree = &states->trees[d];
+        tree->rows.seed = tree->input_rows.seed = spec->hash_seed;
+        tree->input_sums = ur_table_of(weights->sum_size);
+        tree->h = next;
+        tree->c = next += states->tree_layers;
+        next += states->tree_layers;
+        for (int32_t layer = 0; layer < states->tree_layers; layer++) {
+            tree->h[layer] = ur_table_of(weights->state_size);
+            tree->c[layer] = ur_table_of(ur_is_lstm(spec) ? spec->hidden : 0);
+        }
+    }
+    states->above_h = next;
+    states->above_c = next + ur_upper_layers(states);
+    for (int32_t layer = 0; layer < ur_upper_layers(states); layer++) {
+        states->above_h[layer] = ur_table_of(2 * weights->state_size);
+        states->above_c[layer] = ur_table_of(ur_is_lstm(spec) ? 2 * spec->hidden : 0);
+    }
+    ur_states_clear(states);
+    if (states->start_h && (states->start_c || !ur_is_lstm(spec))) return states;
+    ur_states_free(states);
+    return NULL;
+}
+
+static void clear_pending(pending_rows *pending) {
+    free(pending->bits);
+    *pending = (pending_rows){0};
+}
+
+void ur_states_clear(ur_states *states) {
+    const ur_spec *spec = &states->weights->spec;
+    for (int32_t d = 0; d < spec->directions; d++) {
+        prefix_tree *tree = &states->trees[d];
+        hash_clear(&tree->rows);
+        hash_clear(&tree->input_rows);
+        clear_pending(&tree->pending);
+        ur_table_clear(&tree->input_sums);
+        tree->next_row = states->root_count + 1;
+    }
+    hash_clear(&states->places);
+    clear_pending(&states->pending_words);
+    states->next_place = 1;
+    for (int32_t at = 0; at < 2 * spec->layers * spec->directions; at++) ur_table_clear(&states->tables[at]);
+    states->row_count = 0;
+}
+
+void ur_states_free(ur_states *states) {
+    if (!states) return;
+    ur_states_clear(states);
+    ur_release(states->start_h, sizeof(float) * start_floats(states, states->weights->state_size));
+    ur_release(states->start_c, sizeof(float) * start_floats(states, states->weights->spec.hidden));
+    free(states);
+}
+
+size_t ur_states_rows(const ur_states *states) { return states->row_count; }
+
+size_t ur_states_nbytes(const ur_states *states) {
+    const ur_spec *spec = &states->weights->spec;
+    size_t size = sizeof *states + 2 * sizeof(row_table) * (size_t)(spec->layers * spec->directions);
+    size += sizeof(float) * (start_floats(states, states->weights->state_size) +
+                             (states->start_c ? start_floats(states, spec->hidden) : 0));
+    for (int32_t d = 0; d < spec->directions; d++) {
+        const prefix_tree *tree = &states->trees[d];
+        size_t floats = 0;
+        for (int32_t layer = 0; layer < states->tree_layers; layer++) {
+            floats += tree->h[layer].stride + tree->c[layer].stride;
+        }
+        size += sizeof(float) * (tree->next_row * floats + tree->input_rows.count * tree->input_sums.stride);
+        size += hash_nbytes(&tree->rows) + hash_nbytes(&tree->input_rows) + tree->pending.nbytes;
+    }
+    size += hash_nbytes(&states->places) + states->pending_words.nbytes;
+    for (int32_t layer = 0; layer < ur_upper_layers(states); layer++) {
+        size += sizeof(float) * states->next_place * (states->above_h[layer].stride + states->above_c[layer].stride);
+    }
+    return size;
+}
+
+size_t ur_row_nbytes(const ur_spec *spec) {
+    const size_t slot = 4 * sizeof(hash_slot); /* right after it grew, a quarter of a map is used */
+    size_t state = ur_table_of(ur_state_size(spec)).stride + (ur_is_lstm(spec) ? ur_table_of(spec->hidden).stride : 0);
+    size_t input = spec->is_one_hot ? 0 : sizeof(float) * ur_table_of(ur_sum_size(spec)).stride + slot;
+    size_t layers = spec->directions == 2 ? 1 : (size_t)spec->layers;
+    size_t in_tree = sizeof(float) * layers * state + slot + input;
+    /* Above a bidirectional first layer a place is two rows; padding of the stride included. */
+    size_t above = spec->directions == 2 ? sizeof(float) * ((size_t)spec->layers - 1) * (state + 16) + slot : 0;
+    return above > in_tree ? above : in_tree;
+}
+
+static bool try_lock(ur_states *states) { return !__atomic_exchange_n(&states->lock, 1, __ATOMIC_ACQUIRE); }
+
+static void unlock(ur_states *states) { __atomic_store_n(&states->lock, 0, __ATOMIC_RELEASE); }
+
+static void count_symbols(ur_call *call) {
+    for (size_t word = 0; word < call->words->count; word++) {
+        size_t length = (size_t)call->words->lengths[word];
+        UR_ASSERT(call->words->lengths[word] > 0);
+        call->symbol_count += length;
+        if (length > call->max_length) call->max_length = length;
+    }
+}
+
+/* Allocates the call's working memory as one piece; returns NULL if it is short. */
+static char *allocate_call(ur_call *call, size_t *size) {
+    const ur_states *states = call->states;
+    size_t symbols = call->symbol_count, words = call->words->count, directions = (size_t)states->weights->spec.directions;
+    size_t new_words = ur_upper_layers(states) ? words : 0;
+    size_t most = symbols > words ? symbols : words;
+    size_t floats = ur_scratch_floats(states->weights->spec.hidden);
+    const size_t sizes[] = {
+        sizeof(float) * floats,           sizeof(new_row) * symbols,
+        sizeof(new_word) * new_words,     sizeof(size_t) * most,
+        sizeof(size_t) * (call->max_length + 2), sizeof(uint32_t) * (directions * symbols + new_words),
+    };
+    char *at[sizeof sizes / sizeof *sizes];
+    *size = 0;
+    for (size_t part = 0; part < sizeof sizes / sizeof *sizes; part++) *size += (sizes[part] + 63) & ~(size_t)63;
+    char *memory = *size < ((size_t)1 << 20) ? malloc(*size) : ur_allocate(*size);
+    if (!memory) return NULL;
+    char *next = memory;
+    for (size_t part = 0; part < sizeof sizes / sizeof *sizes; part++) {
+        at[part] = next;
+        next += (sizes[part] + 63) & ~(size_t)63;
+    }
+    call->scratch = (float *)at[0];
+    call->new_rows = (new_row *)at[1];
+    call->new_words = (new_word *)at[2];
+    call->order = (size_t *)at[3];
+    call->counts = (size_t *)at[4];
+    call->paths[0] = (uint32_t *)at[5];
+    call->paths[1] = call->paths[0] + (directions == 2 ? symbols : 0);
+    call->word_places = call->paths[0] + directions * symbols;
+    return memory;
+}
+
+int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows, const volatile int32_t *stop,
+           int64_t deadline_ns) {
+    ur_call call = {.states = states, .words = words, .max_rows = max_rows, .watch = {stop, deadline_ns, 0}};
+    count_symbols(&call);
+    size_t size;
+    char *memory = allocate_call(&call, &size);
+    if (!memory) return UR_NO_MEMORY;
+    while (!try_lock(states)) sched_yield();
+    ur_float_mode saved = ur_enter_float_mode();
+    int status = ur_compute(&call);
+    if (status == UR_OK) status = ur_write_reply(&call, reply, &call.watch);
+    ur_leave_float_mode(saved);
+    unlock(states);
+    if (size < ((size_t)1 << 20)) {
+        free(memory);
+    } else {
+        ur_release(memory, size);
+    }
+    return status;
+}
+
+/* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing. */
+static uint32_t find_word(const prefix_tree *tree, const int32_t *symbols, size_t length, uint32_t root, bool reversed) {
+    uint32_t row = root;
+    for (size_t at = 0; at < length && row; at++) {
+        row = hash_find(&tree->rows, ur_key(row, (uint32_t)symbols[reversed ? length - 1 - at : at]));
+    }
+    return row;
+}
+
+static bool is_word_known(const ur_states *states, const int32_t *symbols, size_t length, uint32_t root) {
+    uint32_t last = find_word(&states->trees[0], symbols, length, root, false);
+    if (!last) return false;
+    if (states->weights->spec.directions == 1) return true;
+    if (!find_word(&states->trees[1], symbols, length, root, true)) return false;
+    return !ur_upper_layers(states) || hash_find(&states->places, last);
+}
+
+int ur_is_known(ur_states *states, const ur_words *words) {
+    if (!try_lock(states)) return 0;
+    bool is_known = !states->trees[0].pending.count && !states->trees[1].pending.count && !states->pending_words.count;
+    const int32_t *symbols = words->symbols;
+    for (size_t word = 0; word < words->count && is_known; word++) {
+        size_t length = (size_t)words->lengths[word];
+        uint32_t root = 1 + (words->starts ? (uint32_t)words->starts[word] : 0);
+        is_known = is_word_known(states, symbols, length, root);
+        symbols += length;
+    }
+    unlock(states);
+    return is_known;
+}
+
+/* Returns the number of a node of `ur_number`, adding it if it is missing; 0 without memory. */
+static uint32_t number_of(hash_map *nodes, uint32_t parent, uint32_t symbol, uint32_t *next) {
+    uint32_t found = hash_find_or_add(nodes, ur_key(parent, symbol), *next);
+    if (found == *next) ++*next;
+    return found;
+}
+
+static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_words, size_t position_count,
+                            int64_t max_number, int32_t *numbers) {
+    const uint32_t word_end = UINT32_MAX; /* no symbol */
+    const int32_t *symbols = words->symbols;
+    uint32_t next_node = 1, next_number = 1;
+    for (size_t word = 0; word < words->count; word++, numbers += position_count) {
+        size_t length = (size_t)words->lengths[word];
+        uint32_t node = UINT32_MAX - (words->starts ? (uint32_t)words->starts[word] : 0);
+        for (size_t at = 0; at < length; at++) {
+            if (!(node = number_of(nodes, node, (uint32_t)symbols[at], &next_node))) return -2;
+            numbers[at] = (int32_t)node;
+        }
+        if (whole_words) {
+            uint32_t first = hash_find_or_add(nodes, ur_key(node, word_end), next_number);
+            if (!first) return -2;
+            if (first == next_number) next_number += (uint32_t)length;
+            for (size_t at = 0; at < length; at++) numbers[at] = (int32_t)(first + at);
+        } else {
+            next_number = next_node;
+        }
+        if ((int64_t)next_number - 1 > max_number) return -1;
+        memset(numbers + length, 0, sizeof *numbers * (position_count - length));
+        symbols += length;
+    }
+    return (int64_t)next_number - 1;
+}
+
+int64_t ur_number(const ur_words *words, int32_t whole_words, size_t position_count, int64_t max_number, int32_t *numbers) {
+    hash_map nodes = {0};
+    int64_t count = number_words(&nodes, words, whole_words, position_count, max_number, numbers);
+    hash_clear(&nodes);
+    return count;
+}

@@ -1,0 +1,79 @@
+/* The prefix trees and state tables of a network, and one call that uses them. */
+#ifndef UNROLLED_STATES_H
+#define UNROLLED_STATES_H
+
+#include "hash_map.h"
+#include "memory.h"
+#include "weights.h"
+
+/* Rows that a stopped call left without states: they stay in the index and are computed when they are next needed. */
+typedef struct pending_rows {
+    uint8_t *bits;
+    size_t nbytes, count;
+} pending_rows;
+
+/* The prefixes of one direction. Rows 1 to root_count are the initial states; row 0 is unused. */
+typedef struct prefix_tree {
+    hash_map rows; /* (parent row, symbol) -> row */
+    uint32_t next_row;
+    pending_rows pending;
+    row_table *h, *c;     /* for each layer that depends on the prefix alone; c of an LSTM */
+    hash_map input_rows;  /* symbol -> row of input_sums, unless one-hot */
+    row_table input_sums;
+} prefix_tree;
+
+struct ur_states {
+    const ur_weights *weights;
+    int lock;
+    uint32_t root_count;
+    float *start_h, *start_c; /* (layers * directions, root_count, state or hidden) */
+    int32_t tree_layers;      /* layers whose states depend on the prefix alone: all in one direction, else the first */
+    prefix_tree trees[2];
+    /* Above a bidirectional first layer a state depends on its whole word: rows by word and position, both directions side
+     * by side. */
+    hash_map places; /* forward row of the last symbol -> the word's first place */
+    uint32_t next_place;
+    pending_rows pending_words; /* by first place */
+    row_table *above_h, *above_c;
+    size_t row_count;
+    row_table tables[]; /* memory of h, c, above_h and above_c */
+};
+
+/* A prefix to compute. */
+typedef struct new_row {
+    uint32_t row, parent, depth;
+    int32_t symbol;
+} new_row;
+
+/* A word to compute above the first layer. */
+typedef struct new_word {
+    size_t word, first_symbol, length;
+    uint32_t first_place;
+} new_word;
+
+typedef struct ur_call {
+    ur_states *states;
+    const ur_words *words;
+    size_t symbol_count, max_length, max_rows;
+    ur_watch watch;
+    uint32_t *paths[2];   /* each symbol's row in a tree, at its place in the word */
+    uint32_t *word_places; /* each word's first place */
+    new_row *new_rows;
+    size_t *order; /* numbers of new rows, or of new words, by depth or length */
+    size_t *counts;
+    new_word *new_words;
+    size_t new_word_count;
+    float *scratch;
+} ur_call;
+
+static inline uint64_t ur_key(uint32_t parent, uint32_t symbol) { return (uint64_t)parent << 32 | symbol; }
+
+static inline int32_t ur_upper_layers(const ur_states *states) {
+    return states->weights->spec.layers - states->tree_layers;
+}
+
+/* Finds or adds the rows of all symbols; fills paths and word_places. Computes what is missing. */
+int ur_compute(ur_call *call);
+int ur_write_reply(const ur_call *call, const ur_reply *reply, ur_watch *watch);
+
+#endif

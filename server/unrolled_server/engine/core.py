@@ -1,0 +1,339 @@
+"""Bindings of the native core, the shared library of the distribution unrolled-core."""
+
+import ctypes
+import math
+import os
+import secrets
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from unrolled_server.engine.job import InitialStates
+from unrolled_server.engine.networks.network import Network, Reply, StoppedError, TableFullError, Written
+from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
+from unrolled_server.engine.words import EncodedWords
+
+try:
+    from unrolled_core import LIBRARY
+except ImportError:
+    LIBRARY = None
+
+_ABI_VERSION = 1
+_BUILD = "build it with: pip install ./server/native"
+_ISA_VARIABLE = "UNROLLED_ISA"
+_FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
+_TOO_MANY = -1  # of ur_number
+_CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
+_FLOAT_BYTES = 4
+
+
+class CoreError(RuntimeError):
+    """The native core is missing, of another version, or gives other bits."""
+
+
+class _Generator(ctypes.Structure):
+    _fields_ = (("words", c_uint32 * 624), ("next", c_uint32))
+
+
+class _Spec(ctypes.Structure):
+    _fields_ = (
+        ("cell", c_int32), ("layers", c_int32), ("directions", c_int32), ("is_one_hot", c_int32),
+        ("hidden", c_size_t), ("projection", c_size_t), ("inputs", c_size_t), ("symbols", c_size_t),
+        ("vectors", c_void_p), ("vector_count", c_size_t), ("mean_vector", c_void_p),
+        ("hash_seed", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+class _Parameters(ctypes.Structure):
+    _fields_ = tuple(
+        (name, c_void_p) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    )
+
+
+class _Words(ctypes.Structure):
+    _fields_ = (("symbols", c_void_p), ("lengths", c_void_p), ("starts", c_void_p), ("count", c_size_t))
+
+
+class _Reply(ctypes.Structure):
+    _fields_ = (
+        ("output", c_int32), ("values", c_void_p), ("word_stride", c_size_t), ("position_stride", c_size_t),
+        ("position_count", c_size_t), ("numbers", c_void_p), ("number_count", c_size_t), ("h_n", c_void_p),
+        ("c_n", c_void_p), ("state_words", c_size_t),
+    )  # fmt: skip
+
+
+# Handles and arrays are passed as integers, which costs least. See unrolled_core.h.
+_FUNCTIONS = {
+    "ur_abi_version": (c_int, ()),
+    "ur_isa_at": (c_char_p, (c_size_t,)),
+    "ur_select_isa": (c_int, (c_char_p,)),
+    "ur_isa": (c_char_p, ()),
+    "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
+    "ur_draw_uniform": (None, (POINTER(_Generator), c_void_p, c_size_t, c_float, c_float)),
+    "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
+    "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
+    "ur_weights_new": (c_void_p, (POINTER(_Spec), POINTER(_Parameters))),
+    "ur_weights_free": (None, (c_void_p,)),
+    "ur_weights_nbytes": (c_size_t, (POINTER(_Spec),)),
+    "ur_row_nbytes": (c_size_t, (POINTER(_Spec),)),
+    "ur_states_new": (c_void_p, (c_void_p, c_size_t, c_void_p, c_void_p)),
+    "ur_states_free": (None, (c_void_p,)),
+    "ur_states_clear": (None, (c_void_p,)),
+    "ur_states_nbytes": (c_size_t, (c_void_p,)),
+    "ur_states_rows": (c_size_t, (c_void_p,)),
+    "ur_run": (
+        c_int,
+        (c_void_p, POINTER(_Words), POINTER(_Reply), c_size_t, POINTER(c_int32), c_int64),
+    ),
+    "ur_is_known": (c_int, (c_void_p, POINTER(_Words))),
+    "ur_number": (c_int64, (POINTER(_Words), c_int32, c_size_t, c_int64, c_void_p)),
+}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Loads the core and selects its instruction set; raises CoreError."""
+    return load(LIBRARY, isa=os.environ.get(_ISA_VARIABLE, ""))
+
+
+def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
+    """Returns a library that is checked, with the fastest instruction set unless ``isa`` names one.
+
+    Raises CoreError if there is none, or it is of another version, or the CPU hasn't this instruction set.
+    """
+    if file is None:
+        raise CoreError(f"the native core is not installed; {_BUILD}")
+    try:
+        library = ctypes.CDLL(str(file))
+        found = library.ur_abi_version()
+    except (OSError, AttributeError) as error:
+        raise CoreError(f"the native core can't be loaded ({error}); {_BUILD}") from None
+    if found != _ABI_VERSION:
+        raise CoreError(
+            f"the native core has interface {found}, and this server needs {_ABI_VERSION}; {_BUILD}"
+        )
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    if isa and library.ur_select_isa(isa.encode()):
+        names = [name.decode() for name in iter_isas(library)]
+        raise CoreError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it")
+    return library
+
+
+def iter_isas(library: ctypes.CDLL) -> Sequence[bytes]:
+    """Returns the names of the instruction sets that this CPU has, fastest first."""
+    names: list[bytes] = []
+    while name := library.ur_isa_at(len(names)):
+        names.append(name)
+    return names
+
+
+def isa_name() -> str:
+    """Returns the instruction set in use; raises CoreError."""
+    name: bytes = _library().ur_isa()
+    return name.decode()
+
+
+class Generator:
+    """The CPU generator of torch: the same numbers from the same 32-bit seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._core = _library()
+        self._state = _Generator()
+        self._core.ur_generator_seed(self._state, seed)
+
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Float32[np.ndarray, "..."]:
+        """Returns what ``torch.empty(shape).uniform_(low, high)`` has."""
+        values = np.empty(shape, np.float32)
+        self._core.ur_draw_uniform(self._state, _address(values), values.size, low, high)
+        return values
+
+    def normal(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+        """Returns what ``torch.empty(shape).normal_()`` has on x86 with AVX2."""
+        values = np.empty(shape, np.float32)
+        self._core.ur_draw_normal(self._state, _address(values), values.size)
+        return values
+
+
+def spectral_radius(matrix: Float32[np.ndarray, "n n"]) -> float:
+    """Returns the largest absolute eigenvalue of a contiguous matrix, with the same bits on every CPU."""
+    radius: float = _library().ur_spectral_radius(_address(matrix), len(matrix))
+    if math.isnan(radius):
+        raise MemoryError
+    return radius
+
+
+class Weights:
+    """Packed weights of a network; immutable.
+
+    Args:
+        spec: The network.
+        parameters: For each direction of each layer, from the input on, weight_ih, weight_hh, bias_ih,
+            bias_hh and weight_hr in torch's shapes, or None; they are copied.
+        vectors: What symbols stand for unless the network is one-hot; referred to, not copied.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        parameters: Sequence[Sequence[Float32[np.ndarray, "..."] | None]],
+        vectors: WordVectors | Float32[np.ndarray, "symbols size"] | None = None,
+    ) -> None:
+        core = _library()
+        self.vectors = vectors
+        self.has_c = spec.cell is Cell.LSTM
+        c_spec = _c_spec(spec, vectors)
+        arrays = (_Parameters * len(parameters))(*(map(_optional_address, row) for row in parameters))
+        self.handle: int | None = core.ur_weights_new(c_spec, arrays)
+        if not self.handle:
+            raise MemoryError
+        weakref.finalize(self, core.ur_weights_free, self.handle).atexit = False
+        self.nbytes: int = core.ur_weights_nbytes(c_spec)
+        if isinstance(vectors, np.ndarray):
+            self.nbytes += vectors.nbytes
+        self.row_nbytes: int = core.ur_row_nbytes(c_spec)
+
+
+def _c_spec(spec: NetworkSpec, vectors: WordVectors | Float32[np.ndarray, "symbols size"] | None) -> _Spec:
+    is_relu = spec.nonlinearity is Nonlinearity.RELU
+    rows = vectors.rows if isinstance(vectors, WordVectors) else vectors
+    return _Spec(
+        cell=_CELLS.get(spec.cell, int(is_relu)),
+        layers=spec.num_layers,
+        directions=spec.directions,
+        is_one_hot=spec.is_one_hot,
+        hidden=spec.hidden_size,
+        projection=spec.proj_size,
+        inputs=spec.input_size,
+        symbols=spec.symbol_count,
+        vectors=_optional_address(rows),
+        vector_count=0 if rows is None else len(rows),
+        mean_vector=_address(vectors.mean) if isinstance(vectors, WordVectors) else None,
+        hash_seed=secrets.randbits(64),
+    )
+
+
+class States(Network):
+    """The computed states of a network; see `Network`."""
+
+    def __init__(self, weights: Weights, starts: InitialStates | None = None) -> None:
+        core = _library()
+        count, h, c = (starts.count, starts.h, starts.c) if starts else (0, None, None)
+        handle = core.ur_states_new(weights.handle, count, _optional_address(h), _optional_address(c))
+        if not handle:
+            raise MemoryError
+        # The finalizer refers to the weights, because they must be freed later.
+        weakref.finalize(self, _free_states, handle, weights).atexit = False
+        self._core, self._handle, self._weights = core, handle, weights
+        self.weights_nbytes = weights.nbytes
+        self.row_nbytes = weights.row_nbytes
+
+    @property
+    def nbytes(self) -> int:
+        states: int = self._core.ur_states_nbytes(self._handle)
+        return self.weights_nbytes + states
+
+    @property
+    def row_count(self) -> int:
+        count: int = self._core.ur_states_rows(self._handle)
+        return count
+
+    def run(
+        self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: ctypes.c_int32 | None = None
+    ) -> None:
+        """See `Network`."""
+        status = self._core.ur_run(self._handle, _c_words(words), _c_reply(reply), max_rows, stop, 0)
+        if status == _FULL:
+            raise TableFullError
+        if status == _STOPPED:
+            raise StoppedError
+        if status == _NO_MEMORY:
+            raise MemoryError
+
+    def is_known(self, words: EncodedWords) -> bool:
+        """See `Network`; False if another thread runs the network."""
+        return bool(self._core.ur_is_known(self._handle, _c_words(words)))
+
+    def starting_at(self, starts: InitialStates) -> "States":
+        """See `Network`."""
+        return States(self._weights, starts)
+
+    def clear(self) -> None:
+        """See `Network`."""
+        self._core.ur_states_clear(self._handle)
+
+
+def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then
+    _library().ur_states_free(handle)
+
+
+def number(
+    words: EncodedWords, *, whole_words: bool, max_number: int
+) -> tuple[Int32[np.ndarray, "words positions"], int] | None:
+    """Numbers the distinct states of words from 1 by first appearance, word by word; 0 past a word's end.
+
+    States are equal if prefix and initial state are, or with ``whole_words`` if word, position and initial
+    state are. Returns the numbers and the largest, or None if that is above ``max_number``.
+    """
+    numbers = np.empty((len(words), words.max_length), np.int32)
+    largest: int = _library().ur_number(
+        _c_words(words), whole_words, words.max_length, max_number, _address(numbers)
+    )
+    if largest == _TOO_MANY:
+        return None
+    if largest < 0:
+        raise MemoryError
+    return numbers, largest
+
+
+def _address(array: np.ndarray) -> int:
+    """Returns where an array begins; the first way takes a quarter of the second's time."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except TypeError:  # read-only or not contiguous
+        return array.ctypes.data
+
+
+def _optional_address(array: np.ndarray | None) -> int | None:
+    return None if array is None else _address(array)
+
+
+def _c_words(words: EncodedWords) -> _Words:
+    """Returns the C form of words, which is kept with them, as most are looked up twice."""
+    if words.native is None:
+        starts = None if words.starts is None else _address(words.starts)
+        words.native = _Words(_address(words.codes), _address(words.lengths), starts, len(words))
+    return words.native
+
+
+def _c_reply(reply: Reply) -> _Reply:
+    written, values, state_words = reply.written, reply.values, 0
+    h_n, c_n = reply.h_n, reply.c_n
+    word_stride = position_stride = position_count = number_count = 0
+    if written is Written.ALL:
+        word_stride, position_stride, _ = values.strides
+        position_count = values.shape[1]
+    elif written is Written.DISTINCT:
+        number_count, position_count = len(values), reply.numbers.shape[1]
+    elif values is not None:
+        word_stride = values.strides[0]
+    if h_n is not None:
+        state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
+    return _Reply(
+        written,
+        _optional_address(values),
+        word_stride // _FLOAT_BYTES,
+        position_stride // _FLOAT_BYTES,
+        position_count,
+        _optional_address(reply.numbers),
+        number_count,
+        _optional_address(h_n),
+        _optional_address(c_n),
+        state_words,
+    )

@@ -1,0 +1,109 @@
+"""The networks in memory, within a budget of bytes; the least recently used are evicted whole."""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from unrolled_server.engine.job import InitialStates
+from unrolled_server.engine.networks.network import MakeNetwork, Network
+from unrolled_server.engine.spec import NetworkSpec, WordVectors
+from unrolled_server.engine.words import EncodedWords
+
+_OBJECTS_NBYTES = 3_000  # Python objects of a network, measured
+
+
+@dataclass(slots=True, eq=False)
+class CachedNetwork:
+    """A network and what the budget counts for it."""
+
+    spec: NetworkSpec
+    network: Network
+    nbytes: int = 0
+    row_count: int = 0
+
+
+class NetworkCache:
+    """Networks by spec. Not thread-safe, except `peek`.
+
+    ``budget_bytes`` are for weights, states and indexes of all networks; one network that needs more for a
+    single word gets it while it is the only one. Specs name ``vectors`` by digest.
+    """
+
+    def __init__(
+        self,
+        make_network: MakeNetwork,
+        *,
+        budget_bytes: int,
+        vectors: Mapping[str, WordVectors] | None = None,
+    ) -> None:
+        self._make_network = make_network
+        self._budget_bytes = budget_bytes
+        self._vectors = vectors or {}
+        self._networks: OrderedDict[NetworkSpec, CachedNetwork] = OrderedDict()
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def peek(self, spec: NetworkSpec) -> CachedNetwork | None:
+        """Returns a network if it is in memory; does not count as use."""
+        return self._networks.get(spec)
+
+    def use(self, spec: NetworkSpec) -> CachedNetwork:
+        """Returns a network, drawing it if it is not in memory, and counts as use."""
+        cached = self._networks.get(spec)
+        if cached is None:
+            self._make_room(spec.parameter_nbytes + _OBJECTS_NBYTES, keep=None)
+            vectors = self._vectors[spec.vectors] if spec.vectors else None
+            cached = self._networks[spec] = CachedNetwork(spec, self._make_network(spec, vectors))
+            self.measure(cached)
+        else:
+            self._networks.move_to_end(spec)
+        return cached
+
+    @contextlib.contextmanager
+    def temporary(self, cached: CachedNetwork, starts: InitialStates) -> Iterator[CachedNetwork]:
+        """Provides a network of the same weights whose words start at given states, for one request.
+
+        The budget counts its weights once more meanwhile, as they may outlive the network.
+        """
+        temporary = CachedNetwork(cached.spec, cached.network.starting_at(starts))
+        self.measure(temporary)
+        try:
+            yield temporary
+        finally:
+            self.held_bytes -= temporary.nbytes
+
+    def max_rows(self, cached: CachedNetwork) -> int:
+        """Returns how many rows a network may have if it is alone in memory; at least 1."""
+        network = cached.network
+        room = self._budget_bytes - network.weights_nbytes - _OBJECTS_NBYTES
+        return max(1, room // network.row_nbytes)
+
+    def reserve(self, cached: CachedNetwork, words: EncodedWords) -> None:
+        """Evicts others, if need be, so that the states of words fit that may be new."""
+        row_count = min(words.letter_count * cached.spec.rows_per_symbol, self.max_rows(cached))
+        nbytes = row_count * cached.network.row_nbytes
+        if self.held_bytes + nbytes > self._budget_bytes and not cached.network.is_known(words):
+            self._make_room(nbytes, keep=cached)
+
+    def measure(self, cached: CachedNetwork) -> None:
+        """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""
+        nbytes = cached.network.nbytes + _OBJECTS_NBYTES
+        self.held_bytes += nbytes - cached.nbytes
+        cached.nbytes = nbytes
+        self._make_room(0, keep=cached)
+
+    def forget(self, spec: NetworkSpec) -> None:
+        cached = self._networks.pop(spec, None)
+        if cached is not None:
+            self.held_bytes -= cached.nbytes
+
+    def _make_room(self, nbytes: int, *, keep: CachedNetwork | None) -> None:
+        """Evicts networks until ``nbytes`` more fit or only ``keep`` is left."""
+        while self.held_bytes + nbytes > self._budget_bytes:
+            oldest = next((spec for spec, cached in self._networks.items() if cached is not keep), None)
+            if oldest is None:
+                return
+            self.forget(oldest)

@@ -1,0 +1,101 @@
+"""The interface of a network in memory, on the native core or on an accelerator, and of the replies it writes."""
+
+import ctypes
+import enum
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from unrolled_server.engine.job import InitialStates
+from unrolled_server.engine.spec import NetworkSpec, WordVectors
+from unrolled_server.engine.words import EncodedWords
+
+
+class TableFullError(Exception):
+    """The words need more rows than allowed; the table is empty now."""
+
+
+class StoppedError(Exception):
+    """The run was stopped; rows that were finished stay valid."""
+
+
+class Written(enum.IntEnum):
+    """What a run writes; the numbers are those of the C interface."""
+
+    ALL = 0
+    DISTINCT = 1
+    LAST = 2
+    MEAN = 3
+    MAX = 4
+    NONE = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """Where a run writes. Arrays may be views; the last axis is contiguous.
+
+    Attributes:
+        values: ALL: (words, positions, output), zeros from a word's end on. LAST, MEAN, MAX: (words, output).
+            DISTINCT: (rows, output): row n for each number n; row 0 is not written. NONE: None.
+        numbers: For DISTINCT, contiguous: numbers from 1 on; those past a word's end are ignored.
+        h_n: Final states if they are wanted; contiguous but for the axis of words.
+        c_n: The same for an LSTM.
+    """
+
+    written: Written
+    values: Float32[np.ndarray, "*rows output"] | None = None
+    numbers: Int32[np.ndarray, "words positions"] | None = None
+    h_n: Float32[np.ndarray, "layers words state"] | None = None
+    c_n: Float32[np.ndarray, "layers words hidden"] | None = None
+
+    def part(self, start: int, stop: int) -> "Reply":
+        """Returns where a run of some of the words writes."""
+        values, words = self.values, slice(start, stop)
+        if values is not None and self.written is not Written.DISTINCT:
+            values = values[words]
+        return Reply(
+            written=self.written,
+            values=values,
+            numbers=None if self.numbers is None else self.numbers[words],
+            h_n=None if self.h_n is None else self.h_n[:, words],
+            c_n=None if self.c_n is None else self.c_n[:, words],
+        )
+
+
+@runtime_checkable
+class Network(Protocol):
+    """Weights, and a table of the states that were computed with them. Used by one thread at a time.
+
+    ``row_nbytes`` is the cost of one more row at most; words start from zeros or from given states.
+    """
+
+    weights_nbytes: int
+    row_nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights, states and indexes."""
+
+    @property
+    def row_count(self) -> int:
+        """Rows that were computed and are in memory."""
+
+    def run(
+        self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: ctypes.c_int32 | None = None
+    ) -> None:
+        """Computes the states that are missing and writes the reply.
+
+        Raises TableFullError beyond ``max_rows`` rows (0: no limit), and StoppedError soon after another
+        thread set ``stop.value`` to 1.
+        """
+
+    def is_known(self, words: EncodedWords) -> bool:
+        """Returns whether all states of the words are in memory."""
+
+    def starting_at(self, starts: InitialStates) -> "Network":
+        """Returns a network of the same weights, without rows, whose words start at the given states."""
+
+    def clear(self) -> None:
+        """Drops all rows and gives their memory back; weights and initial states stay."""

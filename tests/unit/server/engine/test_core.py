@@ -1,0 +1,156 @@
+"""The bindings of the native core: loading it, numbering states, running and freeing networks."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unrolled_core import LIBRARY
+from unrolled_server.engine import Alphabet, Engine, StoppedError
+from unrolled_server.engine.core import CoreError, Generator, isa_name, load, number, spectral_radius
+from unrolled_server.engine.networks.network import Reply, TableFullError, Written
+
+from .run_jobs import answer, job
+
+lists_of_words = st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=9)
+
+
+def test_a_missing_core_is_an_error_that_says_how_to_build_it():
+    with pytest.raises(CoreError, match=r"not installed; build it with: pip install \./server/native$"):
+        load(None, isa="")
+
+
+def test_a_file_that_is_no_core_is_an_error_that_says_how_to_build_one(tmp_path):
+    file = tmp_path / "core.so"
+    file.write_bytes(b"no library")
+    with pytest.raises(CoreError, match=r"can't be loaded .*; build it with: pip install"):
+        load(file, isa="")
+
+
+def test_a_core_of_another_version_is_refused(monkeypatch):
+    monkeypatch.setattr("unrolled_server.engine.core._ABI_VERSION", 999)
+    with pytest.raises(CoreError, match="has interface 1, and this server needs 999; build it"):
+        load(LIBRARY, isa="")
+
+
+def test_an_unknown_instruction_set_is_an_error_that_lists_those_of_the_cpu():
+    with pytest.raises(CoreError, match=r"UNROLLED_ISA is 'mmx'; this CPU has (\w+, )*portable; name one"):
+        load(LIBRARY, isa="mmx")
+
+
+def test_the_instruction_set_in_use_has_a_name(engine):
+    assert isa_name() == engine.isa != ""
+
+
+def test_generators_of_one_seed_draw_the_same_numbers_in_order():
+    first, second = Generator(7), Generator(7)
+    drawn = [generator.uniform((3, 5), -1, 1) for generator in (first, second)]
+    assert drawn[0].tobytes() == drawn[1].tobytes()
+    assert first.uniform((15,), -1, 1).tobytes() != drawn[0].tobytes()
+    assert first.normal((4, 5)).shape == (4, 5)
+
+
+def test_the_spectral_radius_is_the_largest_absolute_eigenvalue():
+    assert spectral_radius(np.array([[0, 2], [-2, 0]], np.float32)) == pytest.approx(2, rel=1e-6)
+
+
+def expected_numbers(words, starts, *, whole_words):
+    """Numbers states by a dict."""
+    seen: dict[object, int] = {}
+    numbers = np.zeros((len(words), max(map(len, words))), np.int32)
+    for row, word, start in zip(numbers, words, starts, strict=True):
+        for at in range(len(word)):
+            key = (start, word, at) if whole_words else (start, word[: at + 1])
+            row[at] = seen.setdefault(key, len(seen) + 1)
+    return numbers, len(seen)
+
+
+@given(lists_of_words, st.booleans(), st.randoms(use_true_random=False), st.booleans())
+def test_states_are_numbered_by_first_appearance(words, whole_words, chance, has_starts):
+    starts = [chance.randrange(2) if has_starts else 0 for _ in words]
+    encoded = Alphabet.of("abc").encode(words)
+    if has_starts:
+        encoded = encoded.starting_at(np.array(starts, np.int32))
+    expected, largest = expected_numbers(words, starts, whole_words=whole_words)
+    numbers, found = number(encoded, whole_words=whole_words, max_number=largest)
+    assert found == largest
+    assert np.array_equal(numbers, expected)
+    assert number(encoded, whole_words=whole_words, max_number=largest - 1) is None
+
+
+@pytest.fixture
+def network():
+    engine = Engine(device="cpu")
+    answer(engine, job(["c"]))
+    return engine._networks.peek(job(["c"]).network).network
+
+
+def outputs(network, encoded):
+    values = np.empty((len(encoded), encoded.max_length, 5), np.float32)
+    network.run(encoded, Reply(written=Written.ALL, values=values))
+    return values
+
+
+def test_words_are_known_once_they_were_run(network):
+    words = Alphabet.of("abc").encode(["abc", "ab"])
+    assert not network.is_known(words)
+    network.run(words, Reply(written=Written.NONE))
+    assert network.is_known(words)
+    assert network.is_known(words.part(1, 2))
+    assert not network.is_known(Alphabet.of("abc").encode(["abca"]))
+    network.clear()
+    assert not network.is_known(words)
+
+
+def test_a_full_table_is_empty_afterwards_and_can_be_filled_again(network):
+    words = Alphabet.of("abc").encode(["abca", "bcab", "cabc"])
+    expected = outputs(network, words)
+    with pytest.raises(TableFullError):
+        network.run(words, Reply(written=Written.NONE), max_rows=5)
+    assert network.row_count == 0
+    assert outputs(network, words).tobytes() == expected.tobytes()
+
+
+def test_a_stopped_run_keeps_what_it_finished():
+    engine = Engine(device="cpu")
+    engine.stop()
+    asked = job(["abc" * 300] * 200, hidden_size=512)
+    (result,) = engine.run([asked])
+    if isinstance(result, Exception):  # the flag is checked every 10 ms, so a fast machine may finish
+        assert isinstance(result, StoppedError)
+    fresh = Engine(device="cpu")
+    network = engine._networks.peek(asked.network).network
+    values = np.empty((*asked.places, 512), np.float32)
+    network.run(asked.words, Reply(written=Written.ALL, values=values))
+    assert values.tobytes() == answer(fresh, asked).values.tobytes()
+
+
+def test_values_may_be_views_of_a_larger_reply(network):
+    words = Alphabet.of("abc").encode(["abca", "bc"])
+    expected = outputs(network, words)
+    larger = np.full((6, 3, 5), np.nan, np.float32)  # (positions, words, output)
+    network.run(words, Reply(written=Written.ALL, values=larger[:, 1:].swapaxes(0, 1)))
+    assert larger[:4, 1:].swapaxes(0, 1).tobytes() == expected.tobytes()
+    assert not larger[4:, 1:].any()
+    assert np.isnan(larger[:, 0]).all()
+
+
+def test_networks_are_freed_with_the_objects_that_hold_them(network):
+    words = Alphabet.of("abc").encode(["abc"])
+    states = network.starting_at(_one_start())
+    del network
+    gc.collect()
+    words = words.starting_at(np.zeros(1, np.int32))
+    assert outputs(states, words).any()  # its weights are still there
+    weights = weakref.ref(states._weights)
+    del states
+    gc.collect()
+    assert weights() is None
+
+
+def _one_start():
+    from unrolled_server.engine.job import InitialStates, State
+
+    return InitialStates(State(np.ones((1, 1, 5), np.float32)))
