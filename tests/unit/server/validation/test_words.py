@@ -31,7 +31,8 @@ def accepted(tables, *words, unknown_word=0, name="small", **changes):
 
 def symbols_of(tables, *words, **changes):
     encoded = accepted(tables, *words, **changes).job.words
-    return [encoded.code_lists(), encoded.lengths.tolist()]
+    ends = encoded.lengths.cumsum()[:-1]
+    return [[codes.tolist() for codes in np.split(encoded.codes, ends)], encoded.lengths.tolist()]
 
 
 def test_sentences_are_split_at_any_white_space_and_words_are_not_changed(tables):
