@@ -189,7 +189,8 @@ class Weights:
         self.vectors = vectors
         self.has_c = spec.cell is Cell.LSTM
         c_spec = _c_spec(spec, vectors)
-        arrays = (_Parameters * len(parameters))(*(map(_optional_address, row) for row in parameters))
+        rows = [_Parameters(*map(_optional_address, row)) for row in parameters]
+        arrays = (_Parameters * len(rows))(*rows)
         self.handle: int | None = core.ur_weights_new(c_spec, arrays)
         if not self.handle:
             raise MemoryError
@@ -313,27 +314,21 @@ def _c_words(words: EncodedWords) -> _Words:
 
 
 def _c_reply(reply: Reply) -> _Reply:
-    written, values, state_words = reply.written, reply.values, 0
-    h_n, c_n = reply.h_n, reply.c_n
-    word_stride = position_stride = position_count = number_count = 0
+    """Returns the C form of a reply; positional arguments and few calls, because every request needs one."""
+    written, values, h_n = reply.written, reply.values, reply.h_n
+    if written is Written.NONE or values is None:
+        return _Reply(Written.NONE)
+    word_bytes, position_bytes, position_count = values.strides[0], 0, 0
+    numbers, number_count = None, 0
     if written is Written.ALL:
-        word_stride, position_stride, _ = values.strides
-        position_count = values.shape[1]
-    elif written is Written.DISTINCT:
-        number_count, position_count = len(values), reply.numbers.shape[1]
-    elif values is not None:
-        word_stride = values.strides[0]
+        position_bytes, position_count = values.strides[1], values.shape[1]
+    elif reply.numbers is not None:
+        numbers, number_count, position_count = _address(reply.numbers), len(values), reply.numbers.shape[1]
+    c_reply = _Reply(
+        written, _address(values), word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES, position_count,
+        numbers, number_count,
+    )  # fmt: skip
     if h_n is not None:
-        state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
-    return _Reply(
-        written,
-        _optional_address(values),
-        word_stride // _FLOAT_BYTES,
-        position_stride // _FLOAT_BYTES,
-        position_count,
-        _optional_address(reply.numbers),
-        number_count,
-        _optional_address(h_n),
-        _optional_address(c_n),
-        state_words,
-    )
+        c_reply.h_n, c_reply.c_n = _address(h_n), _optional_address(reply.c_n)
+        c_reply.state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
+    return c_reply
