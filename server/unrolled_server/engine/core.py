@@ -21,7 +21,7 @@ from unrolled_server.engine.words import EncodedWords
 try:
     from unrolled_core import LIBRARY
 except ImportError:
-    LIBRARY = None
+    LIBRARY = None  # type: ignore[assignment]
 
 _ABI_VERSION = 1
 _BUILD = "build it with: pip install ./server/native"
@@ -296,7 +296,7 @@ def number(
 def _address(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except TypeError:  # read-only or not contiguous
         return array.ctypes.data
 
@@ -307,10 +307,11 @@ def _optional_address(array: np.ndarray | None) -> int | None:
 
 def _c_words(words: EncodedWords) -> _Words:
     """Returns the C form of words, which is kept with them, as most are looked up twice."""
-    if words.native is None:
-        starts = None if words.starts is None else _address(words.starts)
-        words.native = _Words(_address(words.codes), _address(words.lengths), starts, len(words))
-    return words.native
+    native = words.native
+    if not isinstance(native, _Words):
+        codes, lengths = _address(words.codes), _address(words.lengths)
+        words.native = native = _Words(codes, lengths, _optional_address(words.starts), len(words))
+    return native
 
 
 def _c_reply(reply: Reply) -> _Reply:

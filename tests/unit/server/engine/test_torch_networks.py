@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
+from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Output, ReplyForm, State
 
 from .torch_reference import ALPHABET, TABLE, WORDS, a_job, run_torch, specs, torch_modules
 
