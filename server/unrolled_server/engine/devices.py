@@ -66,11 +66,11 @@ def open_backend(name: str, *, devices: Path = Path("/dev")) -> Backend:
     """
     if name != CPU and (name != "auto" or _may_have_accelerator(devices)):
         # Importing torch takes longer than the rest of a server's start.
-        from unrolled_server.engine import torch_backend  # noqa: PLC0415
+        from unrolled_server.engine.torch_backend import TorchBackend, choose_device  # noqa: PLC0415
 
-        device = torch_backend.choose_device(name)
+        device = choose_device(name)
         if device.type != CPU:
-            return torch_backend.TorchBackend(device)
+            return TorchBackend(device)
     return CpuBackend()
 
 
