@@ -4,7 +4,7 @@ import platform
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from unrolled_server.engine import core
 from unrolled_server.engine.networks.network import Network
@@ -24,6 +24,7 @@ class DeviceUnstableError(RuntimeError):
     """A word's bits depend on its place among others on this device."""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Makes networks on one device. ``isa`` is the CPU's instruction set, empty on an accelerator."""
 
