@@ -36,6 +36,10 @@ class CoreError(RuntimeError):
     """The native core is missing, of another version, or gives other bits."""
 
 
+class InstructionSetError(CoreError):
+    """UNROLLED_ISA names an instruction set that this CPU doesn't have."""
+
+
 class _Generator(ctypes.Structure):
     _fields_ = (("words", c_uint32 * 624), ("next", c_uint32))
 
@@ -104,7 +108,7 @@ def _library() -> ctypes.CDLL:
 def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
     """Returns a library that is checked, with the fastest instruction set unless ``isa`` names one.
 
-    Raises CoreError if there is none, or it is of another version, or the CPU hasn't this instruction set.
+    Raises CoreError if there is none or of another version, InstructionSetError if the CPU lacks that one.
     """
     if file is None:
         raise CoreError(f"the native core is not installed; {_BUILD}")
@@ -122,7 +126,9 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     if isa and library.ur_select_isa(isa.encode()):
         names = [name.decode() for name in iter_isas(library)]
-        raise CoreError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it")
+        raise InstructionSetError(
+            f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it"
+        )
     return library
 
 
