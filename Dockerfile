@@ -14,7 +14,8 @@ FROM base AS requirements
 WORKDIR /build
 COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" > requirements.txt
+required = [*project['dependencies'], *project['optional-dependencies']['server']]; \
+print(*(line for line in required if not line.startswith('unrolled-core')), sep='\n')" > requirements.txt
 
 FROM base AS dependencies
 # PyTorch's own index: its CPU build is a tenth of the size of the one with CUDA. The lock pins torch without a
@@ -42,14 +43,29 @@ RUN cd /opt/unrolled/lib/python*/site-packages \
     # One file of torch needs a newer Python.
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_intrinsics /opt/unrolled
 
+# The native core: its compiler is in no other stage.
+FROM base AS core
+# hadolint ignore=DL3008  # any version compiles the same results
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_CONSTRAINT=/build/constraints.txt \
+    PIP_BUILD_CONSTRAINT=/build/constraints.txt
+WORKDIR /build
+COPY constraints.txt ./
+COPY server/native native
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir wheels ./native
+
 FROM dependencies AS project
 COPY pyproject.toml LICENSE README.md ./
 COPY protos protos
 COPY client client
 COPY server server
+COPY --from=core /build/wheels wheels
 # hadolint ignore=DL3042  # the cache is a mount and in no layer
 RUN --mount=type=cache,target=/var/cache/pip \
-    pip install --no-compile --no-deps --prefix /opt/project . \
+    pip install --no-compile --no-deps --prefix /opt/project . wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/project
 
 FROM base

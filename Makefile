@@ -5,8 +5,8 @@ SHELL := bash
 .NOTPARALLEL:
 # Modules are compiled at their first import. If this were set, every process would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo examples serve test test-faults test-ray test-corpus test-load test-long test-all check fix \
-	audit proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
+.PHONY: help setup demo examples serve test test-native test-faults test-ray test-corpus test-load test-long test-all \
+	check fix audit wheels proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,9 @@ PROTO_READY := $(PROTO_VENV)/.ready
 AUDIT_VENV := .venv-audit
 AUDIT_READY := $(AUDIT_VENV)/.ready
 AUDITOR := pip-audit==2.10.1
+# ziglang, which compiles for other systems, is 400 MB.
+WHEELS_VENV := .venv-wheels
+WHEELS_READY := $(WHEELS_VENV)/.ready
 # The examples' data: downloaded once, never installed or committed.
 EXAMPLE_DATA := build/examples
 EXAMPLE_DATA_READY := $(EXAMPLE_DATA)/.ready
@@ -35,6 +38,9 @@ IMAGE ?= unrolled:latest
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
+# The native core is installed first and has a stamp of its own, so that a changed source is compiled once for all.
+CORE := $(VENV)/.core
+CORE_FILES := $(wildcard server/native/*.py server/native/pyproject.toml server/native/src/* server/native/unrolled_core/*.py)
 # What a target needs in .venv: extras of the package and dependency groups. Each set has a stamp file.
 RUN := $(VENV)/.run
 TEST := $(VENV)/.test
@@ -48,7 +54,12 @@ $(CHECK): NEEDS := --group check
 $(LONG): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group long
 $(BENCH): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group bench
 $(EXAMPLES): NEEDS := --editable .[server] --group examples
-$(RUN) $(TEST) $(CHECK) $(LONG) $(BENCH) $(EXAMPLES): pyproject.toml constraints.txt
+$(CORE): NEEDS := ./server/native
+$(CORE): TORCH_INDEX :=
+$(CORE): $(CORE_FILES)
+$(RUN) $(TEST) $(LONG) $(BENCH) $(EXAMPLES): | $(CORE)
+$(RUN) $(TEST) $(CHECK) $(LONG) $(BENCH) $(EXAMPLES): pyproject.toml
+$(CORE) $(RUN) $(TEST) $(CHECK) $(LONG) $(BENCH) $(EXAMPLES): constraints.txt
 	@PYTHON='$(PYTHON)' VENV='$(VENV)' TORCH_INDEX='$(TORCH_INDEX)' GOALS='$(MAKECMDGOALS)' .ci/set-up $(NEEDS)
 	@touch $@
 
@@ -75,6 +86,9 @@ serve: $(RUN) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
 test: $(TEST) ## Run the tests that CI runs, in minutes (TEST_FLAGS=... for pytest's options).
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 
+test-native: $(CORE) ## Test the native core in C: with gcc and clang, under sanitizers, for ARM64 under QEMU.
+	$(BIN)/python server/native/run_tests.py
+
 test-faults: $(LONG) ## Inject faults and overload at length, and report measurements (FAULT_SECONDS, FAULT_CASES).
 	UNROLLED_FAULT_SECONDS=$(FAULT_SECONDS) UNROLLED_FAULT_CASES=$(FAULT_CASES) \
 		$(BIN)/python -m pytest -m faults --timeout 3600 $(TEST_FLAGS)
@@ -92,7 +106,7 @@ test-load: $(TEST) ## Test the load tester with real load.
 test-long: $(LONG) ## Run slow tests, and properties with many cases.
 	CHECK_SHAPES=1 $(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=long --timeout 3600 $(TEST_FLAGS)
 
-test-all: test test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
+test-all: test test-native test-long test-faults test-load test-corpus test-ray ## Run every test (more than an hour).
 
 check: $(TEST) $(CHECK) proto-check ## Check style, types, layers, contract, Dockerfile and phrases; change nothing.
 	$(BIN)/ruff check .
@@ -155,6 +169,19 @@ $(AUDIT_READY): Makefile
 
 audit: $(AUDIT_READY) ## Report pinned versions with known vulnerabilities; fail where PyPI cannot be reached.
 	$(AUDIT_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
+$(WHEELS_READY): constraints.txt
+	$(PYTHON) -m venv $(WHEELS_VENV)
+	$(WHEELS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $< hatchling pip pyelftools ziglang
+	@touch $@
+
+wheels: $(WHEELS_READY) ## Build wheels of the native core for Linux and macOS into dist/ and check them.
+	rm -f dist/unrolled_core-*.whl
+	for target in x86_64-linux-gnu aarch64-linux-gnu x86_64-macos aarch64-macos; do \
+		UNROLLED_CORE_TARGET=$$target $(WHEELS_VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps \
+			--no-build-isolation --wheel-dir dist ./server/native; \
+	done
+	$(WHEELS_VENV)/bin/python server/native/check_wheels.py dist/unrolled_core-*.whl
 
 image: ## Build the container image (IMAGE=name:tag).
 	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \

@@ -93,7 +93,7 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
-def server_address(_environment, _shared_proofs, request):
+def server_address(_environment, request):
     """HOST:PORT of a server with default limits on a free loopback port."""
     if request.config.getoption("--target") == "ray":
         yield request.getfixturevalue("ray_cluster").address

@@ -28,6 +28,7 @@ _SERVER = (
     "scipy",
     "structlog",
     "torch",
+    "unrolled_core",
 )
 EXTRAS = {
     "cli": _CLI,

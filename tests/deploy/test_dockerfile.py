@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
+CORE = tomllib.loads((ROOT / "server/native/pyproject.toml").read_text())
+BUILD_REQUIREMENTS = [*PYPROJECT["build-system"]["requires"], *CORE["build-system"]["requires"], "ziglang"]
 LOCK = (ROOT / "constraints.txt").read_text()
 PINNED = {canonicalize_name(name) for name in re.findall(r"^([\w.-]+)==", LOCK, re.MULTILINE)}
 # The modules that import tests: a script for maintainers, and a function that runs the tests.
@@ -66,7 +68,8 @@ COMMANDS = {name: "\n".join(stage.arguments("RUN")) for name, stage in STAGES.it
 def test_copied_files_exist_and_are_not_ignored():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert {name for name in COPIED if not (ROOT / name).exists()} == set()
-    assert {f"!{name}" for name in COPIED} == {line for line in ignored if line.startswith("!")}
+    tops = {name.partition("/")[0] for name in COPIED}
+    assert {f"!{name}" for name in tops} == {line for line in ignored if line.startswith("!")}
 
 
 def test_all_files_of_the_package_are_copied():
@@ -108,6 +111,29 @@ def test_a_change_of_the_source_ships_one_layer():
     assert STAGES[STAGES["dependencies"].base].copied() == set()
 
 
+def downloaded_requirements():
+    """Returns what the stage `requirements` writes into its file."""
+    (program,) = re.findall(r'python -c "(.*)" > requirements.txt', COMMANDS["requirements"])
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    return run.stdout.split("\n")[:-1]
+
+
+def test_all_requirements_but_the_core_are_downloaded():
+    required = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]}
+    (core,) = required - {*downloaded_requirements()}
+    assert Requirement(core).name == CORE["project"]["name"]
+
+
+def test_the_core_is_built_beside_the_image():
+    """Its compiler is in no stage that the image begins with or copies from."""
+    assert [name for name, commands in COMMANDS.items() if "apt-get" in commands] == ["core"]
+    assert "--from=core /build/wheels wheels" in STAGES["project"].arguments("COPY")
+    assert "core" not in {stage.base for stage in STAGES.values()}
+    assert not [line for line in IMAGE.arguments("COPY") if "--from=core" in line]
+
+
 def test_no_layer_depends_on_the_commit():
     names = [name for name, _ in IMAGE.instructions]
     assert not {"RUN", "COPY", "ADD"}.intersection(names[names.index("ARG") :])
@@ -127,19 +153,20 @@ def test_byte_code_does_not_depend_on_time_stamps(stage, tmp_path):
 
 def test_the_lock_pins_the_build_requirements():
     """Two variables, because pip 25.3 reads another one for build backends."""
-    names = {canonicalize_name(Requirement(line).name) for line in PYPROJECT["build-system"]["requires"]}
-    assert names <= PINNED
-    (environment,) = STAGES["dependencies"].arguments("ENV")
-    assert "PIP_CONSTRAINT=/build/constraints.txt" in environment.split()
-    assert "PIP_BUILD_CONSTRAINT=/build/constraints.txt" in environment.split()
+    assert {canonicalize_name(Requirement(line).name) for line in BUILD_REQUIREMENTS} <= PINNED
+    for stage in ("core", "dependencies"):
+        (environment,) = STAGES[stage].arguments("ENV")
+        assert "PIP_CONSTRAINT=/build/constraints.txt" in environment.split()
+        assert "PIP_BUILD_CONSTRAINT=/build/constraints.txt" in environment.split()
 
 
 @pytest.mark.long
 def test_the_lock_pins_the_dependencies_of_the_build_backend():
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
     options = ["--report", "-", "--constraint", ROOT / "constraints.txt"]
-    required = PYPROJECT["build-system"]["requires"]
-    run = subprocess.run([*command, *options, *required], check=True, stdout=subprocess.PIPE, timeout=200)
+    run = subprocess.run(
+        [*command, *options, *BUILD_REQUIREMENTS], check=True, stdout=subprocess.PIPE, timeout=200
+    )
     chosen = {canonicalize_name(each["metadata"]["name"]) for each in json.loads(run.stdout)["install"]}
     assert chosen
     assert chosen <= PINNED
@@ -148,7 +175,7 @@ def test_the_lock_pins_the_dependencies_of_the_build_backend():
 @pytest.mark.skipif(torch.version.cuda is not None, reason="the image holds torch without CUDA")
 def test_the_lock_pins_every_dependency_of_the_image():
     found = set()
-    waiting = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]]
+    waiting = downloaded_requirements()
     while waiting:
         requirement = Requirement(waiting.pop())
         name = canonicalize_name(requirement.name)

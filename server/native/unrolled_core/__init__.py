@@ -5,4 +5,6 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-LIBRARY = Path(__file__).with_name("libunrolled_core.dylib" if sys.platform == "darwin" else "libunrolled_core.so")
+LIBRARY = Path(__file__).with_name(
+    "libunrolled_core.dylib" if sys.platform == "darwin" else "libunrolled_core.so"
+)

@@ -21,7 +21,7 @@ from unrolled_server.engine.words import EncodedWords
 try:
     from unrolled_core import LIBRARY
 except ImportError:
-    LIBRARY = None
+    LIBRARY = None  # type: ignore[assignment]
 
 _ABI_VERSION = 1
 _BUILD = "build it with: pip install ./server/native"
@@ -34,6 +34,10 @@ _FLOAT_BYTES = 4
 
 class CoreError(RuntimeError):
     """The native core is missing, of another version, or gives other bits."""
+
+
+class InstructionSetError(CoreError):
+    """UNROLLED_ISA names an instruction set that this CPU doesn't have."""
 
 
 class _Generator(ctypes.Structure):
@@ -104,7 +108,7 @@ def _library() -> ctypes.CDLL:
 def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
     """Returns a library that is checked, with the fastest instruction set unless ``isa`` names one.
 
-    Raises CoreError if there is none, or it is of another version, or the CPU hasn't this instruction set.
+    Raises CoreError if there is none or of another version, InstructionSetError if the CPU lacks that one.
     """
     if file is None:
         raise CoreError(f"the native core is not installed; {_BUILD}")
@@ -122,7 +126,9 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     if isa and library.ur_select_isa(isa.encode()):
         names = [name.decode() for name in iter_isas(library)]
-        raise CoreError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it")
+        raise InstructionSetError(
+            f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it"
+        )
     return library
 
 
@@ -189,7 +195,8 @@ class Weights:
         self.vectors = vectors
         self.has_c = spec.cell is Cell.LSTM
         c_spec = _c_spec(spec, vectors)
-        arrays = (_Parameters * len(parameters))(*(map(_optional_address, row) for row in parameters))
+        rows = [_Parameters(*map(_optional_address, row)) for row in parameters]
+        arrays = (_Parameters * len(rows))(*rows)
         self.handle: int | None = core.ur_weights_new(c_spec, arrays)
         if not self.handle:
             raise MemoryError
@@ -295,7 +302,7 @@ def number(
 def _address(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except TypeError:  # read-only or not contiguous
         return array.ctypes.data
 
@@ -306,34 +313,29 @@ def _optional_address(array: np.ndarray | None) -> int | None:
 
 def _c_words(words: EncodedWords) -> _Words:
     """Returns the C form of words, which is kept with them, as most are looked up twice."""
-    if words.native is None:
-        starts = None if words.starts is None else _address(words.starts)
-        words.native = _Words(_address(words.codes), _address(words.lengths), starts, len(words))
-    return words.native
+    native = words.native
+    if not isinstance(native, _Words):
+        codes, lengths = _address(words.codes), _address(words.lengths)
+        words.native = native = _Words(codes, lengths, _optional_address(words.starts), len(words))
+    return native
 
 
 def _c_reply(reply: Reply) -> _Reply:
-    written, values, state_words = reply.written, reply.values, 0
-    h_n, c_n = reply.h_n, reply.c_n
-    word_stride = position_stride = position_count = number_count = 0
+    """Returns the C form of a reply; positional arguments and few calls, because every request needs one."""
+    written, values, h_n = reply.written, reply.values, reply.h_n
+    if written is Written.NONE or values is None:
+        return _Reply(Written.NONE)
+    word_bytes, position_bytes, position_count = values.strides[0], 0, 0
+    numbers, number_count = None, 0
     if written is Written.ALL:
-        word_stride, position_stride, _ = values.strides
-        position_count = values.shape[1]
-    elif written is Written.DISTINCT:
-        number_count, position_count = len(values), reply.numbers.shape[1]
-    elif values is not None:
-        word_stride = values.strides[0]
+        position_bytes, position_count = values.strides[1], values.shape[1]
+    elif reply.numbers is not None:
+        numbers, number_count, position_count = _address(reply.numbers), len(values), reply.numbers.shape[1]
+    c_reply = _Reply(
+        written, _address(values), word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES, position_count,
+        numbers, number_count,
+    )  # fmt: skip
     if h_n is not None:
-        state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
-    return _Reply(
-        written,
-        _optional_address(values),
-        word_stride // _FLOAT_BYTES,
-        position_stride // _FLOAT_BYTES,
-        position_count,
-        _optional_address(reply.numbers),
-        number_count,
-        _optional_address(h_n),
-        _optional_address(c_n),
-        state_words,
-    )
+        c_reply.h_n, c_reply.c_n = _address(h_n), _optional_address(reply.c_n)
+        c_reply.state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
+    return c_reply

@@ -25,8 +25,7 @@ from unrolled_server.engine.job import (
     State,
 )
 from unrolled_server.engine.networks.cache import CachedNetwork, NetworkCache
-from unrolled_server.engine.networks.network import Network, Reply, TableFullError, Written
-from unrolled_server.engine.parameters.initialization import draw
+from unrolled_server.engine.networks.network import Reply, TableFullError, Written
 from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
@@ -68,7 +67,7 @@ class Engine:
         self.asked_rows = 0
         self.computed_rows = 0
         tables = {table.digest: table for table in vectors}
-        self._networks = NetworkCache(self._draw, budget_bytes=state_memory_bytes, vectors=tables)
+        self._networks = NetworkCache(self._backend, budget_bytes=state_memory_bytes, vectors=tables)
         self._buffer = _ReplyBuffer()
         self._stop = ctypes.c_int32(0)
 
@@ -152,9 +151,6 @@ class Engine:
                 result = error
             yield result
 
-    def _draw(self, spec: NetworkSpec, vectors: WordVectors | None) -> Network:
-        return self._backend.network(spec, draw(spec), vectors)
-
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
         """Returns the indices of jobs that share a network and are not all known."""
         groups: dict[NetworkSpec, list[int]] = {}
@@ -221,7 +217,7 @@ class Engine:
         Raises TableFullError if the words do not fit into an empty table either.
         """
         self._networks.reserve(cached, words)
-        network, max_rows = cached.network, self._networks.max_rows(cached)
+        network, max_rows = cached.network, cached.max_rows
         try:
             try:
                 network.run(words, reply, max_rows=max_rows, stop=self._stop)

@@ -5,8 +5,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from unrolled_server.engine.devices import Backend
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import MakeNetwork, Network
+from unrolled_server.engine.networks.network import Network
+from unrolled_server.engine.parameters.initialization import draw
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -15,10 +17,11 @@ _OBJECTS_NBYTES = 3_000  # Python objects of a network, measured
 
 @dataclass(slots=True, eq=False)
 class CachedNetwork:
-    """A network and what the budget counts for it."""
+    """A network, how many rows it may have if it is alone in memory, and what the budget counts for it."""
 
     spec: NetworkSpec
     network: Network
+    max_rows: int
     nbytes: int = 0
     row_count: int = 0
 
@@ -32,12 +35,12 @@ class NetworkCache:
 
     def __init__(
         self,
-        make_network: MakeNetwork,
+        backend: Backend,
         *,
         budget_bytes: int,
         vectors: Mapping[str, WordVectors] | None = None,
     ) -> None:
-        self._make_network = make_network
+        self._backend = backend
         self._budget_bytes = budget_bytes
         self._vectors = vectors or {}
         self._networks: OrderedDict[NetworkSpec, CachedNetwork] = OrderedDict()
@@ -56,8 +59,8 @@ class NetworkCache:
         if cached is None:
             self._make_room(spec.parameter_nbytes + _OBJECTS_NBYTES, keep=None)
             vectors = self._vectors[spec.vectors] if spec.vectors else None
-            cached = self._networks[spec] = CachedNetwork(spec, self._make_network(spec, vectors))
-            self.measure(cached)
+            cached = self._cached(spec, self._backend.network(spec, draw(spec), vectors))
+            self._networks[spec] = cached
         else:
             self._networks.move_to_end(spec)
         return cached
@@ -68,25 +71,18 @@ class NetworkCache:
 
         The budget counts its weights once more meanwhile, as they may outlive the network.
         """
-        temporary = CachedNetwork(cached.spec, cached.network.starting_at(starts))
-        self.measure(temporary)
+        temporary = self._cached(cached.spec, cached.network.starting_at(starts))
         try:
             yield temporary
         finally:
             self.held_bytes -= temporary.nbytes
 
-    def max_rows(self, cached: CachedNetwork) -> int:
-        """Returns how many rows a network may have if it is alone in memory; at least 1."""
-        network = cached.network
-        room = self._budget_bytes - network.weights_nbytes - _OBJECTS_NBYTES
-        return max(1, room // network.row_nbytes)
-
     def reserve(self, cached: CachedNetwork, words: EncodedWords) -> None:
         """Evicts others, if need be, so that the states of words fit that may be new."""
-        row_count = min(words.letter_count * cached.spec.rows_per_symbol, self.max_rows(cached))
-        nbytes = row_count * cached.network.row_nbytes
-        if self.held_bytes + nbytes > self._budget_bytes and not cached.network.is_known(words):
-            self._make_room(nbytes, keep=cached)
+        row_count, network = words.letter_count * cached.spec.rows_per_symbol, cached.network
+        if self.held_bytes + row_count * network.row_nbytes <= self._budget_bytes or network.is_known(words):
+            return
+        self._make_room(min(row_count, cached.max_rows) * network.row_nbytes, keep=cached)
 
     def measure(self, cached: CachedNetwork) -> None:
         """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""
@@ -94,6 +90,12 @@ class NetworkCache:
         self.held_bytes += nbytes - cached.nbytes
         cached.nbytes = nbytes
         self._make_room(0, keep=cached)
+
+    def _cached(self, spec: NetworkSpec, network: Network) -> CachedNetwork:
+        room = self._budget_bytes - network.weights_nbytes - _OBJECTS_NBYTES
+        cached = CachedNetwork(spec, network, max_rows=max(1, room // network.row_nbytes))
+        self.measure(cached)
+        return cached
 
     def forget(self, spec: NetworkSpec) -> None:
         cached = self._networks.pop(spec, None)

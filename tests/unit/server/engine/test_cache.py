@@ -9,7 +9,6 @@ from unrolled_server.engine.devices import CpuBackend
 from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.networks.cache import NetworkCache
 from unrolled_server.engine.networks.network import Reply, Written
-from unrolled_server.engine.parameters.initialization import draw
 
 WORDS = Alphabet.of("abc").encode(["abcabc"])
 NOTHING = Reply(written=Written.NONE)
@@ -20,10 +19,7 @@ def spec(seed: int) -> NetworkSpec:
 
 
 def a_cache(budget_bytes: int) -> NetworkCache:
-    backend = CpuBackend()
-    return NetworkCache(
-        lambda spec, vectors: backend.network(spec, draw(spec), vectors), budget_bytes=budget_bytes
-    )
+    return NetworkCache(CpuBackend(), budget_bytes=budget_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +94,22 @@ def test_a_network_larger_than_the_budget_runs_alone() -> None:
     cache.use(spec(0))
     cache.use(spec(1))
     assert len(cache) == 1
-    assert cache.max_rows(cache.use(spec(1))) == 1
+    assert cache.use(spec(1)).max_rows == 1
 
 
 def test_what_a_table_takes_is_at_most_what_its_rows_may_take(cache: NetworkCache) -> None:
     """So a network that is limited to `max_rows` stays within the budget."""
     for options in ({}, {"bidirectional": True}, {"bidirectional": True, "num_layers": 2}):
         of_kind = replace(spec(5), **options)  # type: ignore[arg-type]
-        cached = a_cache(1 << 30).use(of_kind)
-        empty = cached.network.nbytes
         for length in (1, 10, 100, 1_000):
+            cached = a_cache(1 << 30).use(of_kind)
+            empty = cached.network.nbytes
             words = Alphabet.of("abc").encode(["abcb" * length, "cab" * length])
             cached.network.run(words, NOTHING)
             rows = cached.network.row_count
             assert rows <= words.letter_count * of_kind.rows_per_symbol
-            assert cached.network.nbytes - empty <= rows * cached.network.row_nbytes
+            smallest = 2_048  # of hash maps
+            assert cached.network.nbytes - empty <= rows * cached.network.row_nbytes + smallest
 
 
 def test_a_temporary_network_is_counted_while_it_exists(cache: NetworkCache, size: int) -> None:

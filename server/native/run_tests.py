@@ -1,0 +1,61 @@
+"""Builds and runs tests/*.c: with gcc and clang, under sanitizers, and for ARM64 under QEMU."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import toolchain
+from toolchain import Toolchain
+
+TESTS = Path(__file__).with_name("tests")
+_CHECKED = ("-DUR_DEBUG", "-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
+
+
+def main() -> None:
+    """Tests the programs named by the arguments, by default all; exits with 1 if one fails."""
+    programs = [path for path in sorted(TESTS.glob("*.c")) if path.stem in sys.argv[1:] or not sys.argv[1:]]
+    threads = [path for path in programs if path.stem == "threads"]
+    compilers = [path for name in ("gcc", "clang") if (path := shutil.which(name))]
+    if not compilers:
+        sys.exit("the tests of the native core need gcc or clang")
+    machine = toolchain.choose({"CC": compilers[0]}).machine
+    for path in compilers:
+        _test(Path(path).name, Toolchain(command=(path,), machine=machine), programs, flags=["-Werror"])
+    native = Toolchain(command=(compilers[0],), machine=machine)
+    _test("AddressSanitizer and UBSan", native, programs, flags=[*_CHECKED, "-fsanitize=address,undefined"])
+    _test("ThreadSanitizer", native, threads, flags=[*_CHECKED, "-fsanitize=thread"])
+    cross, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if cross and emulator:
+        arm64 = Toolchain(command=(cross,), machine="aarch64")
+        _test("ARM64 under QEMU", arm64, programs, flags=["-static"], emulator=[emulator])
+    else:
+        print("ARM64 under QEMU: skipped, needs aarch64-linux-gnu-gcc and qemu-aarch64")
+
+
+def _test(
+    title: str,
+    compiler: Toolchain,
+    programs: Sequence[Path],
+    *,
+    flags: Sequence[str],
+    emulator: Sequence[str] = (),
+) -> None:
+    """Builds and runs programs; exits at the first that fails."""
+    flags = [*toolchain.FLAGS, *flags]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        objects = toolchain.compile_sources(compiler, folder, flags)
+        for program in programs:
+            made = folder / program.stem
+            sources: list[str | Path] = [f"-I{toolchain.SOURCES}", program, *objects]
+            toolchain.run([*compiler.command, *flags, *sources, "-lm", "-lpthread", "-o", made], folder)
+            print(f"{title}: {program.stem}", flush=True)
+            if code := subprocess.run([*emulator, made], check=False).returncode:
+                sys.exit(f"{program.stem} failed with exit code {code}")
+
+
+if __name__ == "__main__":
+    main()
