@@ -7,7 +7,7 @@
 
 /* Removes a row from the pending ones; returns whether it was one. */
 static bool take_pending(pending_rows *pending, uint32_t row) {
-    if (!pending->count || row / 8 >= pending->nbytes || !(pending->bits[row / 8] >> row % 8 & 1)) return false;
+    if (!ur_is_pending(pending, row)) return false;
     pending->bits[row / 8] &= (uint8_t)~(1u << row % 8);
     pending->count--;
     return true;

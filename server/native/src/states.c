@@ -187,11 +187,12 @@ int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size
     return status;
 }
 
-/* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing. */
+/* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing or without states. */
 static uint32_t find_word(const prefix_tree *tree, const int32_t *symbols, size_t length, uint32_t root, bool reversed) {
     uint32_t row = root;
     for (size_t at = 0; at < length && row; at++) {
         row = hash_find(&tree->rows, ur_key(row, (uint32_t)symbols[reversed ? length - 1 - at : at]));
+        if (ur_is_pending(&tree->pending, row)) return 0;
     }
     return row;
 }
@@ -201,12 +202,14 @@ static bool is_word_known(const ur_states *states, const int32_t *symbols, size_
     if (!last) return false;
     if (states->weights->spec.directions == 1) return true;
     if (!find_word(&states->trees[1], symbols, length, root, true)) return false;
-    return !ur_upper_layers(states) || hash_find(&states->places, last);
+    if (!ur_upper_layers(states)) return true;
+    uint32_t place = hash_find(&states->places, last);
+    return place && !ur_is_pending(&states->pending_words, place);
 }
 
 int ur_is_known(ur_states *states, const ur_words *words) {
     if (!try_lock(states)) return 0;
-    bool is_known = !states->trees[0].pending.count && !states->trees[1].pending.count && !states->pending_words.count;
+    bool is_known = true;
     const int32_t *symbols = words->symbols;
     for (size_t word = 0; word < words->count && is_known; word++) {
         size_t length = (size_t)words->lengths[word];

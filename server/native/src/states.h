@@ -12,6 +12,10 @@ typedef struct pending_rows {
     size_t nbytes, count;
 } pending_rows;
 
+static inline bool ur_is_pending(const pending_rows *pending, uint32_t row) {
+    return pending->count && row / 8 < pending->nbytes && pending->bits[row / 8] >> row % 8 & 1;
+}
+
 /* The prefixes of one direction. Rows 1 to root_count are the initial states; row 0 is unused. */
 typedef struct prefix_tree {
     hash_map rows; /* (parent row, symbol) -> row */
