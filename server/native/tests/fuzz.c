@@ -7,6 +7,7 @@
 #include "testing.h"
 
 static uint64_t stops_in = UINT64_MAX, fails_in = UINT64_MAX; /* calls of functions until one stops or fails */
+static size_t allocated; /* bytes, by all calls so far */
 static size_t stop_count, failure_count, full_count;
 
 bool __wrap_ur_must_stop(ur_watch *watch, uint64_t work);
@@ -26,20 +27,27 @@ bool __wrap_ur_must_stop(ur_watch *watch, uint64_t work) {
     return stops_in == UINT64_MAX ? __real_ur_must_stop(watch, work) : stops_in-- == 0;
 }
 
-static bool fails(void) { return fails_in != UINT64_MAX && fails_in-- == 0; }
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *memory, size_t size) { return fails() ? NULL : __real_realloc(memory, size); }
-void *__wrap_aligned_alloc(size_t alignment, size_t size) { return fails() ? NULL : __real_aligned_alloc(alignment, size); }
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset) {
-    return fails() ? MAP_FAILED : __real_mmap(address, size, protection, flags, file, offset);
+static bool fails(size_t size) {
+    if (fails_in != UINT64_MAX && fails_in-- == 0) return true;
+    allocated += size;
+    return false;
 }
 
-/* Runs one call under the wrapped functions, and returns its status. */
-static int run_disturbed(uint64_t *random, const network *n, ur_states *states, const text *t) {
+void *__wrap_malloc(size_t size) { return fails(size) ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t count, size_t size) { return fails(count * size) ? NULL : __real_calloc(count, size); }
+void *__wrap_realloc(void *memory, size_t size) { return fails(size) ? NULL : __real_realloc(memory, size); }
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    return fails(size) ? NULL : __real_aligned_alloc(alignment, size);
+}
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset) {
+    return fails(size) ? MAP_FAILED : __real_mmap(address, size, protection, flags, file, offset);
+}
+
+/* Runs one call under the wrapped functions. Words that were known before a stopped call stay known. */
+static void run_disturbed(uint64_t *random, const network *n, ur_states *states, const text *t, const text *others) {
     reply r = new_reply(random, n, t, (int32_t)random_below(random, 6));
-    ur_words words = words_of(t);
+    ur_words words = words_of(t), other_words = words_of(others);
+    int was_known = ur_is_known(states, &other_words);
     size_t kind = random_below(random, 3), rows = ur_states_rows(states);
     size_t max_rows = kind == 2 ? 1 + random_below(random, rows + 50) : 0;
     if (kind == 0) stops_in = random_size(random, 0, 200);
@@ -52,8 +60,9 @@ static int run_disturbed(uint64_t *random, const network *n, ur_states *states, 
     if (status == UR_OK) check_reply(n, t, &r);
     if (status == UR_FULL) CHECK(ur_states_rows(states) == 0, "a full table keeps %zu rows", ur_states_rows(states));
     stop_count += status == UR_STOPPED, failure_count += status == UR_NO_MEMORY, full_count += status == UR_FULL;
+    bool has_states = status == UR_OK || status == UR_STOPPED;
+    CHECK(!has_states || ur_is_known(states, &other_words) >= was_known, "status %d made known words unknown", status);
     free_reply(&r);
-    return status;
 }
 
 /* What is said to be known comes without computing. */
@@ -65,15 +74,19 @@ static void check_known(uint64_t *random, const network *n, ur_states *states, c
     CHECK(ur_states_rows(states) == rows, "known words added %zu rows", ur_states_rows(states) - rows);
 }
 
-/* Makes weights and states while memory is short, until they succeed. */
+/* Makes weights and states with one more allocation each time, until that is enough. */
 static ur_weights *make_weights(const network *n) {
     for (uint64_t limit = 0;; limit++) {
         fails_in = limit;
+        size_t before = allocated;
         ur_weights *weights = ur_weights_new(&n->spec, n->parameters);
+        size_t used = allocated - before, said = ur_weights_nbytes(&n->spec);
         bool has_failed = fails_in == UINT64_MAX;
         fails_in = UINT64_MAX;
         CHECK(has_failed == !weights, "weights in spite of a failed allocation");
-        if (weights) return weights;
+        if (!weights) continue;
+        CHECK(said <= used && used <= said + 2048, "%zu bytes, but said to take %zu", used, said);
+        return weights;
     }
 }
 
@@ -92,15 +105,16 @@ static void check_network(uint64_t *random, const network *n, const text *t, siz
     ur_weights *weights = make_weights(n);
     ur_states *states = make_states(n, weights);
     for (size_t call = 0; call < calls; call++) {
-        text part = random_part(random, t, t->count);
+        text part = random_part(random, t, t->count), others = random_part(random, t, 3);
         switch (random_below(random, 5)) {
         case 0: run_and_check(random, n, states, &part, (int32_t)random_below(random, 6)); break;
         case 1: check_known(random, n, states, &part); break;
         case 2:
             if (!random_below(random, 8)) ur_states_clear(states);
             break;
-        default: run_disturbed(random, n, states, &part);
+        default: run_disturbed(random, n, states, &part, &others);
         }
+        free_part(&others);
         free_part(&part);
     }
     run_and_check(random, n, states, t, UR_ALL);
@@ -156,7 +170,7 @@ int main(int argc, char **argv) {
         network n = random_network(&random, at % 4 ? 20 : 150);
         /* Few long words, thousands of short ones, or something between. */
         size_t words = at % 8 == 1 ? 3000 : at % 8 == 2 ? 2 : 40, length = at % 8 == 1 ? 3 : at % 8 == 2 ? 1000 : 12;
-        if (words * length > 1000 && n.spec.hidden > 16) words /= 10, length = 1 + length / 4;
+        if (words * length > 1000 && n.spec.hidden > 16) words = 1 + words / 10, length = 1 + length / 4;
         text t = random_text(&random, &n, words, length);
         const char *names[4];
         size_t isa_count = 0;

@@ -73,6 +73,8 @@ static inline float *random_floats(uint64_t *random, size_t count, float scale, 
     return values;
 }
 
+#define MAX_INPUTS 40 /* of vectors */
+
 typedef struct network {
     ur_spec spec;
     ur_parameters parameters[6];
@@ -124,7 +126,7 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
     spec->directions = 1 + (int32_t)random_below(random, 2);
     spec->is_one_hot = (int32_t)random_below(random, 2);
     spec->hidden = random_size(random, 1, max_hidden);
-    spec->inputs = random_size(random, 1, 40);
+    spec->inputs = random_size(random, 1, spec->is_one_hot && !random_below(random, 8) ? 5000 : MAX_INPUTS);
     spec->symbols = spec->inputs;
     spec->hash_seed = next_random(random);
     bool is_wild = !random_below(random, 8);
@@ -141,8 +143,9 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
     }
     /* Mostly torch's range; sometimes numbers that saturate, that relu grows to infinity, or that decay to denormals. */
     static const float scales[] = {1, 1, 1, 1, 20, 1e12f, 1e-15f, 0};
-    draw_parameters(&n, random, random_below(random, 4) > 0, scales[random_below(random, 8)] / sqrtf((float)spec->hidden),
-                    is_wild);
+    float scale = scales[random_below(random, 8)] / sqrtf((float)spec->hidden);
+    bool has_bias = random_below(random, 4) > 0;
+    draw_parameters(&n, random, has_bias, scale, is_wild);
     if (random_below(random, 2)) {
         size_t layers = (size_t)(spec->layers * spec->directions);
         bool is_wild_start = !random_below(random, 3);
@@ -236,7 +239,7 @@ static inline void reference_step(const place *at, float *h, float *c) {
 }
 
 static inline const float *vector_of_symbol(const ur_spec *spec, int32_t symbol) {
-    static const float zeros[40];
+    static const float zeros[MAX_INPUTS];
     if ((size_t)symbol < spec->vector_count) return spec->vectors + (size_t)symbol * spec->inputs;
     return (size_t)symbol == spec->vector_count ? zeros : spec->mean_vector;
 }
