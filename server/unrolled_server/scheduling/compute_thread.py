@@ -172,7 +172,7 @@ class ComputeThread:
             return batch
 
     def _is_wanted(self, queued: _QueuedJob) -> bool:
-        """Returns whether a client waits for the reply; counts and reports jobs that are dropped or stopped."""
+        """Returns whether a client waits for the reply; counts and reports dropped jobs."""
         if queued.reply.done():  # cancelled
             self.counters.cancelled += 1
             return False

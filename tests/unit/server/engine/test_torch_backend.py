@@ -214,7 +214,7 @@ def test_the_vectors_of_an_embedding_count_as_weights_and_those_of_words_do_not(
 
 def test_nothing_is_computed_for_later():
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0)
-    a_network(spec).run(encode(["ab"]), Reply(written=Written.NONE), stop=ctypes.c_int32(1))
+    a_network(spec).run(encode(["ab"]), Reply(written=Written.NONE), stop=Stop(deadline_s=0.0))
 
 
 @on_each_device
