@@ -100,7 +100,7 @@ def test_word_vectors_take_the_place_of_an_embedding():
 
 
 def a_matrix(size, seed=0):
-    return Generator(seed).uniform((size, size), -1, 1)
+    return Generator(seed).uniform((size, size), -1.0, 1.0)
 
 
 def lapack_radius(matrix):
