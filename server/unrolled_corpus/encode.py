@@ -27,7 +27,7 @@ from unrolled_server.engine import (
     Output,
     WordVectors,
 )
-from unrolled_server.exit_codes import EXIT_CORE
+from unrolled_server.exit_codes import EXIT_ENGINE
 from unrolled_server.word_vectors import VectorTable
 
 from unrolled_corpus.atomic_files import atomic_folder
@@ -60,16 +60,16 @@ class RangeEncoder:
         self._table = table = open_vector_table(spec.parameters, digest=spec.vectors_digest)
         self._rules = TextRules(spec.parameters, table)
         vectors = () if table is None else (WordVectors(table.digest, table.rows, table.mean),)
-        self._engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=vectors)
         try:
+            self._engine = Engine(device="cpu", state_memory_bytes=state_memory_bytes, vectors=vectors)
             self._engine.verify()
         except CoreError as error:
-            raise CorpusError(str(error), exit_code=EXIT_CORE) from None
+            raise CorpusError(str(error), exit_code=EXIT_ENGINE) from None
         if self._engine.fingerprint != fingerprint:
             raise CorpusError(
                 f"a worker's fingerprint is {self._engine.fingerprint}, the job's is {fingerprint}: it "
                 "would compute other bits; install one version of unrolled on all machines",
-                exit_code=EXIT_CORE,
+                exit_code=EXIT_ENGINE,
             )
 
     def __call__(self, number: int) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unrolled_server.exit_codes import EXIT_CORE, EXIT_UNFINISHED
+from unrolled_server.exit_codes import EXIT_ENGINE, EXIT_UNFINISHED
 
 from unrolled_corpus import ray_runner
 from unrolled_corpus.errors import CorpusError
@@ -216,7 +216,7 @@ class Job:
             raise CorpusError(
                 f"the machines of the cluster compute different bits ({listed}); install one version "
                 "of unrolled on all of them",
-                exit_code=EXIT_CORE,
+                exit_code=EXIT_ENGINE,
             )
         fingerprint = next(iter(found.values()))
         before = (read_manifest(output) or {}).get(FINGERPRINT, fingerprint)
@@ -224,7 +224,7 @@ class Job:
             raise CorpusError(
                 f"the job began with fingerprint {before}, these machines have {fingerprint}: they compute "
                 "other bits; resume where it began, or name another OUTPUT",
-                exit_code=EXIT_CORE,
+                exit_code=EXIT_ENGINE,
             )
         extend_manifest(output, **{FINGERPRINT: fingerprint})
         self.seconds["verifying"] = time.perf_counter() - began_s

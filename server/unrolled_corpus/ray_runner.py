@@ -22,7 +22,7 @@ import ray.data
 import ray.data.exceptions
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_CORE, EXIT_UNFINISHED
+from unrolled_server.exit_codes import EXIT_ADDRESS, EXIT_ENGINE, EXIT_UNFINISHED
 
 from unrolled_corpus.errors import CorpusError, describe_os_error
 
@@ -138,7 +138,7 @@ def fingerprints() -> dict[str, str]:
     found: dict[str, str] = {}
     for node, (fingerprint, fault) in zip(nodes, verified, strict=True):
         if fault:
-            raise CorpusError(f"{node['NodeManagerAddress']}: {fault}", exit_code=EXIT_CORE)
+            raise CorpusError(f"{node['NodeManagerAddress']}: {fault}", exit_code=EXIT_ENGINE)
         found[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = fingerprint
     return found
 
@@ -148,8 +148,8 @@ def _verify() -> tuple[str, str]:
     """Returns the fingerprint and the fault; its process may become an actor, with the core loaded."""
     from unrolled_server.engine import CoreError, Engine  # noqa: PLC0415 - only this process needs the core
 
-    engine = Engine(device="cpu")
     try:
+        engine = Engine(device="cpu")
         engine.verify()
     except CoreError as error:
         return "", str(error)

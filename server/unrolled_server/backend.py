@@ -13,8 +13,15 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import CoreError, DeviceUnavailableError, Engine, WordVectors
-from unrolled_server.exit_codes import EXIT_CORE, EXIT_DEVICE, StartupError
+from unrolled_server.engine import (
+    CoreError,
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Engine,
+    InstructionSetError,
+    WordVectors,
+)
+from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_ENGINE, EXIT_SETTINGS, StartupError
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
@@ -59,7 +66,7 @@ class Backend:
 
         Raises:
             StartupError: A file of word vectors is malformed, its converted form cannot be written, the
-                device is not on this machine, or the native core is missing or computes other bits.
+                device is not on this machine, or the native core is missing or computes wrong bits.
         """
         self._tables = await _opened_vectors(self._settings)
         self._engines = await asyncio.to_thread(_verified_engines, self._settings, self._tables.values())
@@ -157,8 +164,10 @@ def _verified_engines(settings: Settings, tables: Iterable[VectorTable]) -> list
             engine.verify()
     except DeviceUnavailableError as error:
         raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
-    except CoreError as error:
-        raise StartupError(str(error), exit_code=EXIT_CORE) from error
+    except InstructionSetError as error:
+        raise StartupError(str(error), exit_code=EXIT_SETTINGS) from error
+    except (CoreError, DeviceUnstableError) as error:
+        raise StartupError(str(error), exit_code=EXIT_ENGINE) from error
     return engines
 
 

@@ -3,10 +3,9 @@
  * Every operation is written out: `soft_fma` where torch's compiler contracted a product and a sum, and no function of
  * libm but sqrt, which IEEE 754 defines. Sources: torch's CPUGeneratorImpl, DistributionTemplates.h, avx_mathfun.h;
  * Matsumoto and Nishimura (1998), "Mersenne twister"; Box and Muller (1958); Moshier's Cephes library. */
-#include "unrolled_core.h"
-
 #include <math.h>
 
+#include "kernels.h"
 #include "soft_fma.h"
 
 enum { WORDS = 624, SHIFT = 397, LANES = 8, BLOCK = 2 * LANES };
@@ -59,12 +58,20 @@ static double draw_double(ur_generator *generator) {
     return (double)((high << 32 | draw_32_bits(generator)) & 0x1fffffffffffffu) * 0x1p-53;
 }
 
-void ur_draw_uniform(ur_generator *generator, float *out, size_t count, float low, float high) {
+/* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
+__attribute__((noinline)) static void draw_uniform(ur_generator *generator, float *out, size_t count, float low,
+                                                   float high) {
     float range = high - low;
     for (size_t i = 0; i < count; i++) {
         float value = soft_fma(draw_float(generator), range, low);
         out[i] = value == high ? low : value; /* the range excludes its upper end even if rounding reaches it */
     }
+}
+
+void ur_draw_uniform(ur_generator *generator, float *out, size_t count, float low, float high) {
+    ur_float_mode saved = ur_enter_float_mode();
+    draw_uniform(generator, out, count, low, high);
+    ur_leave_float_mode(saved);
 }
 
 static uint32_t bits_of(float x) {
@@ -200,11 +207,7 @@ static void draw_few_normal(ur_generator *generator, float *out, size_t count) {
     }
 }
 
-void ur_draw_normal(ur_generator *generator, float *out, size_t count) {
-    if (count < BLOCK) {
-        draw_few_normal(generator, out, count);
-        return;
-    }
+static void draw_many_normal(ur_generator *generator, float *out, size_t count) {
     for (size_t i = 0; i < count; i++) {
         out[i] = draw_float(generator);
     }
@@ -212,10 +215,12 @@ void ur_draw_normal(ur_generator *generator, float *out, size_t count) {
         transform_block(out + i);
     }
     if (count % BLOCK) { /* torch draws the last 16 numbers again */
-        out += count - BLOCK;
-        for (size_t i = 0; i < BLOCK; i++) {
-            out[i] = draw_float(generator);
-        }
-        transform_block(out);
+        draw_many_normal(generator, out + count - BLOCK, BLOCK);
     }
+}
+
+void ur_draw_normal(ur_generator *generator, float *out, size_t count) {
+    ur_float_mode saved = ur_enter_float_mode();
+    (count < BLOCK ? draw_few_normal : draw_many_normal)(generator, out, count);
+    ur_leave_float_mode(saved);
 }

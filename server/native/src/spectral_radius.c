@@ -2,19 +2,19 @@
  *
  * Arnoldi's method builds an orthonormal basis of the Krylov space of a fixed random vector, and the Hessenberg matrix
  * of the linear map in it. It stops when the largest eigenvalue of that matrix has a small residual. It never restarts:
- * ARPACK, which does, needs six times as many products for a random matrix of 4,096 columns. A small or difficult matrix
- * takes all n steps. Eigenvalues of the Hessenberg matrix come from Francis' double-shift QR algorithm.
+ * ARPACK, which does, needs five times as many products for a random matrix of 4,096 columns. A small or difficult
+ * matrix takes all n steps. Eigenvalues of the Hessenberg matrix come from Francis' double-shift QR algorithm.
  * Sources: Arnoldi (1951); Francis (1961); Golub and Van Loan, "Matrix Computations", sections 7.5 and 10.5. */
-#include "unrolled_core.h"
-
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_QR_STEPS = 100 };                /* per eigenvalue; two or three are usual */
-static const double TOLERANCE = 1e-12;      /* of the residual, relative to the eigenvalue */
-static const double NEGLIGIBLE = 0x1p-46;   /* of what is left of a product in a new direction */
+#include "kernels.h"
+
+enum { MAX_QR_STEPS = 100 };              /* per eigenvalue; two or three are usual */
+static const double TOLERANCE = 1e-12;    /* of the residual, relative to the eigenvalue */
+static const double NEGLIGIBLE = 0x1p-46; /* of a product's part in a new direction: rounding errors */
 
 typedef struct complex_number {
     double re, im;
@@ -72,8 +72,8 @@ static double *column(const arnoldi *k, size_t j) {
     return k->columns + j * (j + 3) / 2;
 }
 
-/* Makes w orthogonal to the first `count` basis vectors, adds the coefficients to h, and returns the norm of w. Repeats
- * as long as that cancels much of w. Returns 0 if nothing but rounding errors is left. */
+/* Makes w orthogonal to the first `count` basis vectors, adds the coefficients to h, and returns the norm of w.
+ * Repeats as long as that cancels much of w. Returns 0 if nothing but rounding errors is left. */
 static double orthogonalize(const arnoldi *k, size_t count, double *w, double *h) {
     double norm = sqrt(dot(w, w, k->n)), least = norm * NEGLIGIBLE, before;
     do {
@@ -135,8 +135,8 @@ static void keep_larger_of_block(complex_number *largest, double a, double b, do
     keep_larger(largest, root == 0 ? d : d - b * c / root, 0);
 }
 
-/* Applies a Householder reflection that maps x to a multiple of the first axis, from both sides, to the rows and columns
- * from `row` on (three, or two at the end) of the block from `low` to `high`. Returns the multiple. */
+/* Applies a Householder reflection that maps x to a multiple of the first axis, from both sides, to the rows and
+ * columns from `row` on (three, or two at the end) of the block from `low` to `high`. Returns the multiple. */
 static double reflect(double *h, size_t m, size_t low, size_t high, size_t row, double x[3]) {
     double norm = sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]);
     if (norm == 0) {
@@ -164,7 +164,8 @@ static double reflect(double *h, size_t m, size_t low, size_t high, size_t row, 
     return -norm;
 }
 
-/* Makes one implicit double step on the unreduced block from `low` to `high`, with its last two eigenvalues as shifts. */
+/* Makes one implicit double step on the unreduced block from `low` to `high`, with the eigenvalues of its last two rows
+ * as shifts. */
 static void francis_step(double *h, size_t m, size_t low, size_t high, int is_exceptional) {
     double *a = h + low * m + low, *b = h + (high - 1) * m + high - 1;
     double shift_0 = b[0], shift_1 = b[m + 1], product = b[1] * b[m];
@@ -222,8 +223,8 @@ static int largest_of_hessenberg(double *h, size_t m, complex_number *largest) {
     return 1;
 }
 
-/* Returns the norm of the residual of an eigenvalue of the Hessenberg matrix as one of the whole matrix. The eigenvector
- * y comes from its last element, 1, by solving the rows from the last one up; `y` has room for it. */
+/* Returns the norm of the residual of an eigenvalue of the Hessenberg matrix as one of the whole matrix. The
+ * eigenvector follows from its last element, 1, by solving the rows from the last one up; `y` has room for it. */
 static double residual(const arnoldi *k, complex_number value, complex_number *y) {
     size_t m = k->steps;
     double square = 1;
@@ -293,24 +294,31 @@ static void start(arnoldi *k) {
     }
 }
 
-double ur_spectral_radius(const float *matrix, size_t n) {
-    double result = largest_of_triangular(matrix, n);
-    if (result >= 0) {
-        return result;
+static double radius_of(const float *matrix, size_t n) {
+    double radius = largest_of_triangular(matrix, n);
+    if (radius >= 0) {
+        return radius;
     }
     arnoldi k = {.matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};
     size_t steps = 1;
-    while (steps * steps < 64 * n && steps < n) { /* 8 sqrt(n): random matrices need not be judged earlier */
+    while (steps * steps < 64 * n && steps < n) { /* 8 sqrt(n): too few for most random matrices */
         steps++;
     }
     if (k.basis) {
         start(&k);
     }
     do {
-        result = k.basis && extend(&k, steps) ? judge(&k) : NAN;
+        radius = k.basis && extend(&k, steps) ? judge(&k) : NAN;
         steps = steps + steps / 8 < n ? steps + steps / 8 : n;
-    } while (result < 0);
+    } while (radius < 0);
     free(k.basis);
     free(k.columns);
-    return result;
+    return radius;
+}
+
+double ur_spectral_radius(const float *matrix, size_t n) {
+    ur_float_mode saved = ur_enter_float_mode();
+    double radius = radius_of(matrix, n);
+    ur_leave_float_mode(saved);
+    return radius;
 }

@@ -1,7 +1,7 @@
 """The networks and their states: everything that the server may use of the engine."""
 
 from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
-from unrolled_server.engine.core import CoreError
+from unrolled_server.engine.core import CoreError, InstructionSetError
 from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.job import (
@@ -20,7 +20,7 @@ from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
-    "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine", "Job",
-    "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output", "ReplyForm", "State", "StoppedError",
-    "UnknownSymbolError", "WordVectors", "plain_network",
+    "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
+    "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
+    "ReplyForm", "State", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
 ]  # fmt: skip

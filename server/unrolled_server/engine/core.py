@@ -21,7 +21,7 @@ from unrolled_server.engine.words import EncodedWords
 try:
     from unrolled_core import LIBRARY
 except ImportError:
-    LIBRARY = None
+    LIBRARY = None  # type: ignore[assignment]
 
 _ABI_VERSION = 1
 _BUILD = "build it with: pip install ./server/native"
@@ -34,6 +34,10 @@ _FLOAT_BYTES = 4
 
 class CoreError(RuntimeError):
     """The native core is missing, of another version, or gives other bits."""
+
+
+class InstructionSetError(CoreError):
+    """UNROLLED_ISA names an instruction set that this CPU doesn't have."""
 
 
 class _Generator(ctypes.Structure):
@@ -104,7 +108,7 @@ def _library() -> ctypes.CDLL:
 def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
     """Returns a library that is checked, with the fastest instruction set unless ``isa`` names one.
 
-    Raises CoreError if there is none, or it is of another version, or the CPU hasn't this instruction set.
+    Raises CoreError if there is none or of another version, InstructionSetError if the CPU lacks that one.
     """
     if file is None:
         raise CoreError(f"the native core is not installed; {_BUILD}")
@@ -122,7 +126,9 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     if isa and library.ur_select_isa(isa.encode()):
         names = [name.decode() for name in iter_isas(library)]
-        raise CoreError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it")
+        raise InstructionSetError(
+            f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it"
+        )
     return library
 
 
@@ -296,7 +302,7 @@ def number(
 def _address(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except TypeError:  # read-only or not contiguous
         return array.ctypes.data
 
@@ -307,10 +313,11 @@ def _optional_address(array: np.ndarray | None) -> int | None:
 
 def _c_words(words: EncodedWords) -> _Words:
     """Returns the C form of words, which is kept with them, as most are looked up twice."""
-    if words.native is None:
-        starts = None if words.starts is None else _address(words.starts)
-        words.native = _Words(_address(words.codes), _address(words.lengths), starts, len(words))
-    return words.native
+    native = words.native
+    if not isinstance(native, _Words):
+        codes, lengths = _address(words.codes), _address(words.lengths)
+        words.native = native = _Words(codes, lengths, _optional_address(words.starts), len(words))
+    return native
 
 
 def _c_reply(reply: Reply) -> _Reply:

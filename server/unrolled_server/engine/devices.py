@@ -4,7 +4,7 @@ import platform
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from unrolled_server.engine import core
 from unrolled_server.engine.networks.network import Network
@@ -24,6 +24,7 @@ class DeviceUnstableError(RuntimeError):
     """A word's bits depend on its place among others on this device."""
 
 
+@runtime_checkable  # for the shape checks of the tests
 class Backend(Protocol):
     """Makes networks on one device. ``isa`` is the CPU's instruction set, empty on an accelerator."""
 
@@ -66,11 +67,11 @@ def open_backend(name: str, *, devices: Path = Path("/dev")) -> Backend:
     """
     if name != CPU and (name != "auto" or _may_have_accelerator(devices)):
         # Importing torch takes longer than the rest of a server's start.
-        from unrolled_server.engine import torch_backend  # noqa: PLC0415
+        from unrolled_server.engine.torch_backend import TorchBackend, choose_device  # noqa: PLC0415
 
-        device = torch_backend.choose_device(name)
+        device = choose_device(name)
         if device.type != CPU:
-            return torch_backend.TorchBackend(device)
+            return TorchBackend(device)
     return CpuBackend()
 
 

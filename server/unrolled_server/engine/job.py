@@ -1,7 +1,6 @@
 """The values that enter and leave the engine: jobs, answers and states."""
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -55,8 +55,7 @@ class TorchBackend:
 
     def network(self, spec: NetworkSpec, parameters: Parameters, vectors: WordVectors | None) -> Network:
         if parameters.embedding is not None:
-            rows = np.asarray(parameters.embedding)
-            vectors = WordVectors("", rows, np.zeros_like(rows[0]))
+            vectors = WordVectors("", parameters.embedding, np.zeros(spec.embedding_size, np.float32))
         layers = [[_Direction(each, self.device) for each in layer] for layer in parameters.layers]
         return TorchNetwork(spec, layers, vectors, _zero_states(spec))
 
@@ -86,7 +85,7 @@ class _Direction:
 
     def __init__(self, parameters: LayerParameters, device: str) -> None:
         def copy(matrix: Float32[np.ndarray, "..."] | None) -> Tensor:
-            columns = np.zeros(self._gates, np.float32) if matrix is None else np.asarray(matrix).T
+            columns = np.zeros(self._gates, np.float32) if matrix is None else matrix.T
             added = [(0, 0)] * (columns.ndim - 1) + [(0, -columns.shape[-1] % _COLUMNS)]
             return torch.from_numpy(np.pad(columns, added)).to(device)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unrolled_server.exit_codes import EXIT_CORE, EXIT_WORKERS, StartupError
+from unrolled_server.exit_codes import EXIT_ENGINE, EXIT_WORKERS, StartupError
 
 RESTART_DELAY_S = 1.0
 MAX_DELAY_S = 30.0
@@ -47,7 +47,7 @@ class ReadinessGate:
             raise WorkersError(
                 f"workers compute different bits: fingerprint {fingerprint} beside {self._fingerprint}; "
                 "restart the server, so that all workers run one version",
-                exit_code=EXIT_WORKERS if self.is_ready else EXIT_CORE,
+                exit_code=EXIT_WORKERS if self.is_ready else EXIT_ENGINE,
             )
         self._waiting.append(pid)
         self._is_open = self._is_open or len(self._waiting) == self._worker_count

@@ -166,6 +166,14 @@ def test_a_taken_port_exits_3_with_the_reason(server_address):
 
 
 @pytest.mark.long
+def test_an_instruction_set_that_this_cpu_lacks_exits_2_with_those_that_it_has(monkeypatch):
+    monkeypatch.setenv("UNROLLED_ISA", "mmx")
+    code, errors = exit_of("--address", "127.0.0.1:0", "--device", "cpu")
+    assert code == 2
+    assert "UNROLLED_ISA is 'mmx'; this CPU has" in errors
+
+
+@pytest.mark.long
 def test_a_missing_device_exits_4():
     missing = "mps" if sys.platform == "linux" else "cuda"
     code, errors = exit_of("--address", "127.0.0.1:0", "--device", missing)

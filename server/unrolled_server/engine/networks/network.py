@@ -1,4 +1,4 @@
-"""The interface of a network in memory, on the native core or on an accelerator, and of the replies it writes."""
+"""The interface of a network in memory, on the native core or on an accelerator, and of what it writes."""
 
 import ctypes
 import enum
@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 

@@ -101,9 +101,9 @@ def test_what_a_table_takes_is_at_most_what_its_rows_may_take(cache: NetworkCach
     """So a network that is limited to `max_rows` stays within the budget."""
     for options in ({}, {"bidirectional": True}, {"bidirectional": True, "num_layers": 2}):
         of_kind = replace(spec(5), **options)  # type: ignore[arg-type]
-        cached = a_cache(1 << 30).use(of_kind)
-        empty = cached.network.nbytes
         for length in (1, 10, 100, 1_000):
+            cached = a_cache(1 << 30).use(of_kind)
+            empty = cached.network.nbytes
             words = Alphabet.of("abc").encode(["abcb" * length, "cab" * length])
             cached.network.run(words, NOTHING)
             rows = cached.network.row_count

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_server.engine import torch_backend
+from unrolled_server.engine import Engine, Layout, ReplyForm, torch_backend
 from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.job import InitialStates, State
 from unrolled_server.engine.networks.network import Network, Reply, StoppedError, Written
@@ -20,7 +20,7 @@ from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity
 from unrolled_server.engine.torch_backend import TorchBackend, choose_device
 from unrolled_server.engine.words import EncodedWords
 
-from .torch_reference import ALPHABET, TABLE, WORDS, run_torch, specs, torch_modules
+from .torch_reference import ALPHABET, TABLE, WORDS, a_job, run_torch, specs, torch_modules
 
 CPU = torch.device("cpu")
 DEVICES = [
@@ -239,3 +239,26 @@ def test_a_device_that_torch_does_not_find_is_refused():
     assert choose_device("cpu") == CPU
     with pytest.raises(DeviceUnavailableError, match="device is 'tpu'; torch finds"):
         choose_device("tpu")
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("form", ReplyForm)
+@pytest.mark.parametrize("cell", Cell)
+def test_an_engine_on_torch_answers_as_one_on_the_core(monkeypatch, engine, layout, form, cell):
+    monkeypatch.setattr("unrolled_server.engine.engine.open_backend", lambda _: TorchBackend(CPU))
+    spec = NetworkSpec(symbol_count=4, hidden_size=20, seed=3, cell=cell, bidirectional=True)
+    words = ["abcd", "abdd", "ddda", "abcd"]
+    company = [
+        a_job(spec, others, layout=layout, form=form, return_final_state=True)
+        for others in (words, words[1:])
+    ]
+    on_torch, on_core = (
+        [(each.values.copy(), each.index, each.final_state) for each in run_on.run(company)]
+        for run_on in (Engine(), engine)
+    )
+    for (values, index, state), (expected, expected_index, expected_state) in zip(
+        on_torch, on_core, strict=True
+    ):
+        assert_near(values, expected)
+        assert_near(state.h, expected_state.h)
+        np.testing.assert_array_equal(index, expected_index)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
@@ -66,6 +67,60 @@ def test_outputs_and_final_states_match_torch_for_each_word_alone(spec, words, i
         assert (answer.final_state.c is None) == (c_n is None)
         if c_n is not None:
             assert_near(answer.final_state.c[:, place], c_n)
+
+
+def long_words():
+    return ["".join(word) for word in np.random.default_rng(0).choice(list(ALPHABET), (4, 1_024))]
+
+
+@pytest.mark.parametrize("hidden_size", [2, 64, pytest.param(512, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("cell", "options", "bound"),
+    [
+        (Cell.RNN, {}, 1e-6),
+        (Cell.RNN, {"nonlinearity": Nonlinearity.RELU}, 1e-6),
+        (Cell.LSTM, {}, 3e-7),
+        (Cell.GRU, {}, 3e-7),
+        (Cell.LSTM, {"num_layers": 2, "bidirectional": True}, 2e-6),
+        (Cell.GRU, {"num_layers": 2}, 2e-6),
+    ],
+)
+def test_words_of_1024_symbols_stay_as_near_to_torch_as_promised(cell, options, bound, hidden_size):
+    spec = NetworkSpec(symbol_count=4, hidden_size=hidden_size, seed=0, cell=cell, **options)
+    words = long_words()
+    ((answer, values),) = run(an_engine(), a_job(spec, words, return_final_state=True))
+    for place, word in enumerate(words):
+        outputs, h_n, _ = run_torch(torch_modules(spec), word)
+        np.testing.assert_allclose(values[place], outputs, rtol=0, atol=bound)
+        np.testing.assert_allclose(answer.final_state.h[:, place], h_n, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize(
+    ("cell", "nonlinearity", "radius"),
+    [
+        (Cell.RNN, Nonlinearity.TANH, 1.0),
+        (Cell.RNN, Nonlinearity.TANH, 1.1),
+        (Cell.RNN, Nonlinearity.RELU, 3.0),
+        (Cell.LSTM, Nonlinearity.TANH, 2.0),
+        (Cell.GRU, Nonlinearity.TANH, 2.0),
+    ],
+)
+def test_scaled_weights_are_no_further_from_float64_than_ten_times_torch(cell, nonlinearity, radius):
+    """Relative to a state's largest value, as states of relu grow to 1e18 here."""
+    spec = NetworkSpec(
+        symbol_count=4, hidden_size=64, seed=0, cell=cell, nonlinearity=nonlinearity, spectral_radius=radius
+    )
+    words = [word[:80] for word in long_words()]
+    ((_, values),) = run(an_engine(), a_job(spec, words))
+    single, double = torch_modules(spec), torch_modules(spec)[1].double()
+    for place, word in enumerate(words):
+        codes = torch.tensor([[ALPHABET.index(letter) for letter in word]])
+        exact = double(torch.eye(4, dtype=torch.float64)[codes])[0][0].detach().numpy()
+        largest = np.maximum(1, np.abs(exact).max(axis=1, keepdims=True))
+        ours, torchs = (
+            (np.abs(found - exact) / largest).max() for found in (values[place], run_torch(single, word)[0])
+        )
+        assert ours <= 10 * torchs + 1e-6
 
 
 @COSTLY

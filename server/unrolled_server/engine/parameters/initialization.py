@@ -1,0 +1,86 @@
+"""Draws the parameters of any torch.nn network in torch's order, from torch's generator, without torch."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from unrolled_server.engine.core import Generator, spectral_radius
+from unrolled_server.engine.spec import GATES, NetworkSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerParameters:
+    """One direction of a layer in torch's shapes and names; ``weight_hr`` is the LSTM's projection."""
+
+    weight_ih: Float32[np.ndarray, "gates inputs"]
+    weight_hh: Float32[np.ndarray, "gates state"]
+    bias_ih: Float32[np.ndarray, " gates"] | None
+    bias_hh: Float32[np.ndarray, " gates"] | None
+    weight_hr: Float32[np.ndarray, "state hidden"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """All parameters of a spec: layers from the input on, and each layer's directions, forward first."""
+
+    embedding: Float32[np.ndarray, "symbols inputs"] | None
+    layers: tuple[tuple[LayerParameters, ...], ...]
+
+
+def draw(spec: NetworkSpec) -> Parameters:
+    """Draws what these lines draw, bit for bit as torch 2.13 on x86 with AVX2.
+
+    ``torch.manual_seed(seed)``, then ``torch.nn.Embedding(symbol_count, embedding_size)`` if there is one,
+    then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
+    and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer,
+    in each the forward direction before the backward one, in the order weight_ih, weight_hh, bias_ih,
+    bias_hh, weight_hr. A spectral radius scales what was drawn, see `scaled`.
+    """
+    generator = Generator(spec.seed)
+    embedding = None
+    if spec.embedding_size and not spec.vectors:
+        embedding = generator.normal((spec.symbol_count, spec.embedding_size))
+    layers = [
+        tuple(_layer(spec, layer, generator) for _ in range(spec.directions))
+        for layer in range(spec.num_layers)
+    ]
+    return Parameters(embedding=embedding, layers=tuple(layers))
+
+
+def _layer(spec: NetworkSpec, layer: int, generator: Generator) -> LayerParameters:
+    bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
+
+    def uniform(*shape: int) -> Float32[np.ndarray, "..."]:
+        return generator.uniform(shape, -bound, bound)
+
+    weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
+    weight_hh = uniform(gates, spec.state_size)
+    biases = [uniform(gates) if spec.bias else None for _ in range(2)]
+    return LayerParameters(
+        weight_ih=weight_ih,
+        weight_hh=scaled(weight_hh, spec.spectral_radius) if spec.spectral_radius else weight_hh,
+        bias_ih=biases[0],
+        bias_hh=biases[1],
+        weight_hr=uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None,
+    )
+
+
+def scaled(
+    weight_hh: Float32[np.ndarray, "gates hidden"], radius: float
+) -> Float32[np.ndarray, "gates hidden"]:
+    """Returns the matrix with each gate's square block multiplied by one float32 number.
+
+    The number is ``radius`` by the block's largest absolute eigenvalue, rounded from float64. A block without
+    an eigenvalue but 0 (the one number of a network of one unit may be 0) stays as it is.
+    Source: Jaeger (2001), "The echo state approach to analysing and training recurrent neural networks".
+    """
+    hidden = weight_hh.shape[1]
+    # (gates * hidden, hidden) -> (gates, hidden, hidden)
+    blocks = weight_hh.reshape(-1, hidden, hidden)
+    factors = [radius / (spectral_radius(block) or 1.0) for block in blocks]
+    product: Float32[np.ndarray, "gates hidden hidden"] = (
+        blocks * np.array(factors, np.float32)[:, None, None]
+    )
+    return product.reshape(-1, hidden)
