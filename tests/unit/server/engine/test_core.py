@@ -120,12 +120,12 @@ def test_a_stopped_run_keeps_what_it_finished():
     engine = Engine(device="cpu")
     stop = Stop()
     stop.set()
-    asked = replace(job(random_words(count=300, length=60), hidden_size=256), output=Output.LAST)
+    asked = replace(job(random_words(count=40, length=60), hidden_size=256), output=Output.LAST)
     (result,) = engine.run([asked], stops=[stop])
     assert isinstance(result, StoppedError)
     network = engine._networks.peek(asked.network).network
     assert network.row_count < asked.words.letter_count
-    values = np.empty((300, 256), np.float32)
+    values = np.empty((40, 256), np.float32)
     network.run(asked.words, Reply(written=Written.LAST, values=values))
     assert values.tobytes() == answer(Engine(device="cpu"), asked).values.tobytes()
 
