@@ -13,8 +13,9 @@ from unrolled_server.engine.job import (
     Output,
     ReplyForm,
     State,
+    Stop,
+    StoppedError,
 )
-from unrolled_server.engine.networks.network import StoppedError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
@@ -22,5 +23,5 @@ __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
     "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
     "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
-    "ReplyForm", "State", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
+    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
 ]  # fmt: skip

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Network, Reply, StoppedError, TableFullError, Written
+from unrolled_server.engine.job import InitialStates, Stop, StoppedError
+from unrolled_server.engine.networks.network import Network, Reply, TableFullError, Written
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -240,11 +240,15 @@ class States(Network):
         rows: int = self._core.ur_states_rows(self._handle)
         return rows
 
-    def run(
-        self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: ctypes.c_int32 | None = None
-    ) -> None:
+    def run(self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: Stop | None = None) -> None:
         """See `Network`."""
-        status = self._core.ur_run(self._handle, _c_words(words), _c_reply(reply), max_rows, stop, 0)
+        flag, deadline_ns = None, 0
+        if stop is not None:
+            flag = stop.flag
+            deadline_ns = 0 if stop.deadline_s == math.inf else max(1, int(stop.deadline_s * 1e9))
+        status = self._core.ur_run(
+            self._handle, _c_words(words), _c_reply(reply), max_rows, flag, deadline_ns
+        )
         if status == _FULL:
             raise TableFullError
         if status == _STOPPED:

@@ -24,7 +24,7 @@ class DeviceUnstableError(RuntimeError):
     """A word's bits depend on its place among others on this device."""
 
 
-@runtime_checkable
+@runtime_checkable  # for the shape checks of the tests
 class Backend(Protocol):
     """Makes networks on one device. ``isa`` is the CPU's instruction set, empty on an accelerator."""
 

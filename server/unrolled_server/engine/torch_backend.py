@@ -1,6 +1,5 @@
 """Networks on an accelerator, with torch. The only module of the server that imports torch."""
 
-import ctypes
 from collections.abc import Iterator
 from functools import reduce
 from typing import NamedTuple
@@ -11,8 +10,8 @@ from jaxtyping import Float32, Int32
 from torch import Tensor
 
 from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
-from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Network, Reply, StoppedError, Written
+from unrolled_server.engine.job import InitialStates, Stop, StoppedError
+from unrolled_server.engine.networks.network import Network, Reply, Written
 from unrolled_server.engine.parameters.initialization import LayerParameters, Parameters, draw
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
@@ -55,8 +54,7 @@ class TorchBackend:
 
     def network(self, spec: NetworkSpec, parameters: Parameters, vectors: WordVectors | None) -> Network:
         if parameters.embedding is not None:
-            rows = np.asarray(parameters.embedding)
-            vectors = WordVectors("", rows, np.zeros_like(rows[0]))
+            vectors = WordVectors("", parameters.embedding, np.zeros(spec.embedding_size, np.float32))
         layers = [[_Direction(each, self.device) for each in layer] for layer in parameters.layers]
         return TorchNetwork(spec, layers, vectors, _zero_states(spec))
 
@@ -86,7 +84,7 @@ class _Direction:
 
     def __init__(self, parameters: LayerParameters, device: str) -> None:
         def copy(matrix: Float32[np.ndarray, "..."] | None) -> Tensor:
-            columns = np.zeros(self._gates, np.float32) if matrix is None else np.asarray(matrix).T
+            columns = np.zeros(self._gates, np.float32) if matrix is None else matrix.T
             added = [(0, 0)] * (columns.ndim - 1) + [(0, -columns.shape[-1] % _COLUMNS)]
             return torch.from_numpy(np.pad(columns, added)).to(device)
 
@@ -178,12 +176,12 @@ class TorchNetwork:
         reply: Reply,
         *,
         max_rows: int = 0,  # noqa: ARG002 - Network's signature
-        stop: ctypes.c_int32 | None = None,
+        stop: Stop | None = None,
     ) -> None:
         if reply.written is Written.NONE and reply.h_n is None:
             return
         for tile in self._tiles(words):
-            outputs, finals = self._compute(tile, ctypes.c_int32() if stop is None else stop)
+            outputs, finals = self._compute(tile, stop or Stop())
             _write(reply, tile, outputs.cpu().numpy(), [torch.stack(each).cpu().numpy() for each in finals])
 
     def _tiles(self, words: EncodedWords) -> Iterator[_Tile]:
@@ -205,7 +203,7 @@ class TorchNetwork:
             yield _Tile(tile, padded, words.lengths[firsts], starts[firsts])
 
     def _compute(
-        self, tile: _Tile, stop: ctypes.c_int32
+        self, tile: _Tile, stop: Stop
     ) -> tuple[Float32[Tensor, "seq words output"], list[list[Tensor]]]:
         """Returns the outputs, and the final h and c of each layer and direction."""
         seq, count = tile.symbols.shape
@@ -219,7 +217,7 @@ class TorchNetwork:
                 state = self._initial_state(tile.starts, layer=len(finals[0]))
                 is_backward = direction is not layer[0]
                 for position in reversed(range(seq)) if is_backward else range(seq):
-                    if stop.value:
+                    if stop.is_due:
                         raise StoppedError
                     inputs = direction.add_inputs(_whole_tile(below[position]))
                     after = direction.step(self._spec, inputs, state)

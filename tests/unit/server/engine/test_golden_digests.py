@@ -1,0 +1,36 @@
+"""200 answers have the bits of the committed table with every instruction set of this CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from unrolled_core import LIBRARY
+from unrolled_server.engine import Engine
+from unrolled_server.engine.core import iter_isas, load
+
+from .golden_jobs import VECTORS, digest, golden_engine, golden_jobs, lines
+
+TABLE = Path(__file__).with_name("golden_digests.txt").read_text().splitlines()
+ISAS = [name.decode() for name in iter_isas(load(LIBRARY, isa=""))]
+
+
+def test_all_answers_have_the_digests_of_the_table():
+    assert lines(golden_engine()) == TABLE
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_each_instruction_set_gives_the_digests_of_the_table(isa):
+    command = [sys.executable, "-m", "tests.unit.server.engine.golden_jobs"]
+    root = Path(__file__).parents[4]
+    found = subprocess.run(
+        command, cwd=root, env={**os.environ, "UNROLLED_ISA": isa}, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.splitlines() == TABLE
+
+
+def test_the_order_and_the_budget_change_no_digest():
+    engine = Engine(device="cpu", state_memory_bytes=20_000, vectors=[VECTORS])
+    jobs = list(golden_jobs())[::-1]
+    assert [digest(answer) for answer in engine.run(jobs)] == [line.split()[0] for line in TABLE[::-1]]
