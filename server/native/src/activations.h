@@ -1,6 +1,6 @@
 /* tanh, sigmoid and the rule for stored states, as fixed sequences of IEEE operations.
  *
- * Polynomials: Cephes tanhf and expf (S. Moshier). Every float32 is tested in tests/test_activations.c: tanh is off by at
+ * Polynomials: Cephes tanhf and expf (S. Moshier). Every float32 is tested in tests/activations.c: tanh is off by at
  * most 1.5 ulp, monotone, odd and exactly 1 when saturated; sigmoid is off by at most 1e-7. NaN stays NaN.
  */
 #ifndef UNROLLED_ACTIVATIONS_H

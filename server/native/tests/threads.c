@@ -1,0 +1,109 @@
+/* Threads on shared weights: each runs calls on states of its own and on common ones, while one thread asks all states what
+ * they know and another one stops calls. */
+#include <pthread.h>
+#include <sched.h>
+
+#include "testing.h"
+
+#define RUNNERS 3
+
+/* The linker replaces ur_must_stop: these calls are small, and would end before flag and clock are read. */
+bool __real_ur_must_stop(ur_watch *watch, uint64_t work);
+bool __wrap_ur_must_stop(ur_watch *watch, uint64_t work);
+bool __wrap_ur_must_stop(ur_watch *watch, uint64_t work) { return __real_ur_must_stop(watch, work << 8); }
+
+typedef struct runner {
+    const network *network;
+    const text *text;
+    ur_states *own, *common;
+    volatile int32_t stop;
+    uint64_t random;
+    size_t calls, stopped;
+} runner;
+
+static runner runners[RUNNERS];
+static int is_done;
+
+static bool is_over(void) { return __atomic_load_n(&is_done, __ATOMIC_ACQUIRE); }
+
+static void *run_calls(void *given) {
+    runner *me = given;
+    for (size_t call = 0; call < me->calls; call++) {
+        text part = random_part(&me->random, me->text, me->text->count);
+        ur_words words = words_of(&part);
+        reply r = new_reply(&me->random, me->network, &part, (int32_t)random_below(&me->random, 6));
+        ur_states *states = call % 2 ? me->own : me->common;
+        int64_t deadline_ns = call % 8 == 5; /* passed */
+        int status = ur_run(states, &words, &r.given, 0, &me->stop, deadline_ns);
+        CHECK(status == UR_OK || status == UR_STOPPED, "status %d", status);
+        if (status == UR_OK) check_reply(me->network, &part, &r);
+        me->stopped += status == UR_STOPPED;
+        __atomic_store_n(&me->stop, 0, __ATOMIC_RELAXED);
+        if (call % 8 == 7) ur_states_clear(me->own);
+        free_reply(&r);
+        free_part(&part);
+    }
+    return NULL;
+}
+
+static void *ask(void *given) {
+    uint64_t random = 1;
+    size_t *known = given;
+    while (!is_over()) {
+        const runner *of = &runners[random_below(&random, RUNNERS)];
+        text part = random_part(&random, of->text, 3);
+        ur_words words = words_of(&part);
+        *known += (size_t)ur_is_known(of->common, &words) + (size_t)ur_is_known(of->own, &words);
+        free_part(&part);
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void *stop_calls(void *given) {
+    (void)given;
+    for (size_t at = 0; !is_over(); at++) {
+        __atomic_store_n(&runners[at % RUNNERS].stop, 1, __ATOMIC_RELAXED);
+        for (int pause = 0; pause < 50; pause++) sched_yield();
+    }
+    return NULL;
+}
+
+static void check_network(const network *n, const text *t, size_t calls, size_t *known, size_t *stopped) {
+    ur_weights *weights = ur_weights_new(&n->spec, n->parameters);
+    ur_states *common = ur_states_new(weights, n->start_count, n->start_h, n->start_c);
+    pthread_t threads[RUNNERS + 2];
+    __atomic_store_n(&is_done, 0, __ATOMIC_RELEASE);
+    for (size_t at = 0; at < RUNNERS; at++) {
+        ur_states *own = ur_states_new(weights, n->start_count, n->start_h, n->start_c);
+        runners[at] = (runner){.network = n, .text = t, .own = own, .common = common, .random = at, .calls = calls};
+    }
+    for (size_t at = 0; at < RUNNERS; at++) {
+        CHECK(!pthread_create(&threads[at], NULL, run_calls, &runners[at]), "no thread");
+    }
+    CHECK(!pthread_create(&threads[RUNNERS], NULL, ask, known), "no thread");
+    CHECK(!pthread_create(&threads[RUNNERS + 1], NULL, stop_calls, NULL), "no thread");
+    for (size_t at = 0; at < RUNNERS; at++) pthread_join(threads[at], NULL);
+    __atomic_store_n(&is_done, 1, __ATOMIC_RELEASE);
+    for (size_t at = RUNNERS; at < RUNNERS + 2; at++) pthread_join(threads[at], NULL);
+    for (size_t at = 0; at < RUNNERS; at++) {
+        *stopped += runners[at].stopped;
+        ur_states_free(runners[at].own);
+    }
+    ur_states_free(common);
+    ur_weights_free(weights);
+}
+
+int main(int argc, char **argv) {
+    size_t cases = argc > 1 ? strtoul(argv[1], NULL, 10) : 12, known = 0, stopped = 0;
+    for (size_t at = 0; at < cases; at++) {
+        uint64_t random = at + ((uint64_t)2 << 32);
+        network n = random_network(&random, 100);
+        text t = random_text(&random, &n, 60, 20);
+        compute_expected(&t, &n);
+        check_network(&n, &t, 24, &known, &stopped);
+        free_text(&t);
+        free_network(&n);
+    }
+    printf("%zu networks: %zu calls stopped, %zu times known\n", cases, stopped, known);
+}
