@@ -2,7 +2,6 @@
 
 from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
 from unrolled_server.engine.core import CoreError, InstructionSetError
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.job import (
     Answer,
@@ -16,6 +15,7 @@ from unrolled_server.engine.job import (
     Stop,
     StoppedError,
 )
+from unrolled_server.engine.network import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 

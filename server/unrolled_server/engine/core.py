@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.job import InitialStates, Stop, StoppedError
-from unrolled_server.engine.networks.network import Network, Reply, TableFullError, Written
+from unrolled_server.engine.network import Network, Reply, TableFullError, Written
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 

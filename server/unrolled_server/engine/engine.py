@@ -24,8 +24,8 @@ from unrolled_server.engine.job import (
     State,
     Stop,
 )
-from unrolled_server.engine.networks.cache import CachedNetwork, NetworkCache
-from unrolled_server.engine.networks.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError, Written
+from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
 from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 

@@ -9,10 +9,15 @@ import torch
 from jaxtyping import Float32, Int32
 from torch import Tensor
 
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
+from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
 from unrolled_server.engine.job import InitialStates, Stop, StoppedError
-from unrolled_server.engine.networks.network import Network, Reply, Written
-from unrolled_server.engine.parameters.initialization import LayerParameters, Parameters, draw
+from unrolled_server.engine.network import (
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Network,
+    Reply,
+    Written,
+)
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 

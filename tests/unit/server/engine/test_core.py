@@ -12,7 +12,7 @@ from unrolled_core import LIBRARY
 from unrolled_server.engine import Alphabet, Engine, Output, State, Stop, StoppedError
 from unrolled_server.engine.core import CoreError, Generator, isa_name, load, number, spectral_radius
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError, Written
 
 from .run_jobs import answer, job
 

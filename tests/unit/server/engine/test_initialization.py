@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine.core import Generator, spectral_radius
-from unrolled_server.engine.parameters.initialization import draw, scaled
+from unrolled_server.engine.initialization import draw, scaled
 from unrolled_server.engine.spec import Cell, NetworkSpec
 
 MODULES = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.GRU}

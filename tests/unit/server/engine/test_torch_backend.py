@@ -11,10 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine import Engine, Layout, ReplyForm, torch_backend
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
+from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import InitialStates, State, Stop, StoppedError
-from unrolled_server.engine.networks.network import Network, Reply, Written
-from unrolled_server.engine.parameters.initialization import draw
+from unrolled_server.engine.network import (
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Network,
+    Reply,
+    Written,
+)
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity
 from unrolled_server.engine.torch_backend import TorchBackend, choose_device
 from unrolled_server.engine.words import EncodedWords

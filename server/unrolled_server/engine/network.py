@@ -11,6 +11,14 @@ from unrolled_server.engine.job import InitialStates, Stop
 from unrolled_server.engine.words import EncodedWords
 
 
+class DeviceUnavailableError(RuntimeError):
+    """The requested device is not on this machine."""
+
+
+class DeviceUnstableError(RuntimeError):
+    """A word's bits depend on its place among others on this device."""
+
+
 class TableFullError(Exception):
     """The words need more rows than allowed; the table is empty now."""
 
