@@ -81,7 +81,7 @@ class TooLargeError(RequestError):
 
 
 class ExpiredError(RequestError):
-    """The deadline passed while the request waited."""
+    """The deadline passed before the reply was computed."""
 
 
 class DrainingError(RequestError):

@@ -16,7 +16,7 @@ class GatedEngine(Engine):
         self.entered = threading.Event()
         self.runs = []
 
-    def run(self, jobs, *, is_wanted=lambda _: True):
+    def run(self, jobs, *, is_wanted=lambda _: True, stops=()):
         self.entered.set()
         assert self.open.wait(120)
         ran = []
@@ -26,7 +26,10 @@ class GatedEngine(Engine):
                 yield NotWantedError()
                 continue
             ran.append(job.network.seed)
-            yield RuntimeError("broken") if job.network.seed == BROKEN_SEED else next(super().run([job]))
+            if job.network.seed == BROKEN_SEED:
+                yield RuntimeError("broken")
+            else:
+                yield from super().run([job], stops=stops[at : at + 1])
 
     @property
     def seeds(self):

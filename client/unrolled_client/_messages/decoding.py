@@ -162,14 +162,11 @@ def decode_server_info(data: bytes) -> ServerInfo:
         reply = pb.GetServerInfoReply.FromString(data)
     except DecodeError as error:
         raise ProtocolError(f"the {len(data)} bytes received are not a GetServerInfoReply: {error}") from None
+    texts = ("version", "torch_version", "device", "fingerprint", "instruction_set")
     return ServerInfo(
-        version=reply.version,
-        torch_version=reply.torch_version,
-        device=reply.device,
-        fingerprint=reply.fingerprint,
+        **{name: getattr(reply, name) for name in texts},
         limits=_copy_fields(reply.limits, Limits),
         vectors=tuple(_copy_fields(table, Vectors) for table in reply.vectors),
-        instruction_set=reply.instruction_set,
     )
 
 

@@ -5,6 +5,7 @@
 #include "kernels.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <xmmintrin.h>
 extern const ur_kernels ur_kernels_avx512, ur_kernels_avx2;
 #elif defined(__aarch64__)
@@ -14,17 +15,27 @@ extern const ur_kernels ur_kernels_portable;
 
 static const ur_kernels *selected;
 
+#if defined(__x86_64__)
+static bool has_all(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
+
+/* Returns whether the CPU has AVX2 and FMA, or with them AVX-512, and the system saves their registers (XCR0).
+ * __builtin_cpu_supports would need the compiler's run-time library, which ziglang's builds don't link. */
+static bool has_avx(bool with_avx512) {
+    const uint32_t avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+    uint32_t eax, ebx, ecx, edx, saved, high;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has_all(ecx, bit_OSXSAVE | bit_FMA)) return false;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if (!has_all(saved, with_avx512 ? 0xe6 : 0x06)) return false;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && has_all(ebx, bit_AVX2 | (with_avx512 ? avx512 : 0));
+}
+#endif
+
 static const ur_kernels *kernels_at(size_t index) {
     const ur_kernels *found[3];
     size_t count = 0;
 #if defined(__x86_64__)
-    __builtin_cpu_init(); /* also asks whether the system saves these registers */
-    bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-        found[count++] = &ur_kernels_avx512;
-    }
-    if (has_avx2) found[count++] = &ur_kernels_avx2;
+    if (has_avx(true)) found[count++] = &ur_kernels_avx512;
+    if (has_avx(false)) found[count++] = &ur_kernels_avx2;
 #elif defined(__aarch64__)
     found[count++] = &ur_kernels_neon;
 #endif

@@ -2,7 +2,6 @@
 
 from unrolled_server.engine.alphabet import Alphabet, DuplicateSymbolError, UnknownSymbolError
 from unrolled_server.engine.core import CoreError, InstructionSetError
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.engine import DEFAULT_STATE_MEMORY_BYTES, Engine
 from unrolled_server.engine.job import (
     Answer,
@@ -13,8 +12,10 @@ from unrolled_server.engine.job import (
     Output,
     ReplyForm,
     State,
+    Stop,
+    StoppedError,
 )
-from unrolled_server.engine.networks.network import StoppedError
+from unrolled_server.engine.network import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
@@ -22,5 +23,5 @@ __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
     "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
     "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
-    "ReplyForm", "State", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
+    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
 ]  # fmt: skip

@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Network, Reply, StoppedError, TableFullError, Written
+from unrolled_server.engine.job import InitialStates, Stop, StoppedError
+from unrolled_server.engine.network import Network, Reply, TableFullError, Written
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -125,19 +126,9 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     if isa and library.ur_select_isa(isa.encode()):
-        names = [name.decode() for name in iter_isas(library)]
-        raise InstructionSetError(
-            f"{_ISA_VARIABLE} is {isa!r}; this CPU has {', '.join(names)}; name one or unset it"
-        )
+        names = b", ".join(takewhile(bool, map(library.ur_isa_at, count()))).decode()
+        raise InstructionSetError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {names}; name one or unset it")
     return library
-
-
-def iter_isas(library: ctypes.CDLL) -> Sequence[bytes]:
-    """Returns the names of the instruction sets that this CPU has, fastest first."""
-    names: list[bytes] = []
-    while name := library.ur_isa_at(len(names)):
-        names.append(name)
-    return names
 
 
 def isa_name() -> str:
@@ -193,11 +184,9 @@ class Weights:
     ) -> None:
         core = _library()
         self.vectors = vectors
-        self.has_c = spec.cell is Cell.LSTM
         c_spec = _c_spec(spec, vectors)
         rows = [_Parameters(*map(_optional_address, row)) for row in parameters]
-        arrays = (_Parameters * len(rows))(*rows)
-        self.handle: int | None = core.ur_weights_new(c_spec, arrays)
+        self.handle: int = core.ur_weights_new(c_spec, (_Parameters * len(rows))(*rows))
         if not self.handle:
             raise MemoryError
         weakref.finalize(self, core.ur_weights_free, self.handle).atexit = False
@@ -231,8 +220,8 @@ class States(Network):
 
     def __init__(self, weights: Weights, starts: InitialStates | None = None) -> None:
         core = _library()
-        count, h, c = (starts.count, starts.h, starts.c) if starts else (0, None, None)
-        handle = core.ur_states_new(weights.handle, count, _optional_address(h), _optional_address(c))
+        start_count, h, c = (starts.count, starts.h, starts.c) if starts else (0, None, None)
+        handle = core.ur_states_new(weights.handle, start_count, _optional_address(h), _optional_address(c))
         if not handle:
             raise MemoryError
         # The finalizer refers to the weights, because they must be freed later.
@@ -248,14 +237,18 @@ class States(Network):
 
     @property
     def row_count(self) -> int:
-        count: int = self._core.ur_states_rows(self._handle)
-        return count
+        rows: int = self._core.ur_states_rows(self._handle)
+        return rows
 
-    def run(
-        self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: ctypes.c_int32 | None = None
-    ) -> None:
+    def run(self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: Stop | None = None) -> None:
         """See `Network`."""
-        status = self._core.ur_run(self._handle, _c_words(words), _c_reply(reply), max_rows, stop, 0)
+        flag, deadline_ns = None, 0
+        if stop is not None:
+            flag = stop.flag
+            deadline_ns = 0 if stop.deadline_s == math.inf else max(1, int(stop.deadline_s * 1e9))
+        status = self._core.ur_run(
+            self._handle, _c_words(words), _c_reply(reply), max_rows, flag, deadline_ns
+        )
         if status == _FULL:
             raise TableFullError
         if status == _STOPPED:

@@ -7,21 +7,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from unrolled_server.engine import core
-from unrolled_server.engine.networks.network import Network
-from unrolled_server.engine.parameters.initialization import Parameters
+from unrolled_server.engine.initialization import Parameters
+from unrolled_server.engine.network import Network
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 
 CPU = "cpu"
 # Files of Nvidia's drivers (also on Jetson, and in Windows' Linux) and of AMD's.
 _ACCELERATOR_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
-
-
-class DeviceUnavailableError(RuntimeError):
-    """The requested device is not on this machine."""
-
-
-class DeviceUnstableError(RuntimeError):
-    """A word's bits depend on its place among others on this device."""
 
 
 @runtime_checkable  # for the shape checks of the tests

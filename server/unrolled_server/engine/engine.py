@@ -1,7 +1,6 @@
 """The engine: computes jobs, shares prefixes between them, and splits jobs that exceed the memory budget."""
 
 import contextlib
-import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +22,10 @@ from unrolled_server.engine.job import (
     Output,
     ReplyForm,
     State,
+    Stop,
 )
-from unrolled_server.engine.networks.cache import CachedNetwork, NetworkCache
-from unrolled_server.engine.networks.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError, Written
+from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
 from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
 
@@ -38,7 +38,7 @@ _WRITTEN = {
 
 
 class Engine:
-    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick` and `stop`.
+    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
 
     On the CPU a job's bytes depend on the job alone; on an accelerator also on the machine and on torch.
     Raises CoreError without a native core, and DeviceUnavailableError.
@@ -69,7 +69,7 @@ class Engine:
         tables = {table.digest: table for table in vectors}
         self._networks = NetworkCache(self._backend, budget_bytes=state_memory_bytes, vectors=tables)
         self._buffer = _ReplyBuffer()
-        self._stop = ctypes.c_int32(0)
+        self._stop: Stop | None = None  # of the running job
 
     @property
     def held_bytes(self) -> int:
@@ -120,18 +120,19 @@ class Engine:
         cached = self._networks.peek(job.network)
         return cached is not None and cached.network.is_known(words)
 
-    def stop(self) -> None:
-        """Ends the running job and all later ones with a StoppedError. Any thread may call it."""
-        self._stop.value = 1
-
     def run(
-        self, jobs: Sequence[Job], *, is_wanted: Callable[[int], bool] = lambda _: True
+        self,
+        jobs: Sequence[Job],
+        *,
+        is_wanted: Callable[[int], bool] = lambda _: True,
+        stops: Sequence[Stop] = (),
     ) -> Iterator[Answer | Exception]:
         """Yields one result per job, in order; a job that fails yields its exception and affects no other.
 
         Prefixes that several jobs of one network need are computed once, together. An answer's values are
         valid until the next is taken. ``is_wanted`` is called once for each job's index, before anything is
-        computed for it; the result of an unwanted job is a NotWantedError.
+        computed for it; the result of an unwanted job is a NotWantedError. ``stops`` has what ends each job
+        while it runs; the result of a stopped job is a StoppedError.
         """
         together = self._group(jobs) if len(jobs) > 1 else {}
         wanted: dict[int, bool] = {}
@@ -145,10 +146,12 @@ class Engine:
                 yield NotWantedError()
                 continue
             self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
+            self._stop = stops[at] if stops else None
             try:
                 result: Answer | Exception = self._answer(job)
             except Exception as error:  # noqa: BLE001 - a failing job must not end the batch
                 result = error
+            self._stop = None
             yield result
 
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:

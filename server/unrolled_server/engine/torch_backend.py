@@ -1,6 +1,5 @@
 """Networks on an accelerator, with torch. The only module of the server that imports torch."""
 
-import ctypes
 from collections.abc import Iterator
 from functools import reduce
 from typing import NamedTuple
@@ -10,10 +9,15 @@ import torch
 from jaxtyping import Float32, Int32
 from torch import Tensor
 
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
-from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Network, Reply, StoppedError, Written
-from unrolled_server.engine.parameters.initialization import LayerParameters, Parameters, draw
+from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
+from unrolled_server.engine.job import InitialStates, Stop, StoppedError
+from unrolled_server.engine.network import (
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Network,
+    Reply,
+    Written,
+)
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -177,12 +181,12 @@ class TorchNetwork:
         reply: Reply,
         *,
         max_rows: int = 0,  # noqa: ARG002 - Network's signature
-        stop: ctypes.c_int32 | None = None,
+        stop: Stop | None = None,
     ) -> None:
         if reply.written is Written.NONE and reply.h_n is None:
             return
         for tile in self._tiles(words):
-            outputs, finals = self._compute(tile, ctypes.c_int32() if stop is None else stop)
+            outputs, finals = self._compute(tile, stop or Stop())
             _write(reply, tile, outputs.cpu().numpy(), [torch.stack(each).cpu().numpy() for each in finals])
 
     def _tiles(self, words: EncodedWords) -> Iterator[_Tile]:
@@ -204,7 +208,7 @@ class TorchNetwork:
             yield _Tile(tile, padded, words.lengths[firsts], starts[firsts])
 
     def _compute(
-        self, tile: _Tile, stop: ctypes.c_int32
+        self, tile: _Tile, stop: Stop
     ) -> tuple[Float32[Tensor, "seq words output"], list[list[Tensor]]]:
         """Returns the outputs, and the final h and c of each layer and direction."""
         seq, count = tile.symbols.shape
@@ -218,7 +222,7 @@ class TorchNetwork:
                 state = self._initial_state(tile.starts, layer=len(finals[0]))
                 is_backward = direction is not layer[0]
                 for position in reversed(range(seq)) if is_backward else range(seq):
-                    if stop.value:
+                    if stop.is_due:
                         raise StoppedError
                     inputs = direction.add_inputs(_whole_tile(below[position]))
                     after = direction.step(self._spec, inputs, state)

@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 class Submission(NamedTuple):
     """An admitted request. The caller releases the reservation.
 
-    A future of the reply fails with a `RequestError` only; cancelling it drops the request if it still waits.
+    A future of the reply fails with a `RequestError` only; cancelling it drops or stops the request.
     """
 
     id: str

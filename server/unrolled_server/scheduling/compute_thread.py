@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from unrolled_server.call_context import CallInfo
-from unrolled_server.engine import Answer, AnswerTooLargeError, Engine, Job, NotWantedError
+from unrolled_server.engine import (
+    Answer,
+    AnswerTooLargeError,
+    Engine,
+    Job,
+    NotWantedError,
+    Stop,
+    StoppedError,
+)
 from unrolled_server.errors import (
     ComputeError,
     ExpiredError,
@@ -43,7 +51,7 @@ class _QueuedJob(NamedTuple):
     id_field: bytes
     reply: asyncio.Future[bytes]
     arrived_s: float
-    deadline_s: float
+    stop: Stop
     cost_s: float
 
 
@@ -95,7 +103,7 @@ class ComputeThread:
     def submit(
         self, job: Job, call: CallInfo, *, id_field: bytes, cost_s: float
     ) -> bytes | asyncio.Future[bytes]:
-        """Returns the reply, or a future of it; cancelling that drops the job if it still waits.
+        """Returns the reply, or a future of it; cancelling that drops or stops the job.
 
         Small work that the engine knows is computed at once while the thread is idle, because the hop to the
         thread would cost more. `cost_s` is what `estimate` returned, or 0 to estimate it now.
@@ -109,7 +117,9 @@ class ComputeThread:
             return self._compute_now(job, id_field)
         reply = self._loop.create_future()
         cost_s = cost_s or self._cost_model.estimate_s(job)
-        queued = _QueuedJob(job, id_field, reply, time.monotonic(), call.deadline_s, cost_s)
+        stop = Stop(call.deadline_s)
+        reply.add_done_callback(stop.set)  # a cancelled job ends even while it runs
+        queued = _QueuedJob(job, id_field, reply, time.monotonic(), stop, cost_s)
         with self._changed:
             self._queue.add(queued, client=call.client, cost_s=cost_s, share=_batch_share(job))
             self._changed.notify()
@@ -166,10 +176,12 @@ class ComputeThread:
         if queued.reply.done():  # cancelled
             self.counters.cancelled += 1
             return False
-        if queued.deadline_s > time.monotonic():
+        if queued.stop.deadline_s > time.monotonic():
             return True
         self.counters.expired += 1
-        expired = ExpiredError("the deadline passed while the request waited; allow more time, or ask less")
+        expired = ExpiredError(
+            "the deadline passed before the reply was computed; allow more time, or ask less"
+        )
         self._loop.call_soon_threadsafe(_deliver, [_Outcome(queued.reply, expired)])
         return False
 
@@ -178,9 +190,12 @@ class ComputeThread:
         computed_count = 0
         # Each job is checked again when its turn comes: a batch may take 50 ms.
         is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
-        results = self._engine.run([queued.job for queued in batch], is_wanted=is_wanted)
+        jobs, stops = [queued.job for queued in batch], [queued.stop for queued in batch]
+        results = self._engine.run(jobs, is_wanted=is_wanted, stops=stops)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, NotWantedError):
+                continue
+            if isinstance(result, StoppedError) and not self._is_wanted(queued):
                 continue
             queue_s = started_s - queued.arrived_s
             reply = self._encode(queued.job, queued.id_field, result, queue_s=queue_s, started_s=started_s)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_core import LIBRARY
-from unrolled_server.engine import Alphabet, Engine, Output, State, StoppedError
+from unrolled_server.engine import Alphabet, Engine, Output, State, Stop, StoppedError
 from unrolled_server.engine.core import CoreError, Generator, isa_name, load, number, spectral_radius
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError, Written
 
 from .run_jobs import answer, job
 
@@ -118,13 +118,14 @@ def test_a_full_table_is_empty_afterwards_and_can_be_filled_again(network):
 def test_a_stopped_run_keeps_what_it_finished():
     """The flag is read about every 10 ms, so the run may have finished some rows, or all."""
     engine = Engine(device="cpu")
-    engine.stop()
-    asked = replace(job(random_words(count=300, length=60), hidden_size=256), output=Output.LAST)
-    (result,) = engine.run([asked])
+    stop = Stop()
+    stop.set()
+    asked = replace(job(random_words(count=40, length=60), hidden_size=256), output=Output.LAST)
+    (result,) = engine.run([asked], stops=[stop])
     assert isinstance(result, StoppedError)
     network = engine._networks.peek(asked.network).network
     assert network.row_count < asked.words.letter_count
-    values = np.empty((300, 256), np.float32)
+    values = np.empty((40, 256), np.float32)
     network.run(asked.words, Reply(written=Written.LAST, values=values))
     assert values.tobytes() == answer(Engine(device="cpu"), asked).values.tobytes()
 

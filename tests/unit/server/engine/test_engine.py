@@ -13,6 +13,7 @@ from unrolled_server.engine import (
     Layout,
     NetworkSpec,
     NotWantedError,
+    Stop,
     StoppedError,
     plain_network,
 )
@@ -225,11 +226,15 @@ def test_a_cancelled_job_is_not_computed_and_each_job_is_checked_once():
     assert engine._networks.peek(jobs[3].network) is None
 
 
-def test_a_stopped_engine_gives_up_the_running_job_and_later_ones() -> None:
-    engine = Engine(device="cpu")
-    engine.stop()
-    results = list(engine.run([job(random_words(0, 2_000, 200), hidden_size=256), job(["abc"], seed=5)]))
-    assert isinstance(results[0], StoppedError)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_stopped_job_ends_and_the_next_one_runs(is_late: bool) -> None:
+    stop = Stop(deadline_s=0.0) if is_late else Stop()
+    if not is_late:
+        stop.set()
+    jobs = [job(random_words(0, 2_000, 200), hidden_size=256), job(["abc"], seed=5)]
+    stopped, answered = Engine(device="cpu").run(jobs, stops=[stop, Stop()])
+    assert isinstance(stopped, StoppedError)
+    assert isinstance(answered, Answer)
 
 
 def test_rows_are_counted_as_they_are_asked_and_computed() -> None:

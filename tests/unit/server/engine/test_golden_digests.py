@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
+from itertools import count, takewhile
 from pathlib import Path
 
 import pytest
 from unrolled_core import LIBRARY
 from unrolled_server.engine import Engine
-from unrolled_server.engine.core import iter_isas, load
+from unrolled_server.engine.core import load
 
 from .golden_jobs import VECTORS, digest, golden_engine, golden_jobs, lines
 
 TABLE = Path(__file__).with_name("golden_digests.txt").read_text().splitlines()
-ISAS = [name.decode() for name in iter_isas(load(LIBRARY, isa=""))]
+ISAS = [name.decode() for name in takewhile(bool, map(load(LIBRARY, isa="").ur_isa_at, count()))]
 
 
 def test_all_answers_have_the_digests_of_the_table():

@@ -3,7 +3,6 @@
 The tests run on the CPU, and on an accelerator where torch finds one.
 """
 
-import ctypes
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine import Engine, Layout, ReplyForm, torch_backend
-from unrolled_server.engine.devices import DeviceUnavailableError, DeviceUnstableError
-from unrolled_server.engine.job import InitialStates, State
-from unrolled_server.engine.networks.network import Network, Reply, StoppedError, Written
-from unrolled_server.engine.parameters.initialization import draw
+from unrolled_server.engine.initialization import draw
+from unrolled_server.engine.job import InitialStates, State, Stop, StoppedError
+from unrolled_server.engine.network import (
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Network,
+    Reply,
+    Written,
+)
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity
 from unrolled_server.engine.torch_backend import TorchBackend, choose_device
 from unrolled_server.engine.words import EncodedWords
@@ -181,10 +185,10 @@ def test_not_a_number_stays_so():
 
 def test_a_run_ends_after_the_step_in_which_it_is_stopped(monkeypatch):
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0)
-    reply, stop, steps = empty_reply(spec, ["abcd"]), ctypes.c_int32(0), []
+    reply, stop, steps = empty_reply(spec, ["abcd"]), Stop(), []
 
     def step(*arguments):
-        stop.value = 1
+        stop.set()
         steps.append(arguments)
         return (torch.zeros(torch_backend.TILE_ROWS, 3),)
 
@@ -215,7 +219,7 @@ def test_the_vectors_of_an_embedding_count_as_weights_and_those_of_words_do_not(
 
 def test_nothing_is_computed_for_later():
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0)
-    a_network(spec).run(encode(["ab"]), Reply(written=Written.NONE), stop=ctypes.c_int32(1))
+    a_network(spec).run(encode(["ab"]), Reply(written=Written.NONE), stop=Stop(deadline_s=0.0))
 
 
 @on_each_device

@@ -1,6 +1,10 @@
 """Networks match torch's modules for each word alone, with the same bits in any batch."""
 
+import ctypes
 import itertools
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +176,32 @@ def test_bits_are_the_same_alone_in_a_batch_cached_and_in_slices(spec, words, ot
         arrays = [getattr(answer.final_state, name, None) for answer, _ in answers]
         assert len({array.tobytes() for array in arrays if array is not None}) <= 1
     assert all((answer.final_state is not None) == has_state for answer, _ in answers)
+
+
+def flush_denormals():
+    assert torch.set_flush_denormal(True)
+
+
+def round_upward():
+    ctypes.CDLL(None).fesetround({"x86_64": 0x800, "aarch64": 0x400000}[platform.machine()])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the constants are those of Linux's C library")
+@pytest.mark.parametrize("change_mode", [flush_denormals, round_upward])
+@COSTLY
+@given(specs(max_radius=3.0), WORDS, st.sampled_from(Output))
+def test_bits_are_the_same_in_every_floating_point_mode_of_the_thread(change_mode, spec, words, output):
+    engine, job = an_engine(), a_job(spec, words, output=output)
+    ((_, expected),) = run(engine, job)
+    engine._networks.peek(spec).network.clear()
+
+    def run_in_mode():
+        change_mode()
+        return run(engine, job)
+
+    with ThreadPoolExecutor(1) as pool:  # the mode is the thread's, so it ends with it
+        ((_, values),) = pool.submit(run_in_mode).result()
+    assert values.tobytes() == expected.tobytes()
 
 
 @COSTLY

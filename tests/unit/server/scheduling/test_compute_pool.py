@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from unrolled_server.call_context import CallInfo
-from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec
+from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, StoppedError
 from unrolled_server.errors import ComputeError, ExpiredError
 from unrolled_server.scheduling.admission import NO_WAIT
 from unrolled_server.scheduling.compute_pool import ComputePool
@@ -125,13 +127,46 @@ def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        with pytest.raises(ExpiredError, match="the deadline passed while the request waited"):
+        with pytest.raises(ExpiredError, match="the deadline passed before the reply was computed"):
             await late
         return engine.runs, samples_of(compute_pool.collect())
 
     runs, samples = within_loop(scenario)
     assert runs == [("compute-0", [1]), ("compute-0", [3])]
     assert dropped(samples) == (0, 1)
+
+
+@pytest.mark.parametrize(("leaves", "counts"), [(True, (1, 0)), (False, (0, 1))])
+def test_a_running_job_ends_when_its_caller_leaves_or_its_deadline_passes(leaves, counts):
+    large = replace(a_job(hidden_size=512), words=Alphabet.of("ab").encode(["ab" * 10_000]))
+    started, interrupted, results = threading.Event(), threading.Event(), []
+
+    class InterruptedEngine(Engine):
+        def run(self, jobs, *, is_wanted, stops):
+            assert is_wanted(0)
+            started.set()
+            assert interrupted.wait(120)
+            if not leaves:
+                stops[0].deadline_s = 0.0
+            results.extend(super().run(jobs, stops=stops))
+            yield results[0]
+
+    async def scenario():
+        compute_pool = ComputePool(
+            [InterruptedEngine(device="cpu")], CostModel(multiplications_per_s=1e10), ValuesEncoder()
+        )
+        running = asyncio.ensure_future(submit(compute_pool, large))
+        await asyncio.to_thread(started.wait)
+        if leaves:
+            running.cancel()
+        error = (await asyncio.gather(asyncio.to_thread(interrupted.set), running, return_exceptions=True))[1]
+        await compute_pool.close()
+        return error, samples_of(compute_pool.collect())
+
+    error, samples = asyncio.run(scenario())
+    assert isinstance(results[0], StoppedError)
+    assert isinstance(error, asyncio.CancelledError if leaves else ExpiredError)
+    assert dropped(samples) == counts
 
 
 def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():

@@ -1,6 +1,5 @@
 """The interface of a network in memory, on the native core or on an accelerator, and of what it writes."""
 
-import ctypes
 import enum
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -8,16 +7,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates
+from unrolled_server.engine.job import InitialStates, Stop
 from unrolled_server.engine.words import EncodedWords
+
+
+class DeviceUnavailableError(RuntimeError):
+    """The requested device is not on this machine."""
+
+
+class DeviceUnstableError(RuntimeError):
+    """A word's bits depend on its place among others on this device."""
 
 
 class TableFullError(Exception):
     """The words need more rows than allowed; the table is empty now."""
-
-
-class StoppedError(Exception):
-    """The run was stopped; rows that were finished stay valid."""
 
 
 class Written(enum.IntEnum):
@@ -81,13 +84,11 @@ class Network(Protocol):
     def row_count(self) -> int:
         """Rows that were computed and are in memory."""
 
-    def run(
-        self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: ctypes.c_int32 | None = None
-    ) -> None:
+    def run(self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: Stop | None = None) -> None:
         """Computes the states that are missing and writes the reply.
 
-        Raises TableFullError beyond ``max_rows`` rows (0: no limit), and StoppedError soon after another
-        thread set ``stop.value`` to 1.
+        Raises TableFullError beyond ``max_rows`` rows (0: no limit), and StoppedError soon after ``stop``
+        is due.
         """
 
     def is_known(self, words: EncodedWords) -> bool:

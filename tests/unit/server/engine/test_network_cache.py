@@ -7,8 +7,8 @@ import pytest
 from unrolled_server.engine import Alphabet, NetworkSpec, State
 from unrolled_server.engine.devices import CpuBackend
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.cache import NetworkCache
-from unrolled_server.engine.networks.network import Reply, Written
+from unrolled_server.engine.network import Reply, Written
+from unrolled_server.engine.network_cache import NetworkCache
 
 WORDS = Alphabet.of("abc").encode(["abcabc"])
 NOTHING = Reply(written=Written.NONE)

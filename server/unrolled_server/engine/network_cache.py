@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from unrolled_server.engine.devices import Backend
+from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.networks.network import Network
-from unrolled_server.engine.parameters.initialization import draw
+from unrolled_server.engine.network import Network
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
