@@ -31,6 +31,7 @@ _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
 _TOO_MANY = -1  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _FLOAT_BYTES = 4
+_MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
 class CoreError(RuntimeError):
@@ -245,7 +246,7 @@ class States(Network):
         flag, deadline_ns = None, 0
         if stop is not None:
             flag = stop.flag
-            deadline_ns = 0 if stop.deadline_s == math.inf else max(1, int(stop.deadline_s * 1e9))
+            deadline_ns = 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
         status = self._core.ur_run(
             self._handle, _c_words(words), _c_reply(reply), max_rows, flag, deadline_ns
         )

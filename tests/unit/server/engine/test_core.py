@@ -115,6 +115,14 @@ def test_a_full_table_is_empty_afterwards_and_can_be_filled_again(network):
     assert outputs(network, words).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("deadline_s", [1e10, 3.6e11, float("inf")])
+def test_a_deadline_in_centuries_stops_nothing(deadline_s):
+    """gRPC allows 99,999,999 hours, more nanoseconds than 64 bits hold."""
+    asked = replace(job(random_words(count=40, length=60), hidden_size=256), output=Output.LAST)
+    (result,) = Engine(device="cpu").run([asked], stops=[Stop(deadline_s)])
+    assert not isinstance(result, Exception)
+
+
 def test_a_stopped_run_keeps_what_it_finished():
     """The flag is read about every 10 ms, so the run may have finished some rows, or all."""
     engine = Engine(device="cpu")
