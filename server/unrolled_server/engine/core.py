@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates, Stop, StoppedError
-from unrolled_server.engine.network import Network, Reply, TableFullError, Written
+from unrolled_server.engine.job import InitialStates, Output, Stop, StoppedError
+from unrolled_server.engine.network import Network, Reply, TableFullError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -30,6 +30,8 @@ _ISA_VARIABLE = "UNROLLED_ISA"
 _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
 _TOO_MANY = -1  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
+_ALL, _DISTINCT, _NONE = 0, 1, 5
+_POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
@@ -89,7 +91,6 @@ _FUNCTIONS = {
     "ur_row_nbytes": (c_size_t, (POINTER(_Spec),)),
     "ur_states_new": (c_void_p, (c_void_p, c_size_t, c_void_p, c_void_p)),
     "ur_states_free": (None, (c_void_p,)),
-    "ur_states_clear": (None, (c_void_p,)),
     "ur_states_nbytes": (c_size_t, (c_void_p,)),
     "ur_states_rows": (c_size_t, (c_void_p,)),
     "ur_run": (
@@ -265,10 +266,6 @@ class States(Network):
         """See `Network`."""
         return States(self._weights, starts)
 
-    def clear(self) -> None:
-        """See `Network`."""
-        self._core.ur_states_clear(self._handle)
-
 
 def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then
     _library().ur_states_free(handle)
@@ -316,19 +313,18 @@ def _c_words(words: EncodedWords) -> _Words:
 
 def _c_reply(reply: Reply) -> _Reply:
     """Returns the C form of a reply; positional arguments and few calls, because every request needs one."""
-    written, values, h_n = reply.written, reply.values, reply.h_n
-    if written is Written.NONE or values is None:
-        return _Reply(Written.NONE)
-    word_bytes, position_bytes, position_count = values.strides[0], 0, 0
-    numbers, number_count = None, 0
-    if written is Written.ALL:
-        position_bytes, position_count = values.strides[1], values.shape[1]
-    elif reply.numbers is not None:
-        numbers, number_count, position_count = _address(reply.numbers), len(values), reply.numbers.shape[1]
-    c_reply = _Reply(
-        written, _address(values), word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES, position_count,
-        numbers, number_count,
-    )  # fmt: skip
+    values, numbers, h_n = reply.values, reply.numbers, reply.h_n
+    if values is None:
+        return _Reply(_NONE)
+    address = _address(values)
+    if numbers is not None:
+        c_reply = _Reply(_DISTINCT, address, 0, 0, numbers.shape[1], _address(numbers), len(values))
+    elif reply.output is Output.ALL:
+        word_bytes, position_bytes, _ = values.strides
+        strides = word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES
+        c_reply = _Reply(_ALL, address, *strides, values.shape[1])
+    else:
+        c_reply = _Reply(_POOLED[reply.output], address, values.strides[0] // _FLOAT_BYTES)
     if h_n is not None:
         c_reply.h_n, c_reply.c_n = _address(h_n), _optional_address(reply.c_n)
         c_reply.state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
