@@ -93,7 +93,7 @@ def test_a_large_call_outlives_its_server(restartable):
     words = [bytes(word.tolist()).decode() for word in letters]
     arguments = {"hidden_size": 1_024, "alphabet": "abcdefghijklmnopqrstuvwxyz", "timeout_s": 200}
     with Client(restartable.address) as client, ThreadPoolExecutor(1) as pool:
-        client.forward(["a"], **arguments)  # the width is proved
+        client.forward(["a"], **arguments)  # the network is drawn
         server = psutil.Process(restartable.process.pid)
         idle_s = sum(server.cpu_times()[:2])
         call = pool.submit(client.forward, words, **arguments)
