@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from unrolled_server.engine import core
 from unrolled_server.engine.initialization import Parameters
-from unrolled_server.engine.network import Network
+from unrolled_server.engine.network import DeviceUnavailableError, Network
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 
 CPU = "cpu"
@@ -54,9 +54,12 @@ def open_backend(name: str, *, devices: Path = Path("/dev")) -> Backend:
     Raises DeviceUnavailableError if this machine or this build of torch has no such device, and CoreError.
     """
     if name != CPU and (name != "auto" or _may_have_accelerator(devices)):
-        # Importing torch takes longer than the rest of a server's start.
-        from unrolled_server.engine.torch_backend import TorchBackend, choose_device  # noqa: PLC0415
-
+        try:  # here, because importing torch takes longer than the rest of a server's start
+            from unrolled_server.engine.torch_backend import TorchBackend, choose_device  # noqa: PLC0415
+        except (ImportError, OSError) as error:
+            raise DeviceUnavailableError(
+                f"device is {name!r}, and torch can't be imported ({error}); install it again or use cpu"
+            ) from error
         device = choose_device(name)
         if device.type != CPU:
             return TorchBackend(device)

@@ -21,6 +21,12 @@ def test_a_device_that_is_not_there_is_an_error(name):
         Engine(device=name)
 
 
+def test_a_torch_that_can_not_be_imported_is_an_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "unrolled_server.engine.torch_backend", None)
+    with pytest.raises(DeviceUnavailableError, match=r"torch can't be imported \(.*\); install it again or"):
+        Engine(device="cuda")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="device files are Linux's")
 @pytest.mark.parametrize(
     ("file", "may_have"), [("nvidia0", True), ("kfd", True), ("nvme0", False), ("null", False)]
