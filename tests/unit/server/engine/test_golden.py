@@ -1,5 +1,7 @@
 """Golden replies have the same bits on every CPU; a core that gives others is refused."""
 
+from pathlib import Path
+
 import pytest
 from unrolled_server.engine import CoreError, Engine, engine
 from unrolled_server.engine.golden import GOLDEN_FINGERPRINT
@@ -10,6 +12,11 @@ def test_the_fingerprint_of_a_cpu_is_the_golden_one():
     checked.verify()
     assert checked.fingerprint == GOLDEN_FINGERPRINT
     assert checked.network_count == 0
+
+
+def test_the_page_on_the_arithmetic_names_the_fingerprint():
+    page = Path(__file__).parents[4] / "docs" / "background" / "batch-invariance.md"
+    assert f"\n{GOLDEN_FINGERPRINT}\n" in page.read_text()
 
 
 def test_the_fingerprint_does_not_depend_on_the_budget():
