@@ -78,6 +78,8 @@ static inline int32_t ur_upper_layers(const ur_states *states) {
 
 /* Finds or adds the rows of all symbols; fills paths and word_places. Computes what is missing. */
 int ur_compute(ur_call *call);
+/* Clears states whose lock the caller holds. */
+void ur_drop_states(ur_states *states);
 int ur_write_reply(const ur_call *call, const ur_reply *reply, ur_watch *watch);
 
 #endif
