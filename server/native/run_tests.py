@@ -1,5 +1,6 @@
 """Builds and runs tests/*.c: with gcc and clang, under sanitizers, and for ARM64 under QEMU."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def _test(
         objects = toolchain.compile_sources(compiler, folder, flags)
         for program in programs:
             made = folder / program.stem
-            sources: list[str | Path] = [f"-I{toolchain.SOURCES}", program, *objects]
+            # A function __wrap_X in a test replaces the function X of the core or of the C library.
+            wrapped = {f"-Wl,--wrap={name}" for name in re.findall(r"\b__wrap_(\w+)", program.read_text())}
+            sources: list[str | Path] = [f"-I{toolchain.SOURCES}", program, *objects, *wrapped]
             toolchain.run([*compiler.command, *flags, *sources, "-lm", "-lpthread", "-o", made], folder)
             print(f"{title}: {program.stem}", flush=True)
             if code := subprocess.run([*emulator, made], check=False).returncode:
