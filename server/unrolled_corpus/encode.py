@@ -129,7 +129,7 @@ class RangeEncoder:
         # The engine's two symbols after the words: zeros and the mean (see WordVectors).
         codes[codes < 0] = table.word_count + (self._spec.parameters.unknown_word == "mean")
         lengths = np.fromiter(map(len, sentences), np.int32, len(sentences))
-        return EncodedWords(codes, lengths)
+        return EncodedWords.of(codes, lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

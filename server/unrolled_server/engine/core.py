@@ -4,6 +4,7 @@ import ctypes
 import math
 import os
 import secrets
+import struct
 import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
@@ -31,6 +32,7 @@ _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
 _TOO_MANY = -1  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _FLOAT_BYTES = 4
+_REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
 
 
 class CoreError(RuntimeError):
@@ -61,15 +63,7 @@ class _Parameters(ctypes.Structure):
 
 
 class _Words(ctypes.Structure):
-    _fields_ = (("symbols", c_void_p), ("lengths", c_void_p), ("starts", c_void_p), ("count", c_size_t))
-
-
-class _Reply(ctypes.Structure):
-    _fields_ = (
-        ("output", c_int32), ("values", c_void_p), ("word_stride", c_size_t), ("position_stride", c_size_t),
-        ("position_count", c_size_t), ("numbers", c_void_p), ("number_count", c_size_t), ("h_n", c_void_p),
-        ("c_n", c_void_p), ("state_words", c_size_t),
-    )  # fmt: skip
+    _fields_ = (("symbols", c_char_p), ("lengths", c_char_p), ("starts", c_char_p), ("count", c_size_t))
 
 
 # Handles and arrays are passed as integers, which costs least. See unrolled_core.h.
@@ -93,7 +87,7 @@ _FUNCTIONS = {
     "ur_states_rows": (c_size_t, (c_void_p,)),
     "ur_run": (
         c_int,
-        (c_void_p, POINTER(_Words), POINTER(_Reply), c_size_t, POINTER(c_int32), c_int64),
+        (c_void_p, POINTER(_Words), c_char_p, c_size_t, POINTER(c_int32), c_int64),
     ),
     "ur_is_known": (c_int, (c_void_p, POINTER(_Words))),
     "ur_number": (c_int64, (POINTER(_Words), c_int32, c_size_t, c_int64, c_void_p)),
@@ -308,27 +302,29 @@ def _c_words(words: EncodedWords) -> _Words:
     """Returns the C form of words, which is kept with them, as most are looked up twice."""
     native = words.native
     if not isinstance(native, _Words):
-        codes, lengths = _address(words.codes), _address(words.lengths)
-        words.native = native = _Words(codes, lengths, _optional_address(words.starts), len(words))
+        words.native = native = _Words(words.symbols, words.sizes, words.starts, len(words))
     return native
 
 
-def _c_reply(reply: Reply) -> _Reply:
-    """Returns the C form of a reply; positional arguments and few calls, because every request needs one."""
-    written, values, h_n = reply.written, reply.values, reply.h_n
-    if written is Written.NONE or values is None:
-        return _Reply(Written.NONE)
-    word_bytes, position_bytes, position_count = values.strides[0], 0, 0
-    numbers, number_count = None, 0
+def _c_reply(reply: Reply) -> bytes:
+    """Returns the C form of a reply, ur_reply; packed, because that is faster than a ctypes.Structure."""
+    written, values, numbers, h_n = reply.written, reply.values, reply.numbers, reply.h_n
+    if values is None:
+        return _REPLY.pack(Written.NONE, *[0] * 9)
+    position_bytes, position_count, number_count = 0, 0, 0
     if written is Written.ALL:
         position_bytes, position_count = values.strides[1], values.shape[1]
-    elif reply.numbers is not None:
-        numbers, number_count, position_count = _address(reply.numbers), len(values), reply.numbers.shape[1]
-    c_reply = _Reply(
-        written, _address(values), word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES, position_count,
-        numbers, number_count,
-    )  # fmt: skip
-    if h_n is not None:
-        c_reply.h_n, c_reply.c_n = _address(h_n), _optional_address(reply.c_n)
-        c_reply.state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
-    return c_reply
+    elif numbers is not None:
+        number_count, position_count = len(values), numbers.shape[1]
+    return _REPLY.pack(
+        written,
+        _address(values),
+        values.strides[0] // _FLOAT_BYTES,
+        position_bytes // _FLOAT_BYTES,
+        position_count,
+        numbers is not None and _address(numbers),
+        number_count,
+        h_n is not None and _address(h_n),
+        reply.c_n is not None and _address(reply.c_n),
+        h_n is not None and h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2]),
+    )

@@ -203,7 +203,7 @@ class Engine:
             reply.h_n, reply.c_n = _empty_state(job.network, len(words))
         self._write(cached, words, reply)
         state = None if reply.h_n is None else State(reply.h_n, reply.c_n)
-        return Answer(values, job.words.lengths, index, state)
+        return Answer(values, index, state)
 
     def _write(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
         """Computes states and writes a reply, in parts if the states do not fit into memory at once."""
