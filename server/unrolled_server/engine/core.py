@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates, Stop, StoppedError
-from unrolled_server.engine.network import Network, Reply, TableFullError, Written
+from unrolled_server.engine.job import InitialStates, Output, Stop, StoppedError
+from unrolled_server.engine.network import Network, Reply, TableFullError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
@@ -31,8 +31,11 @@ _ISA_VARIABLE = "UNROLLED_ISA"
 _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
 _TOO_MANY = -1  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
+_ALL, _DISTINCT, _NONE = 0, 1, 5
+_POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
+_MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
 class CoreError(RuntimeError):
@@ -82,7 +85,6 @@ _FUNCTIONS = {
     "ur_row_nbytes": (c_size_t, (POINTER(_Spec),)),
     "ur_states_new": (c_void_p, (c_void_p, c_size_t, c_void_p, c_void_p)),
     "ur_states_free": (None, (c_void_p,)),
-    "ur_states_clear": (None, (c_void_p,)),
     "ur_states_nbytes": (c_size_t, (c_void_p,)),
     "ur_states_rows": (c_size_t, (c_void_p,)),
     "ur_run": (
@@ -239,7 +241,7 @@ class States(Network):
         flag, deadline_ns = None, 0
         if stop is not None:
             flag = stop.flag
-            deadline_ns = 0 if stop.deadline_s == math.inf else max(1, int(stop.deadline_s * 1e9))
+            deadline_ns = 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
         status = self._core.ur_run(
             self._handle, _c_words(words), _c_reply(reply), max_rows, flag, deadline_ns
         )
@@ -257,10 +259,6 @@ class States(Network):
     def starting_at(self, starts: InitialStates) -> "States":
         """See `Network`."""
         return States(self._weights, starts)
-
-    def clear(self) -> None:
-        """See `Network`."""
-        self._core.ur_states_clear(self._handle)
 
 
 def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then
@@ -308,23 +306,19 @@ def _c_words(words: EncodedWords) -> _Words:
 
 def _c_reply(reply: Reply) -> bytes:
     """Returns the C form of a reply, ur_reply; packed, because that is faster than a ctypes.Structure."""
-    written, values, numbers, h_n = reply.written, reply.values, reply.numbers, reply.h_n
+    values, numbers, h_n, c_n = reply.values, reply.numbers, reply.h_n, reply.c_n
     if values is None:
-        return _REPLY.pack(Written.NONE, *[0] * 9)
-    position_bytes, position_count, number_count = 0, 0, 0
-    if written is Written.ALL:
-        position_bytes, position_count = values.strides[1], values.shape[1]
-    elif numbers is not None:
-        number_count, position_count = len(values), numbers.shape[1]
-    return _REPLY.pack(
-        written,
-        _address(values),
-        values.strides[0] // _FLOAT_BYTES,
-        position_bytes // _FLOAT_BYTES,
-        position_count,
-        numbers is not None and _address(numbers),
-        number_count,
-        h_n is not None and _address(h_n),
-        reply.c_n is not None and _address(reply.c_n),
-        h_n is not None and h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2]),
-    )
+        return _REPLY.pack(_NONE, *[0] * 9)
+    address = _address(values)
+    if numbers is not None:
+        fields = _DISTINCT, address, 0, 0, numbers.shape[1], _address(numbers), len(values)
+    elif reply.output is Output.ALL:
+        word_bytes, position_bytes, _ = values.strides
+        strides = word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES
+        fields = _ALL, address, *strides, values.shape[1], 0, 0
+    else:
+        fields = _POOLED[reply.output], address, values.strides[0] // _FLOAT_BYTES, 0, 0, 0, 0
+    if h_n is None:
+        return _REPLY.pack(*fields, 0, 0, 0)
+    state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
+    return _REPLY.pack(*fields, _address(h_n), 0 if c_n is None else _address(c_n), state_words)

@@ -19,12 +19,11 @@ from unrolled_server.engine.job import (
     Job,
     Layout,
     NotWantedError,
-    Output,
     ReplyForm,
     State,
     Stop,
 )
-from unrolled_server.engine.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError
 from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
 from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
 from unrolled_server.engine.words import EncodedWords
@@ -32,9 +31,6 @@ from unrolled_server.engine.words import EncodedWords
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _MAX_QUICK_WORDS = 64
 _MAX_QUICK_FLOATS = 256 * 1024
-_WRITTEN = {
-    Output.ALL: Written.ALL, Output.LAST: Written.LAST, Output.MEAN: Written.MEAN, Output.MAX: Written.MAX,
-}  # fmt: skip
 
 
 class Engine:
@@ -169,7 +165,7 @@ class Engine:
         if not group:
             return
         with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
-            self._run(self._networks.use(spec), EncodedWords.joined(group), Reply(written=Written.NONE))
+            self._run(self._networks.use(spec), EncodedWords.joined(group), Reply())
 
     def _answer_once(self, job: Job) -> Answer:
         """Returns a job's answer and forgets its network."""
@@ -189,9 +185,8 @@ class Engine:
 
     def _answer_with(self, cached: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
         """Computes an answer; ``words`` run along the network, which is the layout's second axis or first."""
-        reply, index = Reply(written=_WRITTEN[job.output]), None
+        reply, index = Reply(output=job.output), None
         if job.form is ReplyForm.DISTINCT:
-            reply.written = Written.DISTINCT
             reply.numbers, index, row_count = _number(job, words)
             values = self._buffer.view((row_count, job.network.output_size))
             values[0] = 0

@@ -113,7 +113,7 @@ class Job:
     Attributes:
         words: Their symbols are below ``network.symbol_count``.
         layout: ``SEQ_FIRST`` needs words of one length, and ``Output.ALL``.
-        form: ``DISTINCT`` sends each state once.
+        form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``.
         max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
         initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
     """
@@ -135,23 +135,22 @@ class Job:
         if not network.is_one_hot:
             columns = GATES[network.cell] * network.hidden_size * network.directions
             count = min(rows, network.symbol_count) * network.input_size * columns
-        if self.form is ReplyForm.DISTINCT and self.output is Output.ALL:
+        if self.form is ReplyForm.DISTINCT:
             rows = max(0, min(rows, self.max_distinct))
         return count + rows * _multiplications_per_symbol(network)
 
     @property
     def reply_bytes(self) -> int:
         """Bytes of the answer's values, index and final state, at most."""
-        vectors, size = self.vector_count, self.network.output_size
-        if self.form is ReplyForm.DENSE:
-            return 4 * (vectors * size + self._final_state_floats)
-        rows = 1 + min(self._max_different, self.max_distinct)
-        return 4 * (vectors + rows * size + self._final_state_floats)
+        rows, index = math.prod(self.places), 0
+        if self.form is ReplyForm.DISTINCT:
+            rows, index = 1 + min(self.words.letter_count, self.max_distinct), rows
+        return 4 * (index + rows * self.network.output_size + self._final_state_floats)
 
     @property
     def min_reply_bytes(self) -> int:
         """Bytes of a distinct answer in which all states are equal."""
-        return 4 * (self.vector_count + 2 * self.network.output_size + self._final_state_floats)
+        return 4 * (self.position_count + 2 * self.network.output_size + self._final_state_floats)
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -165,24 +164,15 @@ class Job:
         return len(self.words) * self.words.max_length
 
     @property
-    def vector_count(self) -> int:
-        """Vectors of the answer: one per position, or, pooled, per word."""
-        return self.position_count if self.output is Output.ALL else len(self.words)
-
-    @property
     def max_distinct(self) -> int:
         """The most states that a distinct answer may have beside the zero state."""
-        floats = self.max_reply_bytes // 4 - self.vector_count - self._final_state_floats
+        floats = self.max_reply_bytes // 4 - self.position_count - self._final_state_floats
         return floats // self.network.output_size - 1
 
     @property
     def may_be_too_large(self) -> bool:
         """Whether the prefixes must be counted to know if the answer is allowed."""
-        return self.form is ReplyForm.DISTINCT and self._max_different > self.max_distinct
-
-    @property
-    def _max_different(self) -> int:
-        return self.words.letter_count if self.output is Output.ALL else len(self.words)
+        return self.form is ReplyForm.DISTINCT and self.words.letter_count > self.max_distinct
 
     @property
     def _final_state_floats(self) -> int:
@@ -200,13 +190,13 @@ class Answer:
         values: C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch, output), or in
             the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: the next answer of
             the engine overwrites it.
-        index: In the distinct form, the row of each position (pooled: of each word), numbered by first
-            appearance in row-major order; the dense values are ``values[index]``.
+        index: In the distinct form, the row of each position, numbered by first appearance in row-major
+            order; the dense values are ``values[index]``.
         final_state: h_n and c_n if the job asks for them; not borrowed.
     """
 
     values: Float32[np.ndarray, "*rows output"]
-    index: Int32[np.ndarray, " batch"] | Int32[np.ndarray, "batch seq"] | None = None
+    index: Int32[np.ndarray, "batch seq"] | None = None
     final_state: State | None = None
 
     @property

@@ -1,13 +1,12 @@
 """The interface of a network in memory, on the native core or on an accelerator, and of what it writes."""
 
-import enum
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from unrolled_server.engine.job import InitialStates, Stop
+from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.words import EncodedWords
 
 
@@ -23,30 +22,19 @@ class TableFullError(Exception):
     """The words need more rows than allowed; the table is empty now."""
 
 
-class Written(enum.IntEnum):
-    """What a run writes; the numbers are those of the C interface."""
-
-    ALL = 0
-    DISTINCT = 1
-    LAST = 2
-    MEAN = 3
-    MAX = 4
-    NONE = 5
-
-
 @dataclass(slots=True, kw_only=True)
 class Reply:
     """Where a run writes. Arrays may be views; the last axis is contiguous.
 
     Attributes:
-        values: ALL: (words, positions, output), zeros from a word's end on. LAST, MEAN, MAX: (words, output).
-            DISTINCT: (rows, output): row n for each number n; row 0 is not written. NONE: None.
-        numbers: For DISTINCT, contiguous: numbers from 1 on; those past a word's end are ignored.
+        values: None to write nothing. ``Output.ALL``: (words, positions, output), zeros from a word's end on,
+            or with numbers (rows, output), row n for each number n. Pooled: (words, output).
+        numbers: From 1 on, contiguous; those past a word's end are ignored.
         h_n: Final states if they are wanted; contiguous but for the axis of words.
         c_n: The same for an LSTM.
     """
 
-    written: Written
+    output: Output = Output.ALL
     values: Float32[np.ndarray, "*rows output"] | None = None
     numbers: Int32[np.ndarray, "words positions"] | None = None
     h_n: Float32[np.ndarray, "layers words state"] | None = None
@@ -55,11 +43,9 @@ class Reply:
     def part(self, start: int, stop: int) -> "Reply":
         """Returns where a run of some of the words writes."""
         values, words = self.values, slice(start, stop)
-        if values is not None and self.written is not Written.DISTINCT:
-            values = values[words]
         return Reply(
-            written=self.written,
-            values=values,
+            output=self.output,
+            values=values if values is None or self.numbers is not None else values[words],
             numbers=None if self.numbers is None else self.numbers[words],
             h_n=None if self.h_n is None else self.h_n[:, words],
             c_n=None if self.c_n is None else self.c_n[:, words],
@@ -96,6 +82,3 @@ class Network(Protocol):
 
     def starting_at(self, starts: InitialStates) -> "Network":
         """Returns a network of the same weights, without rows, whose words start at the given states."""
-
-    def clear(self) -> None:
-        """Drops all rows and gives their memory back; weights and initial states stay."""

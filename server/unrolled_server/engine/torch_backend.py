@@ -10,13 +10,12 @@ from jaxtyping import Float32, Int32
 from torch import Tensor
 
 from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
-from unrolled_server.engine.job import InitialStates, Stop, StoppedError
+from unrolled_server.engine.job import InitialStates, Output, Stop, StoppedError
 from unrolled_server.engine.network import (
     DeviceUnavailableError,
     DeviceUnstableError,
     Network,
     Reply,
-    Written,
 )
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
@@ -76,10 +75,8 @@ class TorchBackend:
             network = self.network(spec, draw(spec), None)
             values = np.zeros((2, len(codes), _MAX_VERIFIED_LENGTH, spec.output_size), np.float32)
             for order, out in ((codes, values[0]), (codes[::-1], values[1, ::-1])):
-                words = EncodedWords.of(
-                    np.concatenate(order), np.array([len(word) for word in order], np.int32)
-                )
-                network.run(words, Reply(written=Written.ALL, values=out))
+                lengths = np.array([len(word) for word in order], np.int32)
+                network.run(EncodedWords.of(np.concatenate(order), lengths), Reply(values=out))
             if values[0].tobytes() != values[1].tobytes():
                 raise DeviceUnstableError(
                     f"{self.device} computes other bits for a word in another place; use --device cpu"
@@ -173,9 +170,6 @@ class TorchNetwork:
         given = [starts.h] if starts.c is None else [starts.h, starts.c]
         return TorchNetwork(self._spec, self._layers, self._vectors, given)
 
-    def clear(self) -> None:
-        """Does nothing, because no states are kept."""
-
     @torch.inference_mode()
     def run(
         self,
@@ -185,11 +179,13 @@ class TorchNetwork:
         max_rows: int = 0,  # noqa: ARG002 - Network's signature
         stop: Stop | None = None,
     ) -> None:
-        if reply.written is Written.NONE and reply.h_n is None:
+        values = reply.values
+        if values is None:
             return
         for tile in self._tiles(words):
             outputs, finals = self._compute(tile, stop or Stop())
-            _write(reply, tile, outputs.cpu().numpy(), [torch.stack(each).cpu().numpy() for each in finals])
+            states = [torch.stack(each).cpu().numpy() for each in finals]
+            _write(reply, values, tile, outputs.cpu().numpy(), states)
 
     def _tiles(self, words: EncodedWords) -> Iterator[_Tile]:
         starts = words.start_numbers
@@ -267,28 +263,26 @@ def _whole_tile(rows: Tensor) -> Tensor:
 @np.errstate(over="ignore", invalid="ignore")  # initial states, and so sums, may be any numbers
 def _write(
     reply: Reply,
+    values: Float32[np.ndarray, "*rows output"],
     tile: _Tile,
     outputs: Float32[np.ndarray, "seq words output"],
     finals: list[Float32[np.ndarray, "layers words size"]],
 ) -> None:
     """Writes the words of a tile to all their places."""
-    values = reply.values
     for word, (places, length) in enumerate(zip(tile.places, tile.lengths.tolist(), strict=True)):
         rows = outputs[:length, word]
         for part, final in zip((reply.h_n, reply.c_n), finals, strict=False):
             if part is not None:
                 part[:, places] = final[:, [word]]
-        if values is None:
-            continue
-        match reply.written:
-            case Written.ALL:
+        match reply.output:
+            case Output.ALL if reply.numbers is not None:
+                values[reply.numbers[places[0], :length]] = rows
+            case Output.ALL:
                 values[places, :length] = rows
                 values[places, length:] = 0
-            case Written.DISTINCT if reply.numbers is not None:
-                values[reply.numbers[places[0], :length]] = rows
-            case Written.LAST:
+            case Output.LAST:
                 values[places] = rows[-1]
-            case Written.MEAN:  # summed in float32 from the first position to the last, then divided once
+            case Output.MEAN:  # summed in float32 from the first position to the last, then divided once
                 values[places] = reduce(np.add, rows) / np.float32(length)
-            case Written.MAX:  # keeps NaN; a zero is +0.0
+            case Output.MAX:  # keeps NaN; a zero is +0.0
                 values[places] = reduce(np.maximum, rows) + np.float32(0)

@@ -12,7 +12,7 @@ from unrolled_core import LIBRARY
 from unrolled_server.engine import Alphabet, Engine, Output, State, Stop, StoppedError
 from unrolled_server.engine.core import CoreError, Generator, isa_name, load, number, spectral_radius
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.network import Reply, TableFullError, Written
+from unrolled_server.engine.network import Reply, TableFullError
 
 from .run_jobs import answer, job
 
@@ -91,28 +91,34 @@ def network():
 
 def outputs(network, encoded):
     values = np.empty((len(encoded), encoded.max_length, 5), np.float32)
-    network.run(encoded, Reply(written=Written.ALL, values=values))
+    network.run(encoded, Reply(values=values))
     return values
 
 
 def test_words_are_known_once_they_were_run(network):
     words = Alphabet.of("abc").encode(["abc", "ab"])
     assert not network.is_known(words)
-    network.run(words, Reply(written=Written.NONE))
+    network.run(words, Reply())
     assert network.is_known(words)
     assert network.is_known(words.part(1, 2))
     assert not network.is_known(Alphabet.of("abc").encode(["abca"]))
-    network.clear()
-    assert not network.is_known(words)
 
 
 def test_a_full_table_is_empty_afterwards_and_can_be_filled_again(network):
     words = Alphabet.of("abc").encode(["abca", "bcab", "cabc"])
     expected = outputs(network, words)
     with pytest.raises(TableFullError):
-        network.run(words, Reply(written=Written.NONE), max_rows=5)
+        network.run(words, Reply(), max_rows=5)
     assert network.row_count == 0
     assert outputs(network, words).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("deadline_s", [1e10, 3.6e11, float("inf")])
+def test_a_deadline_in_centuries_stops_nothing(deadline_s):
+    """A call of gRPC may have 99,999,999 hours: more nanoseconds than 64 bits hold."""
+    asked = replace(job(random_words(count=40, length=60), hidden_size=256), output=Output.LAST)
+    (result,) = Engine(device="cpu").run([asked], stops=[Stop(deadline_s)])
+    assert not isinstance(result, Exception)
 
 
 def test_a_stopped_run_keeps_what_it_finished():
@@ -126,7 +132,7 @@ def test_a_stopped_run_keeps_what_it_finished():
     network = engine._networks.peek(asked.network).network
     assert network.row_count < asked.words.letter_count
     values = np.empty((40, 256), np.float32)
-    network.run(asked.words, Reply(written=Written.LAST, values=values))
+    network.run(asked.words, Reply(output=Output.LAST, values=values))
     assert values.tobytes() == answer(Engine(device="cpu"), asked).values.tobytes()
 
 
@@ -138,7 +144,7 @@ def test_values_may_be_views_of_a_larger_reply(network):
     words = Alphabet.of("abc").encode(["abca", "bc"])
     expected = outputs(network, words)
     larger = np.full((6, 3, 5), np.nan, np.float32)  # (positions, words, output)
-    network.run(words, Reply(written=Written.ALL, values=larger[:, 1:].swapaxes(0, 1)))
+    network.run(words, Reply(values=larger[:, 1:].swapaxes(0, 1)))
     assert larger[:4, 1:].swapaxes(0, 1).tobytes() == expected.tobytes()
     assert not larger[4:, 1:].any()
     assert np.isnan(larger[:, 0]).all()

@@ -7,11 +7,11 @@ import pytest
 from unrolled_server.engine import Alphabet, NetworkSpec, State
 from unrolled_server.engine.devices import CpuBackend
 from unrolled_server.engine.job import InitialStates
-from unrolled_server.engine.network import Reply, Written
+from unrolled_server.engine.network import Reply
 from unrolled_server.engine.network_cache import NetworkCache
 
 WORDS = Alphabet.of("abc").encode(["abcabc"])
-NOTHING = Reply(written=Written.NONE)
+NOTHING = Reply()
 
 
 def spec(seed: int) -> NetworkSpec:

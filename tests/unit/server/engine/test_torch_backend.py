@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_server.engine import Engine, Layout, ReplyForm, torch_backend
+from unrolled_server.engine import Engine, Layout, Output, ReplyForm, torch_backend
 from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import InitialStates, State, Stop, StoppedError
 from unrolled_server.engine.network import (
@@ -18,7 +18,6 @@ from unrolled_server.engine.network import (
     DeviceUnstableError,
     Network,
     Reply,
-    Written,
 )
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity
 from unrolled_server.engine.torch_backend import TorchBackend, choose_device
@@ -57,12 +56,12 @@ def a_network(spec, device="cpu"):
     return TorchBackend(choose_device(device)).network(spec, draw(spec), TABLE if spec.vectors else None)
 
 
-def empty_reply(spec, words, written=Written.ALL, **changes):
+def empty_reply(spec, words, output=Output.ALL, **changes):
     """Returns a reply of NaN, with final states, for words that start from zeros or from given states."""
-    places = (max(map(len, words)),) if written is Written.ALL else ()
+    places = (max(map(len, words)),) if output is Output.ALL else ()
     layers = spec.num_layers * spec.directions
     return Reply(
-        written=written,
+        output=output,
         values=np.full((len(words), *places, spec.output_size), np.nan, np.float32),
         h_n=np.full((layers, len(words), spec.state_size), np.nan, np.float32),
         c_n=np.full((layers, len(words), spec.hidden_size), np.nan, np.float32)
@@ -72,8 +71,8 @@ def empty_reply(spec, words, written=Written.ALL, **changes):
     )
 
 
-def run(network, spec, words, written=Written.ALL, starts=None):
-    reply = empty_reply(spec, words, written)
+def run(network, spec, words, output=Output.ALL, starts=None):
+    reply = empty_reply(spec, words, output)
     network.run(encode(words, starts), reply)
     return reply
 
@@ -121,7 +120,7 @@ def test_pooled_outputs_are_those_of_all_outputs(device, spec, words):
     network = a_network(spec, device)
     outputs = [rows[: len(word)] for rows, word in zip(run(network, spec, words).values, words, strict=True)]
     last, mean, largest = (
-        run(network, spec, words, written).values for written in (Written.LAST, Written.MEAN, Written.MAX)
+        run(network, spec, words, output).values for output in (Output.LAST, Output.MEAN, Output.MAX)
     )
     assert (last == [rows[-1] for rows in outputs]).all()
     assert (largest == [rows.max(0) for rows in outputs]).all()
@@ -131,7 +130,7 @@ def test_pooled_outputs_are_those_of_all_outputs(device, spec, words):
 @given(specs(), WORDS)
 def test_distinct_rows_are_written_to_their_numbers(spec, words):
     numbers = np.arange(1, 1 + len(words) * max(map(len, words)), dtype=np.int32).reshape(len(words), -1)
-    reply = empty_reply(spec, words, Written.DISTINCT, numbers=numbers)
+    reply = empty_reply(spec, words, numbers=numbers)
     reply.values = np.full((numbers.size + 1, spec.output_size), np.nan, np.float32)
     distinct = list(dict.fromkeys(words))
     numbers[:] = numbers[[distinct.index(word) for word in words]]  # equal words have equal numbers
@@ -179,8 +178,8 @@ def test_not_a_number_stays_so():
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0, nonlinearity=Nonlinearity.RELU)
     start = InitialStates(State(np.full((1, 1, 3), np.nan, np.float32)))
     network = a_network(spec).starting_at(start)
-    for written in (Written.ALL, Written.MEAN, Written.MAX):
-        assert np.isnan(run(network, spec, ["ab"], written, starts=start.of_words).values).all()
+    for output in (Output.ALL, Output.MEAN, Output.MAX):
+        assert np.isnan(run(network, spec, ["ab"], output, starts=start.of_words).values).all()
 
 
 def test_a_run_ends_after_the_step_in_which_it_is_stopped(monkeypatch):
@@ -203,7 +202,6 @@ def test_a_network_keeps_weights_but_no_states():
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0)
     network = a_network(spec)
     run(network, spec, ["ab"])
-    network.clear()
     assert isinstance(network, Network)
     columns = 16  # 3, and zeros
     assert network.nbytes == network.weights_nbytes == 4 * columns * (4 + 3 + 2)
@@ -219,7 +217,7 @@ def test_the_vectors_of_an_embedding_count_as_weights_and_those_of_words_do_not(
 
 def test_nothing_is_computed_for_later():
     spec = NetworkSpec(symbol_count=4, hidden_size=3, seed=0)
-    a_network(spec).run(encode(["ab"]), Reply(written=Written.NONE), stop=Stop(deadline_s=0.0))
+    a_network(spec).run(encode(["ab"]), Reply(), stop=Stop(deadline_s=0.0))
 
 
 @on_each_device
