@@ -112,7 +112,7 @@ class RangeEncoder:
     ) -> npt.NDArray[np.float32]:
         """Returns the vectors of some texts, or all their states without padding."""
         output = Output(self._spec.parameters.output)
-        answer = next(self._engine.run([Job(network=network, words=self._encode(texts), output=output)]))
+        answer = self._engine.run_one(Job(network=network, words=self._encode(texts), output=output))
         if isinstance(answer, Exception):
             raise answer
         if self._spec.parameters.is_pooled:

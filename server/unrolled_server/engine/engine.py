@@ -141,14 +141,18 @@ class Engine:
             if not (wanted[at] if at in wanted else is_wanted(at)):
                 yield NotWantedError()
                 continue
-            self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
-            self._stop = stops[at] if stops else None
-            try:
-                result: Answer | Exception = self._answer(job)
-            except Exception as error:  # noqa: BLE001 - a failing job must not end the batch
-                result = error
+            yield self.run_one(job, stops[at] if stops else None)
+
+    def run_one(self, job: Job, stop: Stop | None = None) -> Answer | Exception:
+        """Returns one job's result; see `run`."""
+        self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
+        self._stop = stop
+        try:
+            return self._answer(job)
+        except Exception as error:  # noqa: BLE001 - a failing job must not end a batch
+            return error
+        finally:
             self._stop = None
-            yield result
 
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
         """Returns the indices of jobs that share a network and are not all known."""
