@@ -178,7 +178,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 def _measured_cost(engine: Engine) -> CostModel:
     multiplications_per_s = engine.multiplications_per_s()
-    LOG.info("one compute thread does %.0f billion multiplications a second", multiplications_per_s / 1e9)
+    LOG.info("one compute thread does %.1f billion multiplications a second", multiplications_per_s / 1e9)
     return CostModel(multiplications_per_s=multiplications_per_s)
 
 

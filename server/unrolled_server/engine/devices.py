@@ -40,13 +40,9 @@ class CpuBackend:
 
     def network(self, spec: NetworkSpec, parameters: Parameters, vectors: WordVectors | None) -> Network:
         """See `Backend`."""
-        arrays = [
-            (drawn.weight_ih, drawn.weight_hh, drawn.bias_ih, drawn.bias_hh, drawn.weight_hr)
-            for layer in parameters.layers
-            for drawn in layer
-        ]
+        directions = [direction for layer in parameters.layers for direction in layer]
         inputs = parameters.embedding if vectors is None else vectors
-        return core.States(core.Weights(spec, arrays, inputs))
+        return core.States(core.Weights(spec, directions, inputs))
 
     def verify(self) -> None:
         """See `Backend`."""

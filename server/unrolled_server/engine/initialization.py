@@ -1,7 +1,8 @@
 """Draws the parameters of any torch.nn network in torch's order, from torch's generator, without torch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,9 +11,8 @@ from unrolled_server.engine.core import Generator, spectral_radius
 from unrolled_server.engine.spec import GATES, NetworkSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerParameters:
-    """One direction of a layer in torch's shapes and names; ``weight_hr`` is the LSTM's projection."""
+class LayerParameters(NamedTuple):
+    """One direction of a layer in torch's shapes, names and order; ``weight_hr`` is the LSTM's projection."""
 
     weight_ih: Float32[np.ndarray, "gates inputs"]
     weight_hh: Float32[np.ndarray, "gates state"]
@@ -21,12 +21,11 @@ class LayerParameters:
     weight_hr: Float32[np.ndarray, "state hidden"] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(NamedTuple):
     """All parameters of a spec: layers from the input on, and each layer's directions, forward first."""
 
     embedding: Float32[np.ndarray, "symbols inputs"] | None
-    layers: tuple[tuple[LayerParameters, ...], ...]
+    layers: Sequence[Sequence[LayerParameters]]
 
 
 def draw(spec: NetworkSpec) -> Parameters:
@@ -43,10 +42,9 @@ def draw(spec: NetworkSpec) -> Parameters:
     if spec.embedding_size and not spec.vectors:
         embedding = generator.normal((spec.symbol_count, spec.embedding_size))
     layers = [
-        tuple(_layer(spec, layer, generator) for _ in range(spec.directions))
-        for layer in range(spec.num_layers)
+        [_layer(spec, layer, generator) for _ in range(spec.directions)] for layer in range(spec.num_layers)
     ]
-    return Parameters(embedding=embedding, layers=tuple(layers))
+    return Parameters(embedding, layers)
 
 
 def _layer(spec: NetworkSpec, layer: int, generator: Generator) -> LayerParameters:
@@ -57,14 +55,11 @@ def _layer(spec: NetworkSpec, layer: int, generator: Generator) -> LayerParamete
 
     weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
     weight_hh = uniform(gates, spec.state_size)
-    biases = [uniform(gates) if spec.bias else None for _ in range(2)]
-    return LayerParameters(
-        weight_ih=weight_ih,
-        weight_hh=scaled(weight_hh, spec.spectral_radius) if spec.spectral_radius else weight_hh,
-        bias_ih=biases[0],
-        bias_hh=biases[1],
-        weight_hr=uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None,
-    )
+    bias_ih, bias_hh = (uniform(gates) if spec.bias else None for _ in range(2))
+    weight_hr = uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None
+    if spec.spectral_radius:
+        weight_hh = scaled(weight_hh, spec.spectral_radius)
+    return LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
 
 
 def scaled(

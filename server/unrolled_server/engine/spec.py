@@ -29,26 +29,14 @@ class Nonlinearity(enum.Enum):
 GATES = {Cell.RNN: 1, Cell.LSTM: 4, Cell.GRU: 3}
 
 
-def drawn_seed(seed: int) -> int:
-    """Returns the 32 bits of ``seed`` that torch's CPU generator draws from.
-
-    Torch takes an int64 as its two's complement and seeds its Mersenne twister with the low 32 bits, so seeds
-    that agree in those give one network. (The page of torch.Generator.manual_seed has another formula for
-    negative seeds, one off from what torch 2.13 does.)
-
-    >>> drawn_seed(2**32 + 7), drawn_seed(-1)
-    (7, 4294967295)
-    """
-    return seed & _LOW_32_BITS
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkSpec:
     """Everything that determines a network's parameters, and nothing else; names as in torch.nn.
 
     Attributes:
         symbol_count: Length of the alphabet; for word vectors see `WordVectors.symbol_count_of`.
-        seed: Stored as the 32 bits that count (see `drawn_seed`).
+        seed: Stored as its low 32 bits in two's complement, from which torch's CPU generator draws. (The page
+            of torch.Generator.manual_seed has another formula for negative seeds, one off from torch 2.13.)
         proj_size: For an LSTM; 0 for none.
         embedding_size: Size of a torch.nn.Embedding drawn before the network, or of word vectors; 0 for
             one-hot symbols.
@@ -75,7 +63,7 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         """Reduces the seed, and caches the hash, which a small request needs several times."""
         if not 0 <= self.seed <= _LOW_32_BITS:
-            object.__setattr__(self, "seed", drawn_seed(self.seed))
+            object.__setattr__(self, "seed", self.seed & _LOW_32_BITS)
         key = (
             self.seed, self.symbol_count, self.hidden_size, self.cell._value_, self.nonlinearity._value_,
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,

@@ -37,8 +37,6 @@ def choose_device(name: str) -> torch.device:
 
     Raises DeviceUnavailableError if this machine or this build of torch has no such device.
     """
-    if name == "cpu":
-        return torch.device("cpu")
     offered = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return offered or torch.device("cpu")

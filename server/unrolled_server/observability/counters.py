@@ -117,7 +117,7 @@ class ComputeCounters:
     """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
 
     Rows that the engine computed before, to verify its bits, do not count. `expired` and `cancelled` are jobs
-    that were dropped before computation, because their deadline had passed or their caller had left.
+    that were dropped or stopped, because their deadline had passed or their caller had left.
     """
 
     def __init__(self, engine: CountsRows) -> None:
@@ -167,7 +167,7 @@ class ComputeCounters:
         yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
         dropped = CounterMetricFamily(
             "unrolled_dropped_total",
-            "Accepted requests whose caller left or whose deadline passed before they were computed.",
+            "Accepted requests whose caller left or whose deadline passed before the reply was computed.",
             labels=["reason"],
         )
         dropped.add_metric(["expired"], self.expired)

@@ -196,6 +196,7 @@ class ComputeThread:
             if isinstance(result, NotWantedError):
                 continue
             if isinstance(result, StoppedError) and not self._is_wanted(queued):
+                before_s = time.monotonic()  # the next job did not take this one's time
                 continue
             queue_s = started_s - queued.arrived_s
             reply = self._encode(queued.job, queued.id_field, result, queue_s=queue_s, started_s=started_s)

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,6 +168,39 @@ def test_a_running_job_ends_when_its_caller_leaves_or_its_deadline_passes(leaves
     assert isinstance(results[0], StoppedError)
     assert isinstance(error, asyncio.CancelledError if leaves else ExpiredError)
     assert dropped(samples) == counts
+
+
+def test_the_time_of_a_stopped_job_does_not_count_as_the_next_ones(monkeypatch):
+    now_s, observed = [time.monotonic()], []
+
+    class StoppedEngine(GatedEngine):
+        def run(self, jobs, *, is_wanted, stops):
+            results = super().run(jobs, is_wanted=is_wanted, stops=stops)
+            for result, stop in zip(results, stops, strict=True):
+                is_late = stop.deadline_s < math.inf
+                now_s[0] += 60 if is_late else 0
+                yield StoppedError() if is_late else result
+
+    async def scenario():
+        engine, cost_model = StoppedEngine(), CostModel(multiplications_per_s=1e10)
+        cost_model.observe = lambda _, *, taken_s: observed.append(taken_s)
+        compute_pool = ComputePool([engine], cost_model, ValuesEncoder())
+        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
+        await asyncio.to_thread(engine.entered.wait)
+        late = asyncio.ensure_future(submit(compute_pool, a_job(2), left_s=30))
+        after = asyncio.ensure_future(submit(compute_pool, a_job(3)))
+        await asyncio.sleep(0)
+        engine.open.set()
+        await asyncio.gather(first, after)
+        with pytest.raises(ExpiredError):
+            await late
+        await compute_pool.close()
+        return engine.runs
+
+    clock = SimpleNamespace(monotonic=lambda: now_s[0])
+    monkeypatch.setattr("unrolled_server.scheduling.compute_thread.time", clock)
+    assert asyncio.run(scenario()) == [("compute-0", [1]), ("compute-0", [2, 3])]
+    assert observed == [0, 0]
 
 
 def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():
