@@ -39,7 +39,7 @@ RUN --mount=type=cache,target=/var/cache/pip \
 RUN cd /opt/unrolled/lib/python*/site-packages \
     && rm -rf torch/include torch/test \
     && find torch/bin -mindepth 1 ! -name torch_shm_manager -delete \
-    && find numpy scipy sympy networkx mpmath -type d -name tests -prune -exec rm -rf {} + \
+    && find numpy sympy networkx mpmath -type d -name tests -prune -exec rm -rf {} + \
     # One file of torch needs a newer Python.
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_intrinsics /opt/unrolled
 

@@ -155,7 +155,7 @@ bench-spread: $(BENCH) ## Compare affinity with round robin on four replicas (mi
 bench-capacity: $(BENCH) ## Measure the figures of docs/operate/capacity.md (a minute; BENCH_FLAGS=...).
 	@$(BIN)/python bench/capacity.py $(BENCH_FLAGS)
 
-soak-bits: $(BENCH) ## Compare 200,000 replies under load with each computed alone, byte for byte.
+soak-bits: $(BENCH) ## Compare 1,000,000 replies under load with each computed alone, byte for byte.
 	@$(BIN)/python tests/soak/soak_bits.py
 
 soak-memory: $(TEST) ## Request 5,000 networks and compare the server's resident memory with its budget.

@@ -48,7 +48,7 @@ class EngineWays:
 
     def _ask(self, spec: NetworkSpec, words: Sequence[str]) -> Answer:
         job = Job(network=spec, words=Alphabet.of(self._workload.alphabet).encode(words))
-        answer = next(self._engine.run([job]))
+        answer = self._engine.run_one(job)
         if isinstance(answer, Exception):
             raise answer
         return answer

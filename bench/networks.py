@@ -73,7 +73,7 @@ def engine_ways(spec: NetworkSpec, workload: Workload) -> dict[str, Way]:
 
     def ask(spec: NetworkSpec, words: Sequence[str]) -> np.ndarray:
         job = Job(network=spec, words=Alphabet.of(workload.alphabet).encode(words))
-        answer = next(engine.run([job]))
+        answer = engine.run_one(job)
         if isinstance(answer, Exception):
             raise answer
         return answer.values

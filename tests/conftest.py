@@ -34,7 +34,7 @@ with CHECKING:
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("long", settings.get_profile("quick"), max_examples=1_000)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=2_000)
 settings.load_profile("quick")
 
 

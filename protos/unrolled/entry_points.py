@@ -25,7 +25,6 @@ _SERVER = (
     "jaxtyping",
     "prometheus_client",
     "pydantic_settings",
-    "scipy",
     "structlog",
     "torch",
     "unrolled_core",

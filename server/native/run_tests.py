@@ -39,7 +39,7 @@ def main() -> None:
         print("ARM64 under QEMU: skipped, needs aarch64-linux-gnu-gcc and qemu-aarch64")
 
 
-def _test(
+def _test(  # noqa: PLR0913 - most by keyword
     title: str,
     compiler: Toolchain,
     programs: Sequence[Path],
@@ -48,17 +48,17 @@ def _test(
     emulator: Sequence[str] = (),
     is_long: bool = False,
 ) -> None:
-    """Builds and runs programs; exits at the first that fails. A long test tries every float32 in activations.c."""
+    """Builds and runs programs; exits at the first that fails. If long, activations.c tries every float32."""
     flags = [*toolchain.FLAGS, *flags]
     with TemporaryDirectory() as name:
         folder = Path(name)
         objects = toolchain.compile_sources(compiler, folder, flags)
         for program in programs:
             made = folder / program.stem
-            replaced = sorted(set(re.findall(r"\b__wrap_(\w+)", program.read_text())))
-            links = [*(f"-Wl,--wrap={function}" for function in replaced), "-lm", "-lpthread"]
-            sources: list[str | Path] = [f"-I{toolchain.SOURCES}", program, *objects]
-            toolchain.run([*compiler.command, *flags, *sources, *links, "-o", made], folder)
+            # A function __wrap_X in a test replaces the function X of the core or of the C library.
+            wrapped = {f"-Wl,--wrap={name}" for name in re.findall(r"\b__wrap_(\w+)", program.read_text())}
+            sources: list[str | Path] = [f"-I{toolchain.SOURCES}", program, *objects, *wrapped]
+            toolchain.run([*compiler.command, *flags, *sources, "-lm", "-lpthread", "-o", made], folder)
             print(f"{title}: {program.stem}", flush=True)
             arguments = ["--long"] if is_long and program.stem == "activations" else []
             if code := subprocess.run([*emulator, made, *arguments], check=False).returncode:

@@ -112,7 +112,7 @@ class RangeEncoder:
     ) -> npt.NDArray[np.float32]:
         """Returns the vectors of some texts, or all their states without padding."""
         output = Output(self._spec.parameters.output)
-        answer = next(self._engine.run([Job(network=network, words=self._encode(texts), output=output)]))
+        answer = self._engine.run_one(Job(network=network, words=self._encode(texts), output=output))
         if isinstance(answer, Exception):
             raise answer
         if self._spec.parameters.is_pooled:
@@ -129,7 +129,7 @@ class RangeEncoder:
         # The engine's two symbols after the words: zeros and the mean (see WordVectors).
         codes[codes < 0] = table.word_count + (self._spec.parameters.unknown_word == "mean")
         lengths = np.fromiter(map(len, sentences), np.int32, len(sentences))
-        return EncodedWords(codes, lengths)
+        return EncodedWords.of(codes, lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

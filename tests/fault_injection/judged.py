@@ -79,7 +79,7 @@ class Judge:
 
     def reply(self, accepted, *, fingerprint):
         """Returns the reply's bytes without timing; None if it is too large, which only its states show."""
-        (result,) = self._engine.run([accepted.job])
+        result = self._engine.run_one(accepted.job)
         if isinstance(result, AnswerTooLargeError):
             return None
         assert not isinstance(result, Exception), (accepted.data.hex(), result)

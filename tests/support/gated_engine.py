@@ -26,10 +26,14 @@ class GatedEngine(Engine):
                 yield NotWantedError()
                 continue
             ran.append(job.network.seed)
-            if job.network.seed == BROKEN_SEED:
-                yield RuntimeError("broken")
-            else:
-                yield from super().run([job], stops=stops[at : at + 1])
+            yield self._compute(job, stops[at] if stops else None)
+
+    def run_one(self, job, stop=None):
+        self.runs.append((threading.current_thread().name, [job.network.seed]))
+        return self._compute(job, stop)
+
+    def _compute(self, job, stop):
+        return RuntimeError("broken") if job.network.seed == BROKEN_SEED else super().run_one(job, stop)
 
     @property
     def seeds(self):

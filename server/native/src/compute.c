@@ -4,6 +4,7 @@
 #include "states.h"
 
 #define SYMBOL_WORK 64 /* multiplications that take as long as finding one symbol */
+#define CHECKED_SYMBOLS 16384
 
 /* Removes a row from the pending ones; returns whether it was one. */
 static bool take_pending(pending_rows *pending, uint32_t row) {
@@ -37,23 +38,26 @@ static int leave_rows(ur_call *call, prefix_tree *tree, size_t count, int status
 
 static int leave_words(ur_call *call, int status) {
     for (size_t at = 0; at < call->new_word_count; at++) {
-        if (add_pending(&call->states->pending_words, call->new_words[at].first_place)) return UR_NO_MEMORY;
+        if (add_pending(&call->states->pending_words, call->words[call->new_words[at]].place)) return UR_NO_MEMORY;
     }
     return status;
 }
 
-static bool is_full(const ur_call *call) {
-    return call->max_rows && call->states->row_count > call->max_rows;
+/* Returns UR_FULL, UR_STOPPED or UR_OK after symbols were found. */
+static int check(ur_call *call, size_t symbol_count) {
+    size_t rows = call->states->row_count;
+    if (rows > MAX_ROWS || (call->max_rows && rows > call->max_rows)) return UR_FULL;
+    return ur_must_stop(&call->watch, SYMBOL_WORK * symbol_count) ? UR_STOPPED : UR_OK;
 }
 
 /* Finds or adds the rows of one word; returns a status. */
-static int find_path(ur_call *call, int32_t direction, size_t word, size_t first_symbol, size_t *new_count) {
+static int find_path(ur_call *call, int32_t direction, const call_word *word, size_t *new_count) {
     prefix_tree *tree = &call->states->trees[direction];
-    size_t length = (size_t)call->words->lengths[word];
-    uint32_t parent = 1 + (call->words->starts ? (uint32_t)call->words->starts[word] : 0);
-    for (size_t depth = 0; depth < length; depth++) {
-        size_t at = first_symbol + (direction ? length - 1 - depth : depth);
-        int32_t symbol = call->words->symbols[at];
+    uint32_t parent = word->root;
+    int status;
+    for (size_t depth = 0; depth < word->length; depth++) {
+        size_t at = word->first + (direction ? word->length - 1 - depth : depth);
+        int32_t symbol = call->symbols[at];
         uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row);
         if (!row) return UR_NO_MEMORY;
         bool is_new = row == tree->next_row;
@@ -65,9 +69,9 @@ static int find_path(ur_call *call, int32_t direction, size_t word, size_t first
             call->new_rows[(*new_count)++] = (new_row){row, parent, (uint32_t)depth, symbol};
         }
         call->paths[direction][at] = parent = row;
+        if (!((depth + 1) % CHECKED_SYMBOLS) && (status = check(call, CHECKED_SYMBOLS)) != UR_OK) return status;
     }
-    if (is_full(call)) return UR_FULL;
-    return ur_must_stop(&call->watch, SYMBOL_WORK * length) ? UR_STOPPED : UR_OK;
+    return check(call, word->length % CHECKED_SYMBOLS);
 }
 
 /* Orders the items 0 to count - 1 by their keys from 0 to max_key: fills `order`, and `counts[k]` with the end of key k. */
@@ -80,12 +84,12 @@ static void sort_by_key(ur_call *call, size_t count, size_t max_key, size_t (*ke
         call->counts[k] = begin;
         begin += size;
     }
-    for (size_t at = 0; at < count; at++) call->order[call->counts[key(call, at)]++] = at;
+    for (size_t at = 0; at < count; at++) call->order[call->counts[key(call, at)]++] = (uint32_t)at;
 }
 
 static size_t depth_of(const ur_call *call, size_t at) { return call->new_rows[at].depth; }
 
-static size_t shortness_of(const ur_call *call, size_t at) { return call->max_length - call->new_words[at].length; }
+static size_t shortness_of(const ur_call *call, size_t at) { return call->max_length - call->words[call->new_words[at]].length; }
 
 /* The pointers of one call of a kernel. */
 typedef struct chunk {
@@ -226,11 +230,10 @@ static int compute_rows(ur_call *call, int32_t direction, size_t new_count) {
 }
 
 static int compute_tree(ur_call *call, int32_t direction) {
-    size_t new_count = 0, first_symbol = 0;
-    for (size_t word = 0; word < call->words->count; word++) {
-        int status = find_path(call, direction, word, first_symbol, &new_count);
+    size_t new_count = 0;
+    for (size_t word = 0; word < call->word_count; word++) {
+        int status = find_path(call, direction, &call->words[word], &new_count);
         if (status != UR_OK) return leave_rows(call, &call->states->trees[direction], new_count, status);
-        first_symbol += (size_t)call->words->lengths[word];
     }
     return new_count ? compute_rows(call, direction, new_count) : UR_OK;
 }
@@ -238,39 +241,38 @@ static int compute_tree(ur_call *call, int32_t direction) {
 /* Finds or adds the places of all words above the first layer. */
 static int find_places(ur_call *call) {
     ur_states *states = call->states;
-    for (size_t word = 0, first_symbol = 0; word < call->words->count; word++) {
-        size_t length = (size_t)call->words->lengths[word];
-        uint32_t last = call->paths[0][first_symbol + length - 1];
-        uint32_t place = hash_find_or_add(&states->places, last, states->next_place);
-        if (!place) return UR_NO_MEMORY;
-        bool is_new = place == states->next_place;
+    int status = UR_OK;
+    for (size_t at = 0; at < call->word_count && status == UR_OK; at++) {
+        call_word *word = &call->words[at];
+        uint32_t last = call->paths[0][word->first + word->length - 1];
+        word->place = hash_find_or_add(&states->places, last, states->next_place);
+        if (!word->place) return UR_NO_MEMORY;
+        bool is_new = word->place == states->next_place;
         if (is_new) {
-            states->next_place += (uint32_t)length;
-            states->row_count += 2 * length;
+            states->next_place += (uint32_t)word->length;
+            states->row_count += 2 * word->length;
         }
-        if (is_new || take_pending(&states->pending_words, place)) {
-            call->new_words[call->new_word_count++] = (new_word){word, first_symbol, length, place};
+        if (is_new || take_pending(&states->pending_words, word->place)) {
+            call->new_words[call->new_word_count++] = (uint32_t)at;
         }
-        call->word_places[word] = place;
-        first_symbol += length;
-        if (is_full(call)) return UR_FULL;
+        status = check(call, 1);
     }
-    return UR_OK;
+    return status;
 }
 
 /* Sets the pointers of one word at its `t`-th step in one direction of a layer above the first. */
-static void set_place(chunk *to, const ur_call *call, int32_t layer, int32_t direction, const new_word *new, size_t t) {
+static void set_place(chunk *to, const ur_call *call, int32_t layer, int32_t direction, const call_word *word,
+                      size_t t) {
     const ur_states *states = call->states;
     const ur_spec *spec = &states->weights->spec;
     size_t at = to->step.rows++, state = states->weights->state_size, half = (size_t)direction;
-    size_t position = direction ? new->length - 1 - t : t;
-    uint32_t place = new->first_place + (uint32_t)position, parent = direction ? place + 1 : place - 1;
-    uint32_t start = call->words->starts ? (uint32_t)call->words->starts[new->word] : 0;
-    size_t root = (size_t)(layer * 2 + direction) * states->root_count + start;
+    size_t position = direction ? word->length - 1 - t : t;
+    uint32_t place = word->place + (uint32_t)position, parent = direction ? place + 1 : place - 1;
+    size_t root = (size_t)(layer * 2 + direction) * states->root_count + word->root - 1;
     const row_table *h = &states->above_h[layer - 1], *c = &states->above_c[layer - 1];
     to->base[at] = states->weights->layers[layer * 2 + direction].base;
     for (int below = 0; below < 2; below++) {
-        to->x[below][at] = layer == 1 ? ur_row(states->trees[below].h, call->paths[below][new->first_symbol + position])
+        to->x[below][at] = layer == 1 ? ur_row(states->trees[below].h, call->paths[below][word->first + position])
                                       : ur_row(h - 1, place) + (size_t)below * state;
     }
     to->h[at] = t ? ur_row(h, parent) + half * state : states->start_h + root * state;
@@ -291,7 +293,7 @@ static int compute_direction_above(ur_call *call, int32_t layer, int32_t directi
         chunk.step.backwards = t & 1;
         for (size_t at = 0; at < reaching;) {
             for (chunk.step.rows = 0; at < reaching && chunk.step.rows < CHUNK_ROWS; at++) {
-                set_place(&chunk, call, layer, direction, &call->new_words[call->order[at]], t);
+                set_place(&chunk, call, layer, direction, &call->words[call->new_words[call->order[at]]], t);
             }
             if (call->states->weights->kernels->step(&chunk.step, &call->watch)) return UR_STOPPED;
         }
@@ -321,6 +323,6 @@ int ur_compute(ur_call *call) {
         status = compute_tree(call, direction);
     }
     if (status == UR_OK && ur_upper_layers(call->states)) status = compute_above(call);
-    if (status == UR_FULL || status == UR_NO_MEMORY) ur_states_clear(call->states);
+    if (status == UR_FULL || status == UR_NO_MEMORY) ur_drop_states(call->states);
     return status;
 }

@@ -88,15 +88,18 @@ void ur_leave_float_mode(ur_float_mode saved) {
 #endif
 }
 
+int64_t ur_clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 bool ur_must_stop(ur_watch *watch, uint64_t work) {
-    /* 1 ms of AVX2, and about 20 ms of the portable kernels. */
-    const uint64_t work_between_checks = 1 << 23;
+    /* Less than 1 ms of AVX2, and about 10 ms of the portable kernels. */
+    const uint64_t work_between_checks = 1 << 22;
     watch->work += work;
     if (watch->work < work_between_checks) return false;
     watch->work = 0;
     if (watch->stop && __atomic_load_n(watch->stop, __ATOMIC_RELAXED)) return true;
-    if (!watch->deadline_ns) return false;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec > watch->deadline_ns;
+    return watch->deadline_ns && ur_clock_ns() > watch->deadline_ns;
 }

@@ -22,6 +22,8 @@
 #define OVERREAD BLOCK_UNITS
 #define MAX_PARTS 4
 
+int64_t ur_clock_ns(void); /* monotonic */
+
 /* Stops a call. `work` counts multiplications since the last check. */
 typedef struct ur_watch {
     const volatile int32_t *stop;

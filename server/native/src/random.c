@@ -13,9 +13,7 @@ enum { WORDS = 624, SHIFT = 397, LANES = 8, BLOCK = 2 * LANES };
 void ur_generator_seed(ur_generator *generator, uint32_t seed) {
     uint32_t *words = generator->words;
     words[0] = seed;
-    for (uint32_t i = 1; i < WORDS; i++) {
-        words[i] = 1812433253u * (words[i - 1] ^ (words[i - 1] >> 30)) + i;
-    }
+    for (uint32_t i = 1; i < WORDS; i++) words[i] = 1812433253u * (words[i - 1] ^ (words[i - 1] >> 30)) + i;
     generator->next = WORDS;
 }
 
@@ -26,20 +24,14 @@ static uint32_t twist(uint32_t upper, uint32_t lower, uint32_t shifted) {
 
 static void renew(ur_generator *generator) {
     uint32_t *words = generator->words;
-    for (int i = 0; i < WORDS - SHIFT; i++) {
-        words[i] = twist(words[i], words[i + 1], words[i + SHIFT]);
-    }
-    for (int i = WORDS - SHIFT; i < WORDS - 1; i++) {
-        words[i] = twist(words[i], words[i + 1], words[i + SHIFT - WORDS]);
-    }
+    for (int i = 0; i < WORDS - SHIFT; i++) words[i] = twist(words[i], words[i + 1], words[i + SHIFT]);
+    for (int i = WORDS - SHIFT; i < WORDS - 1; i++) words[i] = twist(words[i], words[i + 1], words[i + SHIFT - WORDS]);
     words[WORDS - 1] = twist(words[WORDS - 1], words[0], words[SHIFT - 1]);
     generator->next = 0;
 }
 
 static uint32_t draw_32_bits(ur_generator *generator) {
-    if (generator->next == WORDS) {
-        renew(generator);
-    }
+    if (generator->next == WORDS) renew(generator);
     uint32_t word = generator->words[generator->next++];
     word ^= word >> 11;
     word ^= (word << 7) & 0x9d2c5680u;
@@ -48,9 +40,7 @@ static uint32_t draw_32_bits(ur_generator *generator) {
 }
 
 /* Returns a multiple of 2^-24 in [0, 1). */
-static float draw_float(ur_generator *generator) {
-    return (float)(draw_32_bits(generator) & 0xffffffu) * 0x1p-24f;
-}
+static float draw_float(ur_generator *generator) { return (float)(draw_32_bits(generator) & 0xffffffu) * 0x1p-24f; }
 
 /* Returns a multiple of 2^-53 in [0, 1). */
 static double draw_double(ur_generator *generator) {
@@ -88,9 +78,7 @@ static float from_bits(uint32_t bits) {
 
 /* Computes y = y * x + addend in all lanes: independent sums, which a CPU overlaps. */
 static void fma_lanes(float *y, const float *x, float addend) {
-    for (int i = 0; i < LANES; i++) {
-        y[i] = soft_fma(y[i], x[i], addend);
-    }
+    for (int i = 0; i < LANES; i++) y[i] = soft_fma(y[i], x[i], addend);
 }
 
 /* Replaces numbers in (0, 1] by their natural logarithms, as torch's AVX2 code computes them (Cephes logf). */
@@ -106,9 +94,7 @@ static void log_lanes(float *x) {
         m[i] = (fraction - 1) + (is_small ? fraction : 0);
         y[i] = 7.0376836292E-2f;
     }
-    for (int i = 0; i < 8; i++) {
-        fma_lanes(y, m, coefficients[i]);
-    }
+    for (int i = 0; i < 8; i++) fma_lanes(y, m, coefficients[i]);
     for (int i = 0; i < LANES; i++) {
         float square = m[i] * m[i];
         float sum = soft_fma(y[i] * m[i], square, exponent[i] * -2.12194440e-4f);
@@ -168,9 +154,7 @@ static double log_f64(double x) {
     }
     /* log(x) = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...) */
     double s = (x - 1) / (x + 1), square = s * s, sum = 0;
-    for (int i = 27; i >= 3; i -= 2) {
-        sum = (sum + 1.0 / i) * square;
-    }
+    for (int i = 27; i >= 3; i -= 2) sum = (sum + 1.0 / i) * square;
     return exponent * 0.693147180369123816490 + (exponent * 1.90821492927058770002e-10 + (2 * s * sum + 2 * s));
 }
 
@@ -201,19 +185,13 @@ static void draw_few_normal(ur_generator *generator, float *out, size_t count) {
         sincos_f64(6.283185307179586 * draw_double(generator), &sine, &cosine);
         double radius = sqrt(-2 * log_f64(1 - draw_double(generator)));
         out[i] = (float)(radius * cosine);
-        if (i + 1 < count) {
-            out[i + 1] = (float)(radius * sine);
-        }
+        if (i + 1 < count) out[i + 1] = (float)(radius * sine);
     }
 }
 
 static void draw_many_normal(ur_generator *generator, float *out, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        out[i] = draw_float(generator);
-    }
-    for (size_t i = 0; i + BLOCK <= count; i += BLOCK) {
-        transform_block(out + i);
-    }
+    for (size_t i = 0; i < count; i++) out[i] = draw_float(generator);
+    for (size_t i = 0; i + BLOCK <= count; i += BLOCK) transform_block(out + i);
     if (count % BLOCK) { /* torch draws the last 16 numbers again */
         draw_many_normal(generator, out + count - BLOCK, BLOCK);
     }

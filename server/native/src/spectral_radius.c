@@ -29,9 +29,7 @@ typedef struct arnoldi {
     double *columns;  /* the Hessenberg matrix: column j has j + 2 numbers, see `column` */
 } arnoldi;
 
-static double absolute(complex_number z) {
-    return sqrt(z.re * z.re + z.im * z.im);
-}
+static double absolute(complex_number z) { return sqrt(z.re * z.re + z.im * z.im); }
 
 /* Returns the inner product by four partial sums. */
 static double dot(const double *x, const double *y, size_t n) {
@@ -43,9 +41,7 @@ static double dot(const double *x, const double *y, size_t n) {
         sum_2 += x[i + 2] * y[i + 2];
         sum_3 += x[i + 3] * y[i + 3];
     }
-    for (; i < n; i++) {
-        sum_0 += x[i] * y[i];
-    }
+    for (; i < n; i++) sum_0 += x[i] * y[i];
     return (sum_0 + sum_1) + (sum_2 + sum_3);
 }
 
@@ -57,20 +53,14 @@ static void multiply(const float *restrict a, const double *restrict x, double *
     for (; row + 4 <= n; row += 4, a += 4 * n) {
         const float *b = a + n, *c = b + n, *d = c + n;
         double x_0 = x[row], x_1 = x[row + 1], x_2 = x[row + 2], x_3 = x[row + 3];
-        for (size_t i = 0; i < n; i++) {
-            y[i] = (((y[i] + x_0 * a[i]) + x_1 * b[i]) + x_2 * c[i]) + x_3 * d[i];
-        }
+        for (size_t i = 0; i < n; i++) y[i] = (((y[i] + x_0 * a[i]) + x_1 * b[i]) + x_2 * c[i]) + x_3 * d[i];
     }
     for (; row < n; row++, a += n) {
-        for (size_t i = 0; i < n; i++) {
-            y[i] += x[row] * a[i];
-        }
+        for (size_t i = 0; i < n; i++) y[i] += x[row] * a[i];
     }
 }
 
-static double *column(const arnoldi *k, size_t j) {
-    return k->columns + j * (j + 3) / 2;
-}
+static double *column(const arnoldi *k, size_t j) { return k->columns + j * (j + 3) / 2; }
 
 /* Makes w orthogonal to the first `count` basis vectors, adds the coefficients to h, and returns the norm of w.
  * Repeats as long as that cancels much of w. Returns 0 if nothing but rounding errors is left. */
@@ -81,15 +71,11 @@ static double orthogonalize(const arnoldi *k, size_t count, double *w, double *h
         for (size_t i = 0; i < count; i++) {
             const double *v = k->basis + i * k->n;
             double factor = dot(v, w, k->n);
-            for (size_t c = 0; c < k->n; c++) {
-                w[c] -= factor * v[c];
-            }
+            for (size_t c = 0; c < k->n; c++) w[c] -= factor * v[c];
             h[i] += factor;
         }
         norm = sqrt(dot(w, w, k->n));
-        if (!(norm > least)) {
-            return 0;
-        }
+        if (!(norm > least)) return 0;
     } while (norm < before / 2);
     return norm;
 }
@@ -100,9 +86,7 @@ static int extend(arnoldi *k, size_t steps) {
     k->basis = basis ? basis : k->basis;
     double *columns = realloc(k->columns, steps * (steps + 3) / 2 * sizeof *columns);
     k->columns = columns ? columns : k->columns;
-    if (!basis || !columns) {
-        return 0;
-    }
+    if (!basis || !columns) return 0;
     while (k->steps < steps && !k->is_invariant) {
         size_t j = k->steps++;
         double *v = k->basis + j * k->n, *w = v + k->n, *h = column(k, j);
@@ -110,18 +94,14 @@ static int extend(arnoldi *k, size_t steps) {
         multiply(k->matrix, v, w, k->n);
         h[j + 1] = orthogonalize(k, j + 1, w, h);
         k->is_invariant = h[j + 1] == 0;
-        for (size_t i = 0; i < k->n && !k->is_invariant; i++) {
-            w[i] /= h[j + 1];
-        }
+        for (size_t i = 0; i < k->n && !k->is_invariant; i++) w[i] /= h[j + 1];
     }
     return 1;
 }
 
 static void keep_larger(complex_number *largest, double re, double im) {
     complex_number z = {re, im};
-    if (absolute(z) > absolute(*largest)) {
-        *largest = z;
-    }
+    if (absolute(z) > absolute(*largest)) *largest = z;
 }
 
 static void keep_larger_of_block(complex_number *largest, double a, double b, double c, double d) {
@@ -139,9 +119,7 @@ static void keep_larger_of_block(complex_number *largest, double a, double b, do
  * columns from `row` on (three, or two at the end) of the block from `low` to `high`. Returns the multiple. */
 static double reflect(double *h, size_t m, size_t low, size_t high, size_t row, double x[3]) {
     double norm = sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]);
-    if (norm == 0) {
-        return 0;
-    }
+    if (norm == 0) return 0;
     norm = x[0] < 0 ? -norm : norm;
     double first = x[0] + norm, tau = first / norm, y = x[1] / first, z = x[2] / first;
     int has_third = row + 2 <= high;
@@ -157,9 +135,7 @@ static double reflect(double *h, size_t m, size_t low, size_t high, size_t row, 
         double *e = h + i * m + row, third = has_third ? e[2] : 0, sum = ((e[0] + y * e[1]) + z * third) * tau;
         e[0] -= sum;
         e[1] -= sum * y;
-        if (has_third) {
-            e[2] -= sum * z;
-        }
+        if (has_third) e[2] -= sum * z;
     }
     return -norm;
 }
@@ -178,15 +154,11 @@ static void francis_step(double *h, size_t m, size_t low, size_t high, int is_ex
                    (a[0] - shift_0) + (a[m + 1] - shift_1), a[2 * m + 1]};
     for (size_t row = low; row < high; row++) {
         double multiple = reflect(h, m, low, high, row, x);
-        if (row > low) {
-            h[row * m + row - 1] = multiple;
-        }
+        if (row > low) h[row * m + row - 1] = multiple;
         for (size_t i = 0; i < 3; i++) { /* the next column below its diagonal, which the next reflection clears */
             size_t below = row + 1 + i;
             x[i] = below <= high ? h[below * m + row] : 0;
-            if (i > 0 && below <= high) {
-                h[below * m + row] = 0;
-            }
+            if (i > 0 && below <= high) h[below * m + row] = 0;
         }
     }
 }
@@ -200,14 +172,10 @@ static int largest_of_hessenberg(double *h, size_t m, complex_number *largest) {
         size_t low = end - 1;
         for (; low > 0; low--) {
             double *d = h + low * m + low, scale = fabs(d[0]) + fabs(d[-(ptrdiff_t)m - 1]);
-            if (!(fabs(d[-1]) > DBL_EPSILON * (scale > 0 ? scale : norm))) {
-                break;
-            }
+            if (!(fabs(d[-1]) > DBL_EPSILON * (scale > 0 ? scale : norm))) break;
         }
         if (end - low > 2) {
-            if (++steps > MAX_QR_STEPS) {
-                return 0;
-            }
+            if (++steps > MAX_QR_STEPS) return 0;
             francis_step(h, m, low, end - 1, steps % 10 == 0);
             continue;
         }
@@ -250,9 +218,7 @@ static double judge(const arnoldi *k) {
     complex_number *y = calloc(m, sizeof *y), largest;
     if (h && y) {
         for (size_t j = 0; j < m; j++) {
-            for (size_t i = 0; i < m && i < j + 2; i++) {
-                h[i * m + j] = column(k, j)[i];
-            }
+            for (size_t i = 0; i < m && i < j + 2; i++) h[i * m + j] = column(k, j)[i];
         }
         if (largest_of_hessenberg(h, m, &largest)) {
             int is_accurate = k->is_invariant || m == k->n;
@@ -289,24 +255,18 @@ static void start(arnoldi *k) {
         k->basis[i] = x;
     }
     double norm = sqrt(dot(k->basis, k->basis, k->n));
-    for (size_t i = 0; i < k->n; i++) {
-        k->basis[i] /= norm;
-    }
+    for (size_t i = 0; i < k->n; i++) k->basis[i] /= norm;
 }
 
 static double radius_of(const float *matrix, size_t n) {
     double radius = largest_of_triangular(matrix, n);
-    if (radius >= 0) {
-        return radius;
-    }
+    if (radius >= 0) return radius;
     arnoldi k = {.matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};
     size_t steps = 1;
     while (steps * steps < 64 * n && steps < n) { /* 8 sqrt(n): too few for most random matrices */
         steps++;
     }
-    if (k.basis) {
-        start(&k);
-    }
+    if (k.basis) start(&k);
     do {
         radius = k.basis && extend(&k, steps) ? judge(&k) : NAN;
         steps = steps + steps / 8 < n ? steps + steps / 8 : n;

@@ -50,7 +50,7 @@ ur_states *ur_states_new(const ur_weights *weights, size_t start_count, const fl
         states->above_h[layer] = ur_table_of(2 * weights->state_size);
         states->above_c[layer] = ur_table_of(ur_is_lstm(spec) ? 2 * spec->hidden : 0);
     }
-    ur_states_clear(states);
+    ur_drop_states(states);
     if (states->start_h && (states->start_c || !ur_is_lstm(spec))) return states;
     ur_states_free(states);
     return NULL;
@@ -61,7 +61,7 @@ static void clear_pending(pending_rows *pending) {
     *pending = (pending_rows){0};
 }
 
-void ur_states_clear(ur_states *states) {
+void ur_drop_states(ur_states *states) {
     const ur_spec *spec = &states->weights->spec;
     for (int32_t d = 0; d < spec->directions; d++) {
         prefix_tree *tree = &states->trees[d];
@@ -80,7 +80,7 @@ void ur_states_clear(ur_states *states) {
 
 void ur_states_free(ur_states *states) {
     if (!states) return;
-    ur_states_clear(states);
+    ur_drop_states(states);
     ur_release(states->start_h, sizeof(float) * start_floats(states, states->weights->state_size));
     ur_release(states->start_c, sizeof(float) * start_floats(states, states->weights->spec.hidden));
     free(states);
@@ -124,62 +124,80 @@ static bool try_lock(ur_states *states) { return !__atomic_exchange_n(&states->l
 
 static void unlock(ur_states *states) { __atomic_store_n(&states->lock, 0, __ATOMIC_RELEASE); }
 
-static void count_symbols(ur_call *call) {
-    for (size_t word = 0; word < call->words->count; word++) {
-        size_t length = (size_t)call->words->lengths[word];
-        UR_ASSERT(call->words->lengths[word] > 0);
+void ur_states_clear(ur_states *states) {
+    while (!try_lock(states)) sched_yield();
+    ur_drop_states(states);
+    unlock(states);
+}
+
+static void count_symbols(ur_call *call, const ur_words *words) {
+    for (size_t word = 0; word < words->count; word++) {
+        size_t length = (size_t)words->lengths[word];
+        UR_ASSERT(words->lengths[word] > 0);
         call->symbol_count += length;
         if (length > call->max_length) call->max_length = length;
     }
 }
 
-/* Allocates the call's working memory as one piece; returns NULL if it is short. */
-static char *allocate_call(ur_call *call, size_t *size) {
+/* Takes cache lines from `memory`, or only counts them in `used` if it is NULL. */
+static void *take(char *memory, size_t *used, size_t nbytes) {
+    size_t at = *used;
+    *used += (nbytes + 63) & ~(size_t)63;
+    return memory ? memory + at : NULL;
+}
+
+/* Lays out the call's working memory; returns its size. */
+static size_t lay_out(ur_call *call, char *memory) {
     const ur_states *states = call->states;
-    size_t symbols = call->symbol_count, words = call->words->count, directions = (size_t)states->weights->spec.directions;
-    size_t new_words = ur_upper_layers(states) ? words : 0;
-    size_t most = symbols > words ? symbols : words;
-    size_t floats = ur_scratch_floats(states->weights->spec.hidden);
-    const size_t sizes[] = {
-        sizeof(float) * floats,           sizeof(new_row) * symbols,
-        sizeof(new_word) * new_words,     sizeof(size_t) * most,
-        sizeof(size_t) * (call->max_length + 2), sizeof(uint32_t) * (directions * symbols + new_words),
-    };
-    char *at[sizeof sizes / sizeof *sizes];
-    *size = 0;
-    for (size_t part = 0; part < sizeof sizes / sizeof *sizes; part++) *size += (sizes[part] + 63) & ~(size_t)63;
-    char *memory = *size < ((size_t)1 << 20) ? malloc(*size) : ur_allocate(*size);
-    if (!memory) return NULL;
-    char *next = memory;
-    for (size_t part = 0; part < sizeof sizes / sizeof *sizes; part++) {
-        at[part] = next;
-        next += (sizes[part] + 63) & ~(size_t)63;
+    size_t symbols = call->symbol_count, words = call->word_count, used = 0;
+    call->scratch = take(memory, &used, sizeof *call->scratch * ur_scratch_floats(states->weights->spec.hidden));
+    call->words = take(memory, &used, sizeof *call->words * words);
+    call->new_rows = take(memory, &used, sizeof *call->new_rows * symbols);
+    call->new_words = take(memory, &used, ur_upper_layers(states) ? sizeof *call->new_words * words : 0);
+    call->order = take(memory, &used, sizeof *call->order * symbols);
+    call->counts = take(memory, &used, sizeof *call->counts * (call->max_length + 2));
+    for (int32_t direction = 0; direction < states->weights->spec.directions; direction++) {
+        call->paths[direction] = take(memory, &used, sizeof(uint32_t) * symbols);
     }
-    call->scratch = (float *)at[0];
-    call->new_rows = (new_row *)at[1];
-    call->new_words = (new_word *)at[2];
-    call->order = (size_t *)at[3];
-    call->counts = (size_t *)at[4];
-    call->paths[0] = (uint32_t *)at[5];
-    call->paths[1] = call->paths[0] + (directions == 2 ? symbols : 0);
-    call->word_places = call->paths[0] + directions * symbols;
-    return memory;
+    return used;
+}
+
+static void set_words(ur_call *call, const ur_words *words) {
+    size_t first = 0;
+    for (size_t word = 0; word < words->count; word++) {
+        size_t length = (size_t)words->lengths[word];
+        call->words[word] = (call_word){.first = first, .length = length, .root = ur_root(words, word)};
+        first += length;
+    }
+}
+
+static int run_locked(ur_call *call, const ur_reply *reply) {
+    while (!try_lock(call->states)) {
+        sched_yield();
+        if (ur_must_stop(&call->watch, UINT32_MAX)) return UR_STOPPED;
+    }
+    ur_float_mode saved = ur_enter_float_mode();
+    int status = ur_compute(call);
+    if (status == UR_OK) status = ur_write_reply(call, reply);
+    ur_leave_float_mode(saved);
+    unlock(call->states);
+    return status;
 }
 
 int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows, const volatile int32_t *stop,
            int64_t deadline_ns) {
-    ur_call call = {.states = states, .words = words, .max_rows = max_rows, .watch = {stop, deadline_ns, 0}};
-    count_symbols(&call);
-    size_t size;
-    char *memory = allocate_call(&call, &size);
+    const size_t max_on_heap = (size_t)1 << 20;
+    ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
+                    .watch = {stop, deadline_ns, 0}};
+    count_symbols(&call, words);
+    if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
+    size_t size = lay_out(&call, NULL);
+    char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
     if (!memory) return UR_NO_MEMORY;
-    while (!try_lock(states)) sched_yield();
-    ur_float_mode saved = ur_enter_float_mode();
-    int status = ur_compute(&call);
-    if (status == UR_OK) status = ur_write_reply(&call, reply, &call.watch);
-    ur_leave_float_mode(saved);
-    unlock(states);
-    if (size < ((size_t)1 << 20)) {
+    lay_out(&call, memory);
+    set_words(&call, words);
+    int status = run_locked(&call, reply);
+    if (size < max_on_heap) {
         free(memory);
     } else {
         ur_release(memory, size);
@@ -213,8 +231,7 @@ int ur_is_known(ur_states *states, const ur_words *words) {
     const int32_t *symbols = words->symbols;
     for (size_t word = 0; word < words->count && is_known; word++) {
         size_t length = (size_t)words->lengths[word];
-        uint32_t root = 1 + (words->starts ? (uint32_t)words->starts[word] : 0);
-        is_known = is_word_known(states, symbols, length, root);
+        is_known = is_word_known(states, symbols, length, ur_root(words, word));
         symbols += length;
     }
     unlock(states);
@@ -235,7 +252,7 @@ static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_w
     uint32_t next_node = 1, next_number = 1;
     for (size_t word = 0; word < words->count; word++, numbers += position_count) {
         size_t length = (size_t)words->lengths[word];
-        uint32_t node = UINT32_MAX - (words->starts ? (uint32_t)words->starts[word] : 0);
+        uint32_t node = UINT32_MAX - ur_root(words, word);
         for (size_t at = 0; at < length; at++) {
             if (!(node = number_of(nodes, node, (uint32_t)symbols[at], &next_node))) return -2;
             numbers[at] = (int32_t)node;
@@ -256,7 +273,8 @@ static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_w
 }
 
 int64_t ur_number(const ur_words *words, int32_t whole_words, size_t position_count, int64_t max_number, int32_t *numbers) {
-    hash_map nodes = {0};
+    /* No client can choose words whose prefixes collide. */
+    hash_map nodes = {.seed = ur_clock_ns() ^ (uint64_t)(uintptr_t)numbers << 24};
     int64_t count = number_words(&nodes, words, whole_words, position_count, max_number, numbers);
     hash_clear(&nodes);
     return count;

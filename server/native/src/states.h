@@ -6,6 +6,9 @@
 #include "memory.h"
 #include "weights.h"
 
+/* Of both directions together, and symbols of a call: so that no 32-bit number of a row overflows. */
+#define MAX_ROWS ((size_t)1 << 30)
+
 /* Rows that a stopped call left without states: they stay in the index and are computed when they are next needed. */
 typedef struct pending_rows {
     uint8_t *bits;
@@ -49,26 +52,31 @@ typedef struct new_row {
     int32_t symbol;
 } new_row;
 
-/* A word to compute above the first layer. */
-typedef struct new_word {
-    size_t word, first_symbol, length;
-    uint32_t first_place;
-} new_word;
+/* A word of a call. */
+typedef struct call_word {
+    size_t first, length; /* of its symbols */
+    uint32_t root;        /* the row of its initial state */
+    uint32_t place;       /* its first place above a bidirectional first layer */
+} call_word;
 
 typedef struct ur_call {
     ur_states *states;
-    const ur_words *words;
-    size_t symbol_count, max_length, max_rows;
+    const int32_t *symbols;
+    size_t word_count, symbol_count, max_length, max_rows;
     ur_watch watch;
-    uint32_t *paths[2];   /* each symbol's row in a tree, at its place in the word */
-    uint32_t *word_places; /* each word's first place */
+    call_word *words;
+    uint32_t *paths[2]; /* each symbol's row in a tree, at its place in the word */
     new_row *new_rows;
-    size_t *order; /* numbers of new rows, or of new words, by depth or length */
-    size_t *counts;
-    new_word *new_words;
+    uint32_t *new_words; /* numbers of the words to compute above the first layer */
     size_t new_word_count;
+    uint32_t *order; /* numbers of new rows by depth, or of words by length */
+    size_t *counts;
     float *scratch;
 } ur_call;
+
+static inline uint32_t ur_root(const ur_words *words, size_t word) {
+    return 1 + (words->starts ? (uint32_t)words->starts[word] : 0);
+}
 
 static inline uint64_t ur_key(uint32_t parent, uint32_t symbol) { return (uint64_t)parent << 32 | symbol; }
 
@@ -76,8 +84,10 @@ static inline int32_t ur_upper_layers(const ur_states *states) {
     return states->weights->spec.layers - states->tree_layers;
 }
 
-/* Finds or adds the rows of all symbols; fills paths and word_places. Computes what is missing. */
+/* Finds or adds the rows of all symbols and the places of all words; computes what is missing. */
 int ur_compute(ur_call *call);
-int ur_write_reply(const ur_call *call, const ur_reply *reply, ur_watch *watch);
+/* Clears states whose lock the caller holds. */
+void ur_drop_states(ur_states *states);
+int ur_write_reply(ur_call *call, const ur_reply *reply);
 
 #endif

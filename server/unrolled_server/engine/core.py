@@ -4,6 +4,7 @@ import ctypes
 import math
 import os
 import secrets
+import struct
 import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
@@ -33,6 +34,7 @@ _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
+_REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
@@ -64,15 +66,7 @@ class _Parameters(ctypes.Structure):
 
 
 class _Words(ctypes.Structure):
-    _fields_ = (("symbols", c_void_p), ("lengths", c_void_p), ("starts", c_void_p), ("count", c_size_t))
-
-
-class _Reply(ctypes.Structure):
-    _fields_ = (
-        ("output", c_int32), ("values", c_void_p), ("word_stride", c_size_t), ("position_stride", c_size_t),
-        ("position_count", c_size_t), ("numbers", c_void_p), ("number_count", c_size_t), ("h_n", c_void_p),
-        ("c_n", c_void_p), ("state_words", c_size_t),
-    )  # fmt: skip
+    _fields_ = (("symbols", c_char_p), ("lengths", c_char_p), ("starts", c_char_p), ("count", c_size_t))
 
 
 # Handles and arrays are passed as integers, which costs least. See unrolled_core.h.
@@ -95,7 +89,7 @@ _FUNCTIONS = {
     "ur_states_rows": (c_size_t, (c_void_p,)),
     "ur_run": (
         c_int,
-        (c_void_p, POINTER(_Words), POINTER(_Reply), c_size_t, POINTER(c_int32), c_int64),
+        (c_void_p, POINTER(_Words), c_char_p, c_size_t, POINTER(c_int32), c_int64),
     ),
     "ur_is_known": (c_int, (c_void_p, POINTER(_Words))),
     "ur_number": (c_int64, (POINTER(_Words), c_int32, c_size_t, c_int64, c_void_p)),
@@ -310,26 +304,25 @@ def _c_words(words: EncodedWords) -> _Words:
     """Returns the C form of words, which is kept with them, as most are looked up twice."""
     native = words.native
     if not isinstance(native, _Words):
-        codes, lengths = _address(words.codes), _address(words.lengths)
-        words.native = native = _Words(codes, lengths, _optional_address(words.starts), len(words))
+        words.native = native = _Words(words.symbols, words.sizes, words.starts, len(words))
     return native
 
 
-def _c_reply(reply: Reply) -> _Reply:
-    """Returns the C form of a reply; positional arguments and few calls, because every request needs one."""
-    values, numbers, h_n = reply.values, reply.numbers, reply.h_n
+def _c_reply(reply: Reply) -> bytes:
+    """Returns the C form of a reply, ur_reply; packed, because that is faster than a ctypes.Structure."""
+    values, numbers, h_n, c_n = reply.values, reply.numbers, reply.h_n, reply.c_n
     if values is None:
-        return _Reply(_NONE)
+        return _REPLY.pack(_NONE, *[0] * 9)
     address = _address(values)
     if numbers is not None:
-        c_reply = _Reply(_DISTINCT, address, 0, 0, numbers.shape[1], _address(numbers), len(values))
+        fields = _DISTINCT, address, 0, 0, numbers.shape[1], _address(numbers), len(values)
     elif reply.output is Output.ALL:
         word_bytes, position_bytes, _ = values.strides
         strides = word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES
-        c_reply = _Reply(_ALL, address, *strides, values.shape[1])
+        fields = _ALL, address, *strides, values.shape[1], 0, 0
     else:
-        c_reply = _Reply(_POOLED[reply.output], address, values.strides[0] // _FLOAT_BYTES)
-    if h_n is not None:
-        c_reply.h_n, c_reply.c_n = _address(h_n), _optional_address(reply.c_n)
-        c_reply.state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
-    return c_reply
+        fields = _POOLED[reply.output], address, values.strides[0] // _FLOAT_BYTES, 0, 0, 0, 0
+    if h_n is None:
+        return _REPLY.pack(*fields, 0, 0, 0)
+    state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
+    return _REPLY.pack(*fields, _address(h_n), 0 if c_n is None else _address(c_n), state_words)

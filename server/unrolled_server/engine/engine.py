@@ -144,14 +144,18 @@ class Engine:
             if not (wanted[at] if at in wanted else is_wanted(at)):
                 yield NotWantedError()
                 continue
-            self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
-            self._stop = stops[at] if stops else None
-            try:
-                result: Answer | Exception = self._answer(job)
-            except Exception as error:  # noqa: BLE001 - a failing job must not end the batch
-                result = error
+            yield self.run_one(job, stops[at] if stops else None)
+
+    def run_one(self, job: Job, stop: Stop | None = None) -> Answer | Exception:
+        """Returns one job's result; see `run`."""
+        self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
+        self._stop = stop
+        try:
+            return self._answer(job)
+        except Exception as error:  # noqa: BLE001 - a failing job must not end a batch
+            return error
+        finally:
             self._stop = None
-            yield result
 
     def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
         """Returns the indices of jobs that share a network and are not all known."""
@@ -201,7 +205,7 @@ class Engine:
             reply.h_n, reply.c_n = _empty_state(job.network, len(words))
         self._write(cached, words, reply)
         state = None if reply.h_n is None else State(reply.h_n, reply.c_n)
-        return Answer(values, job.words.lengths, index, state)
+        return Answer(values, index, state)
 
     def _write(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
         """Computes states and writes a reply, in parts if the states do not fit into memory at once."""

@@ -73,8 +73,8 @@ class TorchBackend:
             network = self.network(spec, draw(spec), None)
             values = np.zeros((2, len(codes), _MAX_VERIFIED_LENGTH, spec.output_size), np.float32)
             for order, out in ((codes, values[0]), (codes[::-1], values[1, ::-1])):
-                words = EncodedWords(np.concatenate(order), np.array([len(word) for word in order], np.int32))
-                network.run(words, Reply(values=out))
+                lengths = np.array([len(word) for word in order], np.int32)
+                network.run(EncodedWords.of(np.concatenate(order), lengths), Reply(values=out))
             if values[0].tobytes() != values[1].tobytes():
                 raise DeviceUnstableError(
                     f"{self.device} computes other bits for a word in another place; use --device cpu"
@@ -186,7 +186,7 @@ class TorchNetwork:
             _write(reply, values, tile, outputs.cpu().numpy(), states)
 
     def _tiles(self, words: EncodedWords) -> Iterator[_Tile]:
-        starts = np.zeros(len(words), np.int32) if words.starts is None else words.starts
+        starts = words.start_numbers
         symbols = np.split(words.codes, np.cumsum(words.lengths)[:-1])
         places: dict[tuple[int, bytes], list[int]] = {}
         for place, key in enumerate(zip(starts.tolist(), map(bytes, symbols), strict=True)):

@@ -116,7 +116,7 @@ class ForwardReplyEncoder:
     def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
         """Returns a ForwardReply's bytes."""
         rest = pb.ForwardReply(
-            shape=answer.shape, lengths=answer.lengths.tolist(), fingerprint=self.fingerprint
+            shape=answer.shape, lengths=job.words.lengths.tolist(), fingerprint=self.fingerprint
         )
         trailer = reply_trailer(id_field=id_field, queue_s=queue_s, compute_s=compute_s)
         state = answer.final_state

@@ -137,7 +137,7 @@ class ComputeThread:
 
     def _compute_now(self, job: Job, id_field: bytes) -> bytes:
         started_s = time.monotonic()
-        (result,) = self._engine.run([job])
+        result = self._engine.run_one(job)
         reply = self._encode(job, id_field, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply

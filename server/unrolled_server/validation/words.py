@@ -243,7 +243,7 @@ def _encode_sentences(words: RequestWords, table: VectorTable, unknown_word: int
             raise _unknown_word(sentences, int(unknown[0]), table)
         # The engine's two symbols after those of the words: see WordVectors.
         codes[unknown] = table.word_count + (unknown_word == pb.UNKNOWN_WORD_MEAN)
-    return EncodedWords(codes, lengths)
+    return EncodedWords.of(codes, lengths)
 
 
 def _unknown_word(sentences: Sequence[list[str]], place: int, table: VectorTable) -> InvalidRequestError:

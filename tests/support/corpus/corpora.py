@@ -46,4 +46,4 @@ def computed_directly(texts, spec, *, alphabet=ALPHABET, output="last"):
     """What the engine gives for all texts as one job."""
     engine = Engine(device="cpu")
     job = Job(network=spec, words=Alphabet.of(alphabet).encode(texts), output=Output(output))
-    return next(engine.run([job]))
+    return engine.run_one(job)

@@ -90,7 +90,7 @@ def _job(network: NetworkSpec, number: int, chosen: random.Random) -> Job:
         state = State(h, c if network.cell is Cell.LSTM else None)
     return Job(
         network=network,
-        words=EncodedWords(np.array(codes, np.int32), np.array(lengths, np.int32)),
+        words=EncodedWords.of(np.array(codes, np.int32), np.array(lengths, np.int32)),
         layout=Layout.SEQ_FIRST if is_swapped else Layout.BATCH_FIRST,
         output=Output.ALL if is_swapped else list(Output)[number % 4],
         form=ReplyForm.DISTINCT if number % 8 == 0 else ReplyForm.DENSE,

@@ -27,7 +27,7 @@ def answers(engine: Engine, jobs: Sequence[Job]) -> list[bytes | Exception]:
 
 def answer(engine: Engine, asked: Job) -> Answer:
     """Returns one job's answer, or raises its error."""
-    result = next(engine.run([asked]))
+    result = engine.run_one(asked)
     if isinstance(result, Exception):
         raise result
     return result

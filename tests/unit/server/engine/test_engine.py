@@ -58,12 +58,6 @@ def test_answers_are_within_a_millionth_of_torch_run_on_each_word_alone(
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
 
 
-def test_lengths_are_the_letters_of_each_word(engine: Engine) -> None:
-    lengths = answer(engine, job(["a", "abc", "ab"])).lengths
-    assert lengths.dtype == np.int32
-    assert lengths.tolist() == [1, 3, 2]
-
-
 def test_seq_first_gives_the_lessons_listing(engine: Engine) -> None:
     values = answer(engine, job(HELLO, hidden_size=2, alphabet="helo", layout=Layout.SEQ_FIRST)).values
     listing = [

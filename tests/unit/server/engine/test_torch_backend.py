@@ -49,7 +49,7 @@ def one_thread():
 
 def encode(words, starts=None):
     codes = np.array([ALPHABET.index(letter) for letter in "".join(words)], np.int32)
-    return EncodedWords(codes, np.array([len(word) for word in words], np.int32), starts)
+    return EncodedWords.of(codes, np.array([len(word) for word in words], np.int32), starts)
 
 
 def a_backend(device):

@@ -10,14 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from unrolled_server.engine import Cell, Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
 
 from .torch_reference import ALPHABET, TABLE, WORDS, a_job, run_torch, specs, torch_modules
-
-# Each example runs several engines, so these tests get a third of the profile's examples.
-COSTLY = settings(max_examples=settings.default.max_examples // 3)
 
 
 def run(engine, *jobs):
@@ -127,7 +124,6 @@ def test_scaled_weights_are_no_further_from_float64_than_ten_times_torch(cell, n
         assert ours <= 10 * torchs + 1e-6
 
 
-@COSTLY
 @given(specs(), WORDS)
 def test_pooled_outputs_match_torch(spec, words):
     engine = an_engine()
@@ -143,7 +139,6 @@ def test_pooled_outputs_match_torch(spec, words):
             assert_near(row, pool(run_torch(modules, word)[0]))
 
 
-@COSTLY
 @given(specs(max_radius=3.0), WORDS, WORDS, st.sampled_from(Output), st.tuples(st.booleans(), st.booleans()))
 @example(
     NetworkSpec(symbol_count=4, hidden_size=64, seed=0, cell=Cell.GRU, num_layers=2),
@@ -188,7 +183,6 @@ def round_upward():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the constants are those of Linux's C library")
 @pytest.mark.parametrize("change_mode", [flush_denormals, round_upward])
-@COSTLY
 @given(specs(max_radius=3.0), WORDS, st.sampled_from(Output))
 def test_bits_are_the_same_in_every_floating_point_mode_of_the_thread(change_mode, spec, words, output):
     engine, job = an_engine(), a_job(spec, words, output=output)
@@ -205,7 +199,6 @@ def test_bits_are_the_same_in_every_floating_point_mode_of_the_thread(change_mod
     assert values.tobytes() == expected.tobytes()
 
 
-@COSTLY
 @given(specs(max_radius=3.0), WORDS, st.data())
 def test_each_word_has_the_same_bits_alone_and_among_others(spec, words, data):
     start = states_for(spec, len(words), seed=1) if data.draw(st.booleans()) else None
@@ -243,7 +236,6 @@ def test_a_text_in_two_pieces_has_the_bits_of_the_whole(spec, words, others):
     assert after.final_state.h.tobytes() == whole.final_state.h.tobytes()
 
 
-@COSTLY
 @given(specs(), WORDS, st.booleans())
 def test_the_distinct_form_equals_the_dense_one(spec, words, is_started):
     start = states_for(spec, len(words), seed=2) if is_started else None

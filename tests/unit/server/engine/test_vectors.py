@@ -26,7 +26,7 @@ def a_job(sentences, **changes):
     )
     codes = np.concatenate([np.array(sentence, np.int32) for sentence in sentences])
     lengths = np.array([len(sentence) for sentence in sentences], np.int32)
-    return Job(network=spec, words=EncodedWords(codes, lengths))
+    return Job(network=spec, words=EncodedWords.of(codes, lengths))
 
 
 @pytest.mark.parametrize("cell", Cell)
