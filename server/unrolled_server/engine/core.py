@@ -274,12 +274,8 @@ def number(
     state are. Returns the numbers and the largest, or None if that is above ``max_number``.
     """
     numbers = np.empty((len(words), words.max_length), np.int32)
-    # Masked at random, so that no client can choose words whose prefixes collide in the core's hash map.
-    masked = EncodedWords(
-        words.codes ^ np.int32(secrets.randbits(31)), words.lengths, words.starts, max_length=words.max_length
-    )
     largest: int = _library().ur_number(
-        _c_words(masked), whole_words, words.max_length, max_number, _address(numbers)
+        _c_words(words), whole_words, words.max_length, max_number, _address(numbers)
     )
     if largest == _TOO_MANY:
         return None

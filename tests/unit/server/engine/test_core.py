@@ -82,19 +82,6 @@ def test_states_are_numbered_by_first_appearance(words, whole_words, chance, has
     assert number(encoded, whole_words=whole_words, max_number=largest - 1) is None
 
 
-@pytest.mark.parametrize("mask", [0, 1, 2**31 - 1])
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_numbers_do_not_depend_on_the_random_symbols_that_prevent_collisions(monkeypatch, mask, whole_words):
-    words = Alphabet.of("abc").encode(["abc", "ab", "bcab", "abc"])
-    expected, largest = number(words, whole_words=whole_words, max_number=99)
-    masks = []
-    monkeypatch.setattr("secrets.randbits", lambda bits: masks.append(bits) or mask)
-    numbers, found = number(words, whole_words=whole_words, max_number=99)
-    assert masks == [31]
-    assert (numbers.tolist(), found) == (expected.tolist(), largest)
-    assert words.codes.tolist() == [0, 1, 2, 0, 1, 1, 2, 0, 1, 0, 1, 2]
-
-
 @pytest.fixture
 def network():
     engine = Engine(device="cpu")
