@@ -182,7 +182,7 @@ class Engine:
             self._networks.forget(job.network)
 
     def _answer(self, job: Job) -> Answer:
-        cached = self._networks.use(job.network)
+        cached = self._networks.use(job.network, self._stop)
         words = job.words.transposed() if job.layout is Layout.SEQ_FIRST else job.words
         if job.initial_state is None:
             return self._answer_with(cached, job, words)

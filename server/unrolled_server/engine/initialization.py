@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from unrolled_server.engine.core import Generator, spectral_radius
+from unrolled_server.engine.job import Stop
 from unrolled_server.engine.spec import GATES, NetworkSpec
 
 
@@ -28,29 +29,32 @@ class Parameters(NamedTuple):
     layers: Sequence[Sequence[LayerParameters]]
 
 
-def draw(spec: NetworkSpec) -> Parameters:
+def draw(spec: NetworkSpec, stop: Stop | None = None) -> Parameters:
     """Draws what these lines draw, bit for bit as torch 2.13 on x86 with AVX2.
 
     ``torch.manual_seed(seed)``, then ``torch.nn.Embedding(symbol_count, embedding_size)`` if there is one,
     then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
     and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer,
     in each the forward direction before the backward one, in the order weight_ih, weight_hh, bias_ih,
-    bias_hh, weight_hr. A spectral radius scales what was drawn, see `scaled`.
+    bias_hh, weight_hr. A spectral radius scales what was drawn, see `scaled`. Raises StoppedError between two
+    matrices if ``stop`` is due.
     """
-    generator = Generator(spec.seed)
+    generator, stop = Generator(spec.seed), stop or Stop()
     embedding = None
     if spec.embedding_size and not spec.vectors:
         embedding = generator.normal((spec.symbol_count, spec.embedding_size))
     layers = [
-        [_layer(spec, layer, generator) for _ in range(spec.directions)] for layer in range(spec.num_layers)
+        [_layer(spec, layer, generator, stop) for _ in range(spec.directions)]
+        for layer in range(spec.num_layers)
     ]
     return Parameters(embedding, layers)
 
 
-def _layer(spec: NetworkSpec, layer: int, generator: Generator) -> LayerParameters:
+def _layer(spec: NetworkSpec, layer: int, generator: Generator, stop: Stop) -> LayerParameters:
     bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
 
     def uniform(*shape: int) -> Float32[np.ndarray, "..."]:
+        stop.check()
         return generator.uniform(shape, -bound, bound)
 
     weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
@@ -58,12 +62,12 @@ def _layer(spec: NetworkSpec, layer: int, generator: Generator) -> LayerParamete
     bias_ih, bias_hh = (uniform(gates) if spec.bias else None for _ in range(2))
     weight_hr = uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None
     if spec.spectral_radius:
-        weight_hh = scaled(weight_hh, spec.spectral_radius)
+        weight_hh = scaled(weight_hh, spec.spectral_radius, stop)
     return LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
 
 
 def scaled(
-    weight_hh: Float32[np.ndarray, "gates hidden"], radius: float
+    weight_hh: Float32[np.ndarray, "gates hidden"], radius: float, stop: Stop | None = None
 ) -> Float32[np.ndarray, "gates hidden"]:
     """Returns the matrix with each gate's square block multiplied by one float32 number.
 
@@ -74,7 +78,11 @@ def scaled(
     hidden = weight_hh.shape[1]
     # (gates * hidden, hidden) -> (gates, hidden, hidden)
     blocks = weight_hh.reshape(-1, hidden, hidden)
-    factors = [radius / (spectral_radius(block) or 1.0) for block in blocks]
+    factors = []
+    for block in blocks:
+        if stop:
+            stop.check()  # the largest blocks take seconds
+        factors.append(radius / (spectral_radius(block) or 1.0))
     product: Float32[np.ndarray, "gates hidden hidden"] = (
         blocks * np.array(factors, np.float32)[:, None, None]
     )

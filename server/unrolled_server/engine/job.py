@@ -61,9 +61,10 @@ class Stop:
     def set(self, *_: object) -> None:
         self.flag.value = 1
 
-    @property
-    def is_due(self) -> bool:
-        return bool(self.flag.value) or time.monotonic() > self.deadline_s
+    def check(self) -> None:
+        """Raises StoppedError if it was set or the deadline has passed."""
+        if self.flag.value or time.monotonic() > self.deadline_s:
+            raise StoppedError
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unrolled_server.engine.devices import Backend
 from unrolled_server.engine.initialization import draw
-from unrolled_server.engine.job import InitialStates
+from unrolled_server.engine.job import InitialStates, Stop
 from unrolled_server.engine.network import Network
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
@@ -58,13 +58,13 @@ class NetworkCache:
         """Returns a network if it is in memory; does not count as use."""
         return self._networks.get(spec)
 
-    def use(self, spec: NetworkSpec) -> CachedNetwork:
-        """Returns a network, drawing it if it is not in memory, and counts as use."""
+    def use(self, spec: NetworkSpec, stop: Stop | None = None) -> CachedNetwork:
+        """Returns a network, drawing it if it is not in memory, and counts as use; raises StoppedError."""
         cached = self._networks.get(spec)
         if cached is None:
             self._make_room(spec.parameter_nbytes + _OBJECTS_NBYTES, keep=None)
             vectors = self._vectors[spec.vectors] if spec.vectors else None
-            cached = self._cached(spec, self._backend.network(spec, draw(spec), vectors))
+            cached = self._cached(spec, self._backend.network(spec, draw(spec, stop), vectors))
             self._networks[spec] = cached
         else:
             self._networks.move_to_end(spec)

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int32
 from torch import Tensor
 
 from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
-from unrolled_server.engine.job import InitialStates, Output, Stop, StoppedError
+from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.network import (
     DeviceUnavailableError,
     DeviceUnstableError,
@@ -218,8 +218,7 @@ class TorchNetwork:
                 state = self._initial_state(tile.starts, layer=len(finals[0]))
                 is_backward = direction is not layer[0]
                 for position in reversed(range(seq)) if is_backward else range(seq):
-                    if stop.is_due:
-                        raise StoppedError
+                    stop.check()
                     inputs = direction.add_inputs(_whole_tile(below[position]))
                     after = direction.step(self._spec, inputs, state)
                     inside = is_inside[position]

@@ -127,6 +127,7 @@ def test_a_stopped_run_keeps_what_it_finished():
     stop = Stop()
     stop.set()
     asked = replace(job(random_words(count=40, length=60), hidden_size=256), output=Output.LAST)
+    engine._networks.use(asked.network)  # drawing stops, too
     (result,) = engine.run([asked], stops=[stop])
     assert isinstance(result, StoppedError)
     network = engine._networks.peek(asked.network).network

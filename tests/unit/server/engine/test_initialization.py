@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_server.engine.core import Generator, spectral_radius
 from unrolled_server.engine.initialization import draw, scaled
+from unrolled_server.engine.job import Stop, StoppedError
 from unrolled_server.engine.spec import Cell, NetworkSpec
 
 MODULES = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.GRU}
@@ -156,6 +157,23 @@ def test_scaling_does_not_change_the_drawn_parameters():
     before = matrix.copy()
     scaled(matrix, 0.5)
     assert matrix.tobytes() == before.tobytes()
+
+
+def test_drawing_ends_before_the_next_matrix_when_it_is_stopped(monkeypatch):
+    stop, blocks = Stop(), []
+
+    def radius_of(block):
+        stop.set()
+        blocks.append(block)
+        return 1.0
+
+    monkeypatch.setattr("unrolled_server.engine.initialization.spectral_radius", radius_of)
+    spec = NetworkSpec(symbol_count=3, hidden_size=6, seed=2, cell=Cell.GRU, spectral_radius=0.9)
+    with pytest.raises(StoppedError):
+        draw(spec, stop)
+    assert len(blocks) == 1
+    with pytest.raises(StoppedError):
+        draw(NetworkSpec(symbol_count=3, hidden_size=6, seed=2), Stop(deadline_s=0.0))
 
 
 def test_a_block_of_zeros_stays_zero():
