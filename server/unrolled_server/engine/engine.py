@@ -208,10 +208,19 @@ class Engine:
         return Answer(values, index, state)
 
     def _write(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
-        """Computes states and writes a reply, in parts if the states do not fit into memory at once."""
+        """Computes states and writes a reply, in parts if the states do not fit into memory at once.
+
+        Raises AnswerTooLargeError if those of a single word don't.
+        """
         try:
             self._run(cached, words, reply)
         except TableFullError:
+            if len(words) == 1:
+                raise AnswerTooLargeError(
+                    f"the states of one sequence of {words.letter_count} symbols would take more than the "
+                    f"{round(cached.max_word_rows * cached.network.row_nbytes / 2**20)} MiB that this server has for "
+                    "them; send shorter sequences or ask for a smaller network"
+                ) from None
             half = len(words) // 2
             for start, stop in ((0, half), (half, len(words))):
                 self._write(cached, words.part(start, stop), reply.part(start, stop))
@@ -222,14 +231,14 @@ class Engine:
         Raises TableFullError if the words do not fit into an empty table either.
         """
         self._networks.reserve(cached, words)
-        network, max_rows = cached.network, cached.max_rows
+        network = cached.network
         try:
             try:
-                network.run(words, reply, max_rows=max_rows, stop=self._stop)
+                network.run(words, reply, max_rows=cached.max_rows, stop=self._stop)
             except TableFullError:
                 cached.row_count = 0
-                # A single word may have all it needs.
-                network.run(words, reply, max_rows=max_rows if len(words) > 1 else 0, stop=self._stop)
+                max_rows = cached.max_rows if len(words) > 1 else cached.max_word_rows
+                network.run(words, reply, max_rows=max_rows, stop=self._stop)
         finally:
             row_count = network.row_count
             if row_count != cached.row_count:

@@ -40,7 +40,7 @@ class Output(enum.Enum):
 
 
 class AnswerTooLargeError(ValueError):
-    """The answer has more bytes than its job allows."""
+    """The answer, or the states of one of its words, have more bytes than allowed."""
 
 
 class NotWantedError(Exception):

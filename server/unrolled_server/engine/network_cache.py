@@ -13,15 +13,20 @@ from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 _OBJECTS_NBYTES = 3_000  # Python objects of a network, measured
+_MIN_WORD_BYTES = 256 << 20
 
 
 @dataclass(slots=True, eq=False)
 class CachedNetwork:
-    """A network, how many rows it may have if it is alone in memory, and what the budget counts for it."""
+    """A network, how many rows it may have if it is alone in memory, and what the budget counts for it.
+
+    A single word may have ``max_word_rows``, which are more if the budget is small.
+    """
 
     spec: NetworkSpec
     network: Network
     max_rows: int
+    max_word_rows: int
     nbytes: int = 0
     row_count: int = 0
 
@@ -30,7 +35,7 @@ class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
     ``budget_bytes`` are for weights, states and indexes of all networks; one network that needs more for a
-    single word gets it while it is the only one. Specs name ``vectors`` by digest.
+    single word gets up to 256 MiB while it is the only one. Specs name ``vectors`` by digest.
     """
 
     def __init__(
@@ -93,7 +98,8 @@ class NetworkCache:
 
     def _cached(self, spec: NetworkSpec, network: Network) -> CachedNetwork:
         room = self._budget_bytes - network.weights_nbytes - _OBJECTS_NBYTES
-        cached = CachedNetwork(spec, network, max_rows=max(1, room // network.row_nbytes))
+        max_rows = max(1, room // network.row_nbytes)
+        cached = CachedNetwork(spec, network, max_rows, max(max_rows, _MIN_WORD_BYTES // network.row_nbytes))
         self.measure(cached)
         return cached
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from unrolled_server.engine import (
     Alphabet,
     Answer,
+    AnswerTooLargeError,
     Engine,
     Job,
     Layout,
@@ -15,6 +16,7 @@ from unrolled_server.engine import (
     NotWantedError,
     Stop,
     StoppedError,
+    network_cache,
     plain_network,
 )
 
@@ -130,6 +132,21 @@ def test_a_job_larger_than_the_budget_runs_in_slices(budget: int, layout: Layout
     assert (
         answer(Engine(device="cpu", state_memory_bytes=budget), asked).values.tobytes() == expected.tobytes()
     )
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_word_whose_states_need_too_much_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, layout: Layout
+) -> None:
+    monkeypatch.setattr(network_cache, "_MIN_WORD_BYTES", 1 << 20)
+    engine = Engine(device="cpu", state_memory_bytes=20_000)
+    count, size = (5, 5_000) if layout is Layout.BATCH_FIRST else (5_000, 5)
+    words = ["".join(np.random.default_rng(i).choice(list("abc"), size)) for i in range(count)]
+    (refused, answered) = engine.run([job(words, hidden_size=64, layout=layout), job(["abc"] * 300)])
+    assert isinstance(refused, AnswerTooLargeError)
+    assert "one sequence of 5000 symbols would take more than the 1 MiB that this server has" in str(refused)
+    assert isinstance(answered, Answer)
+    assert engine.held_bytes < 100_000
 
 
 def test_alphabets_of_equal_length_share_a_network_but_not_the_meaning_of_letters() -> None:

@@ -94,7 +94,9 @@ def test_a_network_larger_than_the_budget_runs_alone() -> None:
     cache.use(spec(0))
     cache.use(spec(1))
     assert len(cache) == 1
-    assert cache.use(spec(1)).max_rows == 1
+    cached = cache.use(spec(1))
+    assert cached.max_rows == 1
+    assert cached.max_word_rows * cached.network.row_nbytes == pytest.approx(256 << 20, rel=0.01)
 
 
 def test_what_a_table_takes_is_at_most_what_its_rows_may_take(cache: NetworkCache) -> None:
