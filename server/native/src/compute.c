@@ -50,28 +50,38 @@ static int check(ur_call *call, size_t symbol_count) {
     return ur_must_stop(&call->watch, SYMBOL_WORK * symbol_count) ? UR_STOPPED : UR_OK;
 }
 
-/* Finds or adds the rows of one word; returns a status. */
-static int find_path(ur_call *call, int32_t direction, const call_word *word, size_t *new_count) {
+/* Finds or adds the rows of the symbols of a word from one depth to another, and goes on at `*last`. */
+static int find_rows(ur_call *call, int32_t direction, const call_word *word, size_t depth, size_t end, uint32_t *last,
+                     size_t *new_count) {
     prefix_tree *tree = &call->states->trees[direction];
-    uint32_t parent = word->root;
-    int status;
-    for (size_t depth = 0; depth < word->length; depth++) {
+    uint32_t parent = *last, before = tree->next_row;
+    for (; depth < end; depth++) {
         size_t at = word->first + (direction ? word->length - 1 - depth : depth);
         int32_t symbol = call->symbols[at];
         uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row);
         if (!row) return UR_NO_MEMORY;
         bool is_new = row == tree->next_row;
-        if (is_new) {
-            tree->next_row++;
-            call->states->row_count++;
-        }
+        if (is_new) tree->next_row++;
         if (is_new || take_pending(&tree->pending, row)) {
             call->new_rows[(*new_count)++] = (new_row){row, parent, (uint32_t)depth, symbol};
         }
         call->paths[direction][at] = parent = row;
-        if (!((depth + 1) % CHECKED_SYMBOLS) && (status = check(call, CHECKED_SYMBOLS)) != UR_OK) return status;
     }
-    return check(call, word->length % CHECKED_SYMBOLS);
+    *last = parent;
+    call->states->row_count += tree->next_row - before;
+    return UR_OK;
+}
+
+/* Finds or adds the rows of one word. */
+static int find_path(ur_call *call, int32_t direction, const call_word *word, size_t *new_count) {
+    uint32_t last = word->root;
+    int status = UR_OK;
+    for (size_t depth = 0, end; depth < word->length && status == UR_OK; depth = end) {
+        end = word->length - depth < CHECKED_SYMBOLS ? word->length : depth + CHECKED_SYMBOLS;
+        status = find_rows(call, direction, word, depth, end, &last, new_count);
+        if (status == UR_OK) status = check(call, end - depth);
+    }
+    return status;
 }
 
 /* Orders the items 0 to count - 1 by their keys from 0 to max_key: fills `order`, and `counts[k]` with the end of key k. */
