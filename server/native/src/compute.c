@@ -50,25 +50,30 @@ static int check(ur_call *call, size_t symbol_count) {
     return ur_must_stop(&call->watch, SYMBOL_WORK * symbol_count) ? UR_STOPPED : UR_OK;
 }
 
+/* Returns why a hash map could not grow. */
+static int no_slot(const ur_call *call) { return call->watch.has_stopped ? UR_STOPPED : UR_NO_MEMORY; }
+
 /* Finds or adds the rows of the symbols of a word from one depth to another, and goes on at `*last`. */
 static int find_rows(ur_call *call, int32_t direction, const call_word *word, size_t depth, size_t end, uint32_t *last,
                      size_t *new_count) {
     prefix_tree *tree = &call->states->trees[direction];
-    uint32_t parent = *last, before = tree->next_row;
+    uint32_t parent = *last;
     for (; depth < end; depth++) {
         size_t at = word->first + (direction ? word->length - 1 - depth : depth);
         int32_t symbol = call->symbols[at];
-        uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row);
-        if (!row) return UR_NO_MEMORY;
+        uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row, &call->watch);
+        if (!row) return no_slot(call);
         bool is_new = row == tree->next_row;
-        if (is_new) tree->next_row++;
+        if (is_new) {
+            tree->next_row++;
+            call->states->row_count++;
+        }
         if (is_new || take_pending(&tree->pending, row)) {
             call->new_rows[(*new_count)++] = (new_row){row, parent, (uint32_t)depth, symbol};
         }
         call->paths[direction][at] = parent = row;
     }
     *last = parent;
-    call->states->row_count += tree->next_row - before;
     return UR_OK;
 }
 
@@ -148,8 +153,8 @@ static int compute_input_sums(ur_call *call, prefix_tree *tree, const layer_weig
     for (size_t at = 0; at < new_count || chunk.step.rows; at++) {
         if (at < new_count) {
             uint32_t next = (uint32_t)tree->input_rows.count + 1;
-            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next);
-            if (!row) return UR_NO_MEMORY;
+            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next, &call->watch);
+            if (!row) return no_slot(call);
             if (row != next) continue;
             chunk.base[chunk.step.rows] = layer->base;
             chunk.x[0][chunk.step.rows] = vector_of(weights, call->new_rows[at].symbol);
@@ -255,8 +260,8 @@ static int find_places(ur_call *call) {
     for (size_t at = 0; at < call->word_count && status == UR_OK; at++) {
         call_word *word = &call->words[at];
         uint32_t last = call->paths[0][word->first + word->length - 1];
-        word->place = hash_find_or_add(&states->places, last, states->next_place);
-        if (!word->place) return UR_NO_MEMORY;
+        word->place = hash_find_or_add(&states->places, last, states->next_place, &call->watch);
+        if (!word->place) return no_slot(call);
         bool is_new = word->place == states->next_place;
         if (is_new) {
             states->next_place += (uint32_t)word->length;
