@@ -43,8 +43,9 @@ static inline uint32_t hash_find(const hash_map *map, uint64_t key) {
     return map->capacity ? hash_slot_of(map, key)->value : 0;
 }
 
-/* Doubles the capacity. Returns -1 and leaves the map as it is if memory is short or `watch`, unless NULL, stops it. */
-static inline int hash_grow(hash_map *map, ur_watch *watch) {
+/* Doubles the capacity. Returns -1 and leaves the map as it is if memory is short or `watch`, unless NULL, stops it.
+ * Not inlined, because the loops that find symbols need the registers. */
+__attribute__((noinline, unused)) static int hash_grow(hash_map *map, ur_watch *watch) {
     hash_map grown = {.capacity = map->capacity ? 2 * map->capacity : 32, .count = map->count, .seed = map->seed};
     grown.slots = calloc(grown.capacity, sizeof(hash_slot));
     if (!grown.slots) return -1;
