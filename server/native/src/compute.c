@@ -50,16 +50,19 @@ static int check(ur_call *call, size_t symbol_count) {
     return ur_must_stop(&call->watch, SYMBOL_WORK * symbol_count) ? UR_STOPPED : UR_OK;
 }
 
-/* Finds or adds the rows of one word; returns a status. */
-static int find_path(ur_call *call, int32_t direction, const call_word *word, size_t *new_count) {
+/* Returns why a hash map could not grow. */
+static int no_slot(const ur_call *call) { return call->watch.has_stopped ? UR_STOPPED : UR_NO_MEMORY; }
+
+/* Finds or adds the rows of the symbols of a word from one depth to another, and goes on at `*last`. */
+static int find_rows(ur_call *call, int32_t direction, const call_word *word, size_t depth, size_t end, uint32_t *last,
+                     size_t *new_count) {
     prefix_tree *tree = &call->states->trees[direction];
-    uint32_t parent = word->root;
-    int status;
-    for (size_t depth = 0; depth < word->length; depth++) {
+    uint32_t parent = *last;
+    for (; depth < end; depth++) {
         size_t at = word->first + (direction ? word->length - 1 - depth : depth);
         int32_t symbol = call->symbols[at];
-        uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row);
-        if (!row) return UR_NO_MEMORY;
+        uint32_t row = hash_find_or_add(&tree->rows, ur_key(parent, (uint32_t)symbol), tree->next_row, &call->watch);
+        if (!row) return no_slot(call);
         bool is_new = row == tree->next_row;
         if (is_new) {
             tree->next_row++;
@@ -69,9 +72,21 @@ static int find_path(ur_call *call, int32_t direction, const call_word *word, si
             call->new_rows[(*new_count)++] = (new_row){row, parent, (uint32_t)depth, symbol};
         }
         call->paths[direction][at] = parent = row;
-        if (!((depth + 1) % CHECKED_SYMBOLS) && (status = check(call, CHECKED_SYMBOLS)) != UR_OK) return status;
     }
-    return check(call, word->length % CHECKED_SYMBOLS);
+    *last = parent;
+    return UR_OK;
+}
+
+/* Finds or adds the rows of one word. */
+static int find_path(ur_call *call, int32_t direction, const call_word *word, size_t *new_count) {
+    uint32_t last = word->root;
+    int status = UR_OK;
+    for (size_t depth = 0, end; depth < word->length && status == UR_OK; depth = end) {
+        end = word->length - depth < CHECKED_SYMBOLS ? word->length : depth + CHECKED_SYMBOLS;
+        status = find_rows(call, direction, word, depth, end, &last, new_count);
+        if (status == UR_OK) status = check(call, end - depth);
+    }
+    return status;
 }
 
 /* Orders the items 0 to count - 1 by their keys from 0 to max_key: fills `order`, and `counts[k]` with the end of key k. */
@@ -105,12 +120,12 @@ static void prepare(chunk *to, const ur_call *call, const layer_weights *layer) 
         .hidden = weights->spec.hidden,
         .state = weights->state_size,
         .base = to->base,
-        .x_size = {layer->x_size[0], layer->x_size[1]},
-        .x_weights = {layer->x[0], layer->x[1]},
+        .x_size = {layer->matrices[INPUTS].k_count, layer->matrices[OTHER_INPUTS].k_count},
+        .x_weights = {layer->matrices[INPUTS].packed, layer->matrices[OTHER_INPUTS].packed},
         .h = to->h,
         .c = to->c,
-        .state_weights = layer->state,
-        .projection_weights = layer->projection,
+        .state_weights = layer->matrices[STATES].packed,
+        .projection_weights = layer->matrices[PROJECTION].packed,
         .h_out = to->h_out,
         .c_out = to->c_out,
         .scratch = call->scratch,
@@ -138,8 +153,8 @@ static int compute_input_sums(ur_call *call, prefix_tree *tree, const layer_weig
     for (size_t at = 0; at < new_count || chunk.step.rows; at++) {
         if (at < new_count) {
             uint32_t next = (uint32_t)tree->input_rows.count + 1;
-            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next);
-            if (!row) return UR_NO_MEMORY;
+            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next, &call->watch);
+            if (!row) return no_slot(call);
             if (row != next) continue;
             chunk.base[chunk.step.rows] = layer->base;
             chunk.x[0][chunk.step.rows] = vector_of(weights, call->new_rows[at].symbol);
@@ -245,8 +260,8 @@ static int find_places(ur_call *call) {
     for (size_t at = 0; at < call->word_count && status == UR_OK; at++) {
         call_word *word = &call->words[at];
         uint32_t last = call->paths[0][word->first + word->length - 1];
-        word->place = hash_find_or_add(&states->places, last, states->next_place);
-        if (!word->place) return UR_NO_MEMORY;
+        word->place = hash_find_or_add(&states->places, last, states->next_place, &call->watch);
+        if (!word->place) return no_slot(call);
         bool is_new = word->place == states->next_place;
         if (is_new) {
             states->next_place += (uint32_t)word->length;

@@ -2,8 +2,12 @@
 #ifndef UNROLLED_HASH_MAP_H
 #define UNROLLED_HASH_MAP_H
 
-#include <stdint.h>
 #include <stdlib.h>
+
+#include "kernels.h"
+
+#define GROWN_SLOTS 4096
+#define SLOT_WORK 128 /* multiplications that take as long as moving one slot */
 
 typedef struct hash_slot {
     uint64_t key;
@@ -39,11 +43,18 @@ static inline uint32_t hash_find(const hash_map *map, uint64_t key) {
     return map->capacity ? hash_slot_of(map, key)->value : 0;
 }
 
-static inline int hash_grow(hash_map *map) {
+/* Doubles the capacity. Returns -1 and leaves the map as it is if memory is short or `watch`, unless NULL, stops it.
+ * Not inlined, because the loops that find symbols need the registers. */
+__attribute__((noinline, unused)) static int hash_grow(hash_map *map, ur_watch *watch) {
     hash_map grown = {.capacity = map->capacity ? 2 * map->capacity : 32, .count = map->count, .seed = map->seed};
     grown.slots = calloc(grown.capacity, sizeof(hash_slot));
     if (!grown.slots) return -1;
     for (size_t at = 0; at < map->capacity; at++) {
+        if (watch && at % GROWN_SLOTS == GROWN_SLOTS - 1 && ur_must_stop(watch, SLOT_WORK * GROWN_SLOTS)) {
+            watch->has_stopped = true;
+            free(grown.slots);
+            return -1;
+        }
         if (map->slots[at].value) *hash_slot_of(&grown, map->slots[at].key) = map->slots[at];
     }
     free(map->slots);
@@ -51,9 +62,9 @@ static inline int hash_grow(hash_map *map) {
     return 0;
 }
 
-/* Returns the key's value, which is `new_value` if the key was missing; 0 if memory is short. */
-static inline uint32_t hash_find_or_add(hash_map *map, uint64_t key, uint32_t new_value) {
-    if (2 * map->count >= map->capacity && hash_grow(map)) return 0;
+/* Returns the key's value, which is `new_value` if the key was missing; 0 if the map could not grow. */
+static inline uint32_t hash_find_or_add(hash_map *map, uint64_t key, uint32_t new_value, ur_watch *watch) {
+    if (2 * map->count >= map->capacity && hash_grow(map, watch)) return 0;
     hash_slot *slot = hash_slot_of(map, key);
     if (!slot->value) {
         *slot = (hash_slot){key, new_value};

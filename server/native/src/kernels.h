@@ -29,6 +29,7 @@ typedef struct ur_watch {
     const volatile int32_t *stop;
     int64_t deadline_ns;
     uint64_t work;
+    bool has_stopped; /* the growth of a hash map */
 } ur_watch;
 
 /* Returns whether the call must stop; reads flag and clock about every 10 ms of work. */

@@ -6,69 +6,92 @@
 #define FLOAT_WORK 8 /* multiplications that take as long as writing one float */
 #define CHECKED_POSITIONS 512
 
-/* Returns h or c of a layer and direction at a position of a word. */
-static const float *state_at(const ur_call *call, const call_word *word, int32_t layer, int32_t d, size_t position, bool is_c) {
+/* Where the rows of one layer and direction are, for all positions of a word. */
+typedef struct row_source {
+    const row_table *table;
+    const uint32_t *path; /* rows by position, or NULL if they follow one another from `first` on */
+    uint32_t first;
+    size_t column;
+} row_source;
+
+static row_source source_of(const ur_call *call, const call_word *word, int32_t layer, int32_t d, bool is_c) {
     const ur_states *states = call->states;
     if (layer < states->tree_layers) {
         const prefix_tree *tree = &states->trees[d];
-        return ur_row(is_c ? &tree->c[layer] : &tree->h[layer], call->paths[d][word->first + position]);
+        return (row_source){.table = (is_c ? tree->c : tree->h) + layer, .path = call->paths[d] + word->first};
     }
-    const float *row = ur_row((is_c ? states->above_c : states->above_h) + layer - 1, word->place + (uint32_t)position);
-    return row + (size_t)d * (is_c ? states->weights->spec.hidden : states->weights->state_size);
+    size_t size = is_c ? states->weights->spec.hidden : states->weights->state_size;
+    const row_table *tables = is_c ? states->above_c : states->above_h;
+    return (row_source){.table = tables + layer - 1, .first = word->place, .column = (size_t)d * size};
 }
 
-static const float *output_at(const ur_call *call, const call_word *word, int32_t d, size_t position) {
-    return state_at(call, word, call->states->weights->spec.layers - 1, d, position, false);
+static inline const float *row_at(const row_source *source, size_t position) {
+    uint32_t row = source->path ? source->path[position] : source->first + (uint32_t)position;
+    return ur_row(source->table, row) + source->column;
 }
 
-static void copy_output(const ur_call *call, const call_word *word, size_t position, float *to) {
+/* A word whose outputs are written. */
+typedef struct output_word {
+    size_t number, length;
+    row_source outputs[2]; /* of each direction */
+} output_word;
+
+static void copy_output(const ur_call *call, const output_word *word, size_t position, float *to) {
     size_t size = call->states->weights->state_size;
     for (int32_t d = 0; d < call->states->weights->spec.directions; d++) {
-        memcpy(to + (size_t)d * size, output_at(call, word, d, position), sizeof(float) * size);
+        memcpy(to + (size_t)d * size, row_at(&word->outputs[d], position), sizeof(float) * size);
     }
 }
 
-static void write_distinct(const ur_call *call, const ur_reply *reply, size_t word, size_t position, uint8_t *is_written) {
-    size_t number = (size_t)reply->numbers[word * reply->position_count + position];
-    UR_ASSERT(number > 0 && number < reply->number_count);
-    if (is_written[number]) return;
-    is_written[number] = 1;
-    copy_output(call, &call->words[word], position, reply->values + number * call->states->weights->output_size);
-}
+/* Four floats, because compilers vectorize no loops at -O2. */
+typedef float floats __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t float_bits __attribute__((vector_size(16), aligned(4)));
 
-static void add_row(float *restrict sums, const float *restrict row, size_t size) {
-    for (size_t at = 0; at < size; at++) sums[at] += row[at];
+static void add_row(float *sums, const float *row, size_t size) {
+    size_t at = 0;
+    for (; at + 4 <= size; at += 4) *(floats *)(sums + at) += *(const floats *)(row + at);
+    for (; at < size; at++) sums[at] += row[at];
 }
 
 /* NaN wins. Stored states have no -0. */
-static void take_larger(float *restrict largest, const float *restrict row, size_t size) {
-    for (size_t at = 0; at < size; at++) {
-        bool keep = largest[at] >= row[at] || largest[at] != largest[at];
-        largest[at] = keep ? largest[at] : row[at];
+static void take_larger(float *largest, const float *row, size_t size) {
+    size_t at = 0;
+    for (; at + 4 <= size; at += 4) {
+        floats a = *(floats *)(largest + at), b = *(const floats *)(row + at);
+        float_bits keep = (a >= b) | (a != a);
+        *(floats *)(largest + at) = (floats)(((float_bits)a & keep) | ((float_bits)b & ~keep));
     }
+    for (; at < size; at++) largest[at] = largest[at] >= row[at] || largest[at] != largest[at] ? largest[at] : row[at];
 }
 
-/* Combines the outputs of a word up to a position with the one there; divides at the last. */
-static void pool(const ur_call *call, int32_t output, const call_word *word, size_t position, float *to) {
+/* Combines the outputs of a word before a position with the one there; divides at the last. */
+static void pool(const ur_call *call, int32_t output, const output_word *word, size_t position, float *to) {
     const uint32_t nan_bits = 0x7fc00000;
-    size_t size = call->states->weights->state_size, output_size = call->states->weights->output_size;
-    bool is_last = position == word->length - 1;
-    if (output == UR_LAST ? is_last : position == 0) copy_output(call, word, position, to);
-    for (int32_t d = 0; position && output != UR_LAST && d < call->states->weights->spec.directions; d++) {
-        const float *row = output_at(call, word, d, position);
-        (output == UR_MEAN ? add_row : take_larger)(to + (size_t)d * size, row, size);
+    const ur_weights *weights = call->states->weights;
+    if (output == UR_LAST || position == 0) {
+        copy_output(call, word, position, to);
+    } else {
+        for (int32_t d = 0; d < weights->spec.directions; d++) {
+            float *half = to + (size_t)d * weights->state_size;
+            (output == UR_MEAN ? add_row : take_larger)(half, row_at(&word->outputs[d], position), weights->state_size);
+        }
     }
-    for (size_t at = 0; is_last && output == UR_MEAN && at < output_size; at++) {
+    if (output != UR_MEAN || position < word->length - 1) return;
+    for (size_t at = 0; at < weights->output_size; at++) {
         to[at] /= (float)word->length;
         if (to[at] != to[at]) memcpy(&to[at], &nan_bits, sizeof nan_bits);
     }
 }
 
-static void write_position(const ur_call *call, const ur_reply *reply, size_t at, size_t position, uint8_t *is_written) {
-    const call_word *word = &call->words[at];
-    float *to = reply->values + at * reply->word_stride;
+static void write_position(const ur_call *call, const ur_reply *reply, const output_word *word, size_t position,
+                           uint8_t *is_written) {
+    float *to = reply->values + word->number * reply->word_stride;
     if (reply->output == UR_DISTINCT) {
-        write_distinct(call, reply, at, position, is_written);
+        size_t number = (size_t)reply->numbers[word->number * reply->position_count + position];
+        UR_ASSERT(number > 0 && number < reply->number_count);
+        if (is_written[number]) return;
+        is_written[number] = 1;
+        copy_output(call, word, position, reply->values + number * call->states->weights->output_size);
     } else if (reply->output != UR_ALL) {
         pool(call, reply->output, word, position, to);
     } else if (position < word->length) {
@@ -79,28 +102,34 @@ static void write_position(const ur_call *call, const ur_reply *reply, size_t at
 }
 
 /* Copies h or c after the last step of each layer and direction. */
-static void write_final(const ur_call *call, size_t word, size_t state_words, bool is_c, float *to) {
+static void write_final(const ur_call *call, size_t number, size_t state_words, bool is_c, float *to) {
     const ur_weights *weights = call->states->weights;
+    const call_word *word = &call->words[number];
     size_t size = is_c ? weights->spec.hidden : weights->state_size;
+    to += number * size;
     for (int32_t layer = 0; layer < weights->spec.layers; layer++) {
-        for (int32_t d = 0; d < weights->spec.directions; d++) {
-            size_t last = d ? 0 : call->words[word].length - 1;
-            size_t row = (size_t)(layer * weights->spec.directions + d) * state_words + word;
-            memcpy(to + row * size, state_at(call, &call->words[word], layer, d, last, is_c), sizeof(float) * size);
+        for (int32_t d = 0; d < weights->spec.directions; d++, to += state_words * size) {
+            row_source source = source_of(call, word, layer, d, is_c);
+            memcpy(to, row_at(&source, d ? 0 : word->length - 1), sizeof(float) * size);
         }
     }
 }
 
-static int write_word(ur_call *call, const ur_reply *reply, size_t word, uint8_t *is_written) {
-    size_t length = call->words[word].length, end = reply->output == UR_ALL ? reply->position_count : length;
-    size_t position = reply->output == UR_NONE ? end : reply->output == UR_LAST ? end - 1 : 0;
+static int write_word(ur_call *call, const ur_reply *reply, size_t number, uint8_t *is_written) {
+    const ur_spec *spec = &call->states->weights->spec;
+    output_word word = {.number = number, .length = call->words[number].length};
+    for (int32_t d = 0; d < spec->directions; d++) {
+        word.outputs[d] = source_of(call, &call->words[number], spec->layers - 1, d, false);
+    }
     uint64_t work = FLOAT_WORK * call->states->weights->output_size;
+    size_t end = reply->output == UR_ALL ? reply->position_count : word.length;
+    size_t position = reply->output == UR_NONE ? end : reply->output == UR_LAST ? end - 1 : 0;
     while (position < end) {
-        write_position(call, reply, word, position, is_written);
+        write_position(call, reply, &word, position, is_written);
         if (++position % CHECKED_POSITIONS == 0 && ur_must_stop(&call->watch, work * CHECKED_POSITIONS)) return UR_STOPPED;
     }
-    if (reply->h_n) write_final(call, word, reply->state_words, false, reply->h_n);
-    if (reply->c_n) write_final(call, word, reply->state_words, true, reply->c_n);
+    if (reply->h_n) write_final(call, number, reply->state_words, false, reply->h_n);
+    if (reply->c_n) write_final(call, number, reply->state_words, true, reply->c_n);
     return ur_must_stop(&call->watch, work * (end % CHECKED_POSITIONS + 1)) ? UR_STOPPED : UR_OK;
 }
 

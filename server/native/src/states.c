@@ -188,7 +188,7 @@ int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size
            int64_t deadline_ns) {
     const size_t max_on_heap = (size_t)1 << 20;
     ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
-                    .watch = {stop, deadline_ns, 0}};
+                    .watch = {.stop = stop, .deadline_ns = deadline_ns}};
     count_symbols(&call, words);
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
     size_t size = lay_out(&call, NULL);
@@ -240,7 +240,7 @@ int ur_is_known(ur_states *states, const ur_words *words) {
 
 /* Returns the number of a node of `ur_number`, adding it if it is missing; 0 without memory. */
 static uint32_t number_of(hash_map *nodes, uint32_t parent, uint32_t symbol, uint32_t *next) {
-    uint32_t found = hash_find_or_add(nodes, ur_key(parent, symbol), *next);
+    uint32_t found = hash_find_or_add(nodes, ur_key(parent, symbol), *next, NULL);
     if (found == *next) ++*next;
     return found;
 }
@@ -258,7 +258,7 @@ static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_w
             numbers[at] = (int32_t)node;
         }
         if (whole_words) {
-            uint32_t first = hash_find_or_add(nodes, ur_key(node, word_end), next_number);
+            uint32_t first = hash_find_or_add(nodes, ur_key(node, word_end), next_number, NULL);
             if (!first) return -2;
             if (first == next_number) next_number += (uint32_t)length;
             for (size_t at = 0; at < length; at++) numbers[at] = (int32_t)(first + at);

@@ -4,14 +4,20 @@
 
 #include "kernels.h"
 
+/* A packed matrix: gates of `units` columns each, with k_count numbers a column; nothing if k_count is 0. */
+typedef struct packed_matrix {
+    float *packed;
+    size_t k_count, units, first_part, parts; /* of the sums; see ur_cell_shape */
+} packed_matrix;
+
+/* Those of a layer; inputs above a bidirectional layer have two halves. */
+enum { INPUTS, OTHER_INPUTS, STATES, PROJECTION, MATRICES };
+
 /* One direction of one layer. */
 typedef struct layer_weights {
-    float *base;         /* (base_rows, parts * hidden): one row per one-hot symbol, or the biases */
+    float *base; /* (base_rows, parts * hidden): one row per one-hot symbol, or the biases */
     size_t base_rows;
-    size_t x_size[2];    /* the columns of x, in two halves above a bidirectional layer; 0 for one-hot symbols */
-    float *x[2];         /* packed */
-    float *state;        /* packed */
-    float *projection;   /* packed, or NULL */
+    packed_matrix matrices[MATRICES];
 } layer_weights;
 
 struct ur_weights {
