@@ -50,7 +50,12 @@ const ur_kernels *ur_find_kernels(const char *name) {
     }
 }
 
-const ur_kernels *ur_selected_kernels(void) { return selected ? selected : ur_find_kernels(NULL); }
+const ur_kernels *ur_selected_kernels(void) {
+    const ur_kernels *kernels = __atomic_load_n(&selected, __ATOMIC_RELAXED);
+    /* Found once: in a virtual machine the instruction that asks the CPU takes microseconds. */
+    if (!kernels) __atomic_store_n(&selected, kernels = ur_find_kernels(NULL), __ATOMIC_RELAXED);
+    return kernels;
+}
 
 int ur_abi_version(void) { return UR_ABI_VERSION; }
 
@@ -62,7 +67,7 @@ const char *ur_isa_at(size_t index) {
 int ur_select_isa(const char *name) {
     const ur_kernels *kernels = ur_find_kernels(name);
     if (!kernels) return -1;
-    selected = kernels;
+    __atomic_store_n(&selected, kernels, __ATOMIC_RELAXED);
     return 0;
 }
 

@@ -258,7 +258,8 @@ static void start(arnoldi *k) {
     for (size_t i = 0; i < k->n; i++) k->basis[i] /= norm;
 }
 
-static double radius_of(const float *matrix, size_t n) {
+/* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
+__attribute__((noinline)) static double radius_of(const float *matrix, size_t n) {
     double radius = largest_of_triangular(matrix, n);
     if (radius >= 0) return radius;
     arnoldi k = {.matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};

@@ -84,6 +84,8 @@ static inline int32_t ur_upper_layers(const ur_states *states) {
     return states->weights->spec.layers - states->tree_layers;
 }
 
+/* Drops all computed states; the caller holds the lock. */
+void ur_drop_rows(ur_states *states);
 /* Finds or adds the rows of all symbols and the places of all words; computes what is missing. */
 int ur_compute(ur_call *call);
 /* Clears states whose lock the caller holds. */

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "states.h"
 #include "testing.h"
 
 #define RUNNERS 3
@@ -69,9 +70,20 @@ static void *stop_calls(void *given) {
     return NULL;
 }
 
+/* A call that waits for another one watches its deadline. */
+static void check_waiting(ur_states *states, const text *t) {
+    ur_words words = words_of(t);
+    ur_reply none = {.output = UR_NONE};
+    states->lock = 1;
+    CHECK(ur_run(states, &words, &none, 0, NULL, 1) == UR_STOPPED, "waited for ever");
+    CHECK(!ur_is_known(states, &words), "known without looking");
+    states->lock = 0;
+}
+
 static void check_network(const network *n, const text *t, size_t calls, size_t *known, size_t *stopped) {
     ur_weights *weights = ur_weights_new(&n->spec, n->parameters);
     ur_states *common = ur_states_new(weights, n->start_count, n->start_h, n->start_c);
+    check_waiting(common, t);
     pthread_t threads[RUNNERS + 2];
     __atomic_store_n(&is_done, 0, __ATOMIC_RELEASE);
     for (size_t at = 0; at < RUNNERS; at++) {
