@@ -3,7 +3,6 @@
 
 #include "states.h"
 
-#define SYMBOL_WORK 64 /* multiplications that take as long as finding one symbol */
 #define CHECKED_SYMBOLS 16384
 
 /* Removes a row from the pending ones; returns whether it was one. */

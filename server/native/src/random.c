@@ -58,6 +58,18 @@ __attribute__((noinline)) static void draw_uniform(ur_generator *generator, floa
     }
 }
 
+/* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
+__attribute__((noinline)) static void draw_parameters(ur_generator *generator, float *out, size_t count, size_t hidden) {
+    float bound = (float)(1 / sqrt((double)hidden));
+    draw_uniform(generator, out, count, -bound, bound);
+}
+
+void ur_draw_parameters(ur_generator *generator, float *out, size_t count, size_t hidden) {
+    ur_float_mode saved = ur_enter_float_mode();
+    draw_parameters(generator, out, count, hidden);
+    ur_leave_float_mode(saved);
+}
+
 void ur_draw_uniform(ur_generator *generator, float *out, size_t count, float low, float high) {
     ur_float_mode saved = ur_enter_float_mode();
     draw_uniform(generator, out, count, low, high);

@@ -21,6 +21,7 @@ typedef struct complex_number {
 } complex_number;
 
 typedef struct arnoldi {
+    ur_watch *watch;
     const float *matrix;
     size_t n;
     size_t steps;     /* made so far */
@@ -28,6 +29,11 @@ typedef struct arnoldi {
     double *basis;    /* steps + 1 rows of n */
     double *columns;  /* the Hessenberg matrix: column j has j + 2 numbers, see `column` */
 } arnoldi;
+
+static bool must_stop(ur_watch *watch, size_t work) {
+    watch->has_stopped |= ur_must_stop(watch, work);
+    return watch->has_stopped;
+}
 
 static double absolute(complex_number z) { return sqrt(z.re * z.re + z.im * z.im); }
 
@@ -80,7 +86,8 @@ static double orthogonalize(const arnoldi *k, size_t count, double *w, double *h
     return norm;
 }
 
-/* Extends basis and Hessenberg matrix to `steps` steps, or until the basis is invariant. Returns 0 without memory. */
+/* Extends basis and Hessenberg matrix to `steps` steps, or until the basis is invariant. Returns 0 without memory or if
+ * it must stop. */
 static int extend(arnoldi *k, size_t steps) {
     double *basis = realloc(k->basis, (steps + 1) * k->n * sizeof *basis);
     k->basis = basis ? basis : k->basis;
@@ -88,6 +95,7 @@ static int extend(arnoldi *k, size_t steps) {
     k->columns = columns ? columns : k->columns;
     if (!basis || !columns) return 0;
     while (k->steps < steps && !k->is_invariant) {
+        if (must_stop(k->watch, k->n * k->n)) return 0;
         size_t j = k->steps++;
         double *v = k->basis + j * k->n, *w = v + k->n, *h = column(k, j);
         memset(h, 0, (j + 2) * sizeof *h);
@@ -163,8 +171,9 @@ static void francis_step(double *h, size_t m, size_t low, size_t high, int is_ex
     }
 }
 
-/* Finds the largest eigenvalue of a Hessenberg matrix of m rows, which it overwrites. Returns 0 if QR cycles. */
-static int largest_of_hessenberg(double *h, size_t m, complex_number *largest) {
+/* Finds the largest eigenvalue of a Hessenberg matrix of m rows, which it overwrites. Returns 0 if QR cycles or must
+ * stop. */
+static int largest_of_hessenberg(double *h, size_t m, complex_number *largest, ur_watch *watch) {
     double norm = sqrt(dot(h, h, m * m));
     int steps = 0;
     *largest = (complex_number){0, 0};
@@ -175,7 +184,7 @@ static int largest_of_hessenberg(double *h, size_t m, complex_number *largest) {
             if (!(fabs(d[-1]) > DBL_EPSILON * (scale > 0 ? scale : norm))) break;
         }
         if (end - low > 2) {
-            if (++steps > MAX_QR_STEPS) return 0;
+            if (++steps > MAX_QR_STEPS || must_stop(watch, 10 * m * (end - low))) return 0;
             francis_step(h, m, low, end - 1, steps % 10 == 0);
             continue;
         }
@@ -211,7 +220,8 @@ static double residual(const arnoldi *k, complex_number value, complex_number *y
     return column(k, m - 1)[m] / sqrt(square);
 }
 
-/* Returns the largest absolute eigenvalue if it is accurate, -1 if more steps are needed, NAN without memory. */
+/* Returns the largest absolute eigenvalue if it is accurate, -1 if more steps are needed, NAN without memory or if it
+ * must stop. */
 static double judge(const arnoldi *k) {
     size_t m = k->steps;
     double *h = calloc(m * m, sizeof *h), result = NAN;
@@ -220,7 +230,7 @@ static double judge(const arnoldi *k) {
         for (size_t j = 0; j < m; j++) {
             for (size_t i = 0; i < m && i < j + 2; i++) h[i * m + j] = column(k, j)[i];
         }
-        if (largest_of_hessenberg(h, m, &largest)) {
+        if (largest_of_hessenberg(h, m, &largest, k->watch)) {
             int is_accurate = k->is_invariant || m == k->n;
             /* An overflow within the residual gives NaN: the eigenvector ends in zeros. */
             is_accurate = is_accurate || !(residual(k, largest, y) > TOLERANCE * absolute(largest));
@@ -259,10 +269,10 @@ static void start(arnoldi *k) {
 }
 
 /* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
-__attribute__((noinline)) static double radius_of(const float *matrix, size_t n) {
+__attribute__((noinline)) static double radius_of(const float *matrix, size_t n, ur_watch *watch) {
     double radius = largest_of_triangular(matrix, n);
     if (radius >= 0) return radius;
-    arnoldi k = {.matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};
+    arnoldi k = {.watch = watch, .matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};
     size_t steps = 1;
     while (steps * steps < 64 * n && steps < n) { /* 8 sqrt(n): too few for most random matrices */
         steps++;
@@ -278,8 +288,25 @@ __attribute__((noinline)) static double radius_of(const float *matrix, size_t n)
 }
 
 double ur_spectral_radius(const float *matrix, size_t n) {
+    ur_watch watch = {0};
     ur_float_mode saved = ur_enter_float_mode();
-    double radius = radius_of(matrix, n);
+    double radius = radius_of(matrix, n, &watch);
     ur_leave_float_mode(saved);
     return radius;
+}
+
+__attribute__((noinline)) static int scale(float *matrix, size_t n, double radius, ur_watch *watch) {
+    double found = radius_of(matrix, n, watch);
+    if (isnan(found)) return watch->has_stopped ? UR_STOPPED : UR_NO_MEMORY;
+    float factor = found > 0 ? (float)(radius / found) : 1;
+    for (size_t i = 0; i < n * n; i++) matrix[i] *= factor;
+    return UR_OK;
+}
+
+int ur_scale_to_radius(float *matrix, size_t n, double radius, const volatile int32_t *stop, int64_t deadline_ns) {
+    ur_watch watch = {.stop = stop, .deadline_ns = deadline_ns};
+    ur_float_mode saved = ur_enter_float_mode();
+    int status = scale(matrix, n, radius, &watch);
+    ur_leave_float_mode(saved);
+    return status;
 }

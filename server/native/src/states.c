@@ -184,18 +184,19 @@ static int run_locked(ur_call *call, const ur_reply *reply) {
     return status;
 }
 
-int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows, const volatile int32_t *stop,
-           int64_t deadline_ns) {
+int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts, size_t word_count,
+           const ur_reply *reply, size_t max_rows, const volatile int32_t *stop, int64_t deadline_ns) {
+    const ur_words words = {symbols, lengths, starts, word_count};
     const size_t max_on_heap = (size_t)1 << 20;
-    ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
+    ur_call call = {.states = states, .symbols = symbols, .word_count = word_count, .max_rows = max_rows,
                     .watch = {.stop = stop, .deadline_ns = deadline_ns}};
-    count_symbols(&call, words);
+    count_symbols(&call, &words);
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
     size_t size = lay_out(&call, NULL);
     char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
     if (!memory) return UR_NO_MEMORY;
     lay_out(&call, memory);
-    set_words(&call, words);
+    set_words(&call, &words);
     int status = run_locked(&call, reply);
     if (size < max_on_heap) {
         free(memory);
@@ -225,40 +226,38 @@ static bool is_word_known(const ur_states *states, const int32_t *symbols, size_
     return place && !ur_is_pending(&states->pending_words, place);
 }
 
-int ur_is_known(ur_states *states, const ur_words *words) {
+int ur_is_known(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,
+                size_t word_count) {
+    const ur_words words = {symbols, lengths, starts, word_count};
     if (!try_lock(states)) return 0;
     bool is_known = true;
-    const int32_t *symbols = words->symbols;
-    for (size_t word = 0; word < words->count && is_known; word++) {
-        size_t length = (size_t)words->lengths[word];
-        is_known = is_word_known(states, symbols, length, ur_root(words, word));
+    for (size_t word = 0; word < word_count && is_known; word++) {
+        size_t length = (size_t)lengths[word];
+        is_known = is_word_known(states, symbols, length, ur_root(&words, word));
         symbols += length;
     }
     unlock(states);
     return is_known;
 }
 
-/* Returns the number of a node of `ur_number`, adding it if it is missing; 0 without memory. */
-static uint32_t number_of(hash_map *nodes, uint32_t parent, uint32_t symbol, uint32_t *next) {
-    uint32_t found = hash_find_or_add(nodes, ur_key(parent, symbol), *next, NULL);
-    if (found == *next) ++*next;
-    return found;
-}
-
 static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_words, size_t position_count,
-                            int64_t max_number, int32_t *numbers) {
+                            int64_t max_number, int32_t *numbers, ur_watch *watch) {
     const uint32_t word_end = UINT32_MAX; /* no symbol */
+    const size_t block = 4096;
     const int32_t *symbols = words->symbols;
     uint32_t next_node = 1, next_number = 1;
     for (size_t word = 0; word < words->count; word++, numbers += position_count) {
         size_t length = (size_t)words->lengths[word];
         uint32_t node = UINT32_MAX - ur_root(words, word);
         for (size_t at = 0; at < length; at++) {
-            if (!(node = number_of(nodes, node, (uint32_t)symbols[at], &next_node))) return -2;
+            node = hash_find_or_add(nodes, ur_key(node, (uint32_t)symbols[at]), next_node, watch);
+            watch->has_stopped |= at % block == 0 && ur_must_stop(watch, SYMBOL_WORK * (length < block ? length : block));
+            if (!node || watch->has_stopped) return -2;
+            next_node += node == next_node;
             numbers[at] = (int32_t)node;
         }
         if (whole_words) {
-            uint32_t first = hash_find_or_add(nodes, ur_key(node, word_end), next_number, NULL);
+            uint32_t first = hash_find_or_add(nodes, ur_key(node, word_end), next_number, watch);
             if (!first) return -2;
             if (first == next_number) next_number += (uint32_t)length;
             for (size_t at = 0; at < length; at++) numbers[at] = (int32_t)(first + at);
@@ -272,10 +271,14 @@ static int64_t number_words(hash_map *nodes, const ur_words *words, bool whole_w
     return (int64_t)next_number - 1;
 }
 
-int64_t ur_number(const ur_words *words, int32_t whole_words, size_t position_count, int64_t max_number, int32_t *numbers) {
+int64_t ur_number(const int32_t *symbols, const int32_t *lengths, const int32_t *starts, size_t word_count,
+                  int32_t whole_words, size_t position_count, int64_t max_number, int32_t *numbers,
+                  const volatile int32_t *stop, int64_t deadline_ns) {
+    const ur_words words = {symbols, lengths, starts, word_count};
+    ur_watch watch = {.stop = stop, .deadline_ns = deadline_ns};
     /* No client can choose words whose prefixes collide. */
     hash_map nodes = {.seed = ur_clock_ns() ^ (uint64_t)(uintptr_t)numbers << 24};
-    int64_t count = number_words(&nodes, words, whole_words, position_count, max_number, numbers);
+    int64_t count = number_words(&nodes, &words, whole_words, position_count, max_number, numbers, &watch);
     hash_clear(&nodes);
-    return count;
+    return watch.has_stopped ? -3 : count;
 }

@@ -9,6 +9,8 @@
 /* Of both directions together, and symbols of a call: so that no 32-bit number of a row overflows. */
 #define MAX_ROWS ((size_t)1 << 30)
 
+#define SYMBOL_WORK 64 /* multiplications that take as long as finding one symbol */
+
 /* Rows that a stopped call left without states: they stay in the index and are computed when they are next needed. */
 typedef struct pending_rows {
     uint8_t *bits;
@@ -59,6 +61,11 @@ typedef struct call_word {
     uint32_t place;       /* its first place above a bidirectional first layer */
 } call_word;
 
+typedef struct ur_words {
+    const int32_t *symbols, *lengths, *starts;
+    size_t count;
+} ur_words;
+
 typedef struct ur_call {
     ur_states *states;
     const int32_t *symbols;
@@ -89,7 +96,6 @@ void ur_drop_rows(ur_states *states);
 /* Finds or adds the rows of all symbols and the places of all words; computes what is missing. */
 int ur_compute(ur_call *call);
 /* Clears states whose lock the caller holds. */
-void ur_drop_states(ur_states *states);
 int ur_write_reply(ur_call *call, const ur_reply *reply);
 
 #endif

@@ -41,10 +41,16 @@ typedef struct ur_generator {
 UR_EXPORT void ur_generator_seed(ur_generator *generator, uint32_t seed);
 /* Fills `out` as torch.empty(count).uniform_(low, high) does. */
 UR_EXPORT void ur_draw_uniform(ur_generator *generator, float *out, size_t count, float low, float high);
+/* Fills `out` as the parameters of torch.nn.RNNBase are drawn, from -1 / sqrt(hidden) to 1 / sqrt(hidden). */
+UR_EXPORT void ur_draw_parameters(ur_generator *generator, float *out, size_t count, size_t hidden);
 /* Fills `out` as torch.empty(count).normal_() does on x86 with AVX2. */
 UR_EXPORT void ur_draw_normal(ur_generator *generator, float *out, size_t count);
 /* Returns the largest absolute eigenvalue of an n x n matrix; NAN if memory is short. */
 UR_EXPORT double ur_spectral_radius(const float *matrix, size_t n);
+/* Multiplies the matrix by one float32 number, which makes its largest absolute eigenvalue `radius`, unless that is 0.
+ * Returns UR_OK, UR_STOPPED (see ur_run) or UR_NO_MEMORY. */
+UR_EXPORT int ur_scale_to_radius(float *matrix, size_t n, double radius, const volatile int32_t *stop,
+                                 int64_t deadline_ns);
 
 typedef struct ur_spec {
     int32_t cell;         /* ur_cell */
@@ -93,12 +99,8 @@ UR_EXPORT size_t ur_states_nbytes(const ur_states *states);
  * word, position and direction. */
 UR_EXPORT size_t ur_states_rows(const ur_states *states);
 
-typedef struct ur_words {
-    const int32_t *symbols; /* of all words, one word after the other */
-    const int32_t *lengths; /* of each word; at least 1 */
-    const int32_t *starts;  /* the initial state of each word, or NULL if start_count is 0 */
-    size_t count;
-} ur_words;
+/* Words are four arguments: the symbols of all words, one word after the other; the length of each word, at least 1; the
+ * initial state of each word, or NULL if start_count is 0; and the number of words. */
 
 typedef struct ur_reply {
     int32_t output;         /* ur_output */
@@ -120,15 +122,19 @@ typedef struct ur_reply {
  * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), or UR_NO_MEMORY; both clear the table.
  * Returns UR_STOPPED if `*stop` became nonzero or the monotonic clock passed deadline_ns (0: none), both checked about every
  * 10 ms; rows that were computed before stay valid. */
-UR_EXPORT int ur_run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows,
-                     const volatile int32_t *stop, int64_t deadline_ns);
+UR_EXPORT int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,
+                     size_t word_count, const ur_reply *reply, size_t max_rows, const volatile int32_t *stop,
+                     int64_t deadline_ns);
 /* Returns 1 if all states of the words are computed, 0 if not or if another thread uses the states. */
-UR_EXPORT int ur_is_known(ur_states *states, const ur_words *words);
+UR_EXPORT int ur_is_known(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,
+                          size_t word_count);
 
 /* Numbers the distinct states of words by first appearance, word by word: from 1, 0 past a word's end. States are equal
  * if prefix and initial state are, or for whole_words (bidirectional networks) if word, position and initial state are.
- * `numbers` is (count, position_count). Returns the largest number, or -1 beyond max_number, or -2 without memory. */
-UR_EXPORT int64_t ur_number(const ur_words *words, int32_t whole_words, size_t position_count, int64_t max_number,
-                            int32_t *numbers);
+ * `numbers` is (count, position_count). Returns the largest number, -1 beyond max_number, -2 without memory, or -3 if
+ * stopped (see ur_run). */
+UR_EXPORT int64_t ur_number(const int32_t *symbols, const int32_t *lengths, const int32_t *starts, size_t word_count,
+                            int32_t whole_words, size_t position_count, int64_t max_number, int32_t *numbers,
+                            const volatile int32_t *stop, int64_t deadline_ns);
 
 #endif

@@ -10,7 +10,7 @@
 static size_t count_distinct(const text *t, bool whole_words) {
     int32_t *numbers = calloc(t->count * t->max_length, sizeof *numbers);
     ur_words words = words_of(t);
-    int64_t count = ur_number(&words, whole_words, t->max_length, INT32_MAX, numbers);
+    int64_t count = ur_number(WORDS(words), whole_words, t->max_length, INT32_MAX, numbers, NULL, 0);
     free(numbers);
     return (size_t)count;
 }
@@ -48,9 +48,9 @@ static void check_alone(uint64_t *random, const network *n, const ur_weights *we
         ur_states *states = ur_states_new(weights, n->start_count, n->start_h, n->start_c);
         text one = random_part(random, t, 1);
         ur_words words = words_of(&one);
-        CHECK(!ur_is_known(states, &words), "new states know a word");
+        CHECK(!ur_is_known(states, WORDS(words)), "new states know a word");
         run_and_check(random, n, states, &one, (int32_t)random_below(random, 6));
-        CHECK(ur_is_known(states, &words), "a computed word is unknown");
+        CHECK(ur_is_known(states, WORDS(words)), "a computed word is unknown");
         free_part(&one);
         ur_states_free(states);
     }
@@ -88,7 +88,7 @@ static void check_modes(uint64_t *random, const network *n, const ur_weights *we
     ur_words words = words_of(t);
     write_mode(mode);
     ur_states *states = ur_states_new(weights, n->start_count, n->start_h, n->start_c);
-    int status = ur_run(states, &words, &r.given, 0, NULL, 0);
+    int status = ur_run(states, WORDS(words), &r.given, 0, NULL, 0);
     unsigned left = read_mode();
     write_mode(usual);
     CHECK(left == mode, "mode %x became %x", mode, left);
@@ -106,16 +106,16 @@ static void check_full(uint64_t *random, const network *n, ur_states *states, co
     CHECK(ur_states_rows(states) == 0, "%zu rows after clearing", ur_states_rows(states));
     reply r = new_reply(random, n, t, UR_ALL);
     ur_words words = words_of(t);
-    int status = ur_run(states, &words, &r.given, 1 + random_below(random, rows - 1), NULL, 0);
+    int status = ur_run(states, WORDS(words), &r.given, 1 + random_below(random, rows - 1), NULL, 0);
     CHECK(status == UR_FULL, "status %d", status);
     CHECK(ur_states_rows(states) == 0, "%zu rows after UR_FULL", ur_states_rows(states));
-    CHECK(!ur_is_known(states, &words), "a full table knows its words");
+    CHECK(!ur_is_known(states, WORDS(words)), "a full table knows its words");
     free_reply(&r);
     text part = random_part(random, t, t->count);
     run_and_check(random, n, states, &part, UR_ALL);
     free_part(&part);
     r = new_reply(random, n, t, UR_MAX);
-    status = ur_run(states, &words, &r.given, rows, NULL, 0);
+    status = ur_run(states, WORDS(words), &r.given, rows, NULL, 0);
     CHECK(status == UR_OK, "status %d with exactly the rows that it needs", status);
     check_reply(n, t, &r);
     free_reply(&r);
@@ -130,7 +130,7 @@ static uint64_t check_network(uint64_t *random, const network *n, const text *t)
     for (int32_t output = UR_ALL; output <= UR_NONE; output++) {
         uint64_t found = run_and_check(random, n, states, t, output);
         digest = digest_of(digest, &found, sizeof found);
-        CHECK(ur_is_known(states, &words), "a computed text is unknown");
+        CHECK(ur_is_known(states, WORDS(words)), "a computed text is unknown");
     }
     check_sizes(n, states, t, empty);
     check_full(random, n, states, t);

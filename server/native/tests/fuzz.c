@@ -47,12 +47,12 @@ void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fil
 static void run_disturbed(uint64_t *random, const network *n, ur_states *states, const text *t, const text *others) {
     reply r = new_reply(random, n, t, (int32_t)random_below(random, 6));
     ur_words words = words_of(t), other_words = words_of(others);
-    int was_known = ur_is_known(states, &other_words);
+    int was_known = ur_is_known(states, WORDS(other_words));
     size_t kind = random_below(random, 3), rows = ur_states_rows(states);
     size_t max_rows = kind == 2 ? 1 + random_below(random, rows + 50) : 0;
     if (kind == 0) stops_in = random_size(random, 0, 200);
     if (kind == 1) fails_in = random_size(random, 0, 30);
-    int status = ur_run(states, &words, &r.given, max_rows, NULL, 0);
+    int status = ur_run(states, WORDS(words), &r.given, max_rows, NULL, 0);
     CHECK(status == UR_OK || status == (kind == 0 ? UR_STOPPED : kind == 1 ? UR_NO_MEMORY : UR_FULL), "status %d", status);
     CHECK(kind != 0 || (status == UR_STOPPED) == (stops_in == UINT64_MAX), "status %d", status);
     CHECK(kind != 1 || (status == UR_NO_MEMORY) == (fails_in == UINT64_MAX), "status %d", status);
@@ -61,7 +61,7 @@ static void run_disturbed(uint64_t *random, const network *n, ur_states *states,
     if (status == UR_FULL) CHECK(ur_states_rows(states) == 0, "a full table keeps %zu rows", ur_states_rows(states));
     stop_count += status == UR_STOPPED, failure_count += status == UR_NO_MEMORY, full_count += status == UR_FULL;
     bool has_states = status == UR_OK || status == UR_STOPPED;
-    CHECK(!has_states || ur_is_known(states, &other_words) >= was_known, "status %d made known words unknown", status);
+    CHECK(!has_states || ur_is_known(states, WORDS(other_words)) >= was_known, "status %d made known words unknown", status);
     free_reply(&r);
 }
 
@@ -69,7 +69,7 @@ static void run_disturbed(uint64_t *random, const network *n, ur_states *states,
 static void check_known(uint64_t *random, const network *n, ur_states *states, const text *t) {
     ur_words words = words_of(t);
     size_t rows = ur_states_rows(states);
-    if (!ur_is_known(states, &words)) return;
+    if (!ur_is_known(states, WORDS(words))) return;
     run_and_check(random, n, states, t, UR_ALL);
     CHECK(ur_states_rows(states) == rows, "known words added %zu rows", ur_states_rows(states) - rows);
 }
@@ -152,11 +152,11 @@ static void check_numbers(uint64_t *random, const text *t) {
         }
     }
     memset(numbers, 0x55, t->count * width * sizeof *numbers);
-    CHECK(ur_number(&words, whole_words, width, next - 1, numbers) == next - 1, "not %d numbers", next - 1);
+    CHECK(ur_number(WORDS(words), whole_words, width, next - 1, numbers, NULL, 0) == next - 1, "not %d numbers", next - 1);
     CHECK(!memcmp(numbers, expected, t->count * width * sizeof *numbers), "other numbers");
-    CHECK(ur_number(&words, whole_words, width, next - 2, numbers) == -1, "more numbers than allowed");
+    CHECK(ur_number(WORDS(words), whole_words, width, next - 2, numbers, NULL, 0) == -1, "more numbers than allowed");
     fails_in = random_below(random, 3);
-    int64_t count = ur_number(&words, whole_words, width, next - 1, numbers);
+    int64_t count = ur_number(WORDS(words), whole_words, width, next - 1, numbers, NULL, 0);
     CHECK(count == (fails_in == UINT64_MAX ? -2 : next - 1), "%lld numbers when memory is short", (long long)count);
     fails_in = UINT64_MAX;
     free(numbers);

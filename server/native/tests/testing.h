@@ -297,6 +297,9 @@ typedef struct text {
     expected_word *expected;
 } text;
 
+/* The arguments of ur_run and others for an ur_words. */
+#define WORDS(words) (words).symbols, (words).lengths, (words).starts, (words).count
+
 static inline ur_words words_of(const text *t) { return (ur_words){t->symbols, t->lengths, t->starts, t->count}; }
 
 /* Draws words with many common beginnings and some equal words. */
@@ -406,7 +409,7 @@ static inline reply new_reply(uint64_t *random, const network *n, const text *t,
         }
     } else if (output == UR_DISTINCT) {
         r.numbers = calloc(t->count * r.given.position_count, sizeof *r.numbers);
-        rows = 1 + (size_t)ur_number(&words, n->spec.directions == 2, r.given.position_count, INT32_MAX, r.numbers);
+        rows = 1 + (size_t)ur_number(WORDS(words), n->spec.directions == 2, r.given.position_count, INT32_MAX, r.numbers, NULL, 0);
         r.given.numbers = r.numbers;
         r.given.number_count = rows;
     }
@@ -502,7 +505,7 @@ static inline void check_reply(const network *n, const text *t, const reply *r) 
 static inline uint64_t run_and_check(uint64_t *random, const network *n, ur_states *states, const text *t, int32_t output) {
     reply r = new_reply(random, n, t, output);
     ur_words words = words_of(t);
-    int status = ur_run(states, &words, &r.given, 0, NULL, 0);
+    int status = ur_run(states, WORDS(words), &r.given, 0, NULL, 0);
     CHECK(status == UR_OK, "status %d", status);
     check_reply(n, t, &r);
     uint64_t digest = digest_of(0xcbf29ce484222325u, r.given.values, sizeof(float) * r.value_count);

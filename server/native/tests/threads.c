@@ -35,7 +35,7 @@ static void *run_calls(void *given) {
         reply r = new_reply(&me->random, me->network, &part, (int32_t)random_below(&me->random, 6));
         ur_states *states = call % 2 ? me->own : me->common;
         int64_t deadline_ns = call % 8 == 5; /* passed */
-        int status = ur_run(states, &words, &r.given, 0, &me->stop, deadline_ns);
+        int status = ur_run(states, WORDS(words), &r.given, 0, &me->stop, deadline_ns);
         CHECK(status == UR_OK || status == UR_STOPPED, "status %d", status);
         if (status == UR_OK) check_reply(me->network, &part, &r);
         me->stopped += status == UR_STOPPED;
@@ -54,7 +54,7 @@ static void *ask(void *given) {
         const runner *of = &runners[random_below(&random, RUNNERS)];
         text part = random_part(&random, of->text, 3);
         ur_words words = words_of(&part);
-        *known += (size_t)ur_is_known(of->common, &words) + (size_t)ur_is_known(of->own, &words);
+        *known += (size_t)ur_is_known(of->common, WORDS(words)) + (size_t)ur_is_known(of->own, WORDS(words));
         free_part(&part);
         sched_yield();
     }
@@ -75,8 +75,8 @@ static void check_waiting(ur_states *states, const text *t) {
     ur_words words = words_of(t);
     ur_reply none = {.output = UR_NONE};
     states->lock = 1;
-    CHECK(ur_run(states, &words, &none, 0, NULL, 1) == UR_STOPPED, "waited for ever");
-    CHECK(!ur_is_known(states, &words), "known without looking");
+    CHECK(ur_run(states, WORDS(words), &none, 0, NULL, 1) == UR_STOPPED, "waited for ever");
+    CHECK(!ur_is_known(states, WORDS(words)), "known without looking");
     states->lock = 0;
 }
 

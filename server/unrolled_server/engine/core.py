@@ -7,7 +7,7 @@ import secrets
 import struct
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from itertools import count, takewhile
 from pathlib import Path
@@ -29,7 +29,7 @@ _ABI_VERSION = 1
 _BUILD = "build it with: pip install ./server/native"
 _ISA_VARIABLE = "UNROLLED_ISA"
 _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
-_TOO_MANY = -1  # of ur_number
+_TOO_MANY, _NUMBERING_STOPPED = -1, -3  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
@@ -65,10 +65,8 @@ class _Parameters(ctypes.Structure):
     )
 
 
-class _Words(ctypes.Structure):
-    _fields_ = (("symbols", c_char_p), ("lengths", c_char_p), ("starts", c_char_p), ("count", c_size_t))
-
-
+_WORDS = c_char_p, c_char_p, c_char_p, c_size_t
+_STOP = POINTER(c_int32), c_int64
 # Handles and arrays are passed as integers, which costs least. See unrolled_core.h.
 _FUNCTIONS = {
     "ur_abi_version": (c_int, ()),
@@ -76,9 +74,10 @@ _FUNCTIONS = {
     "ur_select_isa": (c_int, (c_char_p,)),
     "ur_isa": (c_char_p, ()),
     "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
-    "ur_draw_uniform": (None, (POINTER(_Generator), c_void_p, c_size_t, c_float, c_float)),
+    "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
     "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
+    "ur_scale_to_radius": (c_int, (c_void_p, c_size_t, c_double, *_STOP)),
     "ur_weights_new": (c_void_p, (POINTER(_Spec), POINTER(_Parameters))),
     "ur_weights_free": (None, (c_void_p,)),
     "ur_weights_nbytes": (c_size_t, (POINTER(_Spec),)),
@@ -87,12 +86,9 @@ _FUNCTIONS = {
     "ur_states_free": (None, (c_void_p,)),
     "ur_states_nbytes": (c_size_t, (c_void_p,)),
     "ur_states_rows": (c_size_t, (c_void_p,)),
-    "ur_run": (
-        c_int,
-        (c_void_p, POINTER(_Words), c_char_p, c_size_t, POINTER(c_int32), c_int64),
-    ),
-    "ur_is_known": (c_int, (c_void_p, POINTER(_Words))),
-    "ur_number": (c_int64, (POINTER(_Words), c_int32, c_size_t, c_int64, c_void_p)),
+    "ur_run": (c_int, (c_void_p, *_WORDS, c_char_p, c_size_t, *_STOP)),
+    "ur_is_known": (c_int, (c_void_p, *_WORDS)),
+    "ur_number": (c_int64, (*_WORDS, c_int32, c_size_t, c_int64, c_void_p, *_STOP)),
 }
 
 
@@ -141,10 +137,10 @@ class Generator:
         self._state = _Generator()
         self._core.ur_generator_seed(self._state, seed)
 
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Float32[np.ndarray, "..."]:
-        """Returns what ``torch.empty(shape).uniform_(low, high)`` has."""
+    def uniform(self, shape: tuple[int, ...], hidden_size: int) -> Float32[np.ndarray, "..."]:
+        """Returns what ``torch.empty(shape).uniform_(-bound, bound)`` has; bound is 1/sqrt(hidden_size)."""
         values = np.empty(shape, np.float32)
-        self._core.ur_draw_uniform(self._state, _address(values), values.size, low, high)
+        self._core.ur_draw_parameters(self._state, _address(values), values.size, hidden_size)
         return values
 
     def normal(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
@@ -160,6 +156,15 @@ def spectral_radius(matrix: Float32[np.ndarray, "n n"]) -> float:
     if math.isnan(radius):
         raise MemoryError
     return radius
+
+
+def scale_to_radius(matrix: Float32[np.ndarray, "n n"], radius: float, stop: Stop | None = None) -> None:
+    """Multiplies a contiguous matrix by one float32 number, so that its spectral radius is ``radius``.
+
+    A matrix without an eigenvalue but 0 stays as it is.
+    """
+    status = _library().ur_scale_to_radius(_address(matrix), len(matrix), radius, *_stop_arguments(stop))
+    _raise_for(status)
 
 
 class Weights:
@@ -238,23 +243,19 @@ class States(Network):
 
     def run(self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: Stop | None = None) -> None:
         """See `Network`."""
-        flag, deadline_ns = None, 0
-        if stop is not None:
-            flag = stop.flag
-            deadline_ns = 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
         status = self._core.ur_run(
-            self._handle, _c_words(words), _c_reply(reply), max_rows, flag, deadline_ns
-        )
-        if status == _FULL:
-            raise TableFullError
-        if status == _STOPPED:
-            raise StoppedError
-        if status == _NO_MEMORY:
-            raise MemoryError
+            self._handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
+            *_stop_arguments(stop),
+        )  # fmt: skip
+        if status:
+            _raise_for(status)
 
     def is_known(self, words: EncodedWords) -> bool:
         """See `Network`; False if another thread runs the network."""
-        return bool(self._core.ur_is_known(self._handle, _c_words(words)))
+        known: int = self._core.ur_is_known(
+            self._handle, words.symbols, words.sizes, words.starts, words.count
+        )
+        return known == 1
 
     def starting_at(self, starts: InitialStates) -> "States":
         """See `Network`."""
@@ -266,22 +267,36 @@ def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps
 
 
 def number(
-    words: EncodedWords, *, whole_words: bool, max_number: int
+    words: EncodedWords, *, whole_words: bool, max_number: int, stop: Stop | None = None
 ) -> tuple[Int32[np.ndarray, "words positions"], int] | None:
     """Numbers the distinct states of words from 1 by first appearance, word by word; 0 past a word's end.
 
     States are equal if prefix and initial state are, or with ``whole_words`` if word, position and initial
     state are. Returns the numbers and the largest, or None if that is above ``max_number``.
     """
-    numbers = np.empty((len(words), words.max_length), np.int32)
+    numbers = np.empty((words.count, words.max_length), np.int32)
     largest: int = _library().ur_number(
-        _c_words(words), whole_words, words.max_length, max_number, _address(numbers)
-    )
+        words.symbols, words.sizes, words.starts, words.count, whole_words, words.max_length, max_number,
+        _address(numbers), *_stop_arguments(stop),
+    )  # fmt: skip
+    if largest >= 0:
+        return numbers, largest
     if largest == _TOO_MANY:
         return None
-    if largest < 0:
-        raise MemoryError
-    return numbers, largest
+    raise StoppedError if largest == _NUMBERING_STOPPED else MemoryError
+
+
+def _stop_arguments(stop: Stop | None) -> tuple[ctypes.c_int32 | None, int]:
+    """Returns the flag and the deadline in nanoseconds."""
+    if stop is None:
+        return None, 0
+    return stop.flag, 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
+
+
+def _raise_for(status: int) -> None:
+    """Raises the exception for a status, unless that is 0."""
+    if status:
+        raise {_FULL: TableFullError, _STOPPED: StoppedError, _NO_MEMORY: MemoryError}[status]
 
 
 def _address(array: np.ndarray) -> int:
@@ -294,14 +309,6 @@ def _address(array: np.ndarray) -> int:
 
 def _optional_address(array: np.ndarray | None) -> int | None:
     return None if array is None else _address(array)
-
-
-def _c_words(words: EncodedWords) -> _Words:
-    """Returns the C form of words, which is kept with them, as most are looked up twice."""
-    native = words.native
-    if not isinstance(native, _Words):
-        words.native = native = _Words(words.symbols, words.sizes, words.starts, len(words))
-    return native
 
 
 def _c_reply(reply: Reply) -> bytes:

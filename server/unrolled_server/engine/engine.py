@@ -194,7 +194,7 @@ class Engine:
         """Computes an answer; ``words`` run along the network, which is the layout's second axis or first."""
         reply, index = Reply(output=job.output), None
         if job.form is ReplyForm.DISTINCT:
-            reply.numbers, index, row_count = _number(job, words)
+            reply.numbers, index, row_count = _number(job, words, self._stop)
             values = self._buffer.view((row_count, job.network.output_size))
             values[0] = 0
         else:
@@ -282,13 +282,15 @@ def _empty_state(
 
 
 def _number(
-    job: Job, words: EncodedWords
+    job: Job, words: EncodedWords, stop: Stop | None
 ) -> tuple[Int32[np.ndarray, "words positions"], Int32[np.ndarray, "batch seq"], int]:
     """Numbers a job's distinct states: for ``words``, for the answer, and how many rows it has.
 
     Raises AnswerTooLargeError if the job allows fewer.
     """
-    numbered = number(words, whole_words=job.network.bidirectional, max_number=max(0, job.max_distinct))
+    numbered = number(
+        words, whole_words=job.network.bidirectional, max_number=max(0, job.max_distinct), stop=stop
+    )
     if numbered is None:
         raise AnswerTooLargeError(
             f"the reply would have more than {job.max_distinct} distinct states of "

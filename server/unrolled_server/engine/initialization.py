@@ -1,13 +1,12 @@
 """Draws the parameters of any torch.nn network in torch's order, from torch's generator, without torch."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from unrolled_server.engine.core import Generator, spectral_radius
+from unrolled_server.engine.core import Generator, scale_to_radius
 from unrolled_server.engine.job import Stop
 from unrolled_server.engine.spec import GATES, NetworkSpec
 
@@ -36,8 +35,9 @@ def draw(spec: NetworkSpec, stop: Stop | None = None) -> Parameters:
     then ``torch.nn.RNN``, ``LSTM`` or ``GRU``. Source: torch.nn.Embedding.reset_parameters (standard normal)
     and torch.nn.RNNBase.reset_parameters: every parameter uniform in +-1/sqrt(hidden_size), layer by layer,
     in each the forward direction before the backward one, in the order weight_ih, weight_hh, bias_ih,
-    bias_hh, weight_hr. A spectral radius scales what was drawn, see `scaled`. Raises StoppedError between two
-    matrices if ``stop`` is due.
+    bias_hh, weight_hr. A spectral radius scales each gate's square block of weight_hh by one float32 number.
+    Source: Jaeger (2001), "The echo state approach to analysing and training recurrent neural networks".
+    Raises StoppedError if ``stop`` is due.
     """
     generator, stop = Generator(spec.seed), stop or Stop()
     embedding = None
@@ -51,39 +51,18 @@ def draw(spec: NetworkSpec, stop: Stop | None = None) -> Parameters:
 
 
 def _layer(spec: NetworkSpec, layer: int, generator: Generator, stop: Stop) -> LayerParameters:
-    bound, gates = 1.0 / math.sqrt(spec.hidden_size), GATES[spec.cell] * spec.hidden_size
+    gates = GATES[spec.cell] * spec.hidden_size
 
     def uniform(*shape: int) -> Float32[np.ndarray, "..."]:
         stop.check()
-        return generator.uniform(shape, -bound, bound)
+        return generator.uniform(shape, spec.hidden_size)
 
     weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
     weight_hh = uniform(gates, spec.state_size)
     bias_ih, bias_hh = (uniform(gates) if spec.bias else None for _ in range(2))
     weight_hr = uniform(spec.proj_size, spec.hidden_size) if spec.proj_size else None
     if spec.spectral_radius:
-        weight_hh = scaled(weight_hh, spec.spectral_radius, stop)
+        # (gates * hidden, hidden) -> (gates, hidden, hidden)
+        for block in weight_hh.reshape(-1, spec.hidden_size, spec.hidden_size):
+            scale_to_radius(block, spec.spectral_radius, stop)
     return LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
-
-
-def scaled(
-    weight_hh: Float32[np.ndarray, "gates hidden"], radius: float, stop: Stop | None = None
-) -> Float32[np.ndarray, "gates hidden"]:
-    """Returns the matrix with each gate's square block multiplied by one float32 number.
-
-    The number is ``radius`` by the block's largest absolute eigenvalue, rounded from float64. A block without
-    an eigenvalue but 0 (the one number of a network of one unit may be 0) stays as it is.
-    Source: Jaeger (2001), "The echo state approach to analysing and training recurrent neural networks".
-    """
-    hidden = weight_hh.shape[1]
-    # (gates * hidden, hidden) -> (gates, hidden, hidden)
-    blocks = weight_hh.reshape(-1, hidden, hidden)
-    factors = []
-    for block in blocks:
-        if stop:
-            stop.check()  # the largest blocks take seconds
-        factors.append(radius / (spectral_radius(block) or 1.0))
-    product: Float32[np.ndarray, "gates hidden hidden"] = (
-        blocks * np.array(factors, np.float32)[:, None, None]
-    )
-    return product.reshape(-1, hidden)

@@ -19,7 +19,7 @@ class EncodedWords:
         starts: The number of each word's initial state; None if all start from zeros.
     """
 
-    __slots__ = ("letter_count", "max_length", "native", "sizes", "starts", "symbols")
+    __slots__ = ("count", "letter_count", "max_length", "sizes", "starts", "symbols")
 
     def __init__(
         self, symbols: bytes, sizes: bytes, starts: bytes | None = None, *, max_length: int | None = None
@@ -27,9 +27,9 @@ class EncodedWords:
         self.symbols = symbols
         self.sizes = sizes
         self.starts = starts
+        self.count = len(sizes) // 4
         self.letter_count = len(symbols) // 4
         self.max_length = int(self.lengths.max()) if max_length is None else max_length
-        self.native: object = None  # `core` stores the C structure of the words here
 
     @staticmethod
     def of(
@@ -41,7 +41,7 @@ class EncodedWords:
         return EncodedWords(codes.tobytes(), lengths.tobytes(), None if starts is None else starts.tobytes())
 
     def __len__(self) -> int:
-        return len(self.sizes) // 4
+        return self.count
 
     @property
     def codes(self) -> Int32[np.ndarray, " symbols"]:
