@@ -39,7 +39,7 @@ def main() -> None:
         print("ARM64 under QEMU: skipped, needs aarch64-linux-gnu-gcc and qemu-aarch64")
 
 
-def _test(
+def _test(  # noqa: PLR0913 - most by keyword
     title: str,
     compiler: Toolchain,
     programs: Sequence[Path],
@@ -48,7 +48,7 @@ def _test(
     emulator: Sequence[str] = (),
     is_long: bool = False,
 ) -> None:
-    """Builds and runs programs; exits at the first that fails. A long test tries every float32 in activations.c."""
+    """Builds and runs programs; exits at the first that fails. If long, activations.c tries every float32."""
     flags = [*toolchain.FLAGS, *flags]
     with TemporaryDirectory() as name:
         folder = Path(name)
