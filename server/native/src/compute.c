@@ -337,6 +337,6 @@ int ur_compute(ur_call *call) {
         status = compute_tree(call, direction);
     }
     if (status == UR_OK && ur_upper_layers(call->states)) status = compute_above(call);
-    if (status == UR_FULL || status == UR_NO_MEMORY) ur_drop_rows(call->states);
+    if (status == UR_FULL || status == UR_NO_MEMORY) ur_drop_states(call->states);
     return status;
 }

@@ -50,7 +50,7 @@ ur_states *ur_states_new(const ur_weights *weights, size_t start_count, const fl
         states->above_h[layer] = ur_table_of(2 * weights->state_size);
         states->above_c[layer] = ur_table_of(ur_is_lstm(spec) ? 2 * spec->hidden : 0);
     }
-    ur_drop_rows(states);
+    ur_drop_states(states);
     if (states->start_h && (states->start_c || !ur_is_lstm(spec))) return states;
     ur_states_free(states);
     return NULL;
@@ -61,7 +61,7 @@ static void clear_pending(pending_rows *pending) {
     *pending = (pending_rows){0};
 }
 
-void ur_drop_rows(ur_states *states) {
+void ur_drop_states(ur_states *states) {
     const ur_spec *spec = &states->weights->spec;
     for (int32_t d = 0; d < spec->directions; d++) {
         prefix_tree *tree = &states->trees[d];
@@ -80,7 +80,7 @@ void ur_drop_rows(ur_states *states) {
 
 void ur_states_free(ur_states *states) {
     if (!states) return;
-    ur_drop_rows(states);
+    ur_drop_states(states);
     ur_release(states->start_h, sizeof(float) * start_floats(states, states->weights->state_size));
     ur_release(states->start_c, sizeof(float) * start_floats(states, states->weights->spec.hidden));
     free(states);
@@ -126,7 +126,7 @@ static void unlock(ur_states *states) { __atomic_store_n(&states->lock, 0, __ATO
 
 void ur_states_clear(ur_states *states) {
     while (!try_lock(states)) sched_yield();
-    ur_drop_rows(states);
+    ur_drop_states(states);
     unlock(states);
 }
 

@@ -92,10 +92,9 @@ static inline int32_t ur_upper_layers(const ur_states *states) {
 }
 
 /* Drops all computed states; the caller holds the lock. */
-void ur_drop_rows(ur_states *states);
+void ur_drop_states(ur_states *states);
 /* Finds or adds the rows of all symbols and the places of all words; computes what is missing. */
 int ur_compute(ur_call *call);
-/* Clears states whose lock the caller holds. */
 int ur_write_reply(ur_call *call, const ur_reply *reply);
 
 #endif

@@ -94,6 +94,7 @@ UR_EXPORT ur_states *ur_states_new(const ur_weights *weights, size_t start_count
 UR_EXPORT void ur_states_free(ur_states *states);
 /* Drops all computed states and returns their memory; initial states stay. */
 UR_EXPORT void ur_states_clear(ur_states *states);
+/* Returns the bytes of tables and indexes. Takes no lock, as `ur_states_rows`: for the thread that runs calls. */
 UR_EXPORT size_t ur_states_nbytes(const ur_states *states);
 /* Returns the number of computed rows: one per prefix and direction, and above a bidirectional first layer one per
  * word, position and direction. */
@@ -119,7 +120,8 @@ typedef struct ur_reply {
 
 /* Computes the states that are missing and writes the reply.
  *
- * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), or UR_NO_MEMORY; both clear the table.
+ * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), and clears the table; or UR_NO_MEMORY, and
+ * clears it if rows were added.
  * Returns UR_STOPPED if `*stop` became nonzero or the monotonic clock passed deadline_ns (0: none), both checked about every
  * 10 ms; rows that were computed before stay valid. */
 UR_EXPORT int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "states.h"
 
 #define CHECK(condition, ...)                                                   \
     do {                                                                        \
