@@ -19,17 +19,21 @@ STATE_MEMORY_BYTES = 4 << 30
 
 
 class EngineWays:
-    """Runs a workload in the three ways."""
+    """Runs a workload in the three ways.
+
+    New states go to an engine of their own, which is replaced before each round: as in a long-running server,
+    they get memory that evicted networks had, and no pages that this process never touched.
+    """
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
-        self._engine.verify()
+        self._fresh_engine = self._engine
         self._seed = workload.seed
         self._fresh: list[NetworkSpec] = []
         self.first = Way(call=self._ask_fresh, prepare=self._meet_networks)
-        self.known = Way(call=lambda: self._ask(self._spec(workload.seed), workload.words))
-        self.unknown = Way(call=lambda: self._ask(self._next_spec(), workload.words))
+        self.known = Way(call=lambda: self._ask(self._engine, self._spec(workload.seed), workload.words))
+        self.unknown = Way(call=self._ask_unknown, prepare=self._replace_engine)
 
     def _spec(self, seed: int) -> NetworkSpec:
         return plain_network(len(self._workload.alphabet), self._workload.hidden_size, seed)
@@ -38,17 +42,24 @@ class EngineWays:
         self._seed += 1
         return self._spec(self._seed)
 
+    def _replace_engine(self, _count: int) -> None:
+        self._fresh_engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
+
     def _meet_networks(self, count: int) -> None:
+        self._replace_engine(count)
         self._fresh = [self._next_spec() for _ in range(count)]
         for spec in self._fresh:
-            self._ask(spec, ["e"])
+            self._ask(self._fresh_engine, spec, ["e"])
 
     def _ask_fresh(self) -> Answer:
-        return self._ask(self._fresh.pop(), self._workload.words)
+        return self._ask(self._fresh_engine, self._fresh.pop(), self._workload.words)
 
-    def _ask(self, spec: NetworkSpec, words: Sequence[str]) -> Answer:
+    def _ask_unknown(self) -> Answer:
+        return self._ask(self._fresh_engine, self._next_spec(), self._workload.words)
+
+    def _ask(self, engine: Engine, spec: NetworkSpec, words: Sequence[str]) -> Answer:
         job = Job(network=spec, words=Alphabet.of(self._workload.alphabet).encode(words))
-        answer = self._engine.run_one(job)
+        answer = engine.run_one(job)
         if isinstance(answer, Exception):
             raise answer
         return answer
