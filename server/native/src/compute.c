@@ -103,7 +103,9 @@ static void sort_by_key(ur_call *call, size_t count, size_t max_key, size_t (*ke
 
 static size_t depth_of(const ur_call *call, size_t at) { return call->new_rows[at].depth; }
 
-static size_t shortness_of(const ur_call *call, size_t at) { return call->max_length - call->words[call->new_words[at]].length; }
+static size_t shortness_of(const ur_call *call, size_t at) {
+    return call->max_length - call->words[call->new_words[at]].length;
+}
 
 /* The pointers of one call of a kernel. */
 typedef struct chunk {

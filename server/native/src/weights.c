@@ -77,7 +77,8 @@ static void fill_base(layer_weights *layer, const ur_spec *spec, const ur_parame
             } else if (from->bias_ih) {
                 bias = has_input ? from->bias_ih[row] : from->bias_hh[row];
             }
-            const float *inputs = has_input && !layer->matrices[INPUTS].k_count ? from->weight_ih + row * spec->inputs : NULL;
+            bool is_looked_up = has_input && !layer->matrices[INPUTS].k_count;
+            const float *inputs = is_looked_up ? from->weight_ih + row * spec->inputs : NULL;
             float *to = layer->base + part * hidden + unit;
             for (size_t at = 0; at < layer->base_rows; at++) to[at * stride] = inputs ? inputs[at] + bias : bias;
         }
