@@ -32,7 +32,7 @@ static inline vec exp_plus_one(vec x) {
     p = vec_fma(p, r, vec_splat(1.6666665459e-1f));
     p = vec_fma(p, r, vec_splat(5.0000001201e-1f));
     vec exp_minus_one = vec_fma(p, r * r, r);
-    vec scale = (vec)(((vec_bits)shifted << 23) + 0x3f800000);
+    vec scale = (vec)(((vec_unsigned)shifted << 23) + 0x3f800000u);
     return vec_fma(scale, exp_minus_one, scale + 1.0f);
 }
 

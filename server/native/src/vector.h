@@ -50,6 +50,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vec_unsigned __attribute__((vector_size(4 * LANES)));
 typedef float vec_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 static inline vec vec_splat(float value) { return value - (vec){0}; /* keeps -0 */ }
