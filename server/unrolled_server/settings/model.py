@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     max_inflight_gmul: PositiveInt = Field(
         1_000,
         le=10**9,
-        description="Billions of multiplications that may wait (a core does about 40 per second); beyond, "
+        description="Billions of multiplications that may wait (a core does about 25 per second); beyond, "
         "requests are refused",
     )
     max_queue_s: float = Field(
