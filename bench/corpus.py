@@ -82,7 +82,7 @@ def measured(folder: Path, options: argparse.Namespace) -> Table:
 
 
 def rates(summary: Mapping[str, Any], *, seed_count: int, loop: float) -> dict[str, str]:
-    """Vectors a second: of the job, of its passes without the start of Ray and the verification, and of the loop."""
+    """Vectors a second: of the job, of its passes without Ray's start and verification, of the loop."""
     vectors, seconds = summary["rows"] * seed_count, summary["seconds"]
     whole = vectors / seconds["all"]
     passes = vectors / sum(seconds[name] for name in PASSES)
