@@ -42,8 +42,8 @@ class Engine:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        state_memory_bytes: Budget for weights, states and indexes. The largest reply so far and word vectors
-            come on top.
+        state_memory_bytes: Budget for weights, states and indexes. The largest reply so far, word vectors,
+            and up to 16 MB of released memory come on top.
 
     Attributes:
         isa: The CPU's instruction set in use; empty on an accelerator.
