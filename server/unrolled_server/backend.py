@@ -183,7 +183,7 @@ def _measured_cost(engine: Engine) -> CostModel:
 
 
 def _torch_version() -> str:
-    """Returns the version of torch without importing it, which takes seconds; empty if there is none."""
+    """Returns the version in the metadata of torch, or "" if it is not installed; an import takes seconds."""
     try:
         return version("torch")
     except PackageNotFoundError:

@@ -101,7 +101,8 @@ def _library() -> ctypes.CDLL:
 def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
     """Returns a library that is checked, with the fastest instruction set unless ``isa`` names one.
 
-    Raises CoreError if there is none or of another version, InstructionSetError if the CPU lacks that one.
+    Raises CoreError if the library is missing or has another version, and InstructionSetError if the CPU does
+    not support ``isa``.
     """
     if file is None:
         raise CoreError(f"the native core is not installed; {_BUILD}")
@@ -247,8 +248,7 @@ class States(Network):
             self._handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
             *_stop_arguments(stop),
         )  # fmt: skip
-        if status:
-            _raise_for(status)
+        _raise_for(status)
 
     def is_known(self, words: EncodedWords) -> bool:
         """See `Network`; False if another thread runs the network."""

@@ -89,7 +89,7 @@ def test_the_page_has_the_trials_of_a_search(read_page):
 
 
 def test_the_numbers_of_the_charts_are_in_a_table(read_page):
-    """Readers who do not see the charts get the same numbers."""
+    """The tables have the same numbers as the charts."""
     texts = read_page("short").texts
     start = texts.index("generator") + 1
     latency = record_of("short").latency
