@@ -90,23 +90,25 @@ void ur_states_free(ur_states *states) {
 
 size_t ur_states_rows(const ur_states *states) { return states->row_count; }
 
+static size_t map_nbytes(const hash_map *map) { return ur_held_nbytes(hash_nbytes(map)); }
+
 size_t ur_states_nbytes(const ur_states *states) {
     const ur_spec *spec = &states->weights->spec;
     size_t size = sizeof *states + 2 * sizeof(row_table) * (size_t)(spec->layers * spec->directions);
-    size += sizeof(float) * (start_floats(states, states->weights->state_size) +
-                             (states->start_c ? start_floats(states, spec->hidden) : 0));
+    size += ur_held_nbytes(sizeof(float) * start_floats(states, states->weights->state_size));
+    if (states->start_c) size += ur_held_nbytes(sizeof(float) * start_floats(states, spec->hidden));
     for (int32_t d = 0; d < spec->directions; d++) {
         const prefix_tree *tree = &states->trees[d];
-        size_t floats = 0;
         for (int32_t layer = 0; layer < states->tree_layers; layer++) {
-            floats += tree->h[layer].stride + tree->c[layer].stride;
+            size += ur_table_nbytes(&tree->h[layer], tree->next_row) + ur_table_nbytes(&tree->c[layer], tree->next_row);
         }
-        size += sizeof(float) * (tree->next_row * floats + tree->input_rows.count * tree->input_sums.stride);
-        size += hash_nbytes(&tree->rows) + hash_nbytes(&tree->input_rows) + tree->pending.nbytes;
+        size += ur_table_nbytes(&tree->input_sums, tree->input_rows.count + 1);
+        size += map_nbytes(&tree->rows) + map_nbytes(&tree->input_rows) + tree->pending.nbytes;
     }
-    size += hash_nbytes(&states->places) + states->pending_words.nbytes;
+    size += map_nbytes(&states->places) + states->pending_words.nbytes;
     for (int32_t layer = 0; layer < ur_upper_layers(states); layer++) {
-        size += sizeof(float) * states->next_place * (states->above_h[layer].stride + states->above_c[layer].stride);
+        size += ur_table_nbytes(&states->above_h[layer], states->next_place);
+        size += ur_table_nbytes(&states->above_c[layer], states->next_place);
     }
     return size;
 }
