@@ -21,25 +21,28 @@ BOTH_WAYS = {"bidirectional": True}
 LEAST_RATIO = 0.95
 
 
-def tables(workloads: Sequence[Workload], *, budget_s: float, cell: str) -> Iterator[Table]:
-    """Yields one cell's table, without X and with 400 sentences; a ratio takes a tenth of the budget."""
+def tables(
+    workloads: Sequence[Workload], *, budget_s: float, cells: Sequence[str] = tuple(CELLS)
+) -> Iterator[Table]:
+    """Yields a table for each cell, without X and with 400 sentences; a ratio takes a tenth of the budget."""
     texts = {text.name: text for text in workloads if text.name != "X"}
     if "sentences" in texts:
         texts["sentences"] = replace(texts["sentences"], words=texts["sentences"].words[:400])
-    table = Table("hidden", *texts, title=f"grid: torch / first, {cell}")
-    slower = []
-    for hidden_size in HIDDEN_SIZES:
-        row = []
-        for name, text in texts.items():
-            workload = replace(text, hidden_size=hidden_size)
-            spec = network_of(workload, **CELLS[cell])
-            taken = compare(spec, workload, budget_s=budget_s / 10, ours=("first",))
-            ratio = taken["first"].times_as_fast_as(taken["torch"])
-            row.append(f"{ratio:.2f}")
-            slower += [f"{name} {hidden_size}"] if ratio < LEAST_RATIO else []
-        table.add_row(f"{hidden_size}", *row)
-    table.caption = f"below {LEAST_RATIO}: {', '.join(slower) or 'none'}"
-    yield table
+    for cell in cells:
+        table = Table("hidden", *texts, title=f"grid: torch / first, {cell}")
+        slower = []
+        for hidden_size in HIDDEN_SIZES:
+            row = []
+            for name, text in texts.items():
+                workload = replace(text, hidden_size=hidden_size)
+                spec = network_of(workload, **CELLS[cell])
+                taken = compare(spec, workload, budget_s=budget_s / 10, ours=("first",))
+                ratio = taken["first"].times_as_fast_as(taken["torch"])
+                row.append(f"{ratio:.2f}")
+                slower += [f"{name} {hidden_size}"] if ratio < LEAST_RATIO else []
+            table.add_row(f"{hidden_size}", *row)
+        table.caption = f"below {LEAST_RATIO}: {', '.join(slower) or 'none'}"
+        yield table
 
 
 def layer_tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:

@@ -23,7 +23,9 @@ def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table
         with server_process("127.0.0.1:0", "--state-memory-mb", "64") as target:
 
             def answered(*options: str) -> Any:
-                return loads.measure(target, *loads.L, "--file", words.name, *options, duration_s=budget_s)
+                return loads.measure(
+                    target, *loads.L, "--file", words.name, *options, duration_s=2.5 * budget_s
+                )
 
             def offered(rate_per_s: float, *options: str) -> Any:
                 return answered("--arrivals", "poisson", "--rate", f"{rate_per_s:.1f}", *options)
