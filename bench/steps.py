@@ -1,7 +1,7 @@
 """Compares the engine's steps with `torch.addmm(out=)` of the same shape, one thread each side.
 
-The engine's time is that of a whole call: encoding the words, finding their prefixes, input rows, activations
-and the reply of last states. Torch's is that of the products alone.
+The engine's time is that of a whole call: encoding the words, finding their prefixes, memory for their states,
+input rows, activations and the reply of last states. Torch's is that of the products alone.
 """
 
 import itertools
@@ -14,9 +14,9 @@ from engine import engine_ways
 from paired_timing import Way, measure
 from rich.table import Table
 from unrolled_server.engine import Cell, Output
+from unrolled_server.engine.spec import GATES
 from workloads import Workload
 
-GATES = {Cell.RNN: 1, Cell.LSTM: 4, Cell.GRU: 3}
 HIDDEN_SIZES = (256, 512, 1_024)
 ROWS = (64, 256)
 SYMBOLS = "".join(map(chr, range(256, 512)))  # one first symbol for each row
