@@ -1,6 +1,6 @@
 """Compares the engine's steps with `torch.addmm(out=)` of the same shape, one thread each side.
 
-The engine's time is that of a whole call: encoding the words, finding their prefixes, memory for their states,
+The engine's time is that of a whole call: encoding words, finding their prefixes, memory for their states,
 input rows, activations and the reply of last states. Torch's is that of the products alone.
 """
 
