@@ -82,14 +82,15 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     isa = engine.new_engine().isa
-    console = Console(width=110)
+    console = Console(width=120)
     console.print(f"engine: {isa}; torch: {torch.backends.cpu.get_cpu_capability()}")
     chosen = [known[name] for name in options.workloads]
     for workload in chosen:
         console.print(workload.title)
     for name in options.sections:
         for table in SECTIONS[name](chosen, budget_s=options.budget_s):
-            console.print(table)
+            if table.row_count:
+                console.print(table)
         if isa == "avx512" and name in ON_BOTH_ISAS:
             flags = ["--sections", name, "--budget-s", f"{options.budget_s}"]
             command = [sys.executable, __file__, *flags, "--workloads", *options.workloads]
