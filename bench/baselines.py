@@ -66,12 +66,12 @@ def drawn_module(spec: NetworkSpec) -> torch.nn.RNNBase:
 def torch_call(spec: NetworkSpec, workload: Workload) -> Callable[[], object]:
     """Returns a call of local torch.
 
-    It packs sentences, where padding costs more, and words in two directions, where the backward one would
-    read the padding first; else it pads.
+    It packs words of different lengths if they are sentences, where padding costs more, or run in two
+    directions, where the backward one would read the padding first; else it pads.
     """
     module, one_hot = drawn_module(spec), OneHot(workload.alphabet)
-    lengths = torch.tensor([len(word) for word in workload.words])
-    is_packed = len(workload.words) > 1 and (spec.bidirectional or workload.name == "sentences")
+    lengths = [len(word) for word in workload.words]
+    is_packed = min(lengths) < max(lengths) and (spec.bidirectional or workload.name == "sentences")
 
     def call() -> object:
         with torch.inference_mode():

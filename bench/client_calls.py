@@ -15,6 +15,8 @@ from servers import server_process
 from unrolled_client import Client
 from workloads import Workload
 
+SEEDS = itertools.count(1)  # of new networks, which no other workload may have met
+
 
 def ask(client: Client, workload: Workload) -> object:
     """Calls the server as a user would."""
@@ -25,11 +27,10 @@ def ask(client: Client, workload: Workload) -> object:
 
 def ways_of(client: Client, workload: Workload) -> dict[str, Way]:
     """Returns calls with new and with computed states."""
-    seeds = itertools.count(workload.seed + 1)
     fresh: list[Workload] = []
 
     def meet_networks(count: int) -> None:
-        fresh[:] = [replace(workload, seed=next(seeds)) for _ in range(count)]
+        fresh[:] = [replace(workload, seed=next(SEEDS)) for _ in range(count)]
         for each in fresh:
             ask(client, replace(each, words=["e"]))
 

@@ -1,8 +1,8 @@
 """Compares speed with other implementations: `make bench` prints ratios, each within one run.
 
-A ratio above 1 means that Unrolled is faster. In one process each side computes with one thread; clients and
-servers share the machine. Where the CPU has AVX-512, the sections engine, grid and steps run once more,
-in a process in which both sides are restricted to AVX2.
+A ratio above 1 means that Unrolled is faster. Clients and servers share the machine; without a server each
+side computes with one thread, except in the section threads. Where the CPU has AVX-512, the sections engine,
+grid and steps run once more, in a process in which both sides are restricted to AVX2.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> int:
         choices=SECTIONS,
         default=[name for name in SECTIONS if name not in GRID],
         metavar="SECTION",
-        help=f"of {', '.join(SECTIONS)}; by default all but the grid, which takes some seven minutes",
+        help=f"any of {', '.join(SECTIONS)}; by default all but the grid, which takes ten minutes",
     )
     parser.add_argument(
         "--workloads",
@@ -76,7 +76,7 @@ def main() -> int:
         choices=known,
         default=list(known),
         metavar="WORKLOAD",
-        help=f"of {', '.join(known)} (default: all); a section leaves out those that it does not measure",
+        help=f"any of {', '.join(known)} (default: all); each section measures only some of them",
     )
     parser.add_argument("--budget-s", type=float, default=4.0, help="seconds for a table's row (default: 4)")
     options = parser.parse_args()
