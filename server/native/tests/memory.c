@@ -163,7 +163,6 @@ static void check_stopped_growth(void) {
     uint32_t count = 0;
     while (hash_find_or_add(&map, (uint64_t)count << 32, count + 1, &watch)) count++;
     CHECK(watch.has_stopped && count >= 1 << 16, "%u keys before the stop", count);
-    CHECK(!hash_find_or_add(&map, (uint64_t)count << 32, count + 1, &watch), "grew after a stop");
     for (uint32_t at = 0; at < count; at++) CHECK(hash_find(&map, (uint64_t)at << 32) == at + 1, "lost key %u", at);
     CHECK(hash_find_or_add(&map, (uint64_t)count << 32, count + 1, NULL) == count + 1, "doesn't grow any more");
     hash_clear(&map);
