@@ -127,6 +127,7 @@ int ur_table_reserve(row_table *table, size_t row_count) {
         table->blocks[block] = ur_allocate_unset(block_nbytes(table, block));
         if (!table->blocks[block]) return -1;
     }
+    if (row_count > table->row_count) table->row_count = row_count;
     return row_count <= ur_block_first(MAX_BLOCKS) ? 0 : -1;
 }
 
@@ -135,13 +136,14 @@ void ur_table_clear(row_table *table) {
         ur_release(table->blocks[block], block_nbytes(table, block));
         table->blocks[block] = NULL;
     }
+    table->row_count = 0;
 }
 
-size_t ur_table_nbytes(const row_table *table, size_t row_count) {
+size_t ur_table_nbytes(const row_table *table) {
     size_t nbytes = 0;
     for (size_t block = 0; block < MAX_BLOCKS && table->blocks[block]; block++) {
         size_t whole = ur_held_nbytes(block_nbytes(table, block)), first = ur_block_first(block);
-        size_t written = row_count > first ? sizeof(float) * (row_count - first) * table->stride : 0;
+        size_t written = table->row_count > first ? sizeof(float) * (table->row_count - first) * table->stride : 0;
         /* Memory from malloc or the pool may have been written before. */
         bool is_whole = whole <= MAX_POOLED || round_up(written, HUGE_PAGE) > whole;
         nbytes += is_whole ? whole : round_up(written, HUGE_PAGE);
