@@ -61,7 +61,7 @@ static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / un
 static size_t mapped_nbytes(size_t size) { return round_up(size, (size_t)64 << 10); }
 
 /* Asks for huge pages from one address to another, as far as they are whole. */
-static void use_huge_pages(char *from, char *to) {
+static void use_huge_pages(const void *from, const void *to) {
 #ifdef MADV_HUGEPAGE
     uintptr_t first = round_up((uintptr_t)from, HUGE_PAGE), end = (uintptr_t)to / HUGE_PAGE * HUGE_PAGE;
     if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
@@ -82,7 +82,8 @@ static void *map(size_t size) {
     return mapped + before;
 }
 
-/* Not aligned_alloc: before glibc 2.38 it doesn't find the freed memory of its own calls, and a tenth of the heap is lost. */
+/* Not aligned_alloc: before glibc 2.38 it doesn't find the freed memory of its own calls, and a tenth of the heap is
+ * lost. */
 static void *allocate_on_heap(size_t size, bool is_zeroed) {
     void *memory = is_zeroed ? calloc(1, size + CACHE_LINE) : malloc(size + CACHE_LINE);
     if (!memory) return NULL;
@@ -137,17 +138,18 @@ static int reserve_in_block(row_table *table, size_t block, size_t from, size_t 
     float *rows = table->blocks[block];
     if (from < first) from = first;
     if (end > block_end) end = block_end;
-    if (from < end) use_huge_pages((char *)(rows + (from - first) * table->stride), (char *)(rows + (end - first) * table->stride));
+    use_huge_pages(rows + (from - first) * table->stride, rows + (end - first) * table->stride);
     return 0;
 }
 
 int ur_table_reserve(row_table *table, size_t row_count) {
     if (row_count <= table->row_count) return 0;
-    for (size_t block = ur_block_of((uint32_t)table->row_count); ur_block_first(block) < row_count; block++) {
-        if (block == MAX_BLOCKS || reserve_in_block(table, block, table->row_count, row_count)) return -1;
+    for (size_t block = 0; block < MAX_BLOCKS && ur_block_first(block) < row_count; block++) {
+        if (ur_block_first(block + 1) <= table->row_count) continue;
+        if (reserve_in_block(table, block, table->row_count, row_count)) return -1;
     }
     table->row_count = row_count;
-    return 0;
+    return row_count <= ur_block_first(MAX_BLOCKS) ? 0 : -1;
 }
 
 void ur_table_clear(row_table *table) {
