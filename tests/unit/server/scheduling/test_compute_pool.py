@@ -27,7 +27,10 @@ def a_job(seed=0, hidden_size=3):
 
 
 class ValuesEncoder:
-    def encode(self, job, answer, *, id_field, queue_s, compute_s):
+    def start(self, job, *, id_field):
+        return self
+
+    def finish(self, answer, *, queue_s, compute_s):
         assert queue_s >= 0
         assert compute_s >= 0
         return answer.values.tobytes()
