@@ -22,6 +22,7 @@ from unrolled_server.engine.job import (
     ReplyForm,
     State,
     Stop,
+    drawing_multiplications,
 )
 from unrolled_server.engine.network import Reply, TableFullError
 from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
@@ -29,13 +30,11 @@ from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_ne
 from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
-_MAX_QUICK_WORDS = 64
-_MAX_QUICK_FLOATS = 256 * 1024
 _MAX_MEASURED_S = 0.2
 
 
 class Engine:
-    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
+    """Runs networks over words. Not thread-safe: one thread at a time, except `multiplications`.
 
     On the CPU a job's bytes depend on the job alone; on an accelerator also on the machine and on torch.
     Raises CoreError without a native core, and DeviceUnavailableError.
@@ -54,6 +53,7 @@ class Engine:
         self,
         *,
         device: str = "auto",
+        threads: int = 1,
         state_memory_bytes: int = DEFAULT_STATE_MEMORY_BYTES,
         vectors: Sequence[WordVectors] = (),
     ) -> None:
@@ -104,20 +104,20 @@ class Engine:
                 break
         return job.multiplications / min(taken_s)
 
-    def is_quick(self, job: Job) -> bool:
-        """Returns whether a job is small and all its states are in memory. Any thread may call it.
+    def multiplications(self, job: Job) -> int:
+        """Returns what a job takes if its states are new, with drawing its network if that is not in memory.
 
-        A hint: the job's network may be evicted before it runs.
+        Any thread may call it. A hint: the network may be evicted before the job runs.
         """
-        words = job.words
-        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
-            return False
-        if job.initial_state is not None:
-            return False
-        if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
+        is_drawn = self._networks.peek(job.network) is not None
+        return job.multiplications + (0 if is_drawn else drawing_multiplications(job.network))
+
+    def is_known(self, job: Job) -> bool:
+        """Returns whether all states of a job are in memory; false where finding out takes as long."""
+        if job.layout is Layout.SEQ_FIRST or job.initial_state is not None:
             return False
         cached = self._networks.peek(job.network)
-        return cached is not None and cached.network.is_known(words)
+        return cached is not None and cached.network.is_known(job.words)
 
     def run(
         self,
