@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 # back takes longer.
 MAX_QUICK_S = 200e-6
 # One batch: about 50 ms of products on one core, and no more reply bytes than one large reply has.
-MAX_BATCH_MULTIPLICATIONS = 1 << 31
+MAX_BATCH_MULTIPLICATIONS = 1 << 29
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
 # bounds how long the first ones wait for the others.
