@@ -4,6 +4,8 @@
 #include "states.h"
 
 #define CHECKED_SYMBOLS 16384
+#define MIN_SHARED_WORK MIN_SHARED(50000) /* multiplications of a step: one row of 0.2 MB of weights */
+#define MIN_SHARED_ROWS 24 /* of each thread */
 
 /* Removes a row from the pending ones; returns whether it was one. */
 static bool take_pending(pending_rows *pending, uint32_t row) {
@@ -107,30 +109,107 @@ static size_t shortness_of(const ur_call *call, size_t at) {
     return call->max_length - call->words[call->new_words[at]].length;
 }
 
-/* The pointers of one call of a kernel. */
-typedef struct chunk {
-    const float *base[CHUNK_ROWS], *x[2][CHUNK_ROWS], *h[CHUNK_ROWS], *c[CHUNK_ROWS];
-    float *h_out[CHUNK_ROWS], *c_out[CHUNK_ROWS];
-    ur_step step;
-} chunk;
+/* One step of one layer in one direction for rows that don't depend on one another: the items from `first` to `end` of the
+ * call's order. Threads share the rows, or the columns of a few rows. */
+typedef struct level {
+    ur_call *call;
+    const layer_weights *weights;
+    int32_t layer, direction;
+    ur_kernel *kernel;
+    void (*set)(worker *to, const struct level *level, size_t item); /* sets the pointers of one row */
+    size_t t; /* the number of the step */
+    size_t first, end;
+    size_t row_work; /* multiplications */
+    size_t part_rows; /* of each part; 0 if parts are columns */
+    size_t part_count;
+    bool has_stopped; /* set by any thread */
+} level;
 
-static void prepare(chunk *to, const ur_call *call, const layer_weights *layer) {
+/* Returns a level before its first step, and prepares the workers for it. */
+static level level_of(ur_call *call, int32_t layer, int32_t direction, bool is_looked_up) {
     const ur_weights *weights = call->states->weights;
-    to->step = (ur_step){
-        .cell = weights->spec.cell,
-        .hidden = weights->spec.hidden,
-        .state = weights->state_size,
-        .base = to->base,
-        .x_size = {layer->matrices[INPUTS].k_count, layer->matrices[OTHER_INPUTS].k_count},
-        .x_weights = {layer->matrices[INPUTS].packed, layer->matrices[OTHER_INPUTS].packed},
-        .h = to->h,
-        .c = to->c,
-        .state_weights = layer->matrices[STATES].packed,
-        .projection_weights = layer->matrices[PROJECTION].packed,
-        .h_out = to->h_out,
-        .c_out = to->c_out,
-        .scratch = call->scratch,
-    };
+    const layer_weights *from = &weights->layers[layer * weights->spec.directions + direction];
+    size_t x_size = is_looked_up ? 0 : from->matrices[INPUTS].k_count, other_size = from->matrices[OTHER_INPUTS].k_count;
+    for (size_t at = 0; at < call->worker_count; at++) {
+        worker *to = &call->workers[at];
+        to->step = (ur_step){
+            .cell = weights->spec.cell,
+            .hidden = weights->spec.hidden,
+            .state = weights->state_size,
+            .end_block = ur_block_count(weights->spec.hidden),
+            .base = to->base,
+            .x = {x_size ? to->x[0] : NULL, other_size ? to->x[1] : NULL},
+            .x_size = {x_size, other_size},
+            .x_weights = {from->matrices[INPUTS].packed, from->matrices[OTHER_INPUTS].packed},
+            .h = to->h,
+            .c = to->c,
+            .state_weights = from->matrices[STATES].packed,
+            .projection_weights = from->matrices[PROJECTION].packed,
+            .h_out = to->h_out,
+            .c_out = to->c_out,
+            .scratch = to->scratch,
+        };
+    }
+    return (level){.call = call, .weights = from, .layer = layer, .direction = direction,
+                   .kernel = weights->kernels->step,
+                   .row_work = weights->sum_size * (weights->state_size + x_size + other_size)};
+}
+
+/* Computes the items from `at` to `end` with one worker's blocks of columns. */
+static bool run_rows(level *level, worker *worker, size_t at, size_t end) {
+    worker->step.backwards = level->t & 1;
+    while (at < end) {
+        for (worker->step.rows = 0; at < end && worker->step.rows < CHUNK_ROWS; at++) {
+            level->set(worker, level, level->call->order[at]);
+        }
+        if (level->kernel(&worker->step, &worker->watch)) return true;
+    }
+    return false;
+}
+
+static void run_level_part(void *work, size_t part, size_t thread) {
+    level *level = work;
+    worker *worker = &level->call->workers[thread];
+    size_t first = level->first, end = level->end, blocks = ur_block_count(worker->step.hidden);
+    if (level->part_rows) {
+        first += part * level->part_rows;
+        if (end - first > level->part_rows) end = first + level->part_rows;
+    } else {
+        worker->step.first_block = part * blocks / level->part_count;
+        worker->step.end_block = (part + 1) * blocks / level->part_count;
+    }
+    if (run_rows(level, worker, first, end)) __atomic_store_n(&level->has_stopped, true, __ATOMIC_RELAXED);
+    worker->step.first_block = 0;
+    worker->step.end_block = blocks;
+}
+
+/* Chooses the parts of a step: columns of a few rows, so that each thread's columns stay in its own cache, else rows. */
+static void choose_parts(level *level) {
+    size_t threads = level->call->worker_count, rows = level->end - level->first;
+    const ur_spec *spec = &level->call->states->weights->spec;
+    bool has_columns = ur_block_count(spec->hidden) >= threads && !spec->projection;
+    level->part_rows = 0;
+    level->part_count = threads;
+    if (rows < MIN_SHARED_ROWS * threads && has_columns) return;
+    size_t chunks = rows / CHUNK_ROWS, most = MAX_PARTS_OF_WORK / threads * threads;
+    size_t parts = chunks < threads ? threads : chunks < most ? chunks : most;
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    level->part_rows = (tiles + parts - 1) / parts * TILE_ROWS;
+    level->part_count = (rows + level->part_rows - 1) / level->part_rows;
+}
+
+/* Computes the items of the call's order from the end of the last step to `end`. */
+static int run_step(level *level, size_t end) {
+    level->end = end;
+    if (level->call->worker_count > 1 && (end - level->first) * level->row_work >= MIN_SHARED_WORK) {
+        choose_parts(level);
+        ur_share(run_level_part, level, level->part_count);
+    } else if (run_rows(level, level->call->workers, level->first, end)) {
+        level->has_stopped = true;
+    }
+    level->first = end;
+    level->t++;
+    return level->has_stopped ? UR_STOPPED : UR_OK;
 }
 
 static const float *vector_of(const ur_weights *weights, int32_t symbol) {
@@ -139,71 +218,65 @@ static const float *vector_of(const ur_weights *weights, int32_t symbol) {
     return (size_t)symbol == spec->vector_count ? weights->zero_vector : spec->mean_vector;
 }
 
+static float *input_sums_of(const prefix_tree *tree, int32_t symbol) {
+    return ur_row(&tree->input_sums, hash_find(&tree->input_rows, (uint32_t)symbol));
+}
+
+static void set_input_sums(worker *to, const level *level, size_t item) {
+    size_t at = to->step.rows++;
+    int32_t symbol = level->call->new_rows[item].symbol;
+    to->base[at] = level->weights->base;
+    to->x[0][at] = vector_of(level->call->states->weights, symbol);
+    to->h_out[at] = input_sums_of(&level->call->states->trees[level->direction], symbol);
+}
+
 /* Computes the sums that the vectors of new symbols add, once for each symbol. */
-static int compute_input_sums(ur_call *call, prefix_tree *tree, const layer_weights *layer, size_t new_count) {
-    const ur_weights *weights = call->states->weights;
-    chunk chunk;
-    float *sums[CHUNK_ROWS];
-    prepare(&chunk, call, layer);
-    chunk.step.state_weights = NULL;
-    chunk.step.x[0] = chunk.x[0];
-    size_t most = tree->input_rows.count + new_count;
-    if (ur_table_reserve(&tree->input_sums, 1 + (most < weights->spec.symbols ? most : weights->spec.symbols))) {
-        return UR_NO_MEMORY;
+static int compute_input_sums(ur_call *call, prefix_tree *tree, int32_t direction, size_t new_count) {
+    size_t symbols = call->states->weights->spec.symbols, most = tree->input_rows.count + new_count, count = 0;
+    if (ur_table_reserve(&tree->input_sums, 1 + (most < symbols ? most : symbols))) return UR_NO_MEMORY;
+    for (size_t at = 0; at < new_count; at++) {
+        uint32_t next = (uint32_t)tree->input_rows.count + 1;
+        uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next, &call->watch);
+        if (!row) return no_slot(call);
+        if (row == next) call->order[count++] = (uint32_t)at;
     }
-    for (size_t at = 0; at < new_count || chunk.step.rows; at++) {
-        if (at < new_count) {
-            uint32_t next = (uint32_t)tree->input_rows.count + 1;
-            uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next, &call->watch);
-            if (!row) return no_slot(call);
-            if (row != next) continue;
-            chunk.base[chunk.step.rows] = layer->base;
-            chunk.x[0][chunk.step.rows] = vector_of(weights, call->new_rows[at].symbol);
-            sums[chunk.step.rows++] = ur_row(&tree->input_sums, row);
-            if (chunk.step.rows < CHUNK_ROWS) continue;
-        }
-        if (weights->kernels->input_sums(&chunk.step, sums, &call->watch)) return UR_STOPPED;
-        chunk.step.rows = 0;
-    }
-    return UR_OK;
+    level level = level_of(call, 0, direction, false);
+    level.kernel = call->states->weights->kernels->input_sums;
+    level.set = set_input_sums;
+    for (size_t at = 0; at < call->worker_count; at++) call->workers[at].step.state_weights = NULL;
+    return count ? run_step(&level, count) : UR_OK;
 }
 
 /* Sets the pointers of one new row in one layer. */
-static void set_row(chunk *to, const ur_call *call, const prefix_tree *tree, const layer_weights *weights, int32_t layer,
-                    const new_row *new) {
+static void set_row(worker *to, const level *level, size_t item) {
+    const ur_weights *weights = level->call->states->weights;
+    const prefix_tree *tree = &level->call->states->trees[level->direction];
+    const new_row *new = &level->call->new_rows[item];
     size_t at = to->step.rows++;
-    const ur_spec *spec = &call->states->weights->spec;
-    to->base[at] = weights->base;
-    if (layer) {
-        to->x[0][at] = ur_row(&tree->h[layer - 1], new->row);
-    } else if (spec->is_one_hot) {
-        to->base[at] += (size_t)new->symbol * call->states->weights->sum_size;
+    to->base[at] = level->weights->base;
+    if (level->layer) {
+        to->x[0][at] = ur_row(&tree->h[level->layer - 1], new->row);
+    } else if (weights->spec.is_one_hot) {
+        to->base[at] += (size_t)new->symbol * weights->sum_size;
     } else {
-        to->base[at] = ur_row(&tree->input_sums, hash_find(&tree->input_rows, (uint32_t)new->symbol));
+        to->base[at] = input_sums_of(tree, new->symbol);
     }
-    to->h[at] = ur_row(&tree->h[layer], new->parent);
-    to->h_out[at] = ur_row(&tree->h[layer], new->row);
-    if (!ur_is_lstm(spec)) return;
-    to->c[at] = ur_row(&tree->c[layer], new->parent);
-    to->c_out[at] = ur_row(&tree->c[layer], new->row);
+    to->h[at] = ur_row(&tree->h[level->layer], new->parent);
+    to->h_out[at] = ur_row(&tree->h[level->layer], new->row);
+    if (!ur_is_lstm(&weights->spec)) return;
+    to->c[at] = ur_row(&tree->c[level->layer], new->parent);
+    to->c_out[at] = ur_row(&tree->c[level->layer], new->row);
 }
 
 /* Computes the new rows of one layer, depth by depth. */
-static int compute_layer(ur_call *call, prefix_tree *tree, const layer_weights *weights, int32_t layer) {
-    chunk chunk;
-    prepare(&chunk, call, weights);
-    if (layer) chunk.step.x[0] = chunk.x[0];
-    if (!layer) chunk.step.x_size[0] = 0; /* looked up */
-    for (size_t depth = 0, at = 0; depth < call->max_length; depth++) {
-        chunk.step.backwards = depth & 1;
-        while (at < call->counts[depth]) {
-            for (chunk.step.rows = 0; at < call->counts[depth] && chunk.step.rows < CHUNK_ROWS; at++) {
-                set_row(&chunk, call, tree, weights, layer, &call->new_rows[call->order[at]]);
-            }
-            if (call->states->weights->kernels->step(&chunk.step, &call->watch)) return UR_STOPPED;
-        }
+static int compute_layer(ur_call *call, int32_t direction, int32_t layer) {
+    level level = level_of(call, layer, direction, !layer);
+    level.set = set_row;
+    int status = UR_OK;
+    for (size_t depth = 0; depth < call->max_length && status == UR_OK; depth++) {
+        status = run_step(&level, call->counts[depth]);
     }
-    return UR_OK;
+    return status;
 }
 
 /* Makes room for a tree's rows, and writes its initial states when they are first needed. */
@@ -230,17 +303,16 @@ static int compute_rows(ur_call *call, int32_t direction, size_t new_count) {
     const ur_spec *spec = &states->weights->spec;
     prefix_tree *tree = &states->trees[direction];
     int status = reserve_rows(states, direction);
-    sort_by_key(call, new_count, call->max_length, depth_of);
     if (status == UR_OK && !spec->is_one_hot) {
-        status = compute_input_sums(call, tree, &states->weights->layers[direction], new_count);
+        status = compute_input_sums(call, tree, direction, new_count);
         if (status != UR_OK) { /* some sums are missing */
             hash_clear(&tree->input_rows);
             ur_table_clear(&tree->input_sums);
         }
     }
+    sort_by_key(call, new_count, call->max_length, depth_of);
     for (int32_t layer = 0; layer < states->tree_layers && status == UR_OK; layer++) {
-        const layer_weights *weights = &states->weights->layers[layer * spec->directions + direction];
-        status = compute_layer(call, tree, weights, layer);
+        status = compute_layer(call, direction, layer);
     }
     return status == UR_OK ? UR_OK : leave_rows(call, tree, new_count, status);
 }
@@ -276,17 +348,19 @@ static int find_places(ur_call *call) {
     return status;
 }
 
-/* Sets the pointers of one word at its `t`-th step in one direction of a layer above the first. */
-static void set_place(chunk *to, const ur_call *call, int32_t layer, int32_t direction, const call_word *word,
-                      size_t t) {
+/* Sets the pointers of one new word at the current step of a layer above the first. */
+static void set_place(worker *to, const level *level, size_t item) {
+    const ur_call *call = level->call;
     const ur_states *states = call->states;
     const ur_spec *spec = &states->weights->spec;
-    size_t at = to->step.rows++, state = states->weights->state_size, half = (size_t)direction;
+    const call_word *word = &call->words[call->new_words[item]];
+    int32_t layer = level->layer, direction = level->direction;
+    size_t at = to->step.rows++, state = states->weights->state_size, half = (size_t)direction, t = level->t;
     size_t position = direction ? word->length - 1 - t : t;
     uint32_t place = word->place + (uint32_t)position, parent = direction ? place + 1 : place - 1;
     size_t root = (size_t)(layer * 2 + direction) * states->root_count + word->root - 1;
     const row_table *h = &states->above_h[layer - 1], *c = &states->above_c[layer - 1];
-    to->base[at] = states->weights->layers[layer * 2 + direction].base;
+    to->base[at] = level->weights->base;
     for (int below = 0; below < 2; below++) {
         to->x[below][at] = layer == 1 ? ur_row(states->trees[below].h, call->paths[below][word->first + position])
                                       : ur_row(h - 1, place) + (size_t)below * state;
@@ -299,22 +373,14 @@ static void set_place(chunk *to, const ur_call *call, int32_t layer, int32_t dir
 }
 
 static int compute_direction_above(ur_call *call, int32_t layer, int32_t direction) {
-    chunk chunk;
-    prepare(&chunk, call, &call->states->weights->layers[layer * 2 + direction]);
-    chunk.step.x[0] = chunk.x[0];
-    chunk.step.x[1] = chunk.x[1];
-    for (size_t t = 0; t < call->max_length; t++) {
-        /* Longest words first: those longer than t. */
-        size_t reaching = call->counts[call->max_length - t - 1];
-        chunk.step.backwards = t & 1;
-        for (size_t at = 0; at < reaching;) {
-            for (chunk.step.rows = 0; at < reaching && chunk.step.rows < CHUNK_ROWS; at++) {
-                set_place(&chunk, call, layer, direction, &call->words[call->new_words[call->order[at]]], t);
-            }
-            if (call->states->weights->kernels->step(&chunk.step, &call->watch)) return UR_STOPPED;
-        }
+    level level = level_of(call, layer, direction, false);
+    level.set = set_place;
+    int status = UR_OK;
+    for (size_t t = 0; t < call->max_length && status == UR_OK; t++) {
+        level.first = 0;
+        status = run_step(&level, call->counts[call->max_length - t - 1]); /* the words longer than t */
     }
-    return UR_OK;
+    return status;
 }
 
 static int compute_above(ur_call *call) {

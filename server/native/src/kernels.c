@@ -17,7 +17,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL (PANEL_VECTORS * LANES)
-#define TILE_ROWS 6
 #define MAX_VECTORS 8 /* of accumulators in a row */
 
 _Static_assert(BLOCK_UNITS % PANEL == 0, "a block has whole panels");
@@ -135,8 +134,6 @@ typedef struct block {
     size_t stride;
 } block;
 
-static size_t block_count(size_t hidden) { return (hidden + BLOCK_UNITS - 1) / BLOCK_UNITS; }
-
 static block block_at(size_t index, size_t hidden, float *scratch) {
     size_t first = index * BLOCK_UNITS;
     size_t units = hidden - first < BLOCK_UNITS ? hidden - first : BLOCK_UNITS;
@@ -232,7 +229,7 @@ static bool project(const ur_step *step, float *scratch, const float *hidden, ur
         x[row] = hidden + row * step->hidden;
         start[row] = zeros;
     }
-    for (size_t index = 0; index < block_count(step->state); index++) {
+    for (size_t index = 0; index < ur_block_count(step->state); index++) {
         block b = block_at(index, step->state, scratch);
         multiply(x, step->rows, step->hidden, step->projection_weights + b.first * step->hidden, b.padded, start, 0, b.sums,
                  b.stride);
@@ -254,9 +251,9 @@ static uint64_t block_work(const ur_step *step) {
 static bool run_step(const ur_step *step, ur_watch *watch) {
     UR_ASSERT(step->rows >= 1 && step->rows <= CHUNK_ROWS);
     float *hidden = step->scratch + CHUNK_ROWS * (MAX_PARTS * BLOCK_UNITS + 16) + OVERREAD;
-    size_t count = block_count(step->hidden);
-    for (size_t index = 0; index < count; index++) {
-        block b = block_at(step->backwards ? count - 1 - index : index, step->hidden, step->scratch);
+    for (size_t at = step->first_block; at < step->end_block; at++) {
+        size_t index = step->backwards ? step->first_block + step->end_block - 1 - at : at;
+        block b = block_at(index, step->hidden, step->scratch);
         compute_sums(step, &b);
         if (step->cell == UR_LSTM) {
             finish_lstm(step, &b, hidden);
@@ -270,14 +267,14 @@ static bool run_step(const ur_step *step, ur_watch *watch) {
     return step->projection_weights && project(step, step->scratch, hidden, watch);
 }
 
-static bool run_input_sums(const ur_step *step, float *const *sums, ur_watch *watch) {
+static bool run_input_sums(const ur_step *step, ur_watch *watch) {
     const ur_cell_shape shape = ur_shape_of(step->cell);
-    for (size_t index = 0; index < block_count(step->hidden); index++) {
+    for (size_t index = step->first_block; index < step->end_block; index++) {
         block b = block_at(index, step->hidden, step->scratch);
         compute_sums(step, &b);
         for (size_t row = 0; row < step->rows; row++) {
             for (size_t part = 0; part < shape.parts; part++) {
-                memcpy(sums[row] + part * step->hidden + b.first, b.sums + row * b.stride + part * BLOCK_UNITS,
+                memcpy(step->h_out[row] + part * step->hidden + b.first, b.sums + row * b.stride + part * BLOCK_UNITS,
                        sizeof(float) * b.units);
             }
         }

@@ -17,6 +17,7 @@
 /* Rows of one call of a kernel, and units (columns of a gate) that it finishes at once, so that their sums stay in the
  * L2 cache between product and activation. */
 #define CHUNK_ROWS 96
+#define TILE_ROWS 6 /* rows whose sums are in registers at once */
 #define BLOCK_UNITS 64
 /* Kernels read up to so many floats past the end of a row of sums. */
 #define OVERREAD BLOCK_UNITS
@@ -52,7 +53,8 @@ typedef struct ur_step {
     int32_t cell;
     size_t hidden, state; /* state: columns of h, which differ from hidden with a projection */
     size_t rows;          /* 1 to CHUNK_ROWS */
-    bool backwards;       /* walks the blocks of columns from the last: what was read last is still in the cache */
+    size_t first_block, end_block; /* of BLOCK_UNITS units; all, unless threads share the columns */
+    bool backwards;       /* walks the blocks from the last: what was read last is still in the cache */
     const float *const *base;     /* (parts * hidden): where the sums start, biases and looked-up inputs included */
     const float *const *x[2];     /* inputs to multiply; NULL if none */
     size_t x_size[2];
@@ -65,20 +67,24 @@ typedef struct ur_step {
     float *scratch; /* ur_scratch_floats */
 } ur_step;
 
+typedef bool ur_kernel(const ur_step *step, ur_watch *watch);
+
 typedef struct ur_kernels {
     const char *name;
     size_t lanes;
     size_t panel; /* columns of a panel of packed weights */
     /* Computes h_out and c_out; returns whether the call must stop, and then leaves some rows unwritten. */
-    bool (*step)(const ur_step *step, ur_watch *watch);
-    /* Computes the sums that inputs add to `base` into `sums`, (parts * hidden) each; uses base and x. */
-    bool (*input_sums)(const ur_step *step, float *const *sums, ur_watch *watch);
+    ur_kernel *step;
+    /* Computes the sums that inputs add to `base` into h_out, (parts * hidden) each; uses base and x. */
+    ur_kernel *input_sums;
     /* Applies the rule for stored states. */
     void (*canonicalize)(float *values, size_t count);
     /* Apply activations, for tests. */
     void (*tanh)(float *values, size_t count);
     void (*sigmoid)(float *values, size_t count);
 } ur_kernels;
+
+static inline size_t ur_block_count(size_t units) { return (units + BLOCK_UNITS - 1) / BLOCK_UNITS; }
 
 /* Returns the scratch that `step` needs for CHUNK_ROWS rows. */
 static inline size_t ur_scratch_floats(size_t hidden) {

@@ -3,8 +3,8 @@
 
 #include "states.h"
 
-#define FLOAT_WORK 8 /* multiplications that take as long as writing one float */
 #define CHECKED_POSITIONS 512
+#define MIN_SHARED_FLOATS MIN_SHARED(1 << 18) /* a megabyte */
 
 /* Where the rows of one layer and direction are, for all positions of a word. */
 typedef struct row_source {
@@ -89,8 +89,8 @@ static void write_position(const ur_call *call, const ur_reply *reply, const out
     if (reply->output == UR_DISTINCT) {
         size_t number = (size_t)reply->numbers[word->number * reply->position_count + position];
         UR_ASSERT(number > 0 && number < reply->number_count);
-        if (is_written[number]) return;
-        is_written[number] = 1;
+        if (__atomic_load_n(&is_written[number], __ATOMIC_RELAXED)) return;
+        if (__atomic_exchange_n(&is_written[number], 1, __ATOMIC_RELAXED)) return; /* another thread writes it */
         copy_output(call, word, position, reply->values + number * call->states->weights->output_size);
     } else if (reply->output != UR_ALL) {
         pool(call, reply->output, word, position, to);
@@ -115,7 +115,7 @@ static void write_final(const ur_call *call, size_t number, size_t state_words, 
     }
 }
 
-static int write_word(ur_call *call, const ur_reply *reply, size_t number, uint8_t *is_written) {
+static int write_word(const ur_call *call, const ur_reply *reply, size_t number, uint8_t *is_written, ur_watch *watch) {
     const ur_spec *spec = &call->states->weights->spec;
     output_word word = {.number = number, .length = call->words[number].length};
     for (int32_t d = 0; d < spec->directions; d++) {
@@ -126,20 +126,44 @@ static int write_word(ur_call *call, const ur_reply *reply, size_t number, uint8
     size_t position = reply->output == UR_NONE ? end : reply->output == UR_LAST ? end - 1 : 0;
     while (position < end) {
         write_position(call, reply, &word, position, is_written);
-        if (++position % CHECKED_POSITIONS == 0 && ur_must_stop(&call->watch, work * CHECKED_POSITIONS)) return UR_STOPPED;
+        if (++position % CHECKED_POSITIONS == 0 && ur_must_stop(watch, work * CHECKED_POSITIONS)) return UR_STOPPED;
     }
     if (reply->h_n) write_final(call, number, reply->state_words, false, reply->h_n);
     if (reply->c_n) write_final(call, number, reply->state_words, true, reply->c_n);
-    return ur_must_stop(&call->watch, work * (end % CHECKED_POSITIONS + 1)) ? UR_STOPPED : UR_OK;
+    return ur_must_stop(watch, work * (end % CHECKED_POSITIONS + 1)) ? UR_STOPPED : UR_OK;
+}
+
+/* A reply whose words threads share. */
+typedef struct shared_reply {
+    const ur_call *call;
+    const ur_reply *reply;
+    uint8_t *is_written; /* DISTINCT: by number */
+    size_t part_count;
+    bool has_stopped; /* set by any thread */
+} shared_reply;
+
+static void write_part(void *work, size_t part, size_t thread) {
+    shared_reply *shared = work;
+    const ur_call *call = shared->call;
+    size_t end = (part + 1) * call->word_count / shared->part_count;
+    for (size_t word = part * call->word_count / shared->part_count; word < end; word++) {
+        if (write_word(call, shared->reply, word, shared->is_written, &call->workers[thread].watch) == UR_OK) continue;
+        __atomic_store_n(&shared->has_stopped, true, __ATOMIC_RELAXED);
+        return;
+    }
 }
 
 int ur_write_reply(ur_call *call, const ur_reply *reply) {
-    int status = UR_OK;
-    uint8_t *is_written = NULL;
-    if (reply->output == UR_DISTINCT && !(is_written = calloc(reply->number_count, 1))) return UR_NO_MEMORY;
-    for (size_t word = 0; word < call->word_count && status == UR_OK; word++) {
-        status = write_word(call, reply, word, is_written);
+    shared_reply shared = {.call = call, .reply = reply, .part_count = 1};
+    if (reply->output == UR_DISTINCT && !(shared.is_written = calloc(reply->number_count, 1))) return UR_NO_MEMORY;
+    size_t position_count = reply->output == UR_ALL ? call->word_count * reply->position_count : call->symbol_count;
+    size_t floats = position_count * call->states->weights->output_size;
+    if (call->worker_count > 1 && reply->output != UR_NONE && floats >= MIN_SHARED_FLOATS) {
+        shared.part_count = call->word_count < MAX_PARTS_OF_WORK ? call->word_count : MAX_PARTS_OF_WORK;
+        ur_share(write_part, &shared, shared.part_count);
+    } else {
+        write_part(&shared, 0, 0);
     }
-    free(is_written);
-    return status;
+    free(shared.is_written);
+    return shared.has_stopped ? UR_STOPPED : UR_OK;
 }

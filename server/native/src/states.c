@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <string.h>
 
+#define MIN_SHARED_CALL MIN_SHARED(4 << 20) /* multiplications: about 100 us, as threads may sleep */
+
 static size_t start_floats(const ur_states *states, size_t size) {
     const ur_spec *spec = &states->weights->spec;
     return (size_t)(spec->layers * spec->directions) * states->root_count * size;
@@ -150,7 +152,14 @@ static void *take(char *memory, size_t *used, size_t nbytes) {
 static size_t lay_out(ur_call *call, char *memory) {
     const ur_states *states = call->states;
     size_t symbols = call->symbol_count, words = call->word_count, used = 0;
-    call->scratch = take(memory, &used, sizeof *call->scratch * ur_scratch_floats(states->weights->spec.hidden));
+    call->workers = take(memory, &used, sizeof *call->workers * call->worker_count);
+    for (size_t at = 0; at < call->worker_count; at++) {
+        float *scratch = take(memory, &used, sizeof(float) * ur_scratch_floats(states->weights->spec.hidden));
+        if (memory) {
+            call->workers[at].scratch = scratch;
+            call->workers[at].watch = (ur_watch){.stop = call->watch.stop, .deadline_ns = call->watch.deadline_ns};
+        }
+    }
     call->words = take(memory, &used, sizeof *call->words * words);
     call->new_rows = take(memory, &used, sizeof *call->new_rows * symbols);
     call->new_words = take(memory, &used, ur_upper_layers(states) ? sizeof *call->new_words * words : 0);
@@ -184,19 +193,27 @@ static int run_locked(ur_call *call, const ur_reply *reply) {
     return status;
 }
 
-int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts, size_t word_count,
-           const ur_reply *reply, size_t max_rows, const volatile int32_t *stop, int64_t deadline_ns) {
-    const ur_words words = {symbols, lengths, starts, word_count};
+/* Returns how many threads may share a call. */
+static size_t worker_count(const ur_call *call, size_t most) {
+    const ur_weights *weights = call->states->weights;
+    size_t row_work = weights->sum_size * weights->state_size + FLOAT_WORK * weights->output_size;
+    return call->symbol_count * row_work < MIN_SHARED_CALL ? 1 : most;
+}
+
+/* Runs a call on up to `threads` threads. */
+static int run(ur_states *states, const ur_words *words, const ur_reply *reply, size_t max_rows, const ur_watch *watch,
+               size_t threads) {
     const size_t max_on_heap = (size_t)1 << 20;
-    ur_call call = {.states = states, .symbols = symbols, .word_count = word_count, .max_rows = max_rows,
-                    .watch = {.stop = stop, .deadline_ns = deadline_ns}};
-    count_symbols(&call, &words);
+    ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
+                    .watch = *watch};
+    count_symbols(&call, words);
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
+    call.worker_count = worker_count(&call, threads);
     size_t size = lay_out(&call, NULL);
     char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
     if (!memory) return UR_NO_MEMORY;
     lay_out(&call, memory);
-    set_words(&call, &words);
+    set_words(&call, words);
     int status = run_locked(&call, reply);
     if (size < max_on_heap) {
         free(memory);
@@ -204,6 +221,35 @@ int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, co
         ur_release(memory, size);
     }
     return status;
+}
+
+int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts, size_t word_count,
+           const ur_reply *reply, size_t max_rows, const volatile int32_t *stop, int64_t deadline_ns) {
+    const ur_words words = {symbols, lengths, starts, word_count};
+    const ur_watch watch = {.stop = stop, .deadline_ns = deadline_ns};
+    return run(states, &words, reply, max_rows, &watch, ur_thread_count());
+}
+
+typedef struct job_list {
+    ur_job *jobs;
+    size_t count, next;
+} job_list;
+
+static void run_jobs(void *work, size_t part, size_t thread) {
+    (void)part, (void)thread;
+    job_list *list = work;
+    for (size_t at; (at = __atomic_fetch_add(&list->next, 1, __ATOMIC_RELAXED)) < list->count;) {
+        ur_job *job = &list->jobs[at];
+        const ur_words words = {job->symbols, job->lengths, NULL, job->word_count};
+        const ur_reply none = {.output = UR_NONE};
+        const ur_watch watch = {0};
+        job->status = run(job->states, &words, &none, job->max_rows, &watch, 1);
+    }
+}
+
+void ur_run_many(ur_job *jobs, size_t count) {
+    job_list list = {.jobs = jobs, .count = count};
+    ur_share(run_jobs, &list, ur_thread_count());
 }
 
 /* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing or without states. */

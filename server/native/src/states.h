@@ -4,12 +4,15 @@
 
 #include "hash_map.h"
 #include "memory.h"
+#include "threads.h"
 #include "weights.h"
 
 /* Of both directions together, and symbols of a call: so that no 32-bit number of a row overflows. */
 #define MAX_ROWS ((size_t)1 << 30)
 
-#define SYMBOL_WORK 64 /* multiplications that take as long as finding one symbol */
+/* Multiplications that take as long as finding one symbol, and as writing one float of a reply. */
+#define SYMBOL_WORK 64
+#define FLOAT_WORK 8
 
 /* Rows that a stopped call left without states: they stay in the index and are computed when they are next needed. */
 typedef struct pending_rows {
@@ -66,11 +69,22 @@ typedef struct ur_words {
     size_t count;
 } ur_words;
 
+/* What one thread needs to run kernels: the pointers of a chunk of rows, and memory. */
+typedef struct worker {
+    const float *base[CHUNK_ROWS], *x[2][CHUNK_ROWS], *h[CHUNK_ROWS], *c[CHUNK_ROWS];
+    float *h_out[CHUNK_ROWS], *c_out[CHUNK_ROWS];
+    ur_step step;
+    ur_watch watch;
+    float *scratch;
+} worker;
+
 typedef struct ur_call {
     ur_states *states;
     const int32_t *symbols;
     size_t word_count, symbol_count, max_length, max_rows;
     ur_watch watch;
+    size_t worker_count; /* 1 if the call is too small to share */
+    worker *workers;
     call_word *words;
     uint32_t *paths[2]; /* each symbol's row in a tree, at its place in the word */
     new_row *new_rows;
@@ -78,7 +92,6 @@ typedef struct ur_call {
     size_t new_word_count;
     uint32_t *order; /* numbers of new rows by depth, or of words by length */
     size_t *counts;
-    float *scratch;
 } ur_call;
 
 static inline uint32_t ur_root(const ur_words *words, size_t word) {

@@ -33,6 +33,10 @@ UR_EXPORT const char *ur_isa_at(size_t index);
 UR_EXPORT int ur_select_isa(const char *name);
 UR_EXPORT const char *ur_isa(void);
 
+/* Sets how many threads, the caller's included, may share the work of one call, at most 32; 1 at first. The threads are
+ * started when they are first needed; a forked child starts its own. */
+UR_EXPORT void ur_set_threads(size_t count);
+
 /* Parameters. The generator is torch's CPU generator: MT19937 seeded with 32 bits. */
 typedef struct ur_generator {
     uint32_t words[624];
@@ -127,6 +131,15 @@ typedef struct ur_reply {
 UR_EXPORT int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,
                      size_t word_count, const ur_reply *reply, size_t max_rows, const volatile int32_t *stop,
                      int64_t deadline_ns);
+/* Computes the states that are missing for one network. */
+typedef struct ur_job {
+    ur_states *states; /* of no other job of the call */
+    const int32_t *symbols, *lengths;
+    size_t word_count, max_rows;
+    int32_t status; /* of ur_run, written by ur_run_many */
+} ur_job;
+/* Runs jobs side by side, each on one thread. */
+UR_EXPORT void ur_run_many(ur_job *jobs, size_t count);
 /* Returns 1 if all states of the words are computed, 0 if not or if another thread uses the states. */
 UR_EXPORT int ur_is_known(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,
                           size_t word_count);

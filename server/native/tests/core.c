@@ -162,6 +162,7 @@ int main(int argc, char **argv) {
     uint64_t digest = 0;
     for (size_t at = 0; at < cases; at++) {
         uint64_t random = at, digest_of_case = 0;
+        ur_set_threads(1 + at % 3);
         network n = random_network(&random, at % 8 ? 40 : 200);
         text t = random_text(&random, &n, at % 16 ? 20 : 150, at % 16 ? 10 : 4);
         compute_expected(&t, &n);

@@ -1,7 +1,9 @@
 /* Threads on shared weights: each runs calls on states of its own and on common ones, while one thread asks all states what
- * they know and another one stops calls. */
+ * they know and another one stops calls. The core's own threads, which share the work of a call, and a forked child. */
 #include <pthread.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "states.h"
 #include "testing.h"
@@ -106,9 +108,81 @@ static void check_network(const network *n, const text *t, size_t calls, size_t 
     ur_weights_free(weights);
 }
 
+/* Jobs of several networks run side by side, some of them stopped by a full table, give the states that calls alone give. */
+static void check_many(uint64_t random) {
+    enum { JOBS = 7 };
+    network networks[JOBS];
+    text texts[JOBS];
+    ur_weights *weights[JOBS];
+    ur_job jobs[JOBS];
+    for (size_t at = 0; at < JOBS; at++) {
+        while (networks[at] = random_network(&random, 60), networks[at].start_count) free_network(&networks[at]);
+        texts[at] = random_text(&random, &networks[at], 40, 20);
+        compute_expected(&texts[at], &networks[at]);
+        weights[at] = ur_weights_new(&networks[at].spec, networks[at].parameters);
+        ur_states *states = ur_states_new(weights[at], 0, NULL, NULL);
+        size_t max_rows = at == 3; /* full at its second row */
+        jobs[at] = (ur_job){states, texts[at].symbols, texts[at].lengths, texts[at].count, max_rows, -1};
+    }
+    ur_run_many(jobs, JOBS);
+    for (size_t at = 0; at < JOBS; at++) {
+        ur_words words = words_of(&texts[at]);
+        CHECK(jobs[at].status == (at == 3 ? UR_FULL : UR_OK), "status %d of job %zu", jobs[at].status, at);
+        CHECK(ur_is_known(jobs[at].states, WORDS(words)) == (at != 3), "job %zu", at);
+        run_and_check(&random, &networks[at], jobs[at].states, &texts[at], UR_ALL);
+        ur_states_free(jobs[at].states);
+        ur_weights_free(weights[at]);
+        free_text(&texts[at]);
+        free_network(&networks[at]);
+    }
+}
+
+/* Wide enough and long enough that release builds share steps, by rows and by columns, and the reply. */
+static void check_shared(uint64_t random, size_t hidden, size_t words) {
+    network n = {.spec = {.cell = (int32_t)(random % 4), .layers = 1, .directions = 1 + (int32_t)(random & 1), .is_one_hot = 1,
+                          .hidden = hidden, .inputs = 5, .symbols = 5},
+                 .state = hidden, .output = hidden * (1 + (random & 1))};
+    draw_parameters(&n, &random, true, 1 / sqrtf((float)hidden), false);
+    text t = random_text(&random, &n, words, 1 + 1200 / words);
+    compute_expected(&t, &n);
+    ur_weights *weights = ur_weights_new(&n.spec, n.parameters);
+    uint64_t digests[3];
+    for (size_t threads = 1; threads <= 3; threads++) {
+        ur_set_threads(threads);
+        uint64_t same = random;
+        ur_states *states = ur_states_new(weights, 0, NULL, NULL);
+        digests[threads - 1] = run_and_check(&same, &n, states, &t, UR_ALL);
+        run_and_check(&same, &n, states, &t, UR_DISTINCT);
+        ur_states_free(states);
+    }
+    CHECK(digests[0] == digests[1] && digests[0] == digests[2], "the number of threads changed bits");
+    ur_weights_free(weights);
+    free_text(&t);
+    free_network(&n);
+}
+
+/* A child that is forked while threads exist computes with threads of its own. */
+static inline void check_fork(void) {
+    pid_t child = fork();
+    CHECK(child >= 0, "no child");
+    if (!child) {
+        check_shared(5, 70, 40);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && !status, "status %d", status);
+}
+
 int main(int argc, char **argv) {
     size_t cases = argc > 1 ? strtoul(argv[1], NULL, 10) : 12, known = 0, stopped = 0;
     for (size_t at = 0; at < cases; at++) {
+        ur_set_threads(1 + at % 3);
+        check_many(at);
+        check_shared(at, at % 2 ? 100 : 260, at % 2 ? 60 : 3);
+#ifndef __SANITIZE_THREAD__ /* which allows no threads in a forked child */
+        if (at < 2) check_fork();
+#endif
+        ur_set_threads(1 + at % 3);
         uint64_t random = at + ((uint64_t)2 << 32);
         network n = random_network(&random, 100);
         text t = random_text(&random, &n, 60, 20);

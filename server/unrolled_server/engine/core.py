@@ -35,6 +35,7 @@ _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
+MAX_THREADS = 32
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
@@ -65,6 +66,13 @@ class _Parameters(ctypes.Structure):
     )
 
 
+class _Job(ctypes.Structure):
+    _fields_ = (
+        ("states", c_void_p), ("symbols", c_char_p), ("lengths", c_char_p), ("word_count", c_size_t),
+        ("max_rows", c_size_t), ("status", c_int32),
+    )  # fmt: skip
+
+
 _WORDS = c_char_p, c_char_p, c_char_p, c_size_t
 _STOP = POINTER(c_int32), c_int64
 # Handles and arrays are passed as integers, which costs least. See unrolled_core.h.
@@ -73,6 +81,7 @@ _FUNCTIONS = {
     "ur_isa_at": (c_char_p, (c_size_t,)),
     "ur_select_isa": (c_int, (c_char_p,)),
     "ur_isa": (c_char_p, ()),
+    "ur_set_threads": (None, (c_size_t,)),
     "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
     "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
@@ -87,6 +96,7 @@ _FUNCTIONS = {
     "ur_states_nbytes": (c_size_t, (c_void_p,)),
     "ur_states_rows": (c_size_t, (c_void_p,)),
     "ur_run": (c_int, (c_void_p, *_WORDS, c_char_p, c_size_t, *_STOP)),
+    "ur_run_many": (None, (POINTER(_Job), c_size_t)),
     "ur_is_known": (c_int, (c_void_p, *_WORDS)),
     "ur_number": (c_int64, (*_WORDS, c_int32, c_size_t, c_int64, c_void_p, *_STOP)),
 }
@@ -128,6 +138,11 @@ def isa_name() -> str:
     """Returns the instruction set in use; raises CoreError."""
     name: bytes = _library().ur_isa()
     return name.decode()
+
+
+def set_threads(count: int) -> None:
+    """Sets how many threads of the core, the caller's included, may share a call; up to MAX_THREADS."""
+    _library().ur_set_threads(count)
 
 
 class Generator:
@@ -228,24 +243,24 @@ class States(Network):
             raise MemoryError
         # The finalizer refers to the weights, because they must be freed later.
         weakref.finalize(self, _free_states, handle, weights).atexit = False
-        self._core, self._handle, self._weights = core, handle, weights
+        self._core, self.handle, self._weights = core, handle, weights
         self.weights_nbytes = weights.nbytes
         self.row_nbytes = weights.row_nbytes
 
     @property
     def nbytes(self) -> int:
-        states: int = self._core.ur_states_nbytes(self._handle)
+        states: int = self._core.ur_states_nbytes(self.handle)
         return self.weights_nbytes + states
 
     @property
     def row_count(self) -> int:
-        rows: int = self._core.ur_states_rows(self._handle)
+        rows: int = self._core.ur_states_rows(self.handle)
         return rows
 
     def run(self, words: EncodedWords, reply: Reply, *, max_rows: int = 0, stop: Stop | None = None) -> None:
         """See `Network`."""
         status = self._core.ur_run(
-            self._handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
+            self.handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
             *_stop_arguments(stop),
         )  # fmt: skip
         _raise_for(status)
@@ -253,7 +268,7 @@ class States(Network):
     def is_known(self, words: EncodedWords) -> bool:
         """See `Network`; False if another thread runs the network."""
         known: int = self._core.ur_is_known(
-            self._handle, words.symbols, words.sizes, words.starts, words.count
+            self.handle, words.symbols, words.sizes, words.starts, words.count
         )
         return known == 1
 
@@ -264,6 +279,18 @@ class States(Network):
 
 def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then
     _library().ur_states_free(handle)
+
+
+def compute_side_by_side(jobs: Sequence[tuple[States, EncodedWords, int]]) -> None:
+    """Computes the missing states of words that start from zeros, for different networks.
+
+    A job is (network, words, most rows) and runs on one thread. One that fails leaves its states missing.
+    """
+    rows = [
+        _Job(states.handle, words.symbols, words.sizes, words.count, max_rows)
+        for states, words, max_rows in jobs
+    ]
+    _library().ur_run_many((_Job * len(rows))(*rows), len(rows))
 
 
 def number(

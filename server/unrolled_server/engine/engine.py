@@ -3,13 +3,15 @@
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from unrolled_server.engine.alphabet import Alphabet
-from unrolled_server.engine.core import CoreError, number
+from unrolled_server.engine.core import CoreError, States, compute_side_by_side, number, set_threads
 from unrolled_server.engine.devices import CPU, open_backend
 from unrolled_server.engine.golden import GOLDEN_FINGERPRINT, golden_fingerprint
 from unrolled_server.engine.job import (
@@ -31,16 +33,22 @@ from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
 _MAX_MEASURED_S = 0.2
+# Networks whose states are computed side by side, for each thread; all threads share larger jobs.
+_SIDE_BY_SIDE = 4
+_MAX_SMALL_MULTIPLICATIONS = 1 << 26
 
 
 class Engine:
     """Runs networks over words. Not thread-safe: one thread at a time, except `multiplications`.
+
+    On the CPU, threads of the native core share large jobs, and compute small ones side by side.
 
     On the CPU a job's bytes depend on the job alone; on an accelerator also on the machine and on torch.
     Raises CoreError without a native core, and DeviceUnavailableError.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
+        threads: Threads that compute, the caller's included; one number for all engines of a process.
         state_memory_bytes: Budget for weights, states and indexes. The largest reply so far, word vectors,
             and up to 16 MB of released memory come on top.
 
@@ -60,6 +68,10 @@ class Engine:
         self._backend = open_backend(device)
         self.device = self._backend.device
         self.isa = self._backend.isa
+        self._threads = 1
+        if self.device == CPU:
+            self._threads = threads
+            set_threads(threads)
         self.fingerprint = ""
         self.asked_rows = 0
         self.computed_rows = 0
@@ -133,13 +145,15 @@ class Engine:
         computed for it; the result of an unwanted job is a NotWantedError. ``stops`` has what ends each job
         while it runs; the result of a stopped job is a StoppedError.
         """
-        together = self._group(jobs) if len(jobs) > 1 else {}
+        groups = deque(self._groups(jobs) if len(jobs) > 1 else ())
         wanted: dict[int, bool] = {}
         for at, job in enumerate(jobs):
-            if together and (group := together.pop(job.network, None)):
-                wanted.update((member, is_wanted(member)) for member in group)
+            if groups and groups[0][0] == at:
+                count = min(len(groups), _SIDE_BY_SIDE * self._threads if self._threads > 1 else 1)
+                turn = [groups.popleft() for _ in range(count)]
+                wanted.update((member, is_wanted(member)) for group in turn for member in group)
                 self._compute_together(
-                    job.network, [jobs[member].words for member in group if wanted[member]]
+                    [[jobs[member] for member in group if wanted[member]] for group in turn]
                 )
             if not (wanted[at] if at in wanted else is_wanted(at)):
                 yield NotWantedError()
@@ -157,22 +171,44 @@ class Engine:
         finally:
             self._stop = None
 
-    def _group(self, jobs: Sequence[Job]) -> dict[NetworkSpec, list[int]]:
-        """Returns the indices of jobs that share a network and are not all known."""
+    def _groups(self, jobs: Sequence[Job]) -> list[list[int]]:
+        """Returns the indices of jobs that are not all known, by network; by the first job of each."""
         groups: dict[NetworkSpec, list[int]] = {}
         for at, job in enumerate(jobs):
             cached = self._networks.peek(job.network)
             is_alone = job.layout is Layout.SEQ_FIRST or job.initial_state is not None or job.may_be_too_large
             if not is_alone and not (cached and cached.network.is_known(job.words)):
                 groups.setdefault(job.network, []).append(at)
-        return {spec: group for spec, group in groups.items() if len(group) > 1}
+        if self._threads > 1 and len(groups) > 1:
+            return list(groups.values())
+        return [group for group in groups.values() if len(group) > 1]
 
-    def _compute_together(self, spec: NetworkSpec, group: Sequence[EncodedWords]) -> None:
-        """Computes the union of the words' prefixes. If that fails, each job still runs alone."""
-        if not group:
-            return
-        with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
-            self._run(self._networks.use(spec), EncodedWords.joined(group), Reply())
+    def _compute_together(self, groups: Sequence[Sequence[Job]]) -> None:
+        """Computes the union of the prefixes of each group, whose jobs share a network.
+
+        Small unions run side by side, one thread each. If one fails, each of its jobs still runs alone.
+        """
+        small: list[tuple[CachedNetwork, EncodedWords]] = []
+        for group in filter(None, groups):
+            words = EncodedWords.joined([job.words for job in group])
+            with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
+                cached = self._networks.use(group[0].network)
+                if len(groups) == 1 or sum(job.multiplications for job in group) > _MAX_SMALL_MULTIPLICATIONS:
+                    self._run(cached, words, Reply())
+                else:
+                    self._networks.reserve(cached, words)
+                    small.append((cached, words))
+        kept = [(cached, words) for cached, words in small if self._is_kept(cached)]
+        compute_side_by_side(
+            [(cast("States", cached.network), words, cached.max_rows) for cached, words in kept]
+        )
+        for cached, _ in kept:
+            if self._is_kept(cached):
+                self._count_rows(cached)
+
+    def _is_kept(self, cached: CachedNetwork) -> bool:
+        """Returns whether a network is still in memory: room for one may have cost another."""
+        return self._networks.peek(cached.spec) is cached
 
     def _answer_once(self, job: Job) -> Answer:
         """Returns a job's answer and forgets its network."""
@@ -241,11 +277,16 @@ class Engine:
                 max_rows = cached.max_rows if len(words) > 1 else cached.max_word_rows
                 network.run(words, reply, max_rows=max_rows, stop=self._stop)
         finally:
-            row_count = network.row_count
-            if row_count != cached.row_count:
-                self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
-                cached.row_count = row_count
-                self._networks.measure(cached)
+            self._count_rows(cached)
+
+    def _count_rows(self, cached: CachedNetwork) -> None:
+        """Counts the rows that a run added, and their memory if the network is still kept."""
+        row_count = cached.network.row_count
+        if row_count == cached.row_count:
+            return
+        self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
+        cached.row_count = row_count
+        self._networks.measure(cached)
 
 
 class _ReplyBuffer:

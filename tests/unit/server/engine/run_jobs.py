@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from unrolled_server.engine import Alphabet, Answer, Engine, Job, Layout, NetworkSpec
+from unrolled_server.engine import Alphabet, Answer, Cell, Engine, Job, Layout, NetworkSpec
 
 
 def job(
@@ -14,9 +14,10 @@ def job(
     seed: int = 0,
     alphabet: str = "abc",
     layout: Layout = Layout.BATCH_FIRST,
+    cell: Cell = Cell.RNN,
 ) -> Job:
     """Returns a job as the service makes it."""
-    spec = NetworkSpec(symbol_count=len(alphabet), hidden_size=hidden_size, seed=seed)
+    spec = NetworkSpec(symbol_count=len(alphabet), hidden_size=hidden_size, seed=seed, cell=cell)
     return Job(network=spec, words=Alphabet.of(alphabet).encode(words), layout=layout)
 
 

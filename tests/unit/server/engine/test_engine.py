@@ -9,6 +9,7 @@ from unrolled_server.engine import (
     Alphabet,
     Answer,
     AnswerTooLargeError,
+    Cell,
     Engine,
     Job,
     Layout,
@@ -259,6 +260,27 @@ def test_jobs_of_one_network_are_computed_together_and_each_row_once() -> None:
     engine = Engine(device="cpu")
     assert len(answers(engine, [job(["abc"]), job(["abd"], alphabet="abd"), job(["ab"])])) == 3
     assert engine.computed_rows == 3  # letters of different alphabets are the same symbols
+
+
+@pytest.mark.parametrize(
+    ("cell", "count", "length"), [(Cell.RNN, 1_500, 9), (Cell.LSTM, 40, 50), (Cell.GRU, 1, 500)]
+)
+def test_threads_share_a_large_job_and_change_no_bit(cell: Cell, count: int, length: int) -> None:
+    words = [*random_words(3, count, length), "abc" * (length // 3)]
+    large = job(words, hidden_size=256, cell=cell)
+    expected = answer(Engine(device="cpu"), large).values.tobytes()
+    for threads in (2, 3):
+        assert answer(Engine(device="cpu", threads=threads), large).values.tobytes() == expected
+
+
+def test_threads_compute_networks_of_a_batch_side_by_side() -> None:
+    jobs = [job(random_words(seed, 30), hidden_size=64, seed=seed % 20) for seed in range(40)]
+    expected = answers(Engine(device="cpu"), jobs)
+    engine = Engine(device="cpu", threads=2)
+    assert answers(engine, jobs) == expected
+    held_bytes = sum(cached.nbytes for cached in engine._networks._networks.values())
+    assert engine.held_bytes == held_bytes
+    assert engine.network_count == 20
 
 
 def test_a_small_job_of_known_states_costs_no_memory() -> None:

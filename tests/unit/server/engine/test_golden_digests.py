@@ -31,7 +31,9 @@ def test_each_instruction_set_gives_the_digests_of_the_table(isa):
     assert found.stdout.splitlines() == TABLE
 
 
-def test_the_order_and_the_budget_change_no_digest():
-    engine = Engine(device="cpu", state_memory_bytes=20_000, vectors=[VECTORS])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("memory_bytes", [20_000, 1 << 30])
+def test_order_budget_and_threads_change_no_digest(threads: int, memory_bytes: int):
+    engine = Engine(device="cpu", threads=threads, state_memory_bytes=memory_bytes, vectors=[VECTORS])
     jobs = list(golden_jobs())[::-1]
     assert [digest(answer) for answer in engine.run(jobs)] == [line.split()[0] for line in TABLE[::-1]]
