@@ -39,7 +39,7 @@ _MAX_SMALL_MULTIPLICATIONS = 1 << 26
 
 
 class Engine:
-    """Runs networks over words. Not thread-safe: one thread at a time, except `multiplications`.
+    """Runs networks over words. Not thread-safe: one thread at a time, except `drawing_multiplications`.
 
     On the CPU, threads of the native core share large jobs, and compute small ones side by side.
 
@@ -116,13 +116,12 @@ class Engine:
                 break
         return job.multiplications / min(taken_s)
 
-    def multiplications(self, job: Job) -> int:
-        """Returns what a job takes if its states are new, with drawing its network if that is not in memory.
+    def drawing_multiplications(self, spec: NetworkSpec) -> int:
+        """Returns the multiplications that take as long as drawing a network; 0 if it is in memory.
 
-        Any thread may call it. A hint: the network may be evicted before the job runs.
+        Any thread may call it. A hint: the network may be evicted before a job of it runs.
         """
-        is_drawn = self._networks.peek(job.network) is not None
-        return job.multiplications + (0 if is_drawn else drawing_multiplications(job.network))
+        return drawing_multiplications(spec) if self._networks.peek(spec) is None else 0
 
     def is_known(self, job: Job) -> bool:
         """Returns whether all states of a job are in memory; false where finding out takes as long."""

@@ -16,7 +16,8 @@ from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.scheduling.admission import Admission, Reservation, WaitEstimate
-from unrolled_server.scheduling.compute_thread import ComputeThread, Work
+from unrolled_server.scheduling.compute_thread import ComputeThread
+from unrolled_server.scheduling.cost_model import Work
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.validation.request import AcceptedRequest, RequestValidator
 from unrolled_server.validation.words import SharedWords

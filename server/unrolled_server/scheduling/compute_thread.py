@@ -25,7 +25,7 @@ from unrolled_server.errors import (
     Violation,
 )
 from unrolled_server.observability.counters import ComputeCounters
-from unrolled_server.scheduling.cost_model import CostModel
+from unrolled_server.scheduling.cost_model import CostModel, Work
 from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
@@ -33,8 +33,9 @@ LOG = logging.getLogger(__name__)
 # A job of at most this estimated time is computed on the event loop, because the way to the compute thread and
 # back takes longer.
 MAX_QUICK_S = 200e-6
-# One batch: about 50 ms of products on one core, and no more reply bytes than one large reply has.
-MAX_BATCH_MULTIPLICATIONS = 1 << 29
+# One batch: as much predicted work as a batch needs to use all cores and the jobs after it wait for, and no more
+# reply bytes than one large reply has.
+MAX_BATCH_S = 0.02
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
 # bounds how long the first ones wait for the others.
@@ -46,15 +47,6 @@ class ReplyEncoder(Protocol):
 
     def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
         """Returns the reply's bytes; copies from `answer`, whose memory is borrowed."""
-
-
-class Work(NamedTuple):
-    """A job and what it will take, if its states are new and, for `cost_s`, by its network's correction."""
-
-    job: Job
-    multiplications: int
-    predicted_s: float
-    cost_s: float
 
 
 class _QueuedJob(NamedTuple):
@@ -101,10 +93,7 @@ class ComputeThread:
 
     def estimate(self, job: Job) -> Work:
         """Returns what the job will take."""
-        multiplications = self._engine.multiplications(job)
-        predicted_s = self._cost_model.predict_s(job, multiplications)
-        cost_s = predicted_s * self._cost_model.correction(job.network)
-        return Work(job, multiplications, predicted_s, cost_s)
+        return self._cost_model.estimate(job, drawing=self._engine.drawing_multiplications(job.network))
 
     def wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
         """Returns seconds until a job of the client would start: the running batch, then the queue."""
@@ -193,8 +182,9 @@ class ComputeThread:
         return False
 
     def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
-        started_s = before_s = time.monotonic()
-        computed_count = 0
+        started_s = time.monotonic()
+        computed: list[Work] = []
+        is_whole = True
         # Each job is checked again when its turn comes: a batch may take 50 ms.
         is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
         jobs, stops = [queued.work.job for queued in batch], [queued.stop for queued in batch]
@@ -203,18 +193,17 @@ class ComputeThread:
             if isinstance(result, NotWantedError):
                 continue
             if isinstance(result, StoppedError) and not self._is_wanted(queued):
-                before_s = time.monotonic()  # the next job did not take this one's time
+                is_whole = False
                 continue
             queue_s = started_s - queued.arrived_s
-            job, predicted_s = queued.work.job, queued.work.predicted_s
-            reply = self._encode(job, queued.id_field, result, queue_s=queue_s, started_s=started_s)
-            computed_count += 1
+            job, id_field = queued.work.job, queued.id_field
+            reply = self._encode(job, id_field, result, queue_s=queue_s, started_s=started_s)
+            computed.append(queued.work)
             self.counters.observe_job(queue_s=queue_s, started_s=started_s)
-            now_s = time.monotonic()
-            self._cost_model.observe(job.network, predicted_s=predicted_s, taken_s=now_s - before_s)
-            before_s = now_s
             yield _Outcome(queued.reply, reply)
-        self.counters.observe_batch(computed_count, started_s=started_s)
+        if computed and is_whole:  # a stopped job took time that no other needs
+            self._cost_model.observe(computed, taken_s=time.monotonic() - started_s)
+        self.counters.observe_batch(len(computed), started_s=started_s)
 
     def _encode(
         self, job: Job, id_field: bytes, result: Answer | Exception, *, queue_s: float, started_s: float
@@ -238,9 +227,8 @@ def _answer(result: Answer | Exception) -> Answer:
 
 
 def _batch_share(work: Work) -> float:
-    """Returns the part of a batch that the job may fill, by its multiplications or by its reply."""
-    reply_share = work.job.reply_bytes / MAX_BATCH_REPLY_BYTES
-    return max(work.multiplications / MAX_BATCH_MULTIPLICATIONS, reply_share)
+    """Returns the part of a batch that the job may fill, by its time or by its reply."""
+    return max(work.predicted_s / MAX_BATCH_S, work.job.reply_bytes / MAX_BATCH_REPLY_BYTES)
 
 
 def _delivery_groups(outcomes: Iterable[_Outcome]) -> Iterator[list[_Outcome]]:

@@ -1,60 +1,92 @@
 """Estimates how long jobs take, from a measurement at startup and from the jobs computed since."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# Costs of a job beside its multiplications, measured with known states: of the job, of finding the row of a
-# symbol, and of writing and encoding a byte of the reply.
+# What a job takes beside its multiplications, measured with known states: itself, to find the row of a symbol,
+# and to write and encode a byte of the reply.
 JOB_S = 20e-6
 SYMBOL_S = 60e-9
 BYTE_S = 0.3e-9
-# Half-life of a network's correction, and weight of no correction, in seconds of work.
+# Half-life of an observation, and weight of what was known before a network's first job, in seconds of work.
 HALF_LIFE_S = 0.5
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
 
 
+class Work(NamedTuple):
+    """A job and what it will take.
+
+    Attributes:
+        multiplications: If all its states are new, with drawing the network if that is not in memory.
+        is_new_network: Whether the network is not in memory.
+        predicted_s: Seconds of these multiplications.
+        cost_s: Seconds by what jobs of the network took lately, some of whose states may have been known.
+    """
+
+    job: Job
+    multiplications: int
+    is_new_network: bool
+    predicted_s: float
+    cost_s: float
+
+
 class _Observed(NamedTuple):
+    """Predicted seconds and those that jobs took, with exponential forgetting."""
+
     predicted_s: float
     taken_s: float
 
+    @property
+    def factor(self) -> float:
+        return self.taken_s / self.predicted_s
 
-_NOTHING = _Observed(PRIOR_S, PRIOR_S)
+    def plus(self, predicted_s: float, taken_s: float) -> "_Observed":
+        weight = 0.5 if self.predicted_s > HALF_LIFE_S else 1.0
+        return _Observed(self.predicted_s * weight + predicted_s, self.taken_s * weight + taken_s)
 
 
 class CostModel:
-    """Estimates a job's seconds from the measured speed of the engine. One thread observes, all may read.
+    """Estimates what jobs take from the measured speed of the engine. One thread observes, all may read.
 
-    The formula is for new states. How many states are known differs between networks, so each network has a
-    correction.
+    How many states are known differs between networks, so each has a factor of its own. That of networks new
+    to memory says how busy this machine is; it is never below 1, because jobs that take less than predicted
+    have shared their states.
     """
 
     def __init__(self, *, multiplications_per_s: float) -> None:
         self._multiplication_s = 1 / multiplications_per_s
-        self._observed: OrderedDict[NetworkSpec, _Observed] = OrderedDict()
+        self._networks: OrderedDict[NetworkSpec, _Observed] = OrderedDict()
+        self._new_networks = _Observed(PRIOR_S, PRIOR_S)
+
+    def estimate(self, job: Job, *, drawing: int) -> Work:
+        """Returns what the job takes; `drawing` are the multiplications before it can begin."""
+        multiplications = job.multiplications + drawing
+        predicted_s = self.predict_s(job, multiplications)
+        factor = self._before(job.network, is_new=drawing > 0).factor
+        return Work(job, multiplications, drawing > 0, predicted_s, predicted_s * factor)
 
     def predict_s(self, job: Job, multiplications: int) -> float:
-        """Returns the job's seconds if it takes so many multiplications."""
-        return (
-            JOB_S
-            + multiplications * self._multiplication_s
-            + job.words.letter_count * SYMBOL_S
-            + job.reply_bytes * BYTE_S
-        )
+        """Returns the seconds for a job with so many multiplications, on an idle machine."""
+        symbols_s = job.words.letter_count * SYMBOL_S
+        return JOB_S + symbols_s + multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
 
-    def correction(self, network: NetworkSpec) -> float:
-        """Returns how many times as long as predicted jobs of this network took; 1 for a new one."""
-        predicted_s, taken_s = self._observed.get(network, _NOTHING)
-        return taken_s / predicted_s
+    def observe(self, batch: Sequence[Work], *, taken_s: float) -> None:
+        """Learns from jobs that were computed together, each in the part of the time that it was to take."""
+        slowdown = taken_s / sum(work.cost_s for work in batch)
+        for work in batch:
+            network, is_new = work.job.network, work.is_new_network
+            job_s = work.cost_s * slowdown
+            self._networks[network] = self._before(network, is_new=is_new).plus(work.predicted_s, job_s)
+            self._networks.move_to_end(network)
+            if is_new:
+                self._new_networks = self._new_networks.plus(work.predicted_s, job_s)
+        while len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
 
-    def observe(self, network: NetworkSpec, *, predicted_s: float, taken_s: float) -> None:
-        """Learns from a computed job."""
-        before = self._observed.get(network, _NOTHING)
-        if before.predicted_s > HALF_LIFE_S:
-            before = _Observed(before.predicted_s / 2, before.taken_s / 2)
-        self._observed[network] = _Observed(before.predicted_s + predicted_s, before.taken_s + taken_s)
-        self._observed.move_to_end(network)
-        if len(self._observed) > MAX_NETWORKS:
-            self._observed.popitem(last=False)
+    def _before(self, network: NetworkSpec, *, is_new: bool) -> _Observed:
+        observed = None if is_new else self._networks.get(network)
+        return observed or _Observed(PRIOR_S, PRIOR_S * max(1.0, self._new_networks.factor))
