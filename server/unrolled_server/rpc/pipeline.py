@@ -96,9 +96,7 @@ class RequestPipeline:
             remaining_s = call.deadline_s - time.monotonic()
             self.admission.check_wait(WaitEstimate(wait_s=wait_s), remaining_s=remaining_s)
 
-    def _start(
-        self, request: AcceptedRequest, work: Work, call: CallInfo
-    ) -> bytes | asyncio.Future[bytes]:
+    def _start(self, request: AcceptedRequest, work: Work, call: CallInfo) -> bytes | asyncio.Future[bytes]:
         id_field = encode_id(request.id)
         reply = self.compute_thread.submit(work, call, id_field=id_field)
         if isinstance(reply, bytes) and request.is_cacheable:

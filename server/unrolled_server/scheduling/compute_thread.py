@@ -30,11 +30,11 @@ from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
 
-# A job of at most this estimated time is computed on the event loop, because the way to the compute thread and
-# back takes longer.
-MAX_QUICK_S = 200e-6
-# One batch: as much predicted work as a batch needs to use all cores and the jobs after it wait for, and no more
-# reply bytes than one large reply has.
+# While the compute thread is idle, a job of at most this predicted time is computed on the event loop: the way
+# to the thread and back takes about 100 us, and a write of a megabyte holds the loop for longer.
+MAX_QUICK_S = 300e-6
+# One batch: enough work for all threads of the core, for which the jobs of others wait; and no more reply bytes
+# than one large reply has.
 MAX_BATCH_S = 0.02
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
