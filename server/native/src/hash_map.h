@@ -2,12 +2,12 @@
 #ifndef UNROLLED_HASH_MAP_H
 #define UNROLLED_HASH_MAP_H
 
-#include <stdlib.h>
-
 #include "kernels.h"
+#include "memory.h"
 
+#define FIRST_SLOTS 32
 #define GROWN_SLOTS 4096
-#define SLOT_WORK 128 /* multiplications that take as long as moving one slot */
+#define SLOT_WORK 32 /* multiplications that take as long as moving one slot */
 
 typedef struct hash_slot {
     uint64_t key;
@@ -24,16 +24,16 @@ typedef struct hash_map {
 static inline size_t hash_nbytes(const hash_map *map) { return sizeof(hash_slot) * map->capacity; }
 
 static inline void hash_clear(hash_map *map) {
-    free(map->slots);
+    ur_release(map->slots, hash_nbytes(map));
     *map = (hash_map){.seed = map->seed};
 }
 
-/* Returns the key's slot, or the empty slot where it belongs. The map must not be full. */
+/* Returns the key's slot, or the empty slot where it belongs. The map must not be full. Keys lie in the order of their hashes,
+ * but for those that others displaced: so a map grows in one pass over old and new slots. */
 static inline hash_slot *hash_slot_of(const hash_map *map, uint64_t key) {
     uint64_t hash = (key ^ map->seed) * 0x9e3779b97f4a7c15u;
     hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93u;
-    size_t mask = map->capacity - 1;
-    size_t at = (hash ^ (hash >> 32)) & mask;
+    size_t mask = map->capacity - 1, at = hash >> __builtin_clzll(mask);
     while (map->slots[at].value && map->slots[at].key != key) at = (at + 1) & mask;
     return &map->slots[at];
 }
@@ -46,18 +46,19 @@ static inline uint32_t hash_find(const hash_map *map, uint64_t key) {
 /* Doubles the capacity. Returns -1 and leaves the map as it is if memory is short or `watch`, unless NULL, stops it.
  * Not inlined, because the loops that find symbols need the registers. */
 __attribute__((noinline, unused)) static int hash_grow(hash_map *map, ur_watch *watch) {
-    hash_map grown = {.capacity = map->capacity ? 2 * map->capacity : 32, .count = map->count, .seed = map->seed};
-    grown.slots = calloc(grown.capacity, sizeof(hash_slot));
+    hash_map grown = *map;
+    grown.capacity = map->capacity ? 2 * map->capacity : FIRST_SLOTS;
+    grown.slots = ur_allocate(hash_nbytes(&grown));
     if (!grown.slots) return -1;
     for (size_t at = 0; at < map->capacity; at++) {
         if (watch && at % GROWN_SLOTS == GROWN_SLOTS - 1 && ur_must_stop(watch, SLOT_WORK * GROWN_SLOTS)) {
             watch->has_stopped = true;
-            free(grown.slots);
+            hash_clear(&grown);
             return -1;
         }
         if (map->slots[at].value) *hash_slot_of(&grown, map->slots[at].key) = map->slots[at];
     }
-    free(map->slots);
+    ur_release(map->slots, hash_nbytes(map));
     *map = grown;
     return 0;
 }

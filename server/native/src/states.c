@@ -4,7 +4,8 @@
 #include <sched.h>
 #include <string.h>
 
-#define MIN_SHARED_CALL MIN_SHARED(4 << 20) /* multiplications: about 100 us, as threads may sleep */
+/* Multiplications: 1 to 2 ms. Shorter calls would gain less than they would lose where a CPU is busy. */
+#define MIN_SHARED_CALL MIN_SHARED(1 << 26)
 
 static size_t start_floats(const ur_states *states, size_t size) {
     const ur_spec *spec = &states->weights->spec;
@@ -90,23 +91,25 @@ void ur_states_free(ur_states *states) {
 
 size_t ur_states_rows(const ur_states *states) { return states->row_count; }
 
+static size_t map_nbytes(const hash_map *map) { return ur_held_nbytes(hash_nbytes(map)); }
+
 size_t ur_states_nbytes(const ur_states *states) {
     const ur_spec *spec = &states->weights->spec;
     size_t size = sizeof *states + 2 * sizeof(row_table) * (size_t)(spec->layers * spec->directions);
-    size += sizeof(float) * (start_floats(states, states->weights->state_size) +
-                             (states->start_c ? start_floats(states, spec->hidden) : 0));
+    size += ur_held_nbytes(sizeof(float) * start_floats(states, states->weights->state_size));
+    if (states->start_c) size += ur_held_nbytes(sizeof(float) * start_floats(states, spec->hidden));
     for (int32_t d = 0; d < spec->directions; d++) {
         const prefix_tree *tree = &states->trees[d];
-        size_t floats = 0;
         for (int32_t layer = 0; layer < states->tree_layers; layer++) {
-            floats += tree->h[layer].stride + tree->c[layer].stride;
+            size += ur_table_nbytes(&tree->h[layer], tree->next_row) + ur_table_nbytes(&tree->c[layer], tree->next_row);
         }
-        size += sizeof(float) * (tree->next_row * floats + tree->input_rows.count * tree->input_sums.stride);
-        size += hash_nbytes(&tree->rows) + hash_nbytes(&tree->input_rows) + tree->pending.nbytes;
+        size += ur_table_nbytes(&tree->input_sums, tree->input_rows.count + 1);
+        size += map_nbytes(&tree->rows) + map_nbytes(&tree->input_rows) + tree->pending.nbytes;
     }
-    size += hash_nbytes(&states->places) + states->pending_words.nbytes;
+    size += map_nbytes(&states->places) + states->pending_words.nbytes;
     for (int32_t layer = 0; layer < ur_upper_layers(states); layer++) {
-        size += sizeof(float) * states->next_place * (states->above_h[layer].stride + states->above_c[layer].stride);
+        size += ur_table_nbytes(&states->above_h[layer], states->next_place);
+        size += ur_table_nbytes(&states->above_c[layer], states->next_place);
     }
     return size;
 }
@@ -193,11 +196,10 @@ static int run_locked(ur_call *call, const ur_reply *reply) {
     return status;
 }
 
-/* Returns how many threads may share a call. */
-static size_t worker_count(const ur_call *call, size_t most) {
+/* Returns how many threads share the steps of a call. */
+static size_t worker_count(const ur_call *call) {
     const ur_weights *weights = call->states->weights;
-    size_t row_work = weights->sum_size * weights->state_size + FLOAT_WORK * weights->output_size;
-    return call->symbol_count * row_work < MIN_SHARED_CALL ? 1 : most;
+    return call->symbol_count * weights->sum_size * weights->state_size < MIN_SHARED_CALL ? 1 : call->thread_count;
 }
 
 /* Runs a call on up to `threads` threads. */
@@ -205,10 +207,10 @@ static int run(ur_states *states, const ur_words *words, const ur_reply *reply, 
                size_t threads) {
     const size_t max_on_heap = (size_t)1 << 20;
     ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
-                    .watch = *watch};
+                    .watch = *watch, .thread_count = threads};
     count_symbols(&call, words);
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
-    call.worker_count = worker_count(&call, threads);
+    call.worker_count = worker_count(&call);
     size_t size = lay_out(&call, NULL);
     char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
     if (!memory) return UR_NO_MEMORY;

@@ -34,10 +34,12 @@ size_t ur_weights_nbytes(const ur_spec *spec) {
     size_t directions = (size_t)spec->directions, size = sizeof(ur_weights);
     for (int32_t at = 0; at < spec->layers; at++) {
         const layer_weights layer = layer_of(spec, at);
-        size += directions * (sizeof layer + base_nbytes(&layer, spec));
-        for (int kind = 0; kind < MATRICES; kind++) size += directions * matrix_nbytes(&layer.matrices[kind], kernels);
+        size += directions * (sizeof layer + ur_held_nbytes(base_nbytes(&layer, spec)));
+        for (int kind = 0; kind < MATRICES; kind++) {
+            size += directions * ur_held_nbytes(matrix_nbytes(&layer.matrices[kind], kernels));
+        }
     }
-    return size + (spec->is_one_hot ? 0 : sizeof(float) * spec->inputs);
+    return size + (spec->is_one_hot ? 0 : ur_held_nbytes(sizeof(float) * spec->inputs));
 }
 
 /* Packs columns of a matrix, whose rows have `columns` numbers, from `from` on: block by block of units, part by part, panel

@@ -37,8 +37,10 @@ static size_t expected_rows(const network *n, const text *t) {
 static void check_sizes(const network *n, const ur_states *states, const text *t, size_t empty) {
     size_t rows = ur_states_rows(states), nbytes = ur_states_nbytes(states);
     CHECK(rows == expected_rows(n, t), "%zu rows, expected %zu", rows, expected_rows(n, t));
-    size_t first_maps = 5 * 32 * 16;
-    size_t most = empty + rows * ur_row_nbytes(&n->spec) + first_maps;
+    /* A table holds up to twice its rows, at least 32, in up to 17 blocks with some bytes more each. */
+    size_t tables = 2 * (size_t)(n->spec.layers * n->spec.directions) + 2, blocks = 17 * tables;
+    size_t most = empty + 2 * (rows + FIRST_BLOCK_ROWS * tables) * ur_row_nbytes(&n->spec) + blocks * 512;
+    CHECK(nbytes >= empty + sizeof(float) * rows * n->state, "%zu bytes for %zu rows", nbytes, rows);
     CHECK(nbytes <= most, "%zu bytes for %zu rows, at most %zu", nbytes, rows, most);
 }
 
