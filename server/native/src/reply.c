@@ -4,7 +4,7 @@
 #include "states.h"
 
 #define CHECKED_POSITIONS 512
-#define MIN_SHARED_FLOATS MIN_SHARED(1 << 18) /* a megabyte */
+#define MIN_SHARED_FLOATS MIN_SHARED(1 << 20) /* 0.5 to 1 ms */
 
 /* Where the rows of one layer and direction are, for all positions of a word. */
 typedef struct row_source {
@@ -143,11 +143,13 @@ typedef struct shared_reply {
 } shared_reply;
 
 static void write_part(void *work, size_t part, size_t thread) {
+    (void)thread;
     shared_reply *shared = work;
     const ur_call *call = shared->call;
+    ur_watch watch = call->watch;
     size_t end = (part + 1) * call->word_count / shared->part_count;
     for (size_t word = part * call->word_count / shared->part_count; word < end; word++) {
-        if (write_word(call, shared->reply, word, shared->is_written, &call->workers[thread].watch) == UR_OK) continue;
+        if (write_word(call, shared->reply, word, shared->is_written, &watch) == UR_OK) continue;
         __atomic_store_n(&shared->has_stopped, true, __ATOMIC_RELAXED);
         return;
     }
@@ -158,7 +160,7 @@ int ur_write_reply(ur_call *call, const ur_reply *reply) {
     if (reply->output == UR_DISTINCT && !(shared.is_written = calloc(reply->number_count, 1))) return UR_NO_MEMORY;
     size_t position_count = reply->output == UR_ALL ? call->word_count * reply->position_count : call->symbol_count;
     size_t floats = position_count * call->states->weights->output_size;
-    if (call->worker_count > 1 && reply->output != UR_NONE && floats >= MIN_SHARED_FLOATS) {
+    if (call->thread_count > 1 && reply->output != UR_NONE && floats >= MIN_SHARED_FLOATS) {
         shared.part_count = call->word_count < MAX_PARTS_OF_WORK ? call->word_count : MAX_PARTS_OF_WORK;
         ur_share(write_part, &shared, shared.part_count);
     } else {

@@ -4,7 +4,8 @@
 #include <sched.h>
 #include <string.h>
 
-#define MIN_SHARED_CALL MIN_SHARED(4 << 20) /* multiplications: about 100 us, as threads may sleep */
+/* Multiplications: 1 to 2 ms. Shorter calls would gain less than they would lose where a CPU is busy. */
+#define MIN_SHARED_CALL MIN_SHARED(1 << 26)
 
 static size_t start_floats(const ur_states *states, size_t size) {
     const ur_spec *spec = &states->weights->spec;
@@ -195,11 +196,10 @@ static int run_locked(ur_call *call, const ur_reply *reply) {
     return status;
 }
 
-/* Returns how many threads may share a call. */
-static size_t worker_count(const ur_call *call, size_t most) {
+/* Returns how many threads share the steps of a call. */
+static size_t worker_count(const ur_call *call) {
     const ur_weights *weights = call->states->weights;
-    size_t row_work = weights->sum_size * weights->state_size + FLOAT_WORK * weights->output_size;
-    return call->symbol_count * row_work < MIN_SHARED_CALL ? 1 : most;
+    return call->symbol_count * weights->sum_size * weights->state_size < MIN_SHARED_CALL ? 1 : call->thread_count;
 }
 
 /* Runs a call on up to `threads` threads. */
@@ -207,10 +207,10 @@ static int run(ur_states *states, const ur_words *words, const ur_reply *reply, 
                size_t threads) {
     const size_t max_on_heap = (size_t)1 << 20;
     ur_call call = {.states = states, .symbols = words->symbols, .word_count = words->count, .max_rows = max_rows,
-                    .watch = *watch};
+                    .watch = *watch, .thread_count = threads};
     count_symbols(&call, words);
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
-    call.worker_count = worker_count(&call, threads);
+    call.worker_count = worker_count(&call);
     size_t size = lay_out(&call, NULL);
     char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
     if (!memory) return UR_NO_MEMORY;

@@ -83,7 +83,8 @@ typedef struct ur_call {
     const int32_t *symbols;
     size_t word_count, symbol_count, max_length, max_rows;
     ur_watch watch;
-    size_t worker_count; /* 1 if the call is too small to share */
+    size_t thread_count; /* that may share the call */
+    size_t worker_count; /* threads that share its steps; 1 if they are too small */
     worker *workers;
     call_word *words;
     uint32_t *paths[2]; /* each symbol's row in a tree, at its place in the word */

@@ -6,18 +6,24 @@
 #include "threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
-#define SPINS 4000       /* of a helper before it sleeps: about 50 us */
-#define CALLER_SPINS 200 /* of the caller before it lets other threads run */
+/* Spins before a thread sleeps, of some 40 ns. On a busy machine the caller must sleep soon: the kernel then gives its CPU to
+ * the helper that it waits for. */
+#define HELPER_SPINS 2500
+#define CALLER_SPINS 2500
+/* A helper that gets no CPU would make each step wait for a time slice. After a wait this much longer than the caller's own
+ * parts took, no work is shared for so many times the wait. */
+#define MAX_WAIT_NS 20000
+#define PAUSE_PER_WAIT 10
 
 static struct {
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    pthread_cond_t offered, finished;
     size_t thread_count; /* the caller's included; 0: as 1 */
     size_t started;      /* helpers */
     size_t sleeping;
+    bool is_caller_sleeping;
     int is_taken;        /* by a call */
     /* The number of the work in the upper half, and a bit for each part that nobody has taken. A helper that comes late
      * can't take a part of other work than the one it read `run` and `work` of. */
@@ -25,7 +31,10 @@ static struct {
     ur_part *run;
     void *work;
     size_t unfinished;
-} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    int64_t resumes_ns; /* shares no work before */
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+          .offered = PTHREAD_COND_INITIALIZER,
+          .finished = PTHREAD_COND_INITIALIZER};
 
 static void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -33,6 +42,12 @@ static void pause_cpu(void) {
 #else
     __asm__ volatile("yield");
 #endif
+}
+
+static void wake(pthread_cond_t *condition) {
+    pthread_mutex_lock(&pool.mutex);
+    pthread_cond_broadcast(condition);
+    pthread_mutex_unlock(&pool.mutex);
 }
 
 /* Runs a part that nobody has taken, preferably the one of the thread's number; returns whether there was one. */
@@ -48,7 +63,10 @@ static bool run_part(size_t thread) {
             continue;
         }
         run(work, part, thread);
-        __atomic_sub_fetch(&pool.unfinished, 1, __ATOMIC_RELEASE);
+        if (!__atomic_sub_fetch(&pool.unfinished, 1, __ATOMIC_SEQ_CST) &&
+            __atomic_load_n(&pool.is_caller_sleeping, __ATOMIC_SEQ_CST)) {
+            wake(&pool.finished);
+        }
         return true;
     }
     return false;
@@ -59,7 +77,7 @@ static bool is_offered(void) { return (uint32_t)__atomic_load_n(&pool.offer, __A
 static void sleep_until_offered(void) {
     pthread_mutex_lock(&pool.mutex);
     __atomic_add_fetch(&pool.sleeping, 1, __ATOMIC_SEQ_CST);
-    while (!is_offered()) pthread_cond_wait(&pool.wake, &pool.mutex);
+    while (!is_offered()) pthread_cond_wait(&pool.offered, &pool.mutex);
     __atomic_sub_fetch(&pool.sleeping, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&pool.mutex);
 }
@@ -68,7 +86,7 @@ static void *help(void *number) {
     size_t thread = (size_t)(uintptr_t)number;
     ur_enter_float_mode();
     for (;;) {
-        for (int spin = 0; spin < SPINS; spin++) {
+        for (int spin = 0; spin < HELPER_SPINS; spin++) {
             if (run_part(thread)) spin = 0;
             pause_cpu();
         }
@@ -95,8 +113,10 @@ static void start_helpers(size_t count) {
 /* A forked child has none of the helpers, and perhaps locks that nobody will release. */
 static void forget_helpers(void) {
     pthread_mutex_init(&pool.mutex, NULL);
-    pthread_cond_init(&pool.wake, NULL);
+    pthread_cond_init(&pool.offered, NULL);
+    pthread_cond_init(&pool.finished, NULL);
     pool.started = pool.sleeping = pool.unfinished = 0;
+    pool.is_caller_sleeping = false;
     pool.is_taken = 0;
     pool.offer = 0;
 }
@@ -119,26 +139,44 @@ static void offer(ur_part *run, void *work, size_t part_count) {
     __atomic_store_n(&pool.unfinished, part_count, __ATOMIC_RELAXED);
     uint64_t number = (__atomic_load_n(&pool.offer, __ATOMIC_RELAXED) >> 32) + 1;
     __atomic_store_n(&pool.offer, (number << 32) | (((uint64_t)1 << part_count) - 1), __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&pool.sleeping, __ATOMIC_SEQ_CST)) return;
+    if (__atomic_load_n(&pool.sleeping, __ATOMIC_SEQ_CST)) wake(&pool.offered);
+}
+
+static bool is_finished(void) { return !__atomic_load_n(&pool.unfinished, __ATOMIC_SEQ_CST); }
+
+/* Waits for the parts that helpers run. The caller's own parts took from `began_ns` on. */
+static void wait_until_finished(int64_t began_ns) {
+    for (int spin = 0; spin < CALLER_SPINS; spin++) {
+        if (is_finished()) return;
+        pause_cpu();
+    }
+    int64_t ended_ns = ur_clock_ns();
     pthread_mutex_lock(&pool.mutex);
-    pthread_cond_broadcast(&pool.wake);
+    __atomic_store_n(&pool.is_caller_sleeping, true, __ATOMIC_SEQ_CST);
+    while (!is_finished()) pthread_cond_wait(&pool.finished, &pool.mutex);
+    __atomic_store_n(&pool.is_caller_sleeping, false, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&pool.mutex);
+    int64_t now_ns = ur_clock_ns(), waited_ns = now_ns - ended_ns;
+    if (waited_ns > ended_ns - began_ns + MAX_WAIT_NS) pool.resumes_ns = now_ns + PAUSE_PER_WAIT * waited_ns;
+}
+
+static void run_alone(ur_part *run, void *work, size_t part_count) {
+    for (size_t part = 0; part < part_count; part++) run(work, part, 0);
 }
 
 void ur_share(ur_part *run, void *work, size_t part_count) {
     if (part_count < 2 || ur_thread_count() < 2 || __atomic_exchange_n(&pool.is_taken, 1, __ATOMIC_ACQUIRE)) {
-        for (size_t part = 0; part < part_count; part++) run(work, part, 0);
+        run_alone(run, work, part_count);
         return;
     }
-    start_helpers(ur_thread_count() - 1);
-    offer(run, work, part_count);
-    while (run_part(0)) continue;
-    for (int spin = 0; __atomic_load_n(&pool.unfinished, __ATOMIC_ACQUIRE); spin++) {
-        if (spin < CALLER_SPINS) {
-            pause_cpu();
-        } else {
-            sched_yield();
-        }
+    int64_t began_ns = ur_clock_ns();
+    if (began_ns < pool.resumes_ns) {
+        run_alone(run, work, part_count);
+    } else {
+        start_helpers(ur_thread_count() - 1);
+        offer(run, work, part_count);
+        while (run_part(0)) continue;
+        wait_until_finished(began_ns);
     }
     __atomic_store_n(&pool.is_taken, 0, __ATOMIC_RELEASE);
 }

@@ -24,6 +24,7 @@ from unrolled_server.engine.job import (
     ReplyForm,
     State,
     Stop,
+    drawing_multiplications,
 )
 from unrolled_server.engine.network import Reply, TableFullError
 from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
@@ -31,8 +32,6 @@ from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_ne
 from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
-_MAX_QUICK_WORDS = 64
-_MAX_QUICK_FLOATS = 256 * 1024
 _MAX_MEASURED_S = 0.2
 # Networks whose states are computed side by side, for each thread; all threads share larger jobs.
 _SIDE_BY_SIDE = 4
@@ -40,7 +39,7 @@ _MAX_SMALL_MULTIPLICATIONS = 1 << 26
 
 
 class Engine:
-    """Runs networks over words. Not thread-safe: one thread at a time, except `is_quick`.
+    """Runs networks over words. Not thread-safe: one thread at a time, except `drawing_multiplications`.
 
     On the CPU, threads of the native core share large jobs, and compute small ones side by side.
 
@@ -117,20 +116,19 @@ class Engine:
                 break
         return job.multiplications / min(taken_s)
 
-    def is_quick(self, job: Job) -> bool:
-        """Returns whether a job is small and all its states are in memory. Any thread may call it.
+    def drawing_multiplications(self, spec: NetworkSpec) -> int:
+        """Returns the multiplications that take as long as drawing a network; 0 if it is in memory.
 
-        A hint: the job's network may be evicted before it runs.
+        Any thread may call it. A hint: the network may be evicted before a job of it runs.
         """
-        words = job.words
-        if len(words) > _MAX_QUICK_WORDS or job.layout is not Layout.BATCH_FIRST:
-            return False
-        if job.initial_state is not None:
-            return False
-        if job.position_count * job.network.output_size > _MAX_QUICK_FLOATS:
+        return drawing_multiplications(spec) if self._networks.peek(spec) is None else 0
+
+    def is_known(self, job: Job) -> bool:
+        """Returns whether all states of a job are in memory; false where finding out takes as long."""
+        if job.layout is Layout.SEQ_FIRST or job.initial_state is not None:
             return False
         cached = self._networks.peek(job.network)
-        return cached is not None and cached.network.is_known(words)
+        return cached is not None and cached.network.is_known(job.words)
 
     def run(
         self,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.scheduling.admission import Admission, Reservation, WaitEstimate
-from unrolled_server.scheduling.compute_pool import ComputePool
 from unrolled_server.scheduling.compute_thread import ComputeThread
+from unrolled_server.scheduling.cost_model import Work
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.validation.request import AcceptedRequest, RequestValidator
 from unrolled_server.validation.words import SharedWords
@@ -55,7 +55,7 @@ class RequestPipeline:
 
     validator: RequestValidator
     admission: Admission
-    compute_pool: ComputePool
+    compute_thread: ComputeThread
     cache: ReplyCache
     lag: EventLoopLag
     observer: RequestObserver
@@ -84,20 +84,19 @@ class RequestPipeline:
         if wait_for_room is not None:
             await wait_for_room(request.byte_count)
         job = request.job
-        thread = self.compute_pool.thread_for(job)
-        estimate = thread.estimate(job, call.client)
-        if lag_s := self.lag.significant_s:  # a computed reply has to wait for the event loop, too
-            estimate = replace(estimate, wait_s=estimate.wait_s + lag_s)
+        work = self.compute_thread.estimate(job)
+        wait_s = self.compute_thread.wait_s(call.client, cost_s=work.cost_s)
         reservation = self.admission.admit(
             call,
             byte_count=request.byte_count,
-            multiplications=job.multiplications,
-            estimate=estimate,
+            multiplications=work.multiplications,
+            # A computed reply has to wait for the event loop, too.
+            estimate=WaitEstimate(wait_s=wait_s + self.lag.significant_s, cost_s=work.cost_s),
             now_s=time.monotonic(),
         )
         self.observer.accepted(words=len(job.words), symbols=job.words.letter_count)
         try:
-            reply = self._start(request, thread, call, cost_s=estimate.cost_s)
+            reply = self._start(request, work, call)
         except BaseException:
             reservation.release()
             raise
@@ -105,16 +104,14 @@ class RequestPipeline:
 
     def check_deadline(self, call: CallInfo) -> None:
         """Refuses a request before it is parsed if even the smallest would wait too long."""
-        wait_s = self.compute_pool.min_wait_s(call.client) + self.lag.significant_s
+        wait_s = self.compute_thread.wait_s(call.client) + self.lag.significant_s
         if wait_s:
             remaining_s = call.deadline_s - time.monotonic()
             self.admission.check_wait(WaitEstimate(wait_s=wait_s), remaining_s=remaining_s)
 
-    def _start(
-        self, request: AcceptedRequest, thread: ComputeThread, call: CallInfo, *, cost_s: float
-    ) -> bytes | asyncio.Future[bytes]:
+    def _start(self, request: AcceptedRequest, work: Work, call: CallInfo) -> bytes | asyncio.Future[bytes]:
         id_field = encode_id(request.id)
-        reply = thread.submit(request.job, call, id_field=id_field, cost_s=cost_s)
+        reply = self.compute_thread.submit(work, call, id_field=id_field)
         if isinstance(reply, bytes) and request.is_cacheable:
             self.cache.put(request.data, reply, id_field=id_field)
         return reply
