@@ -1,4 +1,4 @@
-"""Wires engines, scheduler and service together on one event loop, for our own port and for Ray Serve."""
+"""Wires engine, scheduler and service together on one event loop, for our own port and for Ray Serve."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import ForwardService
 from unrolled_server.scheduling.admission import Admission
-from unrolled_server.scheduling.compute_pool import ComputePool
+from unrolled_server.scheduling.compute_thread import ComputeThread
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
@@ -62,25 +62,25 @@ class Backend:
         self._background: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
-        """Opens the word vectors and verifies the engines.
+        """Opens the word vectors and verifies the engine.
 
         Raises:
             StartupError: A file of word vectors is malformed, its converted form cannot be written, the
                 device is not on this machine, or the native core is missing or computes wrong bits.
         """
         self._tables = await _opened_vectors(self._settings)
-        self._engines = await asyncio.to_thread(_verified_engines, self._settings, self._tables.values())
-        self._cost_model = await asyncio.to_thread(_measured_cost, self._engines[0])
-        self.info = _info(self._engines[0], self._settings, self._tables.values())
+        self._engine = await asyncio.to_thread(_verified_engine, self._settings, self._tables.values())
+        self._cost_model = await asyncio.to_thread(_measured_cost, self._engine)
+        self.info = _info(self._engine, self._settings, self._tables.values())
 
     def start(self) -> ForwardService:
         """Returns the service, ready for calls on the running loop."""
         encoder = ForwardReplyEncoder(fingerprint=self.info.fingerprint)
-        self._compute_pool = ComputePool(self._engines, self._cost_model, encoder)
+        self._compute_thread = ComputeThread(self._engine, self._cost_model, encoder)
         pipeline = RequestPipeline(
             validator=RequestValidator(self._settings.limits(), self._tables),
             admission=self.admission,
-            compute_pool=self._compute_pool,
+            compute_thread=self._compute_thread,
             cache=ReplyCache(max_bytes=self._settings.reply_memory_mb * MIB),
             lag=self._lag,
             observer=self._observer,
@@ -106,17 +106,17 @@ class Backend:
                 task.result()
 
     async def close(self) -> None:
-        """Ends the background tasks and the compute threads; no call may follow."""
+        """Ends the background tasks and the compute thread; no call may follow."""
         for task in self._background:
             task.cancel()
-        await self._compute_pool.close()
+        await self._compute_thread.close()
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics of all parts and of the process; may be called from any thread."""
-        for part in (self._service, self.admission, self.slow_consumers, self._lag, self._compute_pool):
+        counters = self._compute_thread.counters
+        for part in (self._service, self.admission, self.slow_consumers, self._lag, counters):
             yield from part.collect()
-        for engine in self._engines:
-            yield from _collect_engine(engine)
+        yield from _collect_engine(self._engine)
         budget_bytes = self._settings.state_memory_mb * MIB
         yield GaugeMetricFamily("unrolled_state_memory_budget_bytes", "What they may have.", budget_bytes)
         yield _build_info(self.info)
@@ -152,23 +152,22 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
     return tables
 
 
-def _verified_engines(settings: Settings, tables: Iterable[VectorTable]) -> list[Engine]:
-    memory = settings.state_memory_bytes_per_thread
-    vectors = [WordVectors(table.digest, table.rows, table.mean) for table in tables]
+def _verified_engine(settings: Settings, tables: Iterable[VectorTable]) -> Engine:
     try:
-        engines = [
-            Engine(device=settings.device, state_memory_bytes=memory, vectors=vectors)
-            for _ in range(settings.compute_threads)
-        ]
-        for engine in engines:
-            engine.verify()
+        engine = Engine(
+            device=settings.device,
+            threads=settings.compute_threads,
+            state_memory_bytes=settings.state_memory_mb * MIB,
+            vectors=[WordVectors(table.digest, table.rows, table.mean) for table in tables],
+        )
+        engine.verify()
     except DeviceUnavailableError as error:
         raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
     except InstructionSetError as error:
         raise StartupError(str(error), exit_code=EXIT_SETTINGS) from error
     except (CoreError, DeviceUnstableError) as error:
         raise StartupError(str(error), exit_code=EXIT_ENGINE) from error
-    return engines
+    return engine
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
@@ -178,7 +177,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 def _measured_cost(engine: Engine) -> CostModel:
     multiplications_per_s = engine.multiplications_per_s()
-    LOG.info("one compute thread does %.1f billion multiplications a second", multiplications_per_s / 1e9)
+    LOG.info("the engine does %.1f billion multiplications a second", multiplications_per_s / 1e9)
     return CostModel(multiplications_per_s=multiplications_per_s)
 
 

@@ -4,8 +4,10 @@ import ctypes
 import enum
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -14,6 +16,11 @@ from unrolled_server.engine.spec import GATES, NetworkSpec
 from unrolled_server.engine.words import EncodedWords
 
 _UNLIMITED = 1 << 62
+# How many multiplications take as long as making a network (150 us), and for each parameter as drawing it (15 ns)
+# or drawing and scaling it to a spectral radius (about 500 ns); measured on one core with AVX2.
+_NETWORK_MULTIPLICATIONS = 3_500_000
+_DRAWING_MULTIPLICATIONS = 350
+_RADIUS_MULTIPLICATIONS = 12_000
 
 
 class Layout(enum.Enum):
@@ -76,12 +83,26 @@ def _multiplications_per_symbol(spec: NetworkSpec) -> int:
     return spec.directions * (spec.num_layers * recurrent + inputs)
 
 
+def drawing_multiplications(spec: NetworkSpec) -> int:
+    """Returns the multiplications that take as long as drawing and packing a network."""
+    each = _RADIUS_MULTIPLICATIONS if spec.spectral_radius else _DRAWING_MULTIPLICATIONS
+    return _NETWORK_MULTIPLICATIONS + spec.parameter_nbytes // 4 * each
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
     """Each word's recurrent state in torch's shapes and order; ``c`` is an LSTM's."""
 
     h: Float32[np.ndarray, "layers batch state"]
     c: Float32[np.ndarray, "layers batch hidden"] | None = None
+
+
+NewValues: TypeAlias = Callable[
+    [tuple[int, ...], Int32[np.ndarray, "batch seq"] | None, State | None],
+    Float32[np.ndarray, "*rows output"],
+]
+"""Returns C-contiguous memory for an answer's values, given their shape, the index, and the final state,
+which is not yet computed."""
 
 
 class InitialStates:
@@ -117,6 +138,7 @@ class Job:
         form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``.
         max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
         initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
+        new_values: Where the answer's values are written; None for memory of the engine.
     """
 
     network: NetworkSpec
@@ -127,6 +149,7 @@ class Job:
     output: Output = Output.ALL
     return_final_state: bool = False
     initial_state: State | None = None
+    new_values: NewValues | None = None
 
     @property
     def multiplications(self) -> int:
@@ -189,8 +212,8 @@ class Answer:
 
     Attributes:
         values: C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch, output), or in
-            the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: the next answer of
-            the engine overwrites it.
+            the distinct form (rows, output) with row 0 all zeros. The engine's own memory is borrowed: its
+            next answer overwrites it.
         index: In the distinct form, the row of each position, numbered by first appearance in row-major
             order; the dense values are ``values[index]``.
         final_state: h_n and c_n if the job asks for them; not borrowed.

@@ -114,7 +114,7 @@ class CountsRows(Protocol):
 
 
 class ComputeCounters:
-    """What one compute thread counts. Written by it, or by the event loop while the thread is idle.
+    """What the compute thread counts. Written by it, or by the event loop while the thread is idle.
 
     Rows that the engine computed before, to verify its bits, do not count. `expired` and `cancelled` are jobs
     that were dropped or stopped, because their deadline had passed or their caller had left.
@@ -147,7 +147,7 @@ class ComputeCounters:
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; may be called from any thread."""
         yield self._queue_s.family(
-            "unrolled_queue_seconds", "Wait of computed requests for their compute thread."
+            "unrolled_queue_seconds", "Wait of computed requests for the compute thread."
         )
         yield self._compute_s.family(
             "unrolled_compute_seconds", "From the start of a request's batch until its reply was made."
@@ -162,9 +162,10 @@ class ComputeCounters:
             "unrolled_prefixes_computed_total", "States that were computed for them.", self._computed_rows
         )
         yield CounterMetricFamily(
-            "unrolled_compute_busy_seconds_total", "Time that compute threads spent on batches.", self._busy_s
+            "unrolled_compute_busy_seconds_total",
+            "Time that engines, one for each worker, spent on batches.",
+            self._busy_s,
         )
-        yield GaugeMetricFamily("unrolled_compute_threads", "Compute threads.", 1)
         dropped = CounterMetricFamily(
             "unrolled_dropped_total",
             "Accepted requests whose caller left or whose deadline passed before the reply was computed.",

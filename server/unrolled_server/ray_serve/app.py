@@ -25,6 +25,8 @@ def app(settings: Settings) -> Application:
     for warning in unknown_variables(os.environ):
         LOG.warning(warning)
     refuse_settings_of_serve(settings)
+    if "compute_threads" not in settings.model_fields_set:  # the cores of this machine are not the replica's
+        settings = settings.model_copy(update={"compute_threads": 1})
     deployed = serve.deployment(
         name="ForwardService",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,

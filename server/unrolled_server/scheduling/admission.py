@@ -28,7 +28,7 @@ MAX_RETRY_AFTER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitEstimate:
-    """Seconds that a request would wait for its compute thread, and then take."""
+    """Seconds that a request would wait for the compute thread, and then take."""
 
     wait_s: float = 0.0
     cost_s: float = 0.0

@@ -25,34 +25,43 @@ from unrolled_server.errors import (
     Violation,
 )
 from unrolled_server.observability.counters import ComputeCounters
-from unrolled_server.scheduling.admission import NO_WAIT, WaitEstimate
-from unrolled_server.scheduling.cost_model import CostModel
+from unrolled_server.scheduling.cost_model import CostModel, Work
 from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
 
-# One batch: about 50 ms of products on one core, and no more reply bytes than one large reply has.
-MAX_BATCH_MULTIPLICATIONS = 1 << 31
+# While the compute thread is idle, a job of at most this predicted time is computed on the event loop: the way
+# to the thread and back takes about 100 us, and a write of a megabyte holds the loop for longer.
+MAX_QUICK_S = 300e-6
+# One batch: enough work for all threads of the core, for which the jobs of others wait; and no more reply bytes
+# than one large reply has.
+MAX_BATCH_S = 0.02
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
 # bounds how long the first ones wait for the others.
 MAX_DELIVERY_BYTES = 256 << 10
 
 
-class ReplyEncoder(Protocol):
-    """Encodes answers as the bytes of replies. Called from compute threads and from the event loop."""
+class PendingReply(Protocol):
+    """The reply to a job that is not yet computed."""
 
-    def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
-        """Returns the reply's bytes; copies from `answer`, whose memory is borrowed."""
+    def finish(self, answer: Answer, *, queue_s: float, compute_s: float) -> bytes:
+        """Returns the bytes of the reply."""
+
+
+class ReplyEncoder(Protocol):
+    """Encodes answers as the bytes of replies. Called from the compute thread and from the event loop."""
+
+    def start(self, job: Job, *, id_field: bytes) -> PendingReply:
+        """Returns the reply to a job, and may set where the job's values are written."""
 
 
 class _QueuedJob(NamedTuple):
-    job: Job
-    id_field: bytes
+    work: Work
+    pending: PendingReply
     reply: asyncio.Future[bytes]
     arrived_s: float
     stop: Stop
-    cost_s: float
 
 
 class _Outcome(NamedTuple):
@@ -61,12 +70,12 @@ class _Outcome(NamedTuple):
 
 
 class ComputeThread:
-    """Computes jobs and encodes their replies on one engine. Used from one event loop.
+    """Computes jobs and encodes their replies on the engine. Used from one event loop.
 
     When the thread is free it takes what waits as a batch; no timer makes a job wait for company.
     """
 
-    def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder, *, name: str) -> None:
+    def __init__(self, engine: Engine, cost_model: CostModel, encoder: ReplyEncoder) -> None:
         self.counters = ComputeCounters(engine)
         self._engine = engine
         self._cost_model = cost_model
@@ -77,7 +86,7 @@ class ComputeThread:
         self._changed = threading.Condition()
         self._is_busy = False
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread = threading.Thread(target=self._run, name="compute")
         self._thread.start()
 
     @property
@@ -89,75 +98,75 @@ class ComputeThread:
         """
         return not self._queue and not self._is_busy
 
-    def estimate(self, job: Job, client: str) -> WaitEstimate:
-        """Returns how long the job would wait, and take; `NO_WAIT` while the thread is idle."""
+    def estimate(self, job: Job) -> Work:
+        """Returns what the job will take."""
+        return self._cost_model.estimate(job, drawing=self._engine.drawing_multiplications(job.network))
+
+    def wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
+        """Returns seconds until a job of the client would start: the running batch, then the queue."""
         if self.is_idle:
-            return NO_WAIT
-        cost_s = self._cost_model.estimate_s(job)
-        return WaitEstimate(wait_s=self._wait_s(client, cost_s), cost_s=cost_s)
+            return 0.0
+        running_s = max(0.0, self._busy_until_s - time.monotonic())
+        return running_s + self._queue.wait_s(client, cost_s=cost_s)
 
-    def min_wait_s(self, client: str) -> float:
-        """Returns how long any job of the client would wait at least."""
-        return 0.0 if self.is_idle else self._wait_s(client, 0.0)
-
-    def submit(
-        self, job: Job, call: CallInfo, *, id_field: bytes, cost_s: float
-    ) -> bytes | asyncio.Future[bytes]:
+    def submit(self, work: Work, call: CallInfo, *, id_field: bytes) -> bytes | asyncio.Future[bytes]:
         """Returns the reply, or a future of it; cancelling that drops or stops the job.
 
-        Small work that the engine knows is computed at once while the thread is idle, because the hop to the
-        thread would cost more. `cost_s` is what `estimate` returned, or 0 to estimate it now.
+        While the thread is idle, work of at most `MAX_QUICK_S` is computed at once.
 
         Raises:
             ComputeError: The engine failed on this job; no other is affected. A future fails with it, too.
             InvalidRequestError: The reply would be too large, which only its prefixes tell. A future, too.
             ExpiredError: Only a future: the deadline passed before the job was computed.
         """
-        if self.is_idle and self._engine.is_quick(job):
-            return self._compute_now(job, id_field)
+        if self.is_idle and self._is_quick(work):
+            return self._compute_now(work.job, id_field)
         reply = self._loop.create_future()
-        cost_s = cost_s or self._cost_model.estimate_s(job)
         stop = Stop(call.deadline_s)
         reply.add_done_callback(stop.set)  # a cancelled job ends even while it runs
-        queued = _QueuedJob(job, id_field, reply, time.monotonic(), stop, cost_s)
+        pending = self._encoder.start(work.job, id_field=id_field)
+        queued = _QueuedJob(work, pending, reply, time.monotonic(), stop)
         with self._changed:
-            self._queue.add(queued, client=call.client, cost_s=cost_s, share=_batch_share(job))
+            self._queue.add(queued, client=call.client, cost_s=work.cost_s, share=_batch_share(work))
             self._changed.notify()
         return reply
 
-    def close(self) -> None:
-        """Lets the thread end once nothing waits."""
+    async def close(self) -> None:
+        """Ends the thread once everything that waits is computed."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
 
-    def join(self) -> None:
-        """Waits for the thread to end."""
-        self._thread.join()
+    def _is_quick(self, work: Work) -> bool:
+        if work.predicted_s <= MAX_QUICK_S:
+            return True
+        known_s = self._cost_model.predict_s(work.job, 0)
+        return known_s <= MAX_QUICK_S and self._engine.is_known(work.job)
 
     def _compute_now(self, job: Job, id_field: bytes) -> bytes:
         started_s = time.monotonic()
+        pending = self._encoder.start(job, id_field=id_field)
         result = self._engine.run_one(job)
-        reply = self._encode(job, id_field, result, queue_s=0.0, started_s=started_s)
+        reply = self._encode(job, pending, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
         self.counters.observe_job(queue_s=0.0, started_s=started_s)
         return reply
 
-    def _wait_s(self, client: str, cost_s: float) -> float:
-        """Returns seconds until a job of the client would start: the running batch, then the queue."""
-        running_s = max(0.0, self._busy_until_s - time.monotonic())
-        return running_s + self._queue.wait_s(client, cost_s=cost_s)
-
     def _run(self) -> None:
         while batch := self._pop_batch():
-            try:
-                for outcomes in _delivery_groups(self._compute(batch)):
-                    self._loop.call_soon_threadsafe(_deliver, outcomes)
-            except Exception:
-                LOG.exception("a batch failed")
-                failed = [_Outcome(queued.reply, ComputeError()) for queued in batch]
-                self._loop.call_soon_threadsafe(_deliver, failed)  # those that have a reply keep it
+            self._run_batch(batch)
+            del batch  # which refers to all of its replies
+
+    def _run_batch(self, batch: Sequence[_QueuedJob]) -> None:
+        try:
+            for outcomes in _delivery_groups(self._compute(batch)):
+                self._loop.call_soon_threadsafe(_deliver, outcomes)
+        except Exception:
+            LOG.exception("a batch failed")
+            failed = [_Outcome(queued.reply, ComputeError()) for queued in batch]
+            self._loop.call_soon_threadsafe(_deliver, failed)  # those that have a reply keep it
 
     def _pop_batch(self) -> Sequence[_QueuedJob]:
         """Waits for wanted jobs and returns them; empty when closed."""
@@ -168,7 +177,7 @@ class ComputeThread:
                 self._changed.wait_for(lambda: self._queue or self._is_closed)
                 self._is_busy = True
                 batch = self._queue.pop_batch(self._is_wanted)
-            self._busy_until_s = time.monotonic() + sum(queued.cost_s for queued in batch)
+            self._busy_until_s = time.monotonic() + sum(queued.work.cost_s for queued in batch)
             return batch
 
     def _is_wanted(self, queued: _QueuedJob) -> bool:
@@ -186,36 +195,37 @@ class ComputeThread:
         return False
 
     def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
-        started_s = before_s = time.monotonic()
-        computed_count = 0
+        started_s = time.monotonic()
+        computed: list[Work] = []
+        is_whole = True
         # Each job is checked again when its turn comes: a batch may take 50 ms.
         is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
-        jobs, stops = [queued.job for queued in batch], [queued.stop for queued in batch]
+        jobs, stops = [queued.work.job for queued in batch], [queued.stop for queued in batch]
         results = self._engine.run(jobs, is_wanted=is_wanted, stops=stops)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, NotWantedError):
                 continue
             if isinstance(result, StoppedError) and not self._is_wanted(queued):
-                before_s = time.monotonic()  # the next job did not take this one's time
+                is_whole = False
                 continue
             queue_s = started_s - queued.arrived_s
-            reply = self._encode(queued.job, queued.id_field, result, queue_s=queue_s, started_s=started_s)
-            computed_count += 1
+            job, pending = queued.work.job, queued.pending
+            reply = self._encode(job, pending, result, queue_s=queue_s, started_s=started_s)
+            computed.append(queued.work)
             self.counters.observe_job(queue_s=queue_s, started_s=started_s)
-            now_s = time.monotonic()
-            self._cost_model.observe(queued.job, taken_s=now_s - before_s)
-            before_s = now_s
             yield _Outcome(queued.reply, reply)
-        self.counters.observe_batch(computed_count, started_s=started_s)
+        if computed and is_whole:  # a stopped job took time that no other needs
+            self._cost_model.observe(computed, taken_s=time.monotonic() - started_s)
+        self.counters.observe_batch(len(computed), started_s=started_s)
 
     def _encode(
-        self, job: Job, id_field: bytes, result: Answer | Exception, *, queue_s: float, started_s: float
+        self, job: Job, pending: PendingReply, result: Answer | Exception, *, queue_s: float, started_s: float
     ) -> bytes | RequestError:
         """Returns the reply for an engine's result, or the error that the client gets instead."""
         try:
             answer = _answer(result)
             compute_s = time.monotonic() - started_s
-            return self._encoder.encode(job, answer, id_field=id_field, queue_s=queue_s, compute_s=compute_s)
+            return pending.finish(answer, queue_s=queue_s, compute_s=compute_s)
         except AnswerTooLargeError as error:
             return InvalidRequestError([Violation("words", str(error))])
         except Exception:
@@ -229,9 +239,9 @@ def _answer(result: Answer | Exception) -> Answer:
     return result
 
 
-def _batch_share(job: Job) -> float:
-    """Returns the part of a batch that the job may fill, by its products or by its reply."""
-    return max(job.multiplications / MAX_BATCH_MULTIPLICATIONS, job.reply_bytes / MAX_BATCH_REPLY_BYTES)
+def _batch_share(work: Work) -> float:
+    """Returns the part of a batch that the job may fill, by its time or by its reply."""
+    return max(work.predicted_s / MAX_BATCH_S, work.job.reply_bytes / MAX_BATCH_REPLY_BYTES)
 
 
 def _delivery_groups(outcomes: Iterable[_Outcome]) -> Iterator[list[_Outcome]]:

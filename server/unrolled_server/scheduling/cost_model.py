@@ -1,89 +1,92 @@
 """Estimates how long jobs take, from a measurement at startup and from the jobs computed since."""
 
-import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# Costs of any job beside its products: finding its rows, and making its reply.
-JOB_S = 30e-6
-BYTE_S = 1e-9
-# Half-life of a network's correction, in seconds of work.
+# What a job takes beside its multiplications: at all, to find a symbol's row, and to write and encode a byte of
+# the reply; measured with known states.
+JOB_S = 20e-6
+SYMBOL_S = 60e-9
+BYTE_S = 0.3e-9
+# Half-life of an observation, and weight of what was known before a network's first job, in seconds of work.
 HALF_LIFE_S = 0.5
-# Weight of the measured speed against a network's first jobs.
 PRIOR_S = 0.01
 MAX_NETWORKS = 4_096
-# Half-life and prior of the slowdown factor, and its upper bound. It is never below 1: a fast job only means
-# that its states were cached.
-SLOWDOWN_HALF_LIFE_S = 0.25
-SLOWDOWN_PRIOR_S = 0.1
-MAX_SLOWDOWN = 2.0
-# A small first job mostly draws and packs its network, which says nothing about larger jobs.
-MIN_FIRST_S = 0.002
-MAX_RATIO = 4.0
 
 
-@dataclass(slots=True)
-class _Ratio:
-    """Seconds that jobs took, divided by the predicted seconds, with exponential forgetting."""
+class Work(NamedTuple):
+    """A job and what it will take.
 
-    predicted_s: float = PRIOR_S
-    actual_s: float = PRIOR_S
+    Attributes:
+        multiplications: If all its states are new, with drawing the network if that is not in memory.
+        is_new_network: Whether the network is not in memory.
+        predicted_s: Seconds of these multiplications.
+        cost_s: Seconds by what jobs of the network took lately, some of whose states may have been known.
+    """
+
+    job: Job
+    multiplications: int
+    is_new_network: bool
+    predicted_s: float
+    cost_s: float
+
+
+class _Observed(NamedTuple):
+    """Predicted seconds and those that jobs took, with exponential forgetting."""
+
+    predicted_s: float
+    taken_s: float
 
     @property
-    def value(self) -> float:
-        return self.actual_s / self.predicted_s
+    def factor(self) -> float:
+        return self.taken_s / self.predicted_s
 
-    def add(self, predicted_s: float, actual_s: float, *, half_life_s: float = HALF_LIFE_S) -> None:
-        if self.predicted_s > half_life_s:
-            self.predicted_s /= 2
-            self.actual_s /= 2
-        self.predicted_s += predicted_s
-        self.actual_s += actual_s
+    def plus(self, predicted_s: float, taken_s: float) -> "_Observed":
+        weight = 0.5 if self.predicted_s > HALF_LIFE_S else 1.0
+        return _Observed(self.predicted_s * weight + predicted_s, self.taken_s * weight + taken_s)
 
 
 class CostModel:
-    """Estimates a job's seconds from the measured speed of one compute thread. Thread-safe.
+    """Estimates what jobs take from the measured speed of the engine. One thread observes, all may read.
 
-    How many prefixes are known differs between networks, so each has its own correction factor. A slowdown
-    factor stands for what all networks took lately beyond what they usually take: it covers networks that are
-    asked too seldom to learn of a busy machine themselves.
+    How many states are known differs between networks, so each has a factor of its own. That of networks new
+    to memory says how busy this machine is; it is never below 1, because jobs that take less than predicted
+    have shared their states.
     """
 
     def __init__(self, *, multiplications_per_s: float) -> None:
         self._multiplication_s = 1 / multiplications_per_s
-        self._networks: OrderedDict[NetworkSpec, _Ratio] = OrderedDict()
-        self._first_jobs = _Ratio()  # over all networks: how fast this machine was with new networks lately
-        self._recent = _Ratio(SLOWDOWN_PRIOR_S, SLOWDOWN_PRIOR_S)
-        self._lock = threading.Lock()
+        self._networks: OrderedDict[NetworkSpec, _Observed] = OrderedDict()
+        self._new_networks = _Observed(PRIOR_S, PRIOR_S)
 
-    def estimate_s(self, job: Job) -> float:
-        """Returns the seconds that the job will take, with its network's correction and the slowdown."""
-        with self._lock:
-            slowdown = min(max(1.0, self._recent.value), MAX_SLOWDOWN)
-            return self.uncorrected_s(job) * min(self._usual_ratio(job) * slowdown, MAX_RATIO)
+    def estimate(self, job: Job, *, drawing: int) -> Work:
+        """Returns what the job takes; `drawing` are the multiplications before it can begin."""
+        multiplications = job.multiplications + drawing
+        predicted_s = self.predict_s(job, multiplications)
+        factor = self._before(job.network, is_new=drawing > 0).factor
+        return Work(job, multiplications, drawing > 0, predicted_s, predicted_s * factor)
 
-    def uncorrected_s(self, job: Job) -> float:
-        """Returns the seconds that the job would take at the measured speed with no prefix known."""
-        return JOB_S + job.multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
+    def predict_s(self, job: Job, multiplications: int) -> float:
+        """Returns the seconds for a job with so many multiplications, on an idle machine."""
+        symbols_s = job.words.letter_count * SYMBOL_S
+        return JOB_S + symbols_s + multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
 
-    def observe(self, job: Job, *, taken_s: float) -> None:
-        """Learns from a computed job."""
-        predicted_s = self.uncorrected_s(job)
-        with self._lock:
-            ratio = self._networks.get(job.network)
-            if ratio or predicted_s >= MIN_FIRST_S:
-                usual_s = predicted_s * self._usual_ratio(job)
-                self._recent.add(usual_s, taken_s, half_life_s=SLOWDOWN_HALF_LIFE_S)
-            if ratio is None:
-                ratio = self._networks[job.network] = _Ratio(PRIOR_S, PRIOR_S * self._first_jobs.value)
-                if predicted_s >= MIN_FIRST_S:
-                    self._first_jobs.add(predicted_s, taken_s)
-            self._networks.move_to_end(job.network)
-            if len(self._networks) > MAX_NETWORKS:
-                self._networks.popitem(last=False)
-            ratio.add(predicted_s, taken_s)
+    def observe(self, batch: Sequence[Work], *, taken_s: float) -> None:
+        """Learns from jobs that were computed together, each in the part of the time that it was to take."""
+        slowdown = taken_s / sum(work.cost_s for work in batch)
+        for work in batch:
+            network, is_new = work.job.network, work.is_new_network
+            job_s = work.cost_s * slowdown
+            self._networks[network] = self._before(network, is_new=is_new).plus(work.predicted_s, job_s)
+            self._networks.move_to_end(network)
+            if is_new:
+                self._new_networks = self._new_networks.plus(work.predicted_s, job_s)
+        while len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
 
-    def _usual_ratio(self, job: Job) -> float:
-        return self._networks.get(job.network, self._first_jobs).value
+    def _before(self, network: NetworkSpec, *, is_new: bool) -> _Observed:
+        observed = None if is_new else self._networks.get(network)
+        return observed or _Observed(PRIOR_S, PRIOR_S * max(1.0, self._new_networks.factor))

@@ -31,11 +31,13 @@ from pydantic_settings import (
 
 from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home, is_url, parse_named_files
 from unrolled_server.settings.address_forms import UNIX, parse_address, parse_host_port
+from unrolled_server.settings.cores import usable_cores
 
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
 """Settings that count for all workers together."""
 MAX_INT32 = 2**31 - 1
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
+MAX_DEFAULT_THREADS = 32
 DEFAULT_PORT = 50_051
 DEFAULT_METRICS_PORT = 9_464
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
@@ -141,13 +143,16 @@ class Settings(BaseSettings):
         "auto",
         description="Device that computes; auto takes an accelerator if torch finds one, else the CPU",
     )
-    compute_threads: PositiveInt = Field(
-        1, le=256, description="Threads that compute; each network belongs to one thread"
+    compute_threads: NonNegativeInt = Field(
+        0,
+        le=256,
+        validate_default=True,
+        description="Threads of the native core that share the computing; 0 takes one for each core that "
+        "the process may use, divided by workers, and at most 32",
     )
     state_memory_mb: PositiveInt = Field(
         1_024,
-        description="MiB for networks and their computed states, all threads together; the least recently "
-        "used are dropped first",
+        description="MiB for networks and their computed states; the least recently used are dropped first",
     )
     reply_memory_mb: NonNegativeInt = Field(
         16, le=2**20, description="MiB for a cache of small replies; 0 turns it off"
@@ -288,6 +293,12 @@ class Settings(BaseSettings):
             )
         return workers
 
+    @field_validator("compute_threads")
+    @classmethod
+    def _choose_compute_threads(cls, given: int, info: ValidationInfo) -> int:
+        workers: int = info.data.get("workers", 1)  # missing if it is invalid itself
+        return given or min(max(usable_cores() // workers, 1), MAX_DEFAULT_THREADS)
+
     def share(self) -> "Settings":
         """Returns the settings of one worker: its share of the totals, at least 1 unless the total is 0."""
         totals = {name: getattr(self, name) for name in TOTALS}
@@ -319,10 +330,6 @@ class Settings(BaseSettings):
     def cache_directory(self) -> Path:
         """Returns the directory for converted vectors files; raises NoHomeError without a home directory."""
         return self.vectors_cache or default_cache_directory()
-
-    @property
-    def state_memory_bytes_per_thread(self) -> int:
-        return self.state_memory_mb * 2**20 // self.compute_threads
 
     @property
     def stream_bytes(self) -> int:

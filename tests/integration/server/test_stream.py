@@ -9,7 +9,6 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.engine import NetworkSpec
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc import service
@@ -17,7 +16,7 @@ from unrolled_server.rpc.pipeline import ForwardReplyEncoder, RequestPipeline
 from unrolled_server.rpc.reply_cache import ReplyCache
 from unrolled_server.rpc.service import SERVICE_NAME, ForwardService
 from unrolled_server.scheduling.admission import Admission
-from unrolled_server.scheduling.compute_pool import ComputePool
+from unrolled_server.scheduling.compute_thread import ComputeThread
 from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
@@ -48,17 +47,16 @@ class RunningService:
     """A service on a loopback port, its components, and a channel to it."""
 
     def __init__(self, *, max_stream_bytes=16 * MIB, max_bytes=256 * MIB, max_multiplications=10**12):
-        self.engine, self.other_engine = GatedEngine(), GatedEngine()
-        self.other_engine.open.set()
+        self.engine = GatedEngine()
         cost = CostModel(multiplications_per_s=MULTIPLICATIONS_PER_S)
         encoder = ForwardReplyEncoder(fingerprint="f")
-        self.compute_pool = ComputePool([self.engine, self.other_engine], cost, encoder)
+        self.compute_thread = ComputeThread(self.engine, cost, encoder)
         self.admission = WatchedAdmission(max_bytes=max_bytes, max_multiplications=max_multiplications)
         self.counters = RequestCounters()
         pipeline = RequestPipeline(
             validator=RequestValidator(Settings().limits()),
             admission=self.admission,
-            compute_pool=self.compute_pool,
+            compute_thread=self.compute_thread,
             cache=ReplyCache(max_bytes=MIB),
             lag=EventLoopLag(),
             observer=RequestObserver(self.counters),
@@ -69,17 +67,6 @@ class RunningService:
             max_stream_bytes=max_stream_bytes,
             info=pb.GetServerInfoReply(),
         )
-
-    def gated_seeds(self, count):
-        """Returns seeds whose networks wait at the gate."""
-        return [seed for seed in range(1_000) if self._lane(seed) == 0][:count]
-
-    def free_seed(self):
-        """Returns a seed whose network does not wait."""
-        return next(seed for seed in range(1_000) if self._lane(seed) == 1)
-
-    def _lane(self, seed):
-        return hash(NetworkSpec(symbol_count=1, hidden_size=1, seed=seed)) % 2
 
     def forward(self, request):
         return self.channel.unary_unary(FORWARD, response_deserializer=pb.ForwardReply.FromString)(request)
@@ -104,7 +91,7 @@ async def opened(running):
     finally:
         running.engine.open.set()
         await server.stop(None)
-        await running.compute_pool.close()
+        await running.compute_thread.close()
 
 
 def within_loop(scenario, **options):
@@ -179,19 +166,13 @@ def test_a_bad_request_gets_the_status_of_a_unary_call_and_the_stream_continues(
 
 def test_replies_come_in_completion_order_with_their_ids():
     async def scenario(running):
-        (slow,) = running.gated_seeds(1)
         stream = running.stream()
-        sent = [
-            a_request(slow, "slow"),
-            a_request(running.free_seed(), "quick"),
-            a_request(0, "bad", words=[]),
-        ]
-        await send_all(stream, sent)
-        first = {(await stream.read()).id, (await stream.read()).id}
+        await send_all(stream, [a_request(0, "slow"), a_request(0, "bad", words=[])])
+        first = (await stream.read()).id
         running.engine.open.set()
         return first, (await stream.read()).id, await stream.read()
 
-    assert within_loop(scenario) == ({"quick", "bad"}, "slow", grpc.aio.EOF)
+    assert within_loop(scenario) == ("bad", "slow", grpc.aio.EOF)
 
 
 def test_a_half_closed_stream_gets_every_reply_and_ends_with_ok():
@@ -214,7 +195,7 @@ def test_a_half_closed_stream_gets_every_reply_and_ends_with_ok():
 @pytest.mark.parametrize("is_stream", [True, False])
 def test_requests_of_a_cancelled_caller_are_not_computed(is_stream):
     async def scenario(running):
-        seeds = running.gated_seeds(3)
+        seeds = range(3)
         calls = [running.stream()] if is_stream else []
         for count, seed in enumerate(seeds, 1):
             if is_stream:
@@ -227,7 +208,7 @@ def test_requests_of_a_cancelled_caller_are_not_computed(is_stream):
             call.cancel()
         await until(lambda: running.admission.reservation_count == 0)
         running.engine.open.set()
-        await running.compute_pool.close()
+        await running.compute_thread.close()
         return running.engine.seeds
 
     assert within_loop(scenario) == []
@@ -292,7 +273,7 @@ def test_unread_refusals_are_bounded():
 
 def test_overload_is_refused_at_once_with_a_retry_delay():
     async def scenario(running):
-        first, second, _ = running.gated_seeds(3)
+        first, second = 0, 1
         held = asyncio.ensure_future(running.forward(a_request(first)))
         await until(lambda: running.admission.reservation_count == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -326,7 +307,7 @@ def values_of(reply):
 def test_requests_of_a_stream_may_reuse_the_words_of_the_latest_request_with_words():
     async def scenario(running):
         running.engine.open.set()
-        stream, seed = running.stream(), running.free_seed()
+        stream, seed = running.stream(), 1
         same = {"words": (), "same_words": True, "hidden_size": 3}
         requests = [
             a_request(0, "0", words=["ab", "b"]),
@@ -405,7 +386,7 @@ def test_a_single_request_above_a_load_limit_is_answered(limit):
 
 def test_a_draining_server_answers_accepted_requests_and_then_ends_the_stream():
     async def scenario(running):
-        first, second = running.gated_seeds(2)
+        first, second = 0, 1
         stream = running.stream()
         await stream.write(a_request(first, "taken"))
         await until(lambda: running.admission.reservation_count == 1)
@@ -425,11 +406,10 @@ def test_a_call_that_arrives_during_a_drain_waits_and_ends_as_unavailable(monkey
     monkeypatch.setattr(service, "MAX_DELAY_S", 60)
 
     async def scenario(running):
-        (seed,) = running.gated_seeds(1)
-        taken = asyncio.ensure_future(running.forward(a_request(seed)))
+        taken = asyncio.ensure_future(running.forward(a_request(0)))
         await until(lambda: running.admission.reservation_count == 1)
         running.service.drain(within_s=60)
-        late = asyncio.ensure_future(running.forward(a_request(running.free_seed())))
+        late = asyncio.ensure_future(running.forward(a_request(1)))
         await running.info()  # sent later, so the call before it has arrived
         running.engine.open.set()
         reply = await taken
@@ -454,7 +434,7 @@ def test_a_stream_that_opens_during_a_drain_ends_as_unavailable():
 
 def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
     async def scenario(running):
-        busy, unary, streamed = running.gated_seeds(3)
+        busy, unary, streamed = range(3)
         first = running.forward(a_request(busy))
         await asyncio.to_thread(running.engine.entered.wait)
         call, stream = running.forward(a_request(unary)), running.stream()
@@ -469,7 +449,7 @@ def test_requests_whose_caller_leaves_end_as_cancelled_and_are_not_computed():
         await first
         cancelled = partial(value, name="unrolled_dropped_total", reason="cancelled")
         # The thread counts them when it comes to them.
-        await until(lambda: cancelled(samples_of(running.compute_pool.collect())) == 2)
+        await until(lambda: cancelled(samples_of(running.compute_thread.counters.collect())) == 2)
         return running.engine.seeds, running.counters.methods
 
     seeds, methods = within_loop(scenario)

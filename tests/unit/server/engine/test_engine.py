@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,15 +186,22 @@ def test_a_growing_network_evicts_others_before_itself() -> None:
     assert engine.network_count < 20
 
 
-def test_only_small_cached_jobs_are_quick(engine: Engine) -> None:
+def test_a_job_is_known_once_all_its_states_are_in_memory(engine: Engine) -> None:
     asked = job(HELLO, hidden_size=2, seed=77, alphabet="helo")
-    assert not engine.is_quick(asked)
+    assert not engine.is_known(asked)
     answer(engine, asked)
-    assert engine.is_quick(asked)
-    assert not engine.is_quick(job([*HELLO, "hell", "oh"], hidden_size=2, seed=77, alphabet="helo"))
-    large = job(["hello"] * 65, hidden_size=2, seed=77, alphabet="helo")
-    answer(engine, large)
-    assert not engine.is_quick(large)
+    assert engine.is_known(asked)
+    assert not engine.is_known(job([*HELLO, "hell", "oh"], hidden_size=2, seed=77, alphabet="helo"))
+    assert not engine.is_known(replace(asked, layout=Layout.SEQ_FIRST))
+
+
+def test_only_a_network_that_is_not_in_memory_must_be_drawn(engine: Engine) -> None:
+    asked = job(HELLO, hidden_size=64, seed=78, alphabet="helo")
+    scaled = replace(asked.network, spectral_radius=0.9)
+    plain = engine.drawing_multiplications(asked.network)
+    answer(engine, asked)
+    assert engine.drawing_multiplications(asked.network) == 0
+    assert engine.drawing_multiplications(scaled) > 2 * plain > 0
 
 
 def test_the_global_generator_is_not_changed(engine: Engine) -> None:
@@ -234,7 +242,7 @@ def test_a_cancelled_job_is_not_computed_and_each_job_is_checked_once():
     alone = [next(Engine(device="cpu").run([job])).values.tobytes() for job in jobs]
     assert results == [alone[0], NotWantedError, alone[2], NotWantedError]
     assert sorted(asked) == [0, 1, 2, 3]
-    assert not engine.is_quick(jobs[1])  # a known prefix would be there, the word itself is not
+    assert not engine.is_known(jobs[1])  # a known prefix would be there, the word itself is not
     assert engine._networks.peek(jobs[3].network) is None
 
 

@@ -235,3 +235,11 @@ def test_the_interval_of_otlp_metrics_is_refused_with_its_replacement(monkeypatc
     with pytest.raises(ValidationError, match="have the collector scrape metrics_address"):
         from_flags("--otel")
     assert not from_flags().otel
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1), (64, 1, 32)])
+def test_compute_threads_are_the_cores_of_each_worker(monkeypatch, cores, workers, threads):
+    monkeypatch.setattr("unrolled_server.settings.model.usable_cores", lambda: cores)
+    assert Settings(workers=workers).compute_threads == threads
+    assert Settings(workers=workers).share().compute_threads == threads
+    assert Settings(workers=workers, compute_threads=5).compute_threads == 5

@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,8 +13,7 @@ import pytest
 from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, StoppedError
 from unrolled_server.errors import ComputeError, ExpiredError
-from unrolled_server.scheduling.admission import NO_WAIT
-from unrolled_server.scheduling.compute_pool import ComputePool
+from unrolled_server.scheduling.compute_thread import ComputeThread
 from unrolled_server.scheduling.cost_model import CostModel
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
@@ -27,30 +27,33 @@ def a_job(seed=0, hidden_size=3):
 
 
 class ValuesEncoder:
-    def encode(self, job, answer, *, id_field, queue_s, compute_s):
+    def start(self, job, *, id_field):
+        return self
+
+    def finish(self, answer, *, queue_s, compute_s):
         assert queue_s >= 0
         assert compute_s >= 0
         return answer.values.tobytes()
 
 
-async def submit(compute_pool, job, *, client="a", left_s=math.inf):
+async def submit(thread, job, *, client="a", left_s=math.inf):
     """Submits a job as a unary call does."""
     call = CallInfo(client=client, deadline_s=time.monotonic() + left_s)
-    reply = compute_pool.thread_for(job).submit(job, call, id_field=b"", cost_s=0.0)
+    reply = thread.submit(thread.estimate(job), call, id_field=b"")
     return reply if isinstance(reply, bytes) else await reply
 
 
 def within_loop(scenario):
-    """Runs `scenario(compute_pool, engine)` on a fresh loop and closes the compute pool."""
+    """Runs `scenario(thread, engine)` on a fresh loop and closes the compute thread."""
 
     async def main():
         engine = GatedEngine()
-        compute_pool = ComputePool([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
+        thread = ComputeThread(engine, CostModel(multiplications_per_s=1e10), ValuesEncoder())
         try:
-            return await asyncio.wait_for(scenario(compute_pool, engine), 120)
+            return await asyncio.wait_for(scenario(thread, engine), 120)
         finally:
             engine.open.set()
-            await compute_pool.close()
+            await thread.close()
 
     return asyncio.run(main())
 
@@ -67,18 +70,18 @@ def alone(job):
 
 
 def test_the_reply_is_the_encoded_answer():
-    async def scenario(compute_pool, engine):
+    async def scenario(thread, engine):
         engine.open.set()
-        return await submit(compute_pool, a_job())
+        return await submit(thread, a_job())
 
     assert within_loop(scenario) == alone(a_job())
 
 
 def test_jobs_that_wait_while_the_thread_is_busy_form_one_batch():
-    async def scenario(compute_pool, engine):
-        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
+    async def scenario(thread, engine):
+        first = asyncio.ensure_future(submit(thread, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        others = [asyncio.ensure_future(submit(compute_pool, a_job(seed))) for seed in (2, 3, 4)]
+        others = [asyncio.ensure_future(submit(thread, a_job(seed))) for seed in (2, 3, 4)]
         await asyncio.sleep(0)
         engine.open.set()
         replies = await asyncio.gather(first, *others)
@@ -86,13 +89,13 @@ def test_jobs_that_wait_while_the_thread_is_busy_form_one_batch():
 
     replies, runs = within_loop(scenario)
     assert replies == [alone(a_job(seed)) for seed in (1, 2, 3, 4)]
-    assert runs == [("compute-0", [1]), ("compute-0", [2, 3, 4])]
+    assert runs == [("compute", [1]), ("compute", [2, 3, 4])]
 
 
 def test_a_failing_job_fails_alone_and_its_cause_is_not_sent():
-    async def scenario(compute_pool, engine):
+    async def scenario(thread, engine):
         engine.open.set()
-        jobs = [submit(compute_pool, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
+        jobs = [submit(thread, a_job(seed)) for seed in (1, BROKEN_SEED, 2)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     good, bad, also_good = within_loop(scenario)
@@ -102,38 +105,38 @@ def test_a_failing_job_fails_alone_and_its_cause_is_not_sent():
 
 
 def test_a_job_whose_caller_left_is_not_computed():
-    async def scenario(compute_pool, engine):
-        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
+    async def scenario(thread, engine):
+        first = asyncio.ensure_future(submit(thread, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        left = asyncio.ensure_future(submit(compute_pool, a_job(2)))
-        stays = asyncio.ensure_future(submit(compute_pool, a_job(3)))
+        left = asyncio.ensure_future(submit(thread, a_job(2)))
+        stays = asyncio.ensure_future(submit(thread, a_job(3)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
-        return engine.runs, samples_of(compute_pool.collect())
+        return engine.runs, samples_of(thread.counters.collect())
 
     runs, samples = within_loop(scenario)
-    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert runs == [("compute", [1]), ("compute", [3])]
     assert dropped(samples) == (1, 0)
 
 
 def test_a_job_whose_deadline_passed_while_it_waited_is_not_computed():
-    async def scenario(compute_pool, engine):
-        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
+    async def scenario(thread, engine):
+        first = asyncio.ensure_future(submit(thread, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        late = asyncio.ensure_future(submit(compute_pool, a_job(2), left_s=0))
-        stays = asyncio.ensure_future(submit(compute_pool, a_job(3)))
+        late = asyncio.ensure_future(submit(thread, a_job(2), left_s=0))
+        stays = asyncio.ensure_future(submit(thread, a_job(3)))
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, stays)
         with pytest.raises(ExpiredError, match="the deadline passed before the reply was computed"):
             await late
-        return engine.runs, samples_of(compute_pool.collect())
+        return engine.runs, samples_of(thread.counters.collect())
 
     runs, samples = within_loop(scenario)
-    assert runs == [("compute-0", [1]), ("compute-0", [3])]
+    assert runs == [("compute", [1]), ("compute", [3])]
     assert dropped(samples) == (0, 1)
 
 
@@ -153,16 +156,15 @@ def test_a_running_job_ends_when_its_caller_leaves_or_its_deadline_passes(leaves
             yield results[0]
 
     async def scenario():
-        compute_pool = ComputePool(
-            [InterruptedEngine(device="cpu")], CostModel(multiplications_per_s=1e10), ValuesEncoder()
-        )
-        running = asyncio.ensure_future(submit(compute_pool, large))
+        engine = InterruptedEngine(device="cpu")
+        thread = ComputeThread(engine, CostModel(multiplications_per_s=1e10), ValuesEncoder())
+        running = asyncio.ensure_future(submit(thread, large))
         await asyncio.to_thread(started.wait)
         if leaves:
             running.cancel()
         error = (await asyncio.gather(asyncio.to_thread(interrupted.set), running, return_exceptions=True))[1]
-        await compute_pool.close()
-        return error, samples_of(compute_pool.collect())
+        await thread.close()
+        return error, samples_of(thread.counters.collect())
 
     error, samples = asyncio.run(scenario())
     assert isinstance(results[0], StoppedError)
@@ -170,7 +172,7 @@ def test_a_running_job_ends_when_its_caller_leaves_or_its_deadline_passes(leaves
     assert dropped(samples) == counts
 
 
-def test_the_time_of_a_stopped_job_does_not_count_as_the_next_ones(monkeypatch):
+def test_nothing_is_learned_from_a_batch_with_a_stopped_job(monkeypatch):
     now_s, observed = [time.monotonic()], []
 
     class StoppedEngine(GatedEngine):
@@ -184,31 +186,31 @@ def test_the_time_of_a_stopped_job_does_not_count_as_the_next_ones(monkeypatch):
     async def scenario():
         engine, cost_model = StoppedEngine(), CostModel(multiplications_per_s=1e10)
         cost_model.observe = lambda _, *, taken_s: observed.append(taken_s)
-        compute_pool = ComputePool([engine], cost_model, ValuesEncoder())
-        first = asyncio.ensure_future(submit(compute_pool, a_job(1)))
+        thread = ComputeThread(engine, cost_model, ValuesEncoder())
+        first = asyncio.ensure_future(submit(thread, a_job(1)))
         await asyncio.to_thread(engine.entered.wait)
-        late = asyncio.ensure_future(submit(compute_pool, a_job(2), left_s=30))
-        after = asyncio.ensure_future(submit(compute_pool, a_job(3)))
+        late = asyncio.ensure_future(submit(thread, a_job(2), left_s=30))
+        after = asyncio.ensure_future(submit(thread, a_job(3)))
         await asyncio.sleep(0)
         engine.open.set()
         await asyncio.gather(first, after)
         with pytest.raises(ExpiredError):
             await late
-        await compute_pool.close()
+        await thread.close()
         return engine.runs
 
     clock = SimpleNamespace(monotonic=lambda: now_s[0])
     monkeypatch.setattr("unrolled_server.scheduling.compute_thread.time", clock)
-    assert asyncio.run(scenario()) == [("compute-0", [1]), ("compute-0", [2, 3])]
-    assert observed == [0, 0]
+    assert asyncio.run(scenario()) == [("compute", [1]), ("compute", [2, 3])]
+    assert observed == [0]
 
 
 def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():
-    async def scenario(compute_pool, engine):
+    async def scenario(thread, engine):
         engine.open.set()
         with pytest.raises(ExpiredError):
-            await submit(compute_pool, a_job(1), left_s=0)
-        return await submit(compute_pool, a_job(2))
+            await submit(thread, a_job(1), left_s=0)
+        return await submit(thread, a_job(2))
 
     assert within_loop(scenario) == alone(a_job(2))
 
@@ -216,49 +218,47 @@ def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():
 def test_the_estimated_wait_is_0_when_idle_and_else_the_work_ahead():
     large = a_job(hidden_size=1_000)
 
-    async def scenario(compute_pool, engine):
-        thread = compute_pool.thread_for(large)
-        idle = thread.estimate(large, "a")
-        jobs = [asyncio.ensure_future(submit(compute_pool, large))]
+    async def scenario(thread, engine):
+        cost_s = thread.estimate(large).cost_s
+        idle_s = thread.wait_s("a", cost_s=cost_s)
+        jobs = [asyncio.ensure_future(submit(thread, large))]
         await asyncio.to_thread(engine.entered.wait)
-        jobs += [asyncio.ensure_future(submit(compute_pool, large)) for _ in range(4)]
+        jobs += [asyncio.ensure_future(submit(thread, large)) for _ in range(4)]
         await asyncio.sleep(0)
-        own, others = thread.estimate(large, "a"), thread.estimate(large, "b")
-        least_s = compute_pool.min_wait_s("b")
+        own_s, others_s = thread.wait_s("a", cost_s=cost_s), thread.wait_s("b", cost_s=cost_s)
+        least_s = thread.wait_s("b")
         engine.open.set()
         await asyncio.gather(*jobs)
-        return idle, own, others, least_s
+        return cost_s, idle_s, own_s, others_s, least_s
 
-    idle, own, others, least_s = within_loop(scenario)
-    cost_s = CostModel(multiplications_per_s=1e10).estimate_s(large)
-    assert idle == NO_WAIT
-    assert own.cost_s == others.cost_s == cost_s
-    assert own.wait_s >= 3 * cost_s
-    assert others.wait_s <= 2 * cost_s
+    cost_s, idle_s, own_s, others_s, least_s = within_loop(scenario)
+    assert idle_s == 0
+    assert own_s >= 3 * cost_s
+    assert others_s <= 2 * cost_s
     assert least_s <= cost_s
 
 
 def test_small_cached_work_is_answered_on_the_loop_and_all_else_in_the_thread():
-    async def scenario(compute_pool, engine):
+    async def scenario(thread, engine):
         engine.open.set()
-        await submit(compute_pool, a_job(1))
-        while not compute_pool.thread_for(a_job(1)).is_idle:  # noqa: ASYNC110 - the thread raises no event
+        await submit(thread, a_job(1))
+        while not thread.is_idle:  # noqa: ASYNC110 - the thread raises no event
             await asyncio.sleep(0)
-        await submit(compute_pool, a_job(1))
-        await submit(compute_pool, a_job(2))
+        await submit(thread, a_job(1))
+        await submit(thread, a_job(2))
         return [name for name, _ in engine.runs]
 
-    assert within_loop(scenario) == ["compute-0", "MainThread", "compute-0"]
+    assert within_loop(scenario) == ["compute", "MainThread", "compute"]
 
 
 def test_close_finishes_accepted_jobs():
     async def main():
         engine = GatedEngine()
         engine.open.set()
-        compute_pool = ComputePool([engine], CostModel(multiplications_per_s=1e10), ValuesEncoder())
-        waiting = [asyncio.ensure_future(submit(compute_pool, a_job(seed))) for seed in range(5)]
+        thread = ComputeThread(engine, CostModel(multiplications_per_s=1e10), ValuesEncoder())
+        waiting = [asyncio.ensure_future(submit(thread, a_job(seed))) for seed in range(5)]
         await asyncio.sleep(0)
-        await compute_pool.close()
+        await thread.close()
         return await asyncio.gather(*waiting)
 
     assert asyncio.run(main()) == [alone(a_job(seed)) for seed in range(5)]
@@ -269,3 +269,19 @@ def test_an_answer_is_an_array_of_the_engine(count):
     values = [answer.values for answer in Engine(device="cpu").run([a_job()] * count)]
     assert isinstance(next(Engine(device="cpu").run([a_job()])), Answer)
     assert all(np.array_equal(value, values[0]) for value in values)
+
+
+def test_an_idle_thread_refers_to_no_job():
+    """A job may refer to the memory of its reply."""
+
+    async def scenario(compute_thread, engine):
+        engine.open.set()
+        job = replace(a_job(), new_values=lambda shape, *_: np.empty(shape, np.float32))
+        kept = weakref.ref(job.new_values)
+        await submit(compute_thread, job)
+        del job
+        while not compute_thread.is_idle:  # noqa: ASYNC110 - nothing else says that it is
+            await asyncio.sleep(0)
+        return kept()
+
+    assert within_loop(scenario) is None
