@@ -10,11 +10,11 @@
 /* The first write to 2 MB takes 0.2 ms in a huge page instead of 1.2 ms, but 5 to 9 ms where a hypervisor took free memory
  * back: only what is filled at once has huge pages, so that a small call never waits for 2 MB. */
 #define HUGE_PAGE ((size_t)2 << 20)
+#define PAGE ((size_t)4096)
 #define CACHE_LINE ((size_t)64)
-/* Released mappings up to MAX_POOLED are kept for the next ones of their size, 16 MB at most: on a virtual machine the
- * first write to a new page takes 2.5 us, 40 % of the time of 500 new rows of 64 columns. */
-#define POOL_SLOTS 16
-#define MAX_POOLED ((size_t)1 << 20)
+/* Released mappings that are kept for the next ones of their size: on a virtual machine the first write to new memory takes as
+ * long as computing what is written. */
+#define MAX_KEPT 512
 
 typedef struct mapping {
     void *memory;
@@ -23,42 +23,76 @@ typedef struct mapping {
 
 static struct {
     int lock;
-    size_t next; /* the slot that was filled longest ago */
-    mapping slots[POOL_SLOTS];
-} pool;
-
-/* Never waits: a forked child may find the pool locked for ever. It then works without the pool. */
-static bool lock_pool(void) { return !__atomic_exchange_n(&pool.lock, 1, __ATOMIC_ACQUIRE); }
-
-static void unlock_pool(void) { __atomic_store_n(&pool.lock, 0, __ATOMIC_RELEASE); }
-
-/* Takes a mapping of this size out of the pool; returns NULL if there is none. */
-static void *take_pooled(size_t size) {
-    void *memory = NULL;
-    if (size > MAX_POOLED || !lock_pool()) return NULL;
-    for (size_t at = 0; at < POOL_SLOTS && !memory; at++) {
-        if (pool.slots[at].size != size) continue;
-        memory = pool.slots[at].memory;
-        pool.slots[at] = (mapping){0};
-    }
-    unlock_pool();
-    return memory;
-}
-
-/* Puts a mapping into the pool, instead of the oldest there; returns what must be unmapped. */
-static mapping put_pooled(mapping released) {
-    if (released.size > MAX_POOLED || !lock_pool()) return released;
-    mapping oldest = pool.slots[pool.next];
-    pool.slots[pool.next] = released;
-    pool.next = (pool.next + 1) % POOL_SLOTS;
-    unlock_pool();
-    return oldest;
-}
+    size_t limit, nbytes;
+    size_t next; /* the place that was filled longest ago */
+    mapping mappings[MAX_KEPT];
+} kept = {.limit = (size_t)16 << 20};
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
 /* Whole pages of any system. */
 static size_t mapped_nbytes(size_t size) { return round_up(size, (size_t)64 << 10); }
+
+/* Never waits: a forked child may find the lock taken for ever. It then keeps nothing. */
+static bool lock_kept(void) { return !__atomic_exchange_n(&kept.lock, 1, __ATOMIC_ACQUIRE); }
+
+static void unlock_kept(void) { __atomic_store_n(&kept.lock, 0, __ATOMIC_RELEASE); }
+
+/* Empties a place; returns what was there. */
+static mapping take_at(size_t at) {
+    mapping taken = kept.mappings[at];
+    kept.mappings[at] = (mapping){0};
+    kept.nbytes -= mapped_nbytes(taken.size);
+    return taken;
+}
+
+static void unmap_at(size_t at) {
+    mapping oldest = take_at(at);
+    if (oldest.memory) munmap(oldest.memory, mapped_nbytes(oldest.size));
+}
+
+/* Unmaps what has been kept longest until `nbytes` more are within the limit. */
+static void make_room(size_t nbytes) {
+    for (size_t at = 0; at < MAX_KEPT && kept.nbytes + nbytes > kept.limit; at++) unmap_at((kept.next + at) % MAX_KEPT);
+}
+
+/* Returns a kept mapping of this size; NULL if there is none, and then keeps so much less. */
+static void *take_kept(size_t size) {
+    void *memory = NULL;
+    if (!lock_kept()) return NULL;
+    for (size_t at = 0; at < MAX_KEPT && !memory; at++) {
+        if (kept.mappings[at].size == size) memory = take_at(at).memory;
+    }
+    if (!memory) {
+        kept.limit -= kept.limit < size ? kept.limit : size;
+        make_room(0);
+    }
+    unlock_kept();
+    return memory;
+}
+
+/* Keeps a mapping if the limit allows it; returns whether it did. */
+static bool keep(mapping released) {
+    size_t nbytes = mapped_nbytes(released.size);
+    if (!lock_kept()) return false;
+    bool fits = nbytes <= kept.limit;
+    if (fits) {
+        make_room(nbytes);
+        unmap_at(kept.next);
+        kept.mappings[kept.next] = released;
+        kept.next = (kept.next + 1) % MAX_KEPT;
+        kept.nbytes += nbytes;
+    }
+    unlock_kept();
+    return fits;
+}
+
+void ur_keep_released(size_t limit) {
+    if (!lock_kept()) return;
+    kept.limit = limit;
+    make_room(0);
+    unlock_kept();
+}
 
 /* Asks for huge pages from one address to another, as far as they are whole. */
 static void use_huge_pages(const void *from, const void *to) {
@@ -92,15 +126,19 @@ static void *allocate_on_heap(size_t size, bool is_zeroed) {
     return line;
 }
 
-static void *allocate(size_t size, bool is_zeroed) {
+/* Sets `*is_new` if pages of the memory that nobody writes take nothing from the system. */
+static void *allocate(size_t size, bool is_zeroed, bool *is_new) {
+    *is_new = false;
     if (size < MIN_MAPPED) return allocate_on_heap(size, is_zeroed);
-    void *pooled = take_pooled(size);
-    if (!pooled) return map(size);
-    return is_zeroed ? memset(pooled, 0, size) : pooled;
+    void *memory = take_kept(size);
+    if (memory) return is_zeroed ? memset(memory, 0, size) : memory;
+    *is_new = true;
+    return map(size);
 }
 
 void *ur_allocate(size_t size) {
-    char *memory = allocate(size, true);
+    bool is_new;
+    char *memory = allocate(size, true, &is_new);
     if (memory) use_huge_pages(memory, memory + size);
     return memory;
 }
@@ -111,13 +149,11 @@ void ur_release(void *memory, size_t size) {
         free(((void **)memory)[-1]);
         return;
     }
-    mapping unneeded = put_pooled((mapping){memory, size});
-    if (unneeded.memory) munmap(unneeded.memory, mapped_nbytes(unneeded.size));
+    if (!keep((mapping){memory, size})) munmap(memory, mapped_nbytes(size));
 }
 
 size_t ur_held_nbytes(size_t size) {
-    const size_t page = 4096;
-    if (size >= MIN_MAPPED) return round_up(size, page);
+    if (size >= MIN_MAPPED) return round_up(size, PAGE);
     return size ? size + CACHE_LINE + 2 * sizeof(size_t) : 0;
 }
 
@@ -134,7 +170,11 @@ static size_t block_nbytes(const row_table *table, size_t block) {
 /* Reserves rows from the first or `from` to `end` in one block. */
 static int reserve_in_block(row_table *table, size_t block, size_t from, size_t end) {
     size_t first = ur_block_first(block), block_end = ur_block_first(block + 1);
-    if (!table->blocks[block] && !(table->blocks[block] = allocate(block_nbytes(table, block), false))) return -1;
+    if (!table->blocks[block]) {
+        bool is_new;
+        if (!(table->blocks[block] = allocate(block_nbytes(table, block), false, &is_new))) return -1;
+        table->new_blocks = (table->new_blocks & ~((uint32_t)1 << block)) | (uint32_t)is_new << block;
+    }
     float *rows = table->blocks[block];
     if (from < first) from = first;
     if (end > block_end) end = block_end;
@@ -165,9 +205,8 @@ size_t ur_table_nbytes(const row_table *table) {
     for (size_t block = 0; block < MAX_BLOCKS && table->blocks[block]; block++) {
         size_t whole = ur_held_nbytes(block_nbytes(table, block)), first = ur_block_first(block);
         size_t written = table->row_count > first ? sizeof(float) * (table->row_count - first) * table->stride : 0;
-        /* Memory from malloc or the pool may have been written before. */
-        bool is_whole = whole <= MAX_POOLED || round_up(written, HUGE_PAGE) > whole;
-        nbytes += is_whole ? whole : round_up(written, HUGE_PAGE);
+        written = round_up(written, whole < HUGE_PAGE ? PAGE : HUGE_PAGE);
+        nbytes += table->new_blocks >> block & 1 && written < whole ? written : whole;
     }
     return nbytes;
 }

@@ -91,6 +91,25 @@ static void check_zeroed_and_aligned(void) {
     CHECK(ur_held_nbytes(0) == 0, "nothing takes %zu bytes", ur_held_nbytes(0));
 }
 
+/* Released mappings are kept up to the limit, those released last longest, and used for the next ones of their size. */
+static void check_kept(void) {
+    size_t resident = count_resident();
+    char *memory[4];
+    ur_keep_released(3 * MIB + MIB / 2);
+    for (size_t at = 0; at < 4; at++) memory[at] = memset(ur_allocate(MIB), 1, MIB);
+    ur_keep_released(3 * MIB + MIB / 2);
+    for (size_t at = 0; at < 4; at++) ur_release(memory[at], MIB);
+    CHECK(count_resident() == resident + 3 * MIB, "%zu bytes are kept", count_resident() - resident);
+    char *again = ur_allocate(MIB);
+    CHECK(again == memory[1] && !again[5], "the oldest kept mapping was not used, or not zeroed");
+    char *other = memset(ur_allocate(MIB + 1), 1, MIB + 1);
+    CHECK(count_resident() <= resident + 4 * MIB + (64 << 10), "a new mapping left all kept ones");
+    ur_release(other, MIB + 1);
+    ur_release(again, MIB);
+    ur_keep_released(0);
+    CHECK(count_resident() == resident, "%zu bytes are kept beyond the limit", count_resident() - resident);
+}
+
 /* Rows keep addresses and contents while a table grows; the table counts what is in memory. */
 static void check_table(size_t width, size_t row_count) {
     row_table table = ur_table_of(width);
@@ -181,7 +200,7 @@ static void check_network(uint64_t *random, size_t max_hidden, size_t max_words)
     CHECK(ur_run(states, WORDS(words), &none, 0, NULL, 0) == UR_OK, "a call failed");
     size_t counted = ur_weights_nbytes(&n.spec) + ur_states_nbytes(states);
     size_t now = count_resident(), taken = heap_nbytes - heap + (now > resident ? now - resident : 0);
-    /* The headers of malloc's two largest blocks are left out; mappings that were in the pool are not new. */
+    /* The headers of malloc's two largest blocks are left out; kept mappings are not new. */
     CHECK(counted + 256 >= taken, "%zu bytes counted, %zu taken", counted, taken);
     ur_states_clear(states);
     CHECK(ur_states_nbytes(states) == empty, "%zu bytes after clearing, %zu before", ur_states_nbytes(states), empty);
@@ -195,12 +214,15 @@ static void check_network(uint64_t *random, size_t max_hidden, size_t max_words)
 int main(void) {
     uint64_t random = 0;
     check_zeroed_and_aligned();
+    ur_keep_released(0);
+    check_kept();
     check_table(1, 3000);
     check_table(100, 40000);
     check_table(512, 3000);
     for (unsigned equal_bits = 0; equal_bits < 48; equal_bits += 5) check_map(&random, equal_bits, 700);
     check_map(&random, 0, 100000);
     check_stopped_growth();
+    ur_keep_released(16 * MIB);
     for (size_t at = 0; at < 100; at++) check_network(&random, at % 10 ? 100 : 400, at % 10 ? 200 : 2000);
     puts("memory is counted and freed");
 }

@@ -82,6 +82,7 @@ _FUNCTIONS = {
     "ur_select_isa": (c_int, (c_char_p,)),
     "ur_isa": (c_char_p, ()),
     "ur_set_threads": (None, (c_size_t,)),
+    "ur_keep_released": (None, (c_size_t,)),
     "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
     "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
@@ -143,6 +144,11 @@ def isa_name() -> str:
 def set_threads(count: int) -> None:
     """Sets how many threads of the core, the caller's included, may share a call; up to MAX_THREADS."""
     _library().ur_set_threads(count)
+
+
+def keep_released(limit_bytes: int) -> None:
+    """Makes the core keep up to so many bytes of released memory for the next networks."""
+    _library().ur_keep_released(limit_bytes)
 
 
 class Generator:

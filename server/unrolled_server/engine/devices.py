@@ -29,6 +29,9 @@ class Backend(Protocol):
     def verify(self) -> None:
         """Raises DeviceUnstableError if a word's bits depend on its place."""
 
+    def keep_released(self, limit_bytes: int) -> None:
+        """Keeps up to so many bytes of networks that were dropped for the next ones."""
+
 
 class CpuBackend:
     """Networks on the native core, whose arithmetic does not depend on a word's place."""
@@ -46,6 +49,10 @@ class CpuBackend:
 
     def verify(self) -> None:
         """See `Backend`."""
+
+    def keep_released(self, limit_bytes: int) -> None:
+        """See `Backend`; first writes to new memory cost as much as the states that are written."""
+        core.keep_released(limit_bytes)
 
 
 def open_backend(name: str, *, devices: Path = Path("/dev")) -> Backend:

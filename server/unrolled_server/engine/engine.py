@@ -49,8 +49,8 @@ class Engine:
     Args:
         device: "auto", "cpu", "cuda" or "mps".
         threads: Threads that compute, the caller's included; one number for all engines of a process.
-        state_memory_bytes: Budget for weights, states and indexes. The largest reply so far, word vectors,
-            and up to 16 MB of released memory come on top.
+        state_memory_bytes: Budget for weights, states and indexes, and memory that is kept for the next
+            ones. The largest reply so far and word vectors come on top.
 
     Attributes:
         isa: The CPU's instruction set in use; empty on an accelerator.

@@ -36,8 +36,9 @@ class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
     ``budget_bytes`` are for weights, states and indexes of all networks as they are allocated, for their
-    Python objects, and for a call's working memory; one network that needs more for a single word gets up to
-    256 MiB while it is the only one. Specs name ``vectors`` by digest.
+    Python objects, for a call's working memory, and for memory of dropped networks that the next ones use; one
+    network that needs more for a single word gets up to 256 MiB while it is the only one. Specs name
+    ``vectors`` by digest.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class NetworkCache:
         try:
             yield temporary
         finally:
-            self.held_bytes -= temporary.nbytes
+            self._count(-temporary.nbytes)
 
     def reserve(self, cached: CachedNetwork, words: EncodedWords) -> None:
         """Evicts others, if need be, so that the states of words fit that may be new."""
@@ -96,7 +97,7 @@ class NetworkCache:
     def measure(self, cached: CachedNetwork) -> None:
         """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""
         nbytes = cached.network.nbytes + _OBJECTS_NBYTES
-        self.held_bytes += nbytes - cached.nbytes
+        self._count(nbytes - cached.nbytes)
         cached.nbytes = nbytes
         self._make_room(0, keep=cached)
 
@@ -110,7 +111,12 @@ class NetworkCache:
     def forget(self, spec: NetworkSpec) -> None:
         cached = self._networks.pop(spec, None)
         if cached is not None:
-            self.held_bytes -= cached.nbytes
+            self._count(-cached.nbytes)
+
+    def _count(self, nbytes: int) -> None:
+        """Counts bytes as held; dropped networks leave their memory to others as far as the budget allows."""
+        self.held_bytes += nbytes
+        self._backend.keep_released(max(0, self._budget_bytes - self.held_bytes))
 
     def _make_room(self, nbytes: int, *, keep: CachedNetwork | None) -> None:
         """Evicts networks until ``nbytes`` more fit or only ``keep`` is left."""

@@ -60,6 +60,9 @@ class TorchBackend:
         layers = [[_Direction(each, self.device) for each in layer] for layer in parameters.layers]
         return TorchNetwork(spec, layers, vectors, _zero_states(spec))
 
+    def keep_released(self, limit_bytes: int) -> None:
+        """Does nothing: torch has an allocator of its own."""
+
     def verify(self) -> None:
         """Computes fixed words in two orders; raises DeviceUnstableError if their bits differ."""
         numbers = np.random.default_rng(0)

@@ -27,5 +27,5 @@ def test_an_engine_that_cannot_start_ends_the_server_with_its_sentence(monkeypat
 
     monkeypatch.setattr(backend, "Engine", fail)
     with pytest.raises(StartupError, match="the native core is not installed") as caught:
-        backend._verified_engines(Settings(), ())
+        backend._verified_engine(Settings(), ())
     assert caught.value.exit_code == exit_code
