@@ -31,10 +31,10 @@ from unrolled_server.scheduling.fair_queue import FairQueue
 LOG = logging.getLogger(__name__)
 
 # While the compute thread is idle, a job of at most this predicted time is computed on the event loop: the way
-# to the thread and back takes about 100 us, and a write of a megabyte holds the loop for longer.
+# to the thread and back takes 100 us, and a write of a megabyte holds the loop for longer.
 MAX_QUICK_S = 300e-6
-# One batch: enough work for all threads of the core, for which the jobs of others wait; and no more reply bytes
-# than one large reply has.
+# One batch: enough work for all threads of the core, while other jobs wait; and no more reply bytes than one
+# large reply has.
 MAX_BATCH_S = 0.02
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
