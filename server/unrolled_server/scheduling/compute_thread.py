@@ -30,8 +30,8 @@ from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
 
-# While the compute thread is idle, a job of at most this predicted time is computed on the event loop: the way
-# to the thread and back takes 100 us, and a write of a megabyte holds the loop for longer.
+# A job of at most this predicted time is computed on the event loop while the compute thread is idle: a hop to
+# the thread takes 100 us, and a write of a megabyte holds the loop for longer.
 MAX_QUICK_S = 300e-6
 # One batch: enough work for all threads of the core, while other jobs wait; and no more reply bytes than one
 # large reply has.
@@ -95,12 +95,17 @@ class ComputeThread:
         """Returns what the job will take."""
         return self._cost_model.estimate(job, drawing=self._engine.drawing_multiplications(job.network))
 
-    def wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
-        """Returns seconds until a job of the client would start: the running batch, then the queue."""
+    def min_wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
+        """Returns seconds until a job of the client could start: the running batch, then the queue."""
         if self.is_idle:
             return 0.0
         running_s = max(0.0, self._busy_until_s - time.monotonic())
         return running_s + self._queue.wait_s(client, cost_s=cost_s)
+
+    def wait_s(self, client: str, work: Work) -> float:
+        """Returns `min_wait_s`, and the time of jobs that come later and join this one's batch."""
+        wait_s = self.min_wait_s(client, cost_s=work.cost_s)
+        return wait_s and wait_s + MAX_BATCH_S * work.cost_s / work.predicted_s
 
     def submit(self, work: Work, call: CallInfo, *, id_field: bytes) -> bytes | asyncio.Future[bytes]:
         """Returns the reply, or a future of it; cancelling that drops or stops the job.

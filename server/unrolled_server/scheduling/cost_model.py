@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# Beside multiplications: what a job takes at all, to find a symbol's row, and to write and encode a byte of its
+# Beside multiplying: what a job takes at all, to find a symbol's row, and to write and encode a byte of the
 # reply; measured with known states.
 JOB_S = 20e-6
 SYMBOL_S = 60e-9

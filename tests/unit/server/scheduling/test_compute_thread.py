@@ -12,7 +12,7 @@ import pytest
 from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Alphabet, Answer, Engine, Job, NetworkSpec, StoppedError
 from unrolled_server.errors import ComputeError, ExpiredError
-from unrolled_server.scheduling.compute_thread import ComputeThread
+from unrolled_server.scheduling.compute_thread import MAX_BATCH_S, ComputeThread
 from unrolled_server.scheduling.cost_model import CostModel
 
 from tests.support.gated_engine import BROKEN_SEED, GatedEngine
@@ -215,22 +215,21 @@ def test_the_estimated_wait_is_0_when_idle_and_else_the_work_ahead():
     large = a_job(hidden_size=1_000)
 
     async def scenario(thread, engine):
-        cost_s = thread.estimate(large).cost_s
-        idle_s = thread.wait_s("a", cost_s=cost_s)
+        work = thread.estimate(large)
+        idle_s = thread.wait_s("a", work)
         jobs = [asyncio.ensure_future(submit(thread, large))]
         await asyncio.to_thread(engine.entered.wait)
         jobs += [asyncio.ensure_future(submit(thread, large)) for _ in range(4)]
         await asyncio.sleep(0)
-        own_s, others_s = thread.wait_s("a", cost_s=cost_s), thread.wait_s("b", cost_s=cost_s)
-        least_s = thread.wait_s("b")
+        own_s, others_s, least_s = thread.wait_s("a", work), thread.wait_s("b", work), thread.min_wait_s("b")
         engine.open.set()
         await asyncio.gather(*jobs)
-        return cost_s, idle_s, own_s, others_s, least_s
+        return work.cost_s, idle_s, own_s, others_s, least_s
 
     cost_s, idle_s, own_s, others_s, least_s = within_loop(scenario)
     assert idle_s == 0
     assert own_s >= 3 * cost_s
-    assert others_s <= 2 * cost_s
+    assert others_s <= 2 * cost_s + MAX_BATCH_S  # later jobs may join its batch
     assert least_s <= cost_s
 
 
