@@ -1,13 +1,18 @@
 """The implementations to compare with, as users write them: one module, one-hot inputs made per request."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
+from unrolled_server.engine import Cell, NetworkSpec
 from workloads import Workload
+
+MODULES = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.GRU}
+ONNX_GATES = {Cell.RNN: (0,), Cell.LSTM: (0, 3, 1, 2), Cell.GRU: (1, 0, 2)}  # torch's gates in ONNX's order
 
 
 class OneHot:
@@ -36,38 +41,73 @@ class OneHot:
         return self._rows[codes.T if self._seq_first else codes]
 
 
-def drawn_module(workload: Workload, *, batch_first: bool = True) -> torch.nn.RNN:
-    """Returns the network of the workload as torch draws it."""
-    torch.manual_seed(workload.seed)
-    return torch.nn.RNN(len(workload.alphabet), workload.hidden_size, batch_first=batch_first)
+def network_of(workload: Workload, **options: Any) -> NetworkSpec:
+    """Returns the workload's network: a plain RNN unless options of NetworkSpec say otherwise."""
+    symbol_count = len(workload.alphabet)
+    return NetworkSpec(
+        symbol_count=symbol_count, hidden_size=workload.hidden_size, seed=workload.seed, **options
+    )
 
 
-def torch_call(workload: Workload) -> Callable[[], object]:
-    """Returns a call of local torch."""
-    module, one_hot = drawn_module(workload), OneHot(workload.alphabet)
+def drawn_module(spec: NetworkSpec) -> torch.nn.RNNBase:
+    """Returns the network as torch draws it."""
+    torch.manual_seed(spec.seed)
+    options = {"nonlinearity": spec.nonlinearity.value} if spec.cell is Cell.RNN else {}
+    return MODULES[spec.cell](
+        spec.input_size,
+        spec.hidden_size,
+        num_layers=spec.num_layers,
+        bidirectional=spec.bidirectional,
+        batch_first=True,
+        **options,
+    )
+
+
+def torch_call(spec: NetworkSpec, workload: Workload) -> Callable[[], object]:
+    """Returns a call of local torch.
+
+    It packs words of different lengths if they are sentences, where padding costs more, or run in two
+    directions, where the backward one would read the padding first; else it pads.
+    """
+    module, one_hot = drawn_module(spec), OneHot(workload.alphabet)
+    lengths = [len(word) for word in workload.words]
+    is_packed = min(lengths) < max(lengths) and (spec.bidirectional or workload.name == "sentences")
 
     def call() -> object:
         with torch.inference_mode():
-            return module(torch.from_numpy(one_hot(workload.words)))[0].numpy()
+            inputs = torch.from_numpy(one_hot(workload.words))
+            if not is_packed:
+                return module(inputs)[0].numpy()
+            packed = torch.nn.utils.rnn.pack_padded_sequence(
+                inputs, lengths, batch_first=True, enforce_sorted=False
+            )
+            return torch.nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True)[0].numpy()
 
     return call
 
 
-def onnx_call(workload: Workload) -> Callable[[], object]:
-    """Returns a call of ONNX Runtime's RNN with one thread."""
-    module, one_hot = drawn_module(workload), OneHot(workload.alphabet, seq_first=True)
+def onnx_call(spec: NetworkSpec, workload: Workload) -> Callable[[], object]:
+    """Returns a call of ONNX Runtime's cell with one thread, over padded words."""
+    module, one_hot = drawn_module(spec), OneHot(workload.alphabet, seq_first=True)
+
+    def ordered(parameter: torch.Tensor) -> torch.Tensor:
+        blocks = parameter.detach().chunk(len(ONNX_GATES[spec.cell]))
+        return torch.cat([blocks[gate] for gate in ONNX_GATES[spec.cell]])[None]
+
     weights = {
-        "W": module.weight_ih_l0[None],
-        "R": module.weight_hh_l0[None],
-        "B": torch.cat([module.bias_ih_l0, module.bias_hh_l0])[None],
+        "W": ordered(module.weight_ih_l0),
+        "R": ordered(module.weight_hh_l0),
+        "B": torch.cat([ordered(module.bias_ih_l0), ordered(module.bias_hh_l0)], 1),
     }
+    gru = {"linear_before_reset": 1} if spec.cell is Cell.GRU else {}  # torch's form of the new gate
+    node = helper.make_node(spec.cell.name, ["X", *weights], ["Y"], hidden_size=spec.hidden_size, **gru)
     shape = ["seq", "batch", len(workload.alphabet)]
     graph = helper.make_graph(
-        [helper.make_node("RNN", ["X", "W", "R", "B"], ["Y"], hidden_size=workload.hidden_size)],
-        "rnn",
+        [node],
+        "recurrent",
         [helper.make_tensor_value_info("X", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
-        [onnx.numpy_helper.from_array(value.detach().numpy(), name) for name, value in weights.items()],
+        [onnx.numpy_helper.from_array(value.numpy(), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     options = onnxruntime.SessionOptions()

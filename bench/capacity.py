@@ -14,9 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc.aio
 import psutil
-from echo import SERVICE
+from echo import ask_unary, open_channel
 from rich.console import Console
 from rich.table import Table
 from servers import server_process
@@ -67,7 +66,7 @@ class Server:
     def __init__(self, process: psutil.Process, address: str, runner: asyncio.Runner) -> None:
         self._clock = (~process.pid << 3) | 2  # clock_getcpuclockid(3): the CPU clock of another process
         self._runner = runner
-        self._channel = runner.run(self._open(address))
+        self._channel = runner.run(open_channel(address))
         self._client = AsyncClient(address)
 
     def spent_s(self) -> float:
@@ -77,7 +76,7 @@ class Server:
     def cost_s(self, requests: Sequence[bytes]) -> float:
         """Returns the processor time per request, with CONCURRENCY at a time."""
         before_s = self.spent_s()
-        self._runner.run(self._ask(requests))
+        self._runner.run(ask_unary(self._channel, requests, concurrency=CONCURRENCY))
         return (self.spent_s() - before_s) / len(requests)
 
     def merged_cost_s(self, words: Sequence[str]) -> float:
@@ -92,20 +91,6 @@ class Server:
         """Closes the connections."""
         self._runner.run(self._client.close())
         self._runner.run(self._channel.close())
-
-    async def _open(self, address: str) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
-        await channel.channel_ready()
-        return channel
-
-    async def _ask(self, requests: Sequence[bytes]) -> None:
-        call, left = self._channel.unary_unary(f"{SERVICE}/Forward"), iter(requests)
-
-        async def caller() -> None:
-            for request in left:
-                await call(request)
-
-        await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
 
     async def _ask_merged(self, calls: Sequence[Sequence[str]]) -> None:
         await asyncio.gather(

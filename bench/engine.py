@@ -1,115 +1,97 @@
 """Compares the engine, from words and alphabet to an array, with local torch and ONNX Runtime.
 
-"First time": the engine has the network but none of the words. "Known": the same words were computed before.
-"Unknown": the network is new, too.
+"First": the engine has the network but none of the words. "Known": the same words were computed before.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from baselines import onnx_call, torch_call
-from networks import engine_ways, torch_calls
+from baselines import network_of, onnx_call, torch_call
 from paired_timing import Timing, Way, measure
 from rich.table import Table
-from unrolled_server.engine import Alphabet, Answer, Cell, Engine, Job, NetworkSpec, plain_network
-from workloads import LETTERS, Workload, running_text
+from unrolled_server.engine import Alphabet, Cell, Engine, Job, NetworkSpec, Output
+from workloads import Workload
 
-STATE_MEMORY_BYTES = 4 << 30
+new_engine = partial(Engine, device="cpu", state_memory_bytes=4 << 30)
+RIVALS = {"torch": torch_call, "ONNX": onnx_call}
+MAX_SYMBOLS = 20_000  # of words for LSTM and GRU, which take seconds a call beyond
 
 
-class EngineWays:
-    """Runs a workload in the three ways.
+def engine_ways(
+    spec: NetworkSpec,
+    workload: Workload,
+    *,
+    network_count: int = 1,
+    output: Output = Output.ALL,
+    make_engine: Callable[[], Engine] = new_engine,
+) -> dict[str, Way]:
+    """Returns calls of the engine, for the first time and with computed states.
 
     New states go to an engine of their own, which is replaced before each round: as in a long-running server,
     they get memory that evicted networks had, and no pages that this process never touched.
+
+    Args:
+        spec: The network; those of first calls have other seeds.
+        workload: Its words.
+        network_count: How many networks run the words in one call, as one batch.
+        output: What the answers hold.
+        make_engine: Makes both engines.
     """
+    known, fresh = make_engine(), make_engine()
+    batches: list[list[NetworkSpec]] = []
+    seeds = itertools.count(1)
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
-        self._engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
-        self._fresh_engine = self._engine
-        self._seed = workload.seed
-        self._fresh: list[NetworkSpec] = []
-        self.first = Way(call=self._ask_fresh, prepare=self._meet_networks)
-        self.known = Way(call=lambda: self._ask(self._engine, self._spec(workload.seed), workload.words))
-        self.unknown = Way(call=self._ask_unknown, prepare=self._replace_engine)
+    def ask(engine: Engine, networks: Sequence[NetworkSpec], words: Sequence[str] = workload.words) -> None:
+        encoded = Alphabet.of(workload.alphabet).encode(words)
+        jobs = [Job(network=network, words=encoded, output=output) for network in networks]
+        for answer in engine.run(jobs) if len(jobs) > 1 else [engine.run_one(jobs[0])]:
+            if isinstance(answer, Exception):
+                raise answer
 
-    def _spec(self, seed: int) -> NetworkSpec:
-        return plain_network(len(self._workload.alphabet), self._workload.hidden_size, seed)
+    def meet_networks(count: int) -> None:
+        nonlocal fresh
+        fresh = make_engine()
+        batches[:] = [[replace(spec, seed=next(seeds)) for _ in range(network_count)] for _ in range(count)]
+        for networks in batches:
+            ask(fresh, networks, words=workload.alphabet[:1])
 
-    def _next_spec(self) -> NetworkSpec:
-        self._seed += 1
-        return self._spec(self._seed)
-
-    def _replace_engine(self, _count: int) -> None:
-        self._fresh_engine = Engine(device="cpu", state_memory_bytes=STATE_MEMORY_BYTES)
-
-    def _meet_networks(self, count: int) -> None:
-        self._replace_engine(count)
-        self._fresh = [self._next_spec() for _ in range(count)]
-        for spec in self._fresh:
-            self._ask(self._fresh_engine, spec, ["e"])
-
-    def _ask_fresh(self) -> Answer:
-        return self._ask(self._fresh_engine, self._fresh.pop(), self._workload.words)
-
-    def _ask_unknown(self) -> Answer:
-        return self._ask(self._fresh_engine, self._next_spec(), self._workload.words)
-
-    def _ask(self, engine: Engine, spec: NetworkSpec, words: Sequence[str]) -> Answer:
-        job = Job(network=spec, words=Alphabet.of(self._workload.alphabet).encode(words))
-        answer = engine.run_one(job)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def timings(workload: Workload, *, budget_s: float) -> dict[str, Timing]:
-    """Measures all sides of one workload, in turn."""
-    engine = EngineWays(workload)
-    ways = {
-        "torch": Way(call=torch_call(workload)),
-        "onnx": Way(call=onnx_call(workload)),
-        "first": engine.first,
-        "known": engine.known,
-        "unknown": engine.unknown,
+    return {
+        "first": Way(call=lambda: ask(fresh, batches.pop()), prepare=meet_networks),
+        "known": Way(call=lambda: ask(known, [spec] * network_count)),
     }
-    return measure(ways, budget_s=budget_s)
 
 
-def tables(workloads: Sequence[Workload], *, budget_s: float) -> list[Table]:
-    """Returns tables of milliseconds and of their ratios within the run, and one of a single long text."""
-    ms = Table("", "torch", "ONNX", "first time", "known", "unknown", title="engine: milliseconds")
-    ratios = Table(
-        "",
-        *("torch / first", "torch / known", "ONNX / first", "ONNX / known"),
-        title="engine: times as fast",
-    )
-    for workload in workloads:
-        taken = timings(workload, budget_s=budget_s)
-        shown = ("torch", "onnx", "first", "known", "unknown")
-        ms.add_row(workload.name, *(f"{taken[name].ms:.3f}" for name in shown))
-        pairs = (("torch", "first"), ("torch", "known"), ("onnx", "first"), ("onnx", "known"))
-        ratios.add_row(
-            workload.name,
-            *(f"{taken[ours].times_as_fast_as(taken[rival]):.2f}" for rival, ours in pairs),
-        )
-    return [ms, ratios, text_table(budget_s=budget_s)]
+def compare(
+    spec: NetworkSpec,
+    workload: Workload,
+    *,
+    budget_s: float,
+    rivals: Sequence[str] = ("torch",),
+    ours: Sequence[str] = ("first", "known"),
+) -> dict[str, Timing]:
+    """Measures rivals and ways of the engine, in turn."""
+    ways = {name: Way(call=RIVALS[name](spec, workload)) for name in rivals}
+    engine = engine_ways(spec, workload)
+    return measure(ways | {name: engine[name] for name in ours}, budget_s=budget_s)
 
 
-def text_table(*, budget_s: float) -> Table:
-    """Measures one text of 500 letters, which has one row a step."""
-    text = "".join(running_text(500, seed=5))[:500]
-    table = Table("", "torch, ms", "first, ms", "torch / first", title="engine: one text of 500 letters")
-    for cell, hidden_size in itertools.product(Cell, (64, 256, 1024)):
-        workload = Workload(name="one text", words=[text], alphabet=LETTERS, hidden_size=hidden_size)
-        spec = replace(plain_network(len(LETTERS), hidden_size, 0), cell=cell)
-        ways = {
-            "torch": Way(call=torch_calls(spec, workload)["padded"]),
-            "first": engine_ways(spec, workload)["first"],
-        }
-        torch, first = measure(ways, budget_s=budget_s).values()
-        ratio = first.times_as_fast_as(torch)
-        table.add_row(f"{cell.name} {hidden_size}", f"{torch.ms:.3f}", f"{first.ms:.3f}", f"{ratio:.2f}")
-    return table
+def row_of(taken: Mapping[str, Timing], rivals: Sequence[str] = ("torch",)) -> list[str]:
+    """Returns a table's cells: milliseconds of each, then each rival's time / first and / known."""
+    ratios = [taken[ours].times_as_fast_as(taken[rival]) for rival in rivals for ours in ("first", "known")]
+    return [*(f"{timing.ms:.3f}" for timing in taken.values()), *(f"{ratio:.2f}" for ratio in ratios)]
+
+
+def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
+    """Yields a table for each cell."""
+    for cell in Cell:
+        times = (*(f"{name}, ms" for name in RIVALS), "first, ms", "known, ms")
+        ratios = (name for rival in RIVALS for name in (f"{rival} / first", "/ known"))
+        table = Table("", *times, *ratios, title=f"engine: {cell.name}")
+        for workload in workloads:
+            if cell is Cell.RNN or sum(map(len, workload.words)) <= MAX_SYMBOLS:
+                spec = network_of(workload, cell=cell)
+                taken = compare(spec, workload, budget_s=budget_s, rivals=list(RIVALS))
+                table.add_row(workload.name, *row_of(taken, list(RIVALS)))
+        yield table

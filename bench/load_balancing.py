@@ -37,39 +37,25 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{.*?\})? ([\d.e+-]+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Four servers that are asked in one way.
-
-    Attributes:
-        spread: Which.
-        target: All of them.
-        metrics: Where each tells its numbers.
-    """
+    """Four servers that are asked in one way, and the addresses of their metrics."""
 
     spread: Spread
     target: str
     metrics: tuple[str, ...]
 
     def read(self) -> list[dict[str, float]]:
-        """Each one's numbers by name; those with labels added up."""
+        """Returns each one's metrics by name, summed over labels."""
         return [_scraped(address) for address in self.metrics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one run showed.
+    """The results of one run."""
 
-    Attributes:
-        hit_rate: Part of the states that were known.
-        latencies_ms: At `PERCENTS`, from when requests were due.
-        busiest: Part of the requests that the busiest replica had.
-        networks: In the memory of all replicas together; one that two know counts twice.
-        errors: Requests without an answer.
-    """
-
-    hit_rate: float
-    latencies_ms: tuple[float, ...]
-    busiest: float
-    networks: float
+    hit_rate: float  # share of the states that were known
+    latencies_ms: tuple[float, ...]  # at PERCENTS, from when requests were due
+    busiest: float  # the busiest replica's share of the requests
+    networks: float  # in the memory of all replicas together; one that two know counts twice
     errors: int
 
 

@@ -1,17 +1,13 @@
-"""The load tester's generator against a bare grpc.aio loop, both with one echo server.
+"""Compares the load tester's generator with a bare grpc.aio loop, both with one echo server, in turn.
 
-The bare loop only counts answers: it has no intended times, no digest of the answer, no record. Each round
-runs one after the other.
+The bare loop only waits for answers: it has no intended times, no digest of the answer, no record.
 """
 
-import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import grpc.aio
-from echo import SERVICE, one_reply, open_channel, request_of
+from echo import ASKS, channels_to, reply_of
 from rich.table import Table
 from servers import server_process
 from unrolled.v1 import forward_pb2 as pb
@@ -24,64 +20,26 @@ from unrolled_loadtest.workload.requests import make_workload
 from workloads import Workload
 
 CONCURRENCY = 32
-ROUND_S = 3.0
-WARMUP_S = 0.5
+BARE_REQUESTS = 10_000  # some three seconds
 MIN_ROUNDS = 3
+# As long as the generator's identifiers, which a server sends back on a stream.
+IDENTIFIERS = {"unary": b"", "stream": pb.ForwardRequest(id="00000000").SerializeToString()}
+TRANSPORTS: tuple[Transport, ...] = ("unary", "stream")
 
 
-@dataclass(slots=True, kw_only=True)
-class _Bare:
-    """Counts a bare loop's answers, without its warm-up."""
-
-    end_s: float
-    count: int = 0
-
-    def is_over(self) -> bool:
-        """Counts an answer; returns whether it was the last one."""
-        now_s = time.monotonic()
-        self.count += self.end_s - ROUND_S <= now_s < self.end_s
-        return now_s >= self.end_s
-
-
-async def _bare_unary(channel: grpc.aio.Channel, requests: Sequence[bytes], bare: _Bare) -> None:
-    call = channel.unary_unary(f"{SERVICE}/Forward")
-
-    async def caller(first: int) -> None:
-        number = first
-        while True:
-            await call(requests[number % len(requests)])
-            number += CONCURRENCY
-            if bare.is_over():
-                return
-
-    await asyncio.gather(*map(caller, range(CONCURRENCY)))
-
-
-async def _bare_stream(channel: grpc.aio.Channel, requests: Sequence[bytes], bare: _Bare) -> None:
-    window = asyncio.Semaphore(CONCURRENCY)
-    name = pb.ForwardRequest(id="00000000").SerializeToString()  # as long as the generator's, for the server
-
-    async def send() -> AsyncIterator[bytes]:
-        number = 0
-        while time.monotonic() < bare.end_s:
-            await window.acquire()
-            yield requests[number % len(requests)] + name
-            number += 1
-
-    async for _ in channel.stream_stream(f"{SERVICE}/ForwardStream")(send()):
-        window.release()
-        bare.is_over()
-
-
-_BARE = {"unary": _bare_unary, "stream": _bare_stream}
-
-
-async def _bare_rate(target: str, requests: Sequence[bytes], transport: Transport) -> float:
-    channel = await open_channel(target)
-    bare = _Bare(end_s=time.monotonic() + WARMUP_S + ROUND_S)
-    await _BARE[transport](channel, requests, bare)
-    await channel.close()
-    return bare.count / ROUND_S
+def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
+    """Yields one table, with the reply to S."""
+    for workload in workloads:
+        if workload.name == "S":
+            with server_process("127.0.0.1:0") as ours:
+                reply = reply_of(ours, workload)
+            columns = ("bare loop, answers/s", "generator, answers/s", "generator / bare loop")
+            title = f"the load tester's generator, one process, {CONCURRENCY} at a time"
+            table = Table("", *columns, title=title)
+            with echo_server(reply) as target:
+                for transport in TRANSPORTS:
+                    table.add_row(transport, *_compare(_plan(target, transport), budget_s=budget_s))
+            yield table
 
 
 def _plan(target: str, transport: Transport) -> Plan:
@@ -89,43 +47,23 @@ def _plan(target: str, transport: Transport) -> Plan:
     return Plan(
         target=target,
         request_mix=RequestMix(words_per_request=few, hidden_size=one, seed=one),
-        load=ClosedLoop(concurrency=CONCURRENCY, duration_s=ROUND_S),
+        load=ClosedLoop(concurrency=CONCURRENCY, duration_s=3.0),
         transport=transport,
-        warmup_s=WARMUP_S,
+        warmup_s=0.5,
     )
 
 
-def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
-    """Yields one table, with the reply to S."""
-    small = next((workload for workload in workloads if workload.name == "S"), None)
-    if small is None:
-        return
-    with server_process("127.0.0.1:0") as ours:
-        reply = asyncio.run(_reply(ours, request_of(small)))
-    columns = ("bare loop, answers/s", "generator, answers/s", "generator / bare loop", "its core")
-    table = Table("", *columns, title=f"The load tester's generator, one process, {CONCURRENCY} at a time")
-    with echo_server(reply) as target:
-        for transport in ("unary", "stream"):
-            table.add_row(transport, *_compare(_plan(target, transport), budget_s=budget_s))
-    yield table
-
-
-async def _reply(address: str, request: bytes) -> bytes:
-    channel = await open_channel(address)
-    reply = await one_reply(channel, request)
-    await channel.close()
-    return reply
-
-
 def _compare(plan: Plan, *, budget_s: float) -> Sequence[str]:
-    requests = make_workload(plan.request_mix, seed=plan.seed).data
-    bare, generated, busy = [], [], []
+    data = make_workload(plan.request_mix, seed=plan.seed).data
+    requests = [data[at % len(data)] + IDENTIFIERS[plan.transport] for at in range(BARE_REQUESTS)]
+    bare, generated = [], []
     end = time.monotonic() + budget_s
     while time.monotonic() < end or len(bare) < MIN_ROUNDS:
-        bare.append(asyncio.run(_bare_rate(plan.target, requests, plan.transport)))
-        record = run(plan)
-        generated.append(record.achieved_per_s)
-        busy.append(record.generator.busy)
+        with channels_to(echo=plan.target) as (runner, channels):
+            began_s = time.monotonic()
+            runner.run(ASKS[plan.transport](channels["echo"], requests, concurrency=CONCURRENCY))
+            bare.append(BARE_REQUESTS / (time.monotonic() - began_s))
+        generated.append(run(plan).achieved_per_s)
     ratio = statistics.median(ours / theirs for ours, theirs in zip(generated, bare, strict=True))
-    middle: Callable[[Sequence[float]], float] = statistics.median
-    return f"{middle(bare):,.0f}", f"{middle(generated):,.0f}", f"{ratio:.2f}", f"{middle(busy):.2f}"
+    rates = (f"{statistics.median(taken):,.0f}" for taken in (bare, generated))
+    return [*rates, f"{ratio:.2f}"]

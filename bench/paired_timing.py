@@ -40,15 +40,12 @@ class Timing:
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
 
-def measure(
-    ways: Mapping[str, Way], *, budget_s: float, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, Timing]:
-    """Times every way once per round until the budget is spent.
+def measure(ways: Mapping[str, Way], *, budget_s: float) -> dict[str, Timing]:
+    """Times every way once per round until the budget is spent, at least five times.
 
     Args:
         ways: By name. Short calls are repeated within a round.
-        budget_s: Seconds for all ways together, after one round of warm-up.
-        clock: The clock. `time.process_time` reduces the influence of other work on the machine.
+        budget_s: Seconds for all ways together, after the warm-up.
     """
     repeats = {name: _repeats(way) for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -58,20 +55,24 @@ def measure(
         end = time.perf_counter() + budget_s
         while time.perf_counter() < end or len(seconds[next(iter(ways))]) < MIN_ROUNDS:
             for name, way in ways.items():
-                seconds[name].append(_time(way, repeats[name], clock))
+                seconds[name].append(_time(way, repeats[name]))
     finally:
         gc.enable()
     return {name: Timing(seconds=tuple(taken)) for name, taken in seconds.items()}
 
 
-def _time(way: Way, repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
+def _time(way: Way, repeats: int) -> float:
     way.prepare(repeats)
-    begin = clock()
+    begin = time.perf_counter()
     for _ in range(repeats):
         way.call()
-    return (clock() - begin) / repeats
+    return (time.perf_counter() - begin) / repeats
 
 
 def _repeats(way: Way) -> int:
-    _time(way, 2)
-    return max(1, int(MIN_TIMED_S / max(_time(way, 2), 1e-7)))
+    """Warms up, with a single call if it is slow."""
+    taken_s = min(_time(way, 1), 1.0)
+    if taken_s < 10 * MIN_TIMED_S:
+        _time(way, 2)
+        taken_s = _time(way, 2)
+    return max(1, int(MIN_TIMED_S / max(taken_s, 1e-7)))

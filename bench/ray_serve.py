@@ -6,20 +6,17 @@ the CPU time of a request in each process.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import grpc.aio
 import psutil
-from echo import REQUESTS, Ask, ask_stream, ask_unary, open_channel, request_of
+from echo import ASKS, CONCURRENCIES, REQUESTS, Ask, Channels, channels_to
 from paired_timing import Way, measure
 from rich.table import Table
 from servers import server_process
 from test_modules import import_test_module
 from workloads import Workload
 
-CONCURRENCIES = (1, 8, 32)
-NO_REPLY_CACHE = ("--reply-memory-mb", "0")
 CPU_ROUNDS = 4
 COLUMNS = (
     "at a time",
@@ -41,34 +38,28 @@ def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]
         import_test_module("ray.serving").served_cluster(
             replicas=1, settings={"reply_memory_mb": 0}
         ) as cluster,
-        server_process("127.0.0.1:0", *NO_REPLY_CACHE) as plain,
-        asyncio.Runner() as runner,
+        server_process("127.0.0.1:0", "--reply-memory-mb", "0") as plain,
+        channels_to(plain=plain, serve=cluster.address) as (runner, channels),
     ):
-        channels = {
-            "plain": runner.run(open_channel(plain)),
-            "serve": runner.run(open_channel(cluster.address)),
-        }
         for workload in chosen:
             yield _compare(runner, channels, cluster, workload=workload, budget_s=budget_s)
-        for channel in channels.values():
-            runner.run(channel.close())
 
 
 def _compare(
     runner: asyncio.Runner,
-    channels: Mapping[str, grpc.aio.Channel],
+    channels: Channels,
     cluster: Any,
     *,
     workload: Workload,
     budget_s: float,
 ) -> Table:
     table = Table("", *COLUMNS, title=f"Ray Serve, {workload.title}")
-    request = request_of(workload)
-    for name, ask in (("unary", ask_unary), ("stream", ask_stream)):
+    requests = [workload.request] * REQUESTS
+    for name, ask in ASKS.items():
         for concurrency in CONCURRENCIES:
 
             def call(side: str, ask: Ask = ask, concurrency: int = concurrency) -> object:
-                return runner.run(ask(channels[side], request, concurrency=concurrency))
+                return runner.run(ask(channels[side], requests, concurrency=concurrency))
 
             ways = {side: Way(call=lambda side=side, call=call: call(side)) for side in channels}
             taken = measure(ways, budget_s=budget_s)

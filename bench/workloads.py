@@ -4,12 +4,14 @@ Words come from wordfreq (https://pypi.org/project/wordfreq/; code Apache-2.0, d
 a frequency with every word. Fixed seeds draw the same sets in every run.
 """
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import wordfreq
+from unrolled.v1 import forward_pb2 as pb
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LESSON = ("hello", "eolll", "lleel")
@@ -21,14 +23,27 @@ class Workload:
 
     name: str
     words: Sequence[str]
-    alphabet: str
-    hidden_size: int
+    alphabet: str = LETTERS
+    hidden_size: int = 256
     seed: int = 0
 
     @property
     def title(self) -> str:
         """Returns the text for a table's first column."""
-        return f"{self.name}: {len(self.words):,} words, hidden {self.hidden_size}"
+        count, symbol_count = len(self.words), sum(map(len, self.words))
+        return f"{self.name} (words: {count:,}, symbols: {symbol_count:,}, hidden size: {self.hidden_size})"
+
+    @property
+    def request(self) -> bytes:
+        """Returns the message as the SDK sends it."""
+        return pb.ForwardRequest(
+            words=self.words, hidden_size=self.hidden_size, seed=self.seed, alphabet=self.alphabet
+        ).SerializeToString()
+
+    def with_random_letters(self, draw: random.Random) -> "Workload":
+        """Returns a workload with words of the same lengths, which hardly share a prefix with others."""
+        words = ["".join(draw.choices(self.alphabet, k=len(word))) for word in self.words]
+        return replace(self, words=words)
 
 
 @cache
@@ -50,19 +65,18 @@ def random_words(count: int, *, seed: int) -> list[str]:
     return [words[at] for at in picks]
 
 
-def running_text(count: int, *, seed: int) -> list[str]:
-    """Returns `count` words with the frequencies of real text."""
-    words, weights = dictionary()
-    picks = np.random.default_rng(seed).choice(len(words), size=count, p=weights)
-    return [words[at] for at in picks]
-
-
-def workloads() -> list[Workload]:
-    """Returns S, M, L, X and text (docs/background/performance.md)."""
-    return [
+def workloads() -> dict[str, Workload]:
+    """Returns the workloads of docs/background/performance.md by name."""
+    draw = random.Random(11)
+    named = [
         Workload(name="S", words=LESSON, alphabet="helo", hidden_size=2),
-        Workload(name="M", words=random_words(64, seed=1), alphabet=LETTERS, hidden_size=256),
-        Workload(name="L", words=random_words(1_024, seed=2), alphabet=LETTERS, hidden_size=256),
-        Workload(name="X", words=random_words(16_384, seed=3), alphabet=LETTERS, hidden_size=256),
-        Workload(name="text", words=running_text(1_024, seed=4), alphabet=LETTERS, hidden_size=256),
+        Workload(name="M", words=random_words(64, seed=1)),
+        Workload(name="L", words=random_words(1_024, seed=2)),
+        Workload(name="X", words=random_words(16_384, seed=3)),
+        Workload(name="sentences", words=["." * draw.randint(40, 160) for _ in range(3_000)]),
+        Workload(name="text", words=["." * 500]),
     ]
+    return {
+        each.name: each.with_random_letters(draw) if each.name in ("sentences", "text") else each
+        for each in named
+    }

@@ -79,13 +79,13 @@ class Judge:
 
     def reply(self, accepted, *, fingerprint):
         """Returns the reply's bytes without timing; None if it is too large, which only its states show."""
+        encoder = ForwardReplyEncoder(fingerprint=fingerprint)
+        pending = encoder.start(accepted.job, id_field=encode_id(accepted.id))
         result = self._engine.run_one(accepted.job)
         if isinstance(result, AnswerTooLargeError):
             return None
         assert not isinstance(result, Exception), (accepted.data.hex(), result)
-        encoder = ForwardReplyEncoder(fingerprint=fingerprint)
-        id_field = encode_id(accepted.id)
-        return encoder.encode(accepted.job, result, id_field=id_field, queue_s=0.0, compute_s=0.0)
+        return pending.finish(result, queue_s=0.0, compute_s=0.0)
 
 
 def verified_engine(tables):

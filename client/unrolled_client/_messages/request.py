@@ -131,4 +131,4 @@ def _initial_state_field(state: State | None) -> bytes:
     if state is None:
         return b""
     number = pb.ForwardRequest.INITIAL_STATE_FIELD_NUMBER
-    return state_field(number, h=state.h, c=state.c, network_digest=state.network_digest)
+    return b"".join(state_field(number, h=state.h, c=state.c, network_digest=state.network_digest))

@@ -1,15 +1,17 @@
 """Encodes and decodes replies and states without handling their array elements one by one.
 
 On the wire a packed `float` or `sfixed32` field is a tag, a length and little-endian memory. Protobuf would
-copy element by element (3 million floats: over a second), so the server appends the arrays' memory to the
-other serialised fields, and the client views it in place. The bytes are those of an ordinary ForwardReply.
+copy element by element (3 million floats: over a second), so the server writes arrays as memory between the
+other serialised fields, and the client views them in place. The bytes are those of an ordinary ForwardReply.
 
 The id and the timing, which differ between replies to equal requests, come last, so that the server can cache
 the bytes before them. Server and client share this module because both must agree on the encoding to the bit.
 """
 
+import ctypes
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -51,6 +53,15 @@ _MAX_VARINT_BYTES = 5
 # decoding a small reply takes only a few microseconds.
 _Field: TypeAlias = tuple[int, int, int]
 
+# Python's own interface makes a bytes object without content, to be written before anything else sees it.
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_ssize_t)
+_address = ctypes.pythonapi.PyBytes_AsString
+_address.restype, _address.argtypes = ctypes.c_void_p, (ctypes.py_object,)
+
+Piece: TypeAlias = bytes | memoryview
+"""A part of a serialised message; a memoryview is an array's memory."""
+
 _Scalar = TypeVar("_Scalar", np.float32, np.int32)
 
 
@@ -73,11 +84,75 @@ class _NotPlainError(Exception):
     """The message has a valid but unusual encoding that only protobuf parses."""
 
 
+class ReplyMessage:
+    """A serialised reply whose values are written in place, for large ones, which cost more to copy.
+
+    Attributes:
+        values: float32, little-endian, to be written before `finish`; aligned to 4 bytes below 256 MiB.
+    """
+
+    __slots__ = ("_after", "_data", "_end", "_memory", "_trailer_size", "values")
+
+    def __init__(
+        self,
+        rest: ForwardReply,
+        *,
+        shape: tuple[int, ...],
+        index: NDArray[np.int32] | None = None,
+        more: Sequence[Piece] = (),
+        trailer_size: int = 0,
+    ) -> None:
+        """Allocates the message; raises ValueError as `join_reply` does.
+
+        Args:
+            rest: See `join_reply`.
+            shape: Of the values.
+            index: See `join_reply`.
+            more: Pieces of further serialised fields, which `finish` copies.
+            trailer_size: Bytes of the trailer that `finish` takes.
+        """
+        byte_count = math.prod(shape) * _FLOAT32.itemsize
+        before, self._after = _lay_out(rest, byte_count=byte_count, index=index)
+        self._after += more
+        self._end = len(before) + byte_count
+        size = self._end + sum(memoryview(piece).nbytes for piece in self._after) + trailer_size
+        self._trailer_size = trailer_size
+        self._data: bytes = _new_bytes(None, size)
+        self._memory = np.asarray(_Writable(self._data)).data
+        self._memory[: len(before)] = before
+        self.values: NDArray[np.float32] = np.ndarray(shape, _FLOAT32, self._memory, len(before))
+
+    def finish(self, trailer: bytes = b"") -> bytes:
+        """Writes all that follows the values, and returns what `join_reply` would.
+
+        Raises ValueError for a trailer of another size than announced.
+        """
+        if len(trailer) != self._trailer_size:
+            raise ValueError(f"the trailer has {len(trailer)} bytes; {self._trailer_size} were announced")
+        for piece in (*self._after, trailer):
+            flat = memoryview(piece).cast("B")
+            begin, self._end = self._end, self._end + len(flat)
+            self._memory[begin : self._end] = flat
+        return self._data
+
+
+class _Writable:
+    """numpy's interface to the memory of a bytes object that nothing else has seen yet."""
+
+    __slots__ = ("__array_interface__", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data  # kept alive by the arrays
+        place = {"shape": (len(data),), "data": (_address(data), False)}
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", **place}
+
+
 def join_reply(
     rest: ForwardReply,
     *,
     values: NDArray[np.float32],
     index: NDArray[np.int32] | None = None,
+    more: Sequence[Piece] = (),
     trailer: bytes = b"",
 ) -> bytes:
     """Returns a serialised reply; copies its arrays once.
@@ -86,6 +161,7 @@ def join_reply(
         rest: The reply without `values` and `index`.
         values: Any shape, float32, little-endian and C-contiguous.
         index: Any shape, int32, little-endian and C-contiguous; None for the dense form.
+        more: Pieces of further serialised fields; see `state_field`.
         trailer: Serialised fields for the end of the message; see `reply_trailer`.
 
     Returns:
@@ -94,14 +170,9 @@ def join_reply(
     Raises:
         ValueError: An array has another type or layout, or `rest` contains arrays.
     """
-    if rest.values or rest.index:
-        raise ValueError("rest has values or an index of its own; pass arrays only")
-    message: list[bytes | memoryview] = [rest.SerializeToString()]
-    position = _append(message, values, tag=_VALUES_TAG, dtype=_FLOAT32, position=len(message[0]))
-    if index is not None:
-        _append(message, index, tag=_INDEX_TAG, dtype=_INT32, position=position)
-    message.append(trailer)
-    return b"".join(message)
+    _check(values, _FLOAT32)
+    before, after = _lay_out(rest, byte_count=values.nbytes, index=index)
+    return b"".join([before, values.data, *after, *more, trailer])
 
 
 def reply_trailer(*, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
@@ -136,8 +207,8 @@ def find_trailer(reply: bytes, id_field: bytes = b"") -> tuple[int, float, float
 
 def state_field(
     number: int, *, h: NDArray[np.float32], c: NDArray[np.float32] | None, network_digest: str
-) -> bytes:
-    """Returns a serialised field of type `State`, of a reply or a request; copies its arrays once.
+) -> list[Piece]:
+    """Returns the pieces of a serialised field of type `State`; the large ones view the arrays.
 
     Args:
         number: Field number of `ForwardReply.final_state` or `ForwardRequest.initial_state`.
@@ -149,11 +220,11 @@ def state_field(
         ValueError: An array has another type or layout.
     """
     rest = State(h_shape=h.shape, c_shape=() if c is None else c.shape, network_digest=network_digest)
-    message: list[bytes | memoryview] = [rest.SerializeToString()]
+    message: list[Piece] = [rest.SerializeToString()]
     position = _append(message, h, tag=_H_TAG, dtype=_FLOAT32, position=len(message[0]))
     if c is not None:
         position = _append(message, c, tag=_C_TAG, dtype=_FLOAT32, position=position)
-    return b"".join([_varint(number << 3 | 2), _varint(position), *message])
+    return [_varint(number << 3 | 2), _varint(position), *message]
 
 
 def encode_id(request_id: str) -> bytes:
@@ -200,8 +271,23 @@ def split_reply(data: bytes) -> SplitReply:
     return SplitReply(rest=ForwardReply.FromString(rest), values=values, index=index)
 
 
+def _lay_out(
+    rest: ForwardReply, *, byte_count: int, index: NDArray[np.int32] | None
+) -> tuple[bytes, list[Piece]]:
+    """Returns what precedes a reply's values, of so many bytes, and what follows them."""
+    if rest.values or rest.index:
+        raise ValueError("rest has values or an index of its own; pass arrays only")
+    before = rest.SerializeToString()
+    after: list[Piece] = []
+    if byte_count:  # protobuf omits empty fields
+        before += _head(_VALUES_TAG, byte_count=byte_count, position=len(before))
+    if index is not None:
+        _append(after, index, tag=_INDEX_TAG, dtype=_INT32, position=len(before) + byte_count)
+    return before, after
+
+
 def _append(
-    message: list[bytes | memoryview],
+    message: list[Piece],
     array: NDArray[_Scalar],
     *,
     tag: int,
@@ -209,14 +295,18 @@ def _append(
     position: int,
 ) -> int:
     """Appends a field to the pieces of a message that ends at `position`; returns the new end."""
-    if array.dtype != dtype or not array.flags.c_contiguous:
-        order = "C-contiguous" if array.flags.c_contiguous else "strided"
-        raise ValueError(f"the array is {array.dtype.str}, {order}; it must be {dtype.str}, C-contiguous")
+    _check(array, dtype)
     if not array.size:  # protobuf omits empty fields
         return position
     head = _head(tag, byte_count=array.nbytes, position=position)
     message += [head, array.data]
     return position + len(head) + array.nbytes
+
+
+def _check(array: NDArray[_Scalar], dtype: np.dtype[_Scalar]) -> None:
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        order = "C-contiguous" if array.flags.c_contiguous else "strided"
+        raise ValueError(f"the array is {array.dtype.str}, {order}; it must be {dtype.str}, C-contiguous")
 
 
 def _head(tag: int, *, byte_count: int, position: int) -> bytes:

@@ -406,5 +406,6 @@ int ur_compute(ur_call *call) {
     }
     if (status == UR_OK && ur_upper_layers(call->states)) status = compute_above(call);
     if (status == UR_FULL || status == UR_NO_MEMORY) ur_drop_states(call->states);
+    if (status == UR_NO_MEMORY) ur_release_tables(call->states);
     return status;
 }

@@ -6,7 +6,7 @@
 #include "memory.h"
 
 #define FIRST_SLOTS 32
-#define GROWN_SLOTS 4096
+#define MOVED_SLOTS 256 /* at once */
 #define SLOT_WORK 32 /* multiplications that take as long as moving one slot */
 
 typedef struct hash_slot {
@@ -43,6 +43,17 @@ static inline uint32_t hash_find(const hash_map *map, uint64_t key) {
     return map->capacity ? hash_slot_of(map, key)->value : 0;
 }
 
+/* Moves up to MOVED_SLOTS slots. Those in use are picked first, without a branch that the CPU can't predict. */
+static inline void hash_move(const hash_slot *slots, size_t count, hash_map *to) {
+    hash_slot used[MOVED_SLOTS];
+    size_t used_count = 0;
+    for (size_t at = 0; at < count; at++) {
+        used[used_count] = slots[at];
+        used_count += slots[at].value != 0;
+    }
+    for (size_t at = 0; at < used_count; at++) *hash_slot_of(to, used[at].key) = used[at];
+}
+
 /* Doubles the capacity. Returns -1 and leaves the map as it is if memory is short or `watch`, unless NULL, stops it.
  * Not inlined, because the loops that find symbols need the registers. */
 __attribute__((noinline, unused)) static int hash_grow(hash_map *map, ur_watch *watch) {
@@ -50,13 +61,13 @@ __attribute__((noinline, unused)) static int hash_grow(hash_map *map, ur_watch *
     grown.capacity = map->capacity ? 2 * map->capacity : FIRST_SLOTS;
     grown.slots = ur_allocate(hash_nbytes(&grown));
     if (!grown.slots) return -1;
-    for (size_t at = 0; at < map->capacity; at++) {
-        if (watch && at % GROWN_SLOTS == GROWN_SLOTS - 1 && ur_must_stop(watch, SLOT_WORK * GROWN_SLOTS)) {
+    for (size_t at = 0; at < map->capacity; at += MOVED_SLOTS) {
+        if (watch && at && ur_must_stop(watch, SLOT_WORK * MOVED_SLOTS)) {
             watch->has_stopped = true;
             hash_clear(&grown);
             return -1;
         }
-        if (map->slots[at].value) *hash_slot_of(&grown, map->slots[at].key) = map->slots[at];
+        hash_move(map->slots + at, map->capacity - at < MOVED_SLOTS ? map->capacity - at : MOVED_SLOTS, &grown);
     }
     ur_release(map->slots, hash_nbytes(map));
     *map = grown;

@@ -8,8 +8,6 @@
 /* Returns zeroed memory at a cache line, or NULL. Larger memory is mapped: malloc's heap keeps the holes of what is held
  * long and freed in any order. */
 void *ur_allocate(size_t size);
-/* The same with arbitrary content. */
-void *ur_allocate_unset(size_t size);
 void ur_release(void *memory, size_t size);
 /* Returns what an allocation takes from the system. */
 size_t ur_held_nbytes(size_t size);
@@ -20,7 +18,7 @@ size_t ur_held_nbytes(size_t size);
 #define MAX_BLOCKS 28
 
 typedef struct row_table {
-    size_t stride;
+    size_t stride, row_count; /* row_count: the most that were reserved */
     float *blocks[MAX_BLOCKS];
 } row_table;
 
@@ -28,8 +26,8 @@ row_table ur_table_of(size_t width);
 /* Makes room for rows 0 to row_count - 1; returns -1 if memory is short. */
 int ur_table_reserve(row_table *table, size_t row_count);
 void ur_table_clear(row_table *table);
-/* Returns what a table takes from the system if its first `row_count` rows were written. */
-size_t ur_table_nbytes(const row_table *table, size_t row_count);
+/* Returns what a table takes from the system if all reserved rows were written. */
+size_t ur_table_nbytes(const row_table *table);
 
 static inline size_t ur_block_of(uint32_t row) {
     uint32_t rest = row / FIRST_BLOCK_ROWS;

@@ -71,19 +71,24 @@ void ur_drop_states(ur_states *states) {
         hash_clear(&tree->rows);
         hash_clear(&tree->input_rows);
         clear_pending(&tree->pending);
-        ur_table_clear(&tree->input_sums);
         tree->next_row = states->root_count + 1;
     }
     hash_clear(&states->places);
     clear_pending(&states->pending_words);
     states->next_place = 1;
-    for (int32_t at = 0; at < 2 * spec->layers * spec->directions; at++) ur_table_clear(&states->tables[at]);
     states->row_count = 0;
+}
+
+void ur_release_tables(ur_states *states) {
+    const ur_spec *spec = &states->weights->spec;
+    for (int32_t d = 0; d < spec->directions; d++) ur_table_clear(&states->trees[d].input_sums);
+    for (int32_t at = 0; at < 2 * spec->layers * spec->directions; at++) ur_table_clear(&states->tables[at]);
 }
 
 void ur_states_free(ur_states *states) {
     if (!states) return;
     ur_drop_states(states);
+    ur_release_tables(states);
     ur_release(states->start_h, sizeof(float) * start_floats(states, states->weights->state_size));
     ur_release(states->start_c, sizeof(float) * start_floats(states, states->weights->spec.hidden));
     free(states);
@@ -100,17 +105,11 @@ size_t ur_states_nbytes(const ur_states *states) {
     if (states->start_c) size += ur_held_nbytes(sizeof(float) * start_floats(states, spec->hidden));
     for (int32_t d = 0; d < spec->directions; d++) {
         const prefix_tree *tree = &states->trees[d];
-        for (int32_t layer = 0; layer < states->tree_layers; layer++) {
-            size += ur_table_nbytes(&tree->h[layer], tree->next_row) + ur_table_nbytes(&tree->c[layer], tree->next_row);
-        }
-        size += ur_table_nbytes(&tree->input_sums, tree->input_rows.count + 1);
+        size += ur_table_nbytes(&tree->input_sums);
         size += map_nbytes(&tree->rows) + map_nbytes(&tree->input_rows) + tree->pending.nbytes;
     }
     size += map_nbytes(&states->places) + states->pending_words.nbytes;
-    for (int32_t layer = 0; layer < ur_upper_layers(states); layer++) {
-        size += ur_table_nbytes(&states->above_h[layer], states->next_place);
-        size += ur_table_nbytes(&states->above_c[layer], states->next_place);
-    }
+    for (int32_t at = 0; at < 2 * spec->layers * spec->directions; at++) size += ur_table_nbytes(&states->tables[at]);
     return size;
 }
 
@@ -132,6 +131,7 @@ static void unlock(ur_states *states) { __atomic_store_n(&states->lock, 0, __ATO
 void ur_states_clear(ur_states *states) {
     while (!try_lock(states)) sched_yield();
     ur_drop_states(states);
+    ur_release_tables(states);
     unlock(states);
 }
 

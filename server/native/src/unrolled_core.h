@@ -89,16 +89,19 @@ UR_EXPORT ur_weights *ur_weights_new(const ur_spec *spec, const ur_parameters *p
 UR_EXPORT void ur_weights_free(ur_weights *weights);
 /* Returns the bytes of `ur_weights_new` without making one. */
 UR_EXPORT size_t ur_weights_nbytes(const ur_spec *spec);
-/* Returns what one more row of states costs at most, in tables and indexes. */
+/* Returns what one more row of states costs at most, in tables and indexes. Memory is allocated for more rows at a time: a table
+ * may take twice its rows up to 1 MB, and up to 2 MB more beyond. */
 UR_EXPORT size_t ur_row_nbytes(const ur_spec *spec);
 
 /* Makes an empty table. Words start from zeros if `start_count` is 0, else from one of `start_count` initial states:
  * h is (layers * directions, start_count, state), c (layers * directions, start_count, hidden) for an LSTM. */
 UR_EXPORT ur_states *ur_states_new(const ur_weights *weights, size_t start_count, const float *h, const float *c);
 UR_EXPORT void ur_states_free(ur_states *states);
-/* Drops all computed states and returns their memory; initial states stay. */
+/* Drops all computed states and gives their memory back; initial states stay. */
 UR_EXPORT void ur_states_clear(ur_states *states);
-/* Returns the bytes of tables and indexes. Takes no lock, as `ur_states_rows`: for the thread that runs calls. */
+/* Returns the bytes of tables, indexes and initial states as they are allocated: pages that a large table has not written yet
+ * don't count. Released mappings, which are kept for the next ones (16 MB at most in the process), and the working memory of a
+ * call, about 32 bytes a symbol, come on top. Takes no lock, as `ur_states_rows`: for the thread that runs calls. */
 UR_EXPORT size_t ur_states_nbytes(const ur_states *states);
 /* Returns the number of computed rows: one per prefix and direction, and above a bidirectional first layer one per
  * word, position and direction. */
@@ -124,8 +127,8 @@ typedef struct ur_reply {
 
 /* Computes the states that are missing and writes the reply.
  *
- * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), and clears the table; or UR_NO_MEMORY, and
- * clears it if rows were added.
+ * Returns UR_FULL if the table would hold more than max_rows rows (0: no limit), and drops all states but keeps their memory
+ * for the next ones; or UR_NO_MEMORY, and clears the table if rows were added.
  * Returns UR_STOPPED if `*stop` became nonzero or the monotonic clock passed deadline_ns (0: none), both checked about every
  * 10 ms; rows that were computed before stay valid. */
 UR_EXPORT int ur_run(ur_states *states, const int32_t *symbols, const int32_t *lengths, const int32_t *starts,

@@ -139,10 +139,11 @@ class Engine:
     ) -> Iterator[Answer | Exception]:
         """Yields one result per job, in order; a job that fails yields its exception and affects no other.
 
-        Prefixes that several jobs of one network need are computed once, together. An answer's values are
-        valid until the next is taken. ``is_wanted`` is called once for each job's index, before anything is
-        computed for it; the result of an unwanted job is a NotWantedError. ``stops`` has what ends each job
-        while it runs; the result of a stopped job is a StoppedError.
+        Prefixes that several jobs of one network need are computed once, together. Unless its job has
+        ``new_values``, an answer's values are valid until the next is taken. ``is_wanted`` is called once for
+        each job's index, before anything is computed for it; the result of an unwanted job is a
+        NotWantedError. ``stops`` has what ends each job while it runs; the result of a stopped job is a
+        StoppedError.
         """
         groups = deque(self._groups(jobs) if len(jobs) > 1 else ())
         wanted: dict[int, bool] = {}
@@ -227,19 +228,20 @@ class Engine:
 
     def _answer_with(self, cached: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
         """Computes an answer; ``words`` run along the network, which is the layout's second axis or first."""
-        reply, index = Reply(output=job.output), None
+        reply, index, rows, state = Reply(output=job.output), None, job.places, None
         if job.form is ReplyForm.DISTINCT:
             reply.numbers, index, row_count = _number(job, words, self._stop)
-            values = self._buffer.view((row_count, job.network.output_size))
+            rows = (row_count,)
+        if job.return_final_state:
+            state = _empty_state(job.network, len(words))
+            reply.h_n, reply.c_n = state.h, state.c
+        new_values = job.new_values or self._buffer.new_values
+        values = new_values((*rows, job.network.output_size), index, state)
+        if index is not None:
             values[0] = 0
-        else:
-            values = self._buffer.view((*job.places, job.network.output_size))
         is_swapped = job.layout is Layout.SEQ_FIRST and index is None
         reply.values = values.swapaxes(0, 1) if is_swapped else values
-        if job.return_final_state:
-            reply.h_n, reply.c_n = _empty_state(job.network, len(words))
         self._write(cached, words, reply)
-        state = None if reply.h_n is None else State(reply.h_n, reply.c_n)
         return Answer(values, index, state)
 
     def _write(self, cached: CachedNetwork, words: EncodedWords, reply: Reply) -> None:
@@ -299,8 +301,8 @@ class _ReplyBuffer:
     def __init__(self) -> None:
         self._floats = np.empty(0, np.float32)
 
-    def view(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-        """Returns memory of this shape with arbitrary content."""
+    def new_values(self, shape: tuple[int, ...], *_: object) -> Float32[np.ndarray, "..."]:
+        """Implements NewValues."""
         size = math.prod(shape)
         if size <= self._MAX_FRESH_FLOATS:
             return np.empty(shape, np.float32)
@@ -312,13 +314,13 @@ class _ReplyBuffer:
         return self._floats[:size].reshape(shape)
 
 
-def _empty_state(
-    spec: NetworkSpec, count: int
-) -> tuple[Float32[np.ndarray, "layers words state"], Float32[np.ndarray, "layers words hidden"] | None]:
+def _empty_state(spec: NetworkSpec, count: int) -> State:
     """Returns memory for the final h and, for an LSTM, c."""
     layers = spec.num_layers * spec.directions
     h = np.empty((layers, count, spec.state_size), np.float32)
-    return h, np.empty((layers, count, spec.hidden_size), np.float32) if spec.cell is Cell.LSTM else None
+    return State(
+        h, np.empty((layers, count, spec.hidden_size), np.float32) if spec.cell is Cell.LSTM else None
+    )
 
 
 def _number(

@@ -4,8 +4,10 @@ import ctypes
 import enum
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -95,6 +97,14 @@ class State:
     c: Float32[np.ndarray, "layers batch hidden"] | None = None
 
 
+NewValues: TypeAlias = Callable[
+    [tuple[int, ...], Int32[np.ndarray, "batch seq"] | None, State | None],
+    Float32[np.ndarray, "*rows output"],
+]
+"""Returns C-contiguous memory for an answer's values, given their shape, the index, and the final state,
+which is not yet computed."""
+
+
 class InitialStates:
     """The distinct initial states of a request, in torch's order of layers.
 
@@ -128,6 +138,7 @@ class Job:
         form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``.
         max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
         initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
+        new_values: Where the answer's values are written; None for memory of the engine.
     """
 
     network: NetworkSpec
@@ -138,6 +149,7 @@ class Job:
     output: Output = Output.ALL
     return_final_state: bool = False
     initial_state: State | None = None
+    new_values: NewValues | None = None
 
     @property
     def multiplications(self) -> int:
@@ -200,8 +212,8 @@ class Answer:
 
     Attributes:
         values: C-contiguous: (batch, seq, output), zero past a word's end, or pooled (batch, output), or in
-            the distinct form (rows, output) with row 0 all zeros. The memory is borrowed: the next answer of
-            the engine overwrites it.
+            the distinct form (rows, output) with row 0 all zeros. The engine's own memory is borrowed: its
+            next answer overwrites it.
         index: In the distinct form, the row of each position, numbered by first appearance in row-major
             order; the dense values are ``values[index]``.
         final_state: h_n and c_n if the job asks for them; not borrowed.

@@ -56,7 +56,8 @@ class Reply:
 class Network(Protocol):
     """Weights, and a table of the states that were computed with them. Used by one thread at a time.
 
-    ``row_nbytes`` is the cost of one more row at most; words start from zeros or from given states.
+    ``row_nbytes`` is the cost of one more row at most, but memory is allocated for many rows at a time.
+    Words start from zeros or from given states.
     """
 
     weights_nbytes: int

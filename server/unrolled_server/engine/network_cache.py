@@ -13,6 +13,7 @@ from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
 _OBJECTS_NBYTES = 3_000  # Python objects of a network, measured
+_SYMBOL_NBYTES = 32  # working memory of a call, for each symbol
 _MIN_WORD_BYTES = 256 << 20
 
 
@@ -34,8 +35,9 @@ class CachedNetwork:
 class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
-    ``budget_bytes`` are for weights, states and indexes of all networks; one network that needs more for a
-    single word gets up to 256 MiB while it is the only one. Specs name ``vectors`` by digest.
+    ``budget_bytes`` are for weights, states and indexes of all networks as they are allocated, for their
+    Python objects, and for a call's working memory; one network that needs more for a single word gets up to
+    256 MiB while it is the only one. Specs name ``vectors`` by digest.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class NetworkCache:
         """Returns a network, drawing it if it is not in memory, and counts as use; raises StoppedError."""
         cached = self._networks.get(spec)
         if cached is None:
-            self._make_room(spec.parameter_nbytes + _OBJECTS_NBYTES, keep=None)
+            # Drawn parameters and packed ones are in memory at once.
+            self._make_room(2 * spec.parameter_nbytes + _OBJECTS_NBYTES, keep=None)
             vectors = self._vectors[spec.vectors] if spec.vectors else None
             cached = self._cached(spec, self._backend.network(spec, draw(spec, stop), vectors))
             self._networks[spec] = cached
@@ -87,7 +90,8 @@ class NetworkCache:
         row_count, network = words.letter_count * cached.spec.rows_per_symbol, cached.network
         if self.held_bytes + row_count * network.row_nbytes <= self._budget_bytes or network.is_known(words):
             return
-        self._make_room(min(row_count, cached.max_rows) * network.row_nbytes, keep=cached)
+        new_nbytes = min(row_count, cached.max_rows) * network.row_nbytes
+        self._make_room(new_nbytes + words.letter_count * _SYMBOL_NBYTES, keep=cached)
 
     def measure(self, cached: CachedNetwork) -> None:
         """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""

@@ -1,6 +1,7 @@
 """Serves in this process: starts, reports ready, and drains at shutdown."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 
@@ -13,9 +14,13 @@ from unrolled_server.transport.server import Server
 
 LOG = logging.getLogger(__name__)
 
+KEPT_BYTES = 32 << 20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_... of glibc's malloc.h
+
 
 async def serve(settings: Settings) -> None:
     """Serves until a signal or, if so set, the end of standard input; then drains; raises StartupError."""
+    keep_freed_memory()
     server = Server(settings)
     await server.start()
     freeze_startup_objects()
@@ -39,6 +44,18 @@ def ready_line(server: Server) -> str:
         f"hidden size {limits.max_hidden_size:,}, replies of {limits.max_reply_bytes // MIB} MiB | "
         f"fingerprint {info.fingerprint}"
     )
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep up to `KEPT_BYTES` of freed memory a thread for the next blocks; no-op without glibc.
+
+    Else most replies get new pages: of 0.5 MB if one caller waits for each, of 6 MB with eight callers. The
+    page faults took a third to a half of the server's time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def freeze_startup_objects() -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from unrolled_server.exit_codes import EXIT_SETTINGS, StartupError
 from unrolled_server.observability import logging_setup
-from unrolled_server.process.serve import freeze_startup_objects, ready_line
+from unrolled_server.process.serve import freeze_startup_objects, keep_freed_memory, ready_line
 from unrolled_server.process.shutdown_signals import wait_for_shutdown
 from unrolled_server.process.worker_protocol import (
     GO,
@@ -47,6 +47,7 @@ def main() -> int:
 
 
 async def _serve(settings: Settings, reports: int) -> None:
+    keep_freed_memory()
     server = Server(settings, shares_port=True)
     await server.prepare()
     freeze_startup_objects()

@@ -3,15 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float32, Int32
 from unrolled.v1 import forward_pb2 as pb
-from unrolled.v1.wire import encode_id, join_reply, reply_trailer, state_field
+from unrolled.v1.wire import (
+    TIMING_BYTES,
+    Piece,
+    ReplyMessage,
+    encode_id,
+    join_reply,
+    reply_trailer,
+    state_field,
+)
 
 from unrolled_server.call_context import CallInfo
-from unrolled_server.engine import Answer, Job
+from unrolled_server.engine import Answer, Job, State
 from unrolled_server.errors import ComputeError, RequestError
 from unrolled_server.observability.request_observer import RequestObserver
 from unrolled_server.rpc.reply_cache import ReplyCache
@@ -23,6 +33,9 @@ from unrolled_server.validation.request import AcceptedRequest, RequestValidator
 from unrolled_server.validation.words import SharedWords
 
 LOG = logging.getLogger(__name__)
+
+# Up to so many floats an array is copied into its message, which costs less than writing it in place: 4 us.
+MAX_JOINED_FLOATS = 16 << 10
 
 
 class Submission(NamedTuple):
@@ -106,21 +119,56 @@ class RequestPipeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardReplyEncoder:
-    """Encodes answers as ForwardReplies: small fields by protobuf, arrays appended as memory."""
+    """Encodes answers as ForwardReplies."""
 
     fingerprint: str
 
-    def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
-        """Returns a ForwardReply's bytes."""
-        rest = pb.ForwardReply(
-            shape=answer.shape, lengths=job.words.lengths.tolist(), fingerprint=self.fingerprint
+    def start(self, job: Job, *, id_field: bytes) -> "PendingForwardReply":
+        """See `ReplyEncoder`."""
+        return PendingForwardReply(job, id_field=id_field, fingerprint=self.fingerprint)
+
+
+class PendingForwardReply:
+    """A ForwardReply; if it is large, the engine writes the values into its bytes."""
+
+    def __init__(self, job: Job, *, id_field: bytes, fingerprint: str) -> None:
+        # Not the job, which refers to this object: a cycle would keep the bytes.
+        self._words, self._network, self._fingerprint = job.words, job.network, fingerprint
+        self._id_field = id_field
+        self._message: ReplyMessage | None = None
+        if job.words.letter_count * job.network.output_size > MAX_JOINED_FLOATS:
+            job.new_values = self._new_values
+
+    def finish(self, answer: Answer, *, queue_s: float, compute_s: float) -> bytes:
+        """See `PendingReply`."""
+        trailer = reply_trailer(id_field=self._id_field, queue_s=queue_s, compute_s=compute_s)
+        message, self._message = self._message, None  # the job may live longer than its reply
+        if message is not None:
+            return message.finish(trailer)
+        rest, more = self._rest(answer.shape), self._state_field(answer.final_state)
+        return join_reply(rest, values=answer.values, index=answer.index, more=more, trailer=trailer)
+
+    def _new_values(
+        self, shape: tuple[int, ...], index: Int32[np.ndarray, "batch seq"] | None, state: State | None
+    ) -> Float32[np.ndarray, "*rows output"]:
+        self._message = ReplyMessage(
+            self._rest(shape if index is None else (*index.shape, shape[-1])),
+            shape=shape,
+            index=index,
+            more=self._state_field(state),
+            trailer_size=TIMING_BYTES + len(self._id_field),
         )
-        trailer = reply_trailer(id_field=id_field, queue_s=queue_s, compute_s=compute_s)
-        state = answer.final_state
-        if state is not None:
-            number = pb.ForwardReply.FINAL_STATE_FIELD_NUMBER
-            trailer = state_field(number, h=state.h, c=state.c, network_digest=job.network.digest) + trailer
-        return join_reply(rest, values=answer.values, index=answer.index, trailer=trailer)
+        return self._message.values
+
+    def _rest(self, shape: tuple[int, ...]) -> pb.ForwardReply:
+        lengths = self._words.lengths.tolist()
+        return pb.ForwardReply(shape=shape, lengths=lengths, fingerprint=self._fingerprint)
+
+    def _state_field(self, state: State | None) -> Sequence[Piece]:
+        if state is None:
+            return ()
+        number = pb.ForwardReply.FINAL_STATE_FIELD_NUMBER
+        return state_field(number, h=state.h, c=state.c, network_digest=self._network.digest)
 
 
 def as_request_error(error: BaseException) -> RequestError:

@@ -42,16 +42,23 @@ MAX_BATCH_REPLY_BYTES = 32 << 20
 MAX_DELIVERY_BYTES = 256 << 10
 
 
+class PendingReply(Protocol):
+    """The reply to a job that is not yet computed."""
+
+    def finish(self, answer: Answer, *, queue_s: float, compute_s: float) -> bytes:
+        """Returns the bytes of the reply."""
+
+
 class ReplyEncoder(Protocol):
     """Encodes answers as the bytes of replies. Called from the compute thread and from the event loop."""
 
-    def encode(self, job: Job, answer: Answer, *, id_field: bytes, queue_s: float, compute_s: float) -> bytes:
-        """Returns the reply's bytes; copies from `answer`, whose memory is borrowed."""
+    def start(self, job: Job, *, id_field: bytes) -> PendingReply:
+        """Returns the reply to a job, and may set where the job's values are written."""
 
 
 class _QueuedJob(NamedTuple):
     work: Work
-    id_field: bytes
+    pending: PendingReply
     reply: asyncio.Future[bytes]
     arrived_s: float
     stop: Stop
@@ -122,7 +129,8 @@ class ComputeThread:
         reply = self._loop.create_future()
         stop = Stop(call.deadline_s)
         reply.add_done_callback(stop.set)  # a cancelled job ends even while it runs
-        queued = _QueuedJob(work, id_field, reply, time.monotonic(), stop)
+        pending = self._encoder.start(work.job, id_field=id_field)
+        queued = _QueuedJob(work, pending, reply, time.monotonic(), stop)
         with self._changed:
             self._queue.add(queued, client=call.client, cost_s=work.cost_s, share=_batch_share(work))
             self._changed.notify()
@@ -143,8 +151,9 @@ class ComputeThread:
 
     def _compute_now(self, job: Job, id_field: bytes) -> bytes:
         started_s = time.monotonic()
+        pending = self._encoder.start(job, id_field=id_field)
         result = self._engine.run_one(job)
-        reply = self._encode(job, id_field, result, queue_s=0.0, started_s=started_s)
+        reply = self._encode(job, pending, result, queue_s=0.0, started_s=started_s)
         if isinstance(reply, RequestError):
             raise reply
         self.counters.observe_job(queue_s=0.0, started_s=started_s)
@@ -152,13 +161,17 @@ class ComputeThread:
 
     def _run(self) -> None:
         while batch := self._pop_batch():
-            try:
-                for outcomes in _delivery_groups(self._compute(batch)):
-                    self._loop.call_soon_threadsafe(_deliver, outcomes)
-            except Exception:
-                LOG.exception("a batch failed")
-                failed = [_Outcome(queued.reply, ComputeError()) for queued in batch]
-                self._loop.call_soon_threadsafe(_deliver, failed)  # those that have a reply keep it
+            self._run_batch(batch)
+            del batch  # which refers to all of its replies
+
+    def _run_batch(self, batch: Sequence[_QueuedJob]) -> None:
+        try:
+            for outcomes in _delivery_groups(self._compute(batch)):
+                self._loop.call_soon_threadsafe(_deliver, outcomes)
+        except Exception:
+            LOG.exception("a batch failed")
+            failed = [_Outcome(queued.reply, ComputeError()) for queued in batch]
+            self._loop.call_soon_threadsafe(_deliver, failed)  # those that have a reply keep it
 
     def _pop_batch(self) -> Sequence[_QueuedJob]:
         """Waits for wanted jobs and returns them; empty when closed."""
@@ -201,8 +214,8 @@ class ComputeThread:
                 is_whole = False
                 continue
             queue_s = started_s - queued.arrived_s
-            job, id_field = queued.work.job, queued.id_field
-            reply = self._encode(job, id_field, result, queue_s=queue_s, started_s=started_s)
+            job, pending = queued.work.job, queued.pending
+            reply = self._encode(job, pending, result, queue_s=queue_s, started_s=started_s)
             computed.append(queued.work)
             self.counters.observe_job(queue_s=queue_s, started_s=started_s)
             yield _Outcome(queued.reply, reply)
@@ -211,13 +224,13 @@ class ComputeThread:
         self.counters.observe_batch(len(computed), started_s=started_s)
 
     def _encode(
-        self, job: Job, id_field: bytes, result: Answer | Exception, *, queue_s: float, started_s: float
+        self, job: Job, pending: PendingReply, result: Answer | Exception, *, queue_s: float, started_s: float
     ) -> bytes | RequestError:
         """Returns the reply for an engine's result, or the error that the client gets instead."""
         try:
             answer = _answer(result)
             compute_s = time.monotonic() - started_s
-            return self._encoder.encode(job, answer, id_field=id_field, queue_s=queue_s, compute_s=compute_s)
+            return pending.finish(answer, queue_s=queue_s, compute_s=compute_s)
         except AnswerTooLargeError as error:
             return InvalidRequestError([Violation("words", str(error))])
         except Exception:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from unrolled.v1.forward_pb2 import ForwardReply, ForwardRequest, RequestError, State, Timing
 from unrolled.v1.wire import (
     TIMING_BYTES,
+    ReplyMessage,
     _head,
     encode_id,
     find_trailer,
@@ -256,6 +257,38 @@ def test_a_rest_with_arrays_is_refused(rest):
         join_reply(rest, values=np.zeros(1, np.float32))
 
 
+@given(
+    rests(),
+    arrays("<f4"),
+    st.none() | arrays("<i4"),
+    st.lists(arrays("<f4"), max_size=2),
+    st.binary(max_size=9),
+)
+def test_a_message_written_in_place_has_the_bytes_of_a_joined_one(rest, values, index, states, trailer):
+    """Also if the arrays of further fields are written after the message was allocated."""
+    later = [np.zeros_like(state) for state in states]
+    more = [b"\x7a", *(state.data for state in later if state.size)]
+    message = ReplyMessage(rest, shape=(values.size, 1), index=index, more=more, trailer_size=len(trailer))
+    message.values[:, 0] = values
+    for state, computed in zip(later, states, strict=True):
+        state[:] = computed
+    assert message.values.flags.aligned
+    joined = join_reply(rest, values=values, index=index, more=more, trailer=trailer)
+    assert message.finish(trailer) == joined
+
+
+def test_the_values_of_a_message_outlive_it():
+    values = ReplyMessage(ForwardReply(), shape=(50_000,)).values
+    values[:] = 1.0
+    assert values.sum() == 50_000
+
+
+@pytest.mark.parametrize("trailer", [b"", b"abcd"])
+def test_a_trailer_of_another_size_than_announced_is_refused(trailer):
+    with pytest.raises(ValueError, match="3 were announced"):
+        ReplyMessage(ForwardReply(), shape=(1,), trailer_size=3).finish(trailer)
+
+
 @given(rests(), arrays("<f4"), st.text(max_size=40), st.floats(), st.floats())
 def test_a_trailer_parses_as_its_fields(rest, values, name, queue_s, compute_s):
     rest.ClearField("id")
@@ -311,8 +344,10 @@ def assert_state(state, *, h, c, digest):
 
 def field_of(number, *, h, c, digest):
     """Returns the encoded state field, its arrays with one row."""
-    return state_field(
-        number, h=h.reshape(1, -1), c=None if c is None else c.reshape(1, -1), network_digest=digest
+    return b"".join(
+        state_field(
+            number, h=h.reshape(1, -1), c=None if c is None else c.reshape(1, -1), network_digest=digest
+        )
     )
 
 

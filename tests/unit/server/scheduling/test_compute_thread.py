@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,7 +27,10 @@ def a_job(seed=0, hidden_size=3):
 
 
 class ValuesEncoder:
-    def encode(self, job, answer, *, id_field, queue_s, compute_s):
+    def start(self, job, *, id_field):
+        return self
+
+    def finish(self, answer, *, queue_s, compute_s):
         assert queue_s >= 0
         assert compute_s >= 0
         return answer.values.tobytes()
@@ -264,3 +268,19 @@ def test_an_answer_is_an_array_of_the_engine(count):
     values = [answer.values for answer in Engine(device="cpu").run([a_job()] * count)]
     assert isinstance(next(Engine(device="cpu").run([a_job()])), Answer)
     assert all(np.array_equal(value, values[0]) for value in values)
+
+
+def test_an_idle_thread_refers_to_no_job():
+    """A job may refer to the memory of its reply."""
+
+    async def scenario(compute_thread, engine):
+        engine.open.set()
+        job = replace(a_job(), new_values=lambda shape, *_: np.empty(shape, np.float32))
+        kept = weakref.ref(job.new_values)
+        await submit(compute_thread, job)
+        del job
+        while not compute_thread.is_idle:  # noqa: ASYNC110 - nothing else says that it is
+            await asyncio.sleep(0)
+        return kept()
+
+    assert within_loop(scenario) is None
