@@ -30,8 +30,8 @@ from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
 
-# A job of at most this predicted time is computed on the event loop while the compute thread is idle: a hop to
-# the thread takes 100 us, and a write of a megabyte holds the loop for longer.
+# A job of at most this predicted time is computed on the event loop while the compute thread is idle: a hop
+# to the thread takes 100 us, and a write of a megabyte holds the loop for longer.
 MAX_QUICK_S = 300e-6
 # One batch: enough work for all threads of the core, while other jobs wait; and no more reply bytes than one
 # large reply has.
