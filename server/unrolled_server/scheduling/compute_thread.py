@@ -201,27 +201,29 @@ class ComputeThread:
 
     def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
         started_s = time.monotonic()
-        computed: list[Work] = []
-        is_whole = True
-        # Each job is checked again when its turn comes: a batch may take 50 ms.
+        begun: list[Work] = []
+        stopped_count = 0
+        # Each job is checked again when its turn comes: a batch may take longer than predicted.
         is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
         jobs, stops = [queued.work.job for queued in batch], [queued.stop for queued in batch]
         results = self._engine.run(jobs, is_wanted=is_wanted, stops=stops)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, NotWantedError):
                 continue
+            begun.append(queued.work)
             if isinstance(result, StoppedError) and not self._is_wanted(queued):
-                is_whole = False
+                stopped_count += 1
                 continue
             queue_s = started_s - queued.arrived_s
             job, pending = queued.work.job, queued.pending
             reply = self._encode(job, pending, result, queue_s=queue_s, started_s=started_s)
-            computed.append(queued.work)
             self.counters.observe_job(queue_s=queue_s, started_s=started_s)
             yield _Outcome(queued.reply, reply)
-        if computed and is_whole:  # a stopped job took time that no other needs
-            self._cost_model.observe(computed, taken_s=time.monotonic() - started_s)
-        self.counters.observe_batch(len(computed), started_s=started_s)
+        taken_s = time.monotonic() - started_s
+        # A stopped job would have taken longer.
+        if begun and (not stopped_count or taken_s > sum(work.cost_s for work in begun)):
+            self._cost_model.observe(begun, taken_s=taken_s)
+        self.counters.observe_batch(len(begun) - stopped_count, started_s=started_s)
 
     def _encode(
         self, job: Job, pending: PendingReply, result: Answer | Exception, *, queue_s: float, started_s: float

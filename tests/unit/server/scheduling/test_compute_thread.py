@@ -172,7 +172,13 @@ def test_a_running_job_ends_when_its_caller_leaves_or_its_deadline_passes(leaves
     assert dropped(samples) == counts
 
 
-def test_nothing_is_learned_from_a_batch_with_a_stopped_job(monkeypatch):
+@pytest.mark.parametrize(
+    ("multiplications_per_s", "batches", "learned_s"),
+    [(1e10, [[1], [2, 3]], [0, 60]), (1e3, [[1], [2], [3]], [0, 0])],
+)
+def test_a_stopped_job_counts_if_it_took_longer_than_estimated(
+    monkeypatch, multiplications_per_s, batches, learned_s
+):
     now_s, observed = [time.monotonic()], []
 
     class StoppedEngine(GatedEngine):
@@ -184,7 +190,7 @@ def test_nothing_is_learned_from_a_batch_with_a_stopped_job(monkeypatch):
                 yield StoppedError() if is_late else result
 
     async def scenario():
-        engine, cost_model = StoppedEngine(), CostModel(multiplications_per_s=1e10)
+        engine, cost_model = StoppedEngine(), CostModel(multiplications_per_s=multiplications_per_s)
         cost_model.observe = lambda _, *, taken_s: observed.append(taken_s)
         thread = ComputeThread(engine, cost_model, ValuesEncoder())
         first = asyncio.ensure_future(submit(thread, a_job(1)))
@@ -201,8 +207,8 @@ def test_nothing_is_learned_from_a_batch_with_a_stopped_job(monkeypatch):
 
     clock = SimpleNamespace(monotonic=lambda: now_s[0])
     monkeypatch.setattr("unrolled_server.scheduling.compute_thread.time", clock)
-    assert asyncio.run(scenario()) == [("compute", [1]), ("compute", [2, 3])]
-    assert observed == [0]
+    assert [seeds for _, seeds in asyncio.run(scenario())] == batches
+    assert observed == learned_s
 
 
 def test_a_compute_thread_survives_a_batch_of_cancelled_jobs():
