@@ -16,8 +16,8 @@ from unrolled_server.engine.spec import GATES, NetworkSpec
 from unrolled_server.engine.words import EncodedWords
 
 _UNLIMITED = 1 << 62
-# How many multiplications take as long as making a network (150 us), and for each parameter as drawing it
-# (15 ns) or drawing and scaling it to a spectral radius (about 500 ns); measured on one core with AVX2.
+# Multiplications that take as long as making a network (150 us), and for each parameter as drawing it (15 ns)
+# or drawing and scaling it to a spectral radius (about 500 ns); measured on one core with AVX2.
 _NETWORK_MULTIPLICATIONS = 3_500_000
 _DRAWING_MULTIPLICATIONS = 350
 _RADIUS_MULTIPLICATIONS = 12_000

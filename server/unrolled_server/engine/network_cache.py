@@ -36,8 +36,8 @@ class NetworkCache:
     """Networks by spec. Not thread-safe, except `peek`.
 
     ``budget_bytes`` are for weights, states and indexes of all networks as they are allocated, for their
-    Python objects, for a call's working memory, and for memory of dropped networks that the next ones use; one
-    network that needs more for a single word gets up to 256 MiB while it is the only one. Specs name
+    Python objects, for a call's working memory, and for memory of dropped networks that the next ones use.
+    One network that needs more for a single word gets up to 256 MiB while it is the only one. Specs name
     ``vectors`` by digest.
     """
 

@@ -85,7 +85,7 @@ class RequestPipeline:
             await wait_for_room(request.byte_count)
         job = request.job
         work = self.compute_thread.estimate(job)
-        wait_s = self.compute_thread.wait_s(call.client, cost_s=work.cost_s)
+        wait_s = self.compute_thread.wait_s(call.client, work)
         reservation = self.admission.admit(
             call,
             byte_count=request.byte_count,
@@ -104,7 +104,7 @@ class RequestPipeline:
 
     def check_deadline(self, call: CallInfo) -> None:
         """Refuses a request before it is parsed if even the smallest would wait too long."""
-        wait_s = self.compute_thread.wait_s(call.client) + self.lag.significant_s
+        wait_s = self.compute_thread.min_wait_s(call.client) + self.lag.significant_s
         if wait_s:
             remaining_s = call.deadline_s - time.monotonic()
             self.admission.check_wait(WaitEstimate(wait_s=wait_s), remaining_s=remaining_s)

@@ -30,11 +30,11 @@ from unrolled_server.scheduling.fair_queue import FairQueue
 
 LOG = logging.getLogger(__name__)
 
-# While the compute thread is idle, a job of at most this predicted time is computed on the event loop: the
-# way to the thread and back takes about 100 us, and a write of a megabyte holds the loop for longer.
+# A job of at most this predicted time is computed on the event loop while the compute thread is idle: a hop
+# to the thread takes 100 us, and a write of a megabyte holds the loop for longer.
 MAX_QUICK_S = 300e-6
-# One batch: enough work for all threads of the core, for which the jobs of others wait; and no more reply bytes
-# than one large reply has.
+# One batch: enough work for all threads of the core, while other jobs wait; and no more reply bytes than one
+# large reply has.
 MAX_BATCH_S = 0.02
 MAX_BATCH_REPLY_BYTES = 32 << 20
 # Replies are delivered together, because waking the event loop costs more than encoding most of them; this
@@ -102,12 +102,17 @@ class ComputeThread:
         """Returns what the job will take."""
         return self._cost_model.estimate(job, drawing=self._engine.drawing_multiplications(job.network))
 
-    def wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
-        """Returns seconds until a job of the client would start: the running batch, then the queue."""
+    def min_wait_s(self, client: str, *, cost_s: float = 0.0) -> float:
+        """Returns seconds until a job of the client could start: the running batch, then the queue."""
         if self.is_idle:
             return 0.0
         running_s = max(0.0, self._busy_until_s - time.monotonic())
         return running_s + self._queue.wait_s(client, cost_s=cost_s)
+
+    def wait_s(self, client: str, work: Work) -> float:
+        """Returns `min_wait_s`, and the time of jobs that come later and join this one's batch."""
+        wait_s = self.min_wait_s(client, cost_s=work.cost_s)
+        return wait_s and wait_s + MAX_BATCH_S * work.cost_s / work.predicted_s
 
     def submit(self, work: Work, call: CallInfo, *, id_field: bytes) -> bytes | asyncio.Future[bytes]:
         """Returns the reply, or a future of it; cancelling that drops or stops the job.
@@ -196,27 +201,29 @@ class ComputeThread:
 
     def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
         started_s = time.monotonic()
-        computed: list[Work] = []
-        is_whole = True
-        # Each job is checked again when its turn comes: a batch may take 50 ms.
+        begun: list[Work] = []
+        stopped_count = 0
+        # Each job is checked again when its turn comes: a batch may take longer than predicted.
         is_wanted = lambda index: self._is_wanted(batch[index])  # noqa: E731 - of this batch alone
         jobs, stops = [queued.work.job for queued in batch], [queued.stop for queued in batch]
         results = self._engine.run(jobs, is_wanted=is_wanted, stops=stops)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, NotWantedError):
                 continue
+            begun.append(queued.work)
             if isinstance(result, StoppedError) and not self._is_wanted(queued):
-                is_whole = False
+                stopped_count += 1
                 continue
             queue_s = started_s - queued.arrived_s
             job, pending = queued.work.job, queued.pending
             reply = self._encode(job, pending, result, queue_s=queue_s, started_s=started_s)
-            computed.append(queued.work)
             self.counters.observe_job(queue_s=queue_s, started_s=started_s)
             yield _Outcome(queued.reply, reply)
-        if computed and is_whole:  # a stopped job took time that no other needs
-            self._cost_model.observe(computed, taken_s=time.monotonic() - started_s)
-        self.counters.observe_batch(len(computed), started_s=started_s)
+        taken_s = time.monotonic() - started_s
+        # A stopped job would have taken longer.
+        if begun and (not stopped_count or taken_s > sum(work.cost_s for work in begun)):
+            self._cost_model.observe(begun, taken_s=taken_s)
+        self.counters.observe_batch(len(begun) - stopped_count, started_s=started_s)
 
     def _encode(
         self, job: Job, pending: PendingReply, result: Answer | Exception, *, queue_s: float, started_s: float

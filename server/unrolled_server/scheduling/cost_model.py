@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# What a job takes beside its multiplications: at all, to find a symbol's row, and to write and encode a byte of
-# the reply; measured with known states.
+# Beside multiplying: what a job takes at all, to find a symbol's row, and to write and encode a byte of the
+# reply; measured with known states.
 JOB_S = 20e-6
 SYMBOL_S = 60e-9
 BYTE_S = 0.3e-9
