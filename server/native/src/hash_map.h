@@ -28,8 +28,8 @@ static inline void hash_clear(hash_map *map) {
     *map = (hash_map){.seed = map->seed};
 }
 
-/* Returns the key's slot, or the empty slot where it belongs. The map must not be full. Keys lie in the order of their hashes,
- * but for those that others displaced: so a map grows in one pass over old and new slots. */
+/* Returns the key's slot, or the empty slot where it belongs. The map must not be full. Keys lie in the order of their
+ * hashes, but for those that others displaced: so a map grows in one pass over old and new slots. */
 static inline hash_slot *hash_slot_of(const hash_map *map, uint64_t key) {
     uint64_t hash = (key ^ map->seed) * 0x9e3779b97f4a7c15u;
     hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93u;

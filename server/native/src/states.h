@@ -105,8 +105,8 @@ static inline int32_t ur_upper_layers(const ur_states *states) {
     return states->weights->spec.layers - states->tree_layers;
 }
 
-/* Drops all computed states; the caller holds the lock. Tables keep their memory for the next states: where a hypervisor takes
- * freed memory back, 2 MB cost 5 ms when they are first written. */
+/* Drops all computed states; the caller holds the lock. Tables keep their memory for the next states: where a hypervisor
+ * takes freed memory back, 2 MB cost 5 ms when they are first written. */
 void ur_drop_states(ur_states *states);
 /* Gives the memory of dropped states back. */
 void ur_release_tables(ur_states *states);

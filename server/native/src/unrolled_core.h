@@ -91,8 +91,8 @@ UR_EXPORT ur_weights *ur_weights_new(const ur_spec *spec, const ur_parameters *p
 UR_EXPORT void ur_weights_free(ur_weights *weights);
 /* Returns the bytes of `ur_weights_new` without making one. */
 UR_EXPORT size_t ur_weights_nbytes(const ur_spec *spec);
-/* Returns what one more row of states costs at most, in tables and indexes. Memory is allocated for more rows at a time: a table
- * may take twice its rows up to 1 MB, and up to 2 MB more beyond. */
+/* Returns what one more row of states costs at most, in tables and indexes. Memory is allocated for more rows at a time:
+ * a table may take twice its rows up to 1 MB, and up to 2 MB more beyond. */
 UR_EXPORT size_t ur_row_nbytes(const ur_spec *spec);
 
 /* Makes an empty table. Words start from zeros if `start_count` is 0, else from one of `start_count` initial states:

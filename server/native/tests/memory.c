@@ -217,12 +217,12 @@ int main(void) {
     ur_keep_released(0);
     check_kept();
     check_table(1, 3000);
-    check_table(100, 40000);
+    check_table(100, 10000);
     check_table(512, 3000);
     for (unsigned equal_bits = 0; equal_bits < 48; equal_bits += 5) check_map(&random, equal_bits, 700);
-    check_map(&random, 0, 100000);
+    check_map(&random, 0, 20000);
     check_stopped_growth();
     ur_keep_released(16 * MIB);
-    for (size_t at = 0; at < 100; at++) check_network(&random, at % 10 ? 100 : 400, at % 10 ? 200 : 2000);
+    for (size_t at = 0; at < 40; at++) check_network(&random, at % 10 ? 100 : 400, at % 10 ? 200 : 2000);
     puts("memory is counted and freed");
 }
