@@ -13,19 +13,19 @@
 #define PAGE ((size_t)4096)
 #define CACHE_LINE ((size_t)64)
 /* Released mappings that are kept for the next ones of their size: on a virtual machine the first write to new memory takes as
- * long as computing what is written. */
-#define MAX_KEPT 512
+ * long as computing what is written. The memory itself holds the lists. */
+#define LISTS 64
 
 typedef struct mapping {
-    void *memory;
+    struct mapping *next;
     size_t size;
 } mapping;
 
 static struct {
     int lock;
     size_t limit, nbytes;
-    size_t next; /* the place that was filled longest ago */
-    mapping mappings[MAX_KEPT];
+    size_t next_list; /* to take from when there is too much */
+    mapping *lists[LISTS];
 } kept = {.limit = (size_t)16 << 20};
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
@@ -38,50 +38,50 @@ static bool lock_kept(void) { return !__atomic_exchange_n(&kept.lock, 1, __ATOMI
 
 static void unlock_kept(void) { __atomic_store_n(&kept.lock, 0, __ATOMIC_RELEASE); }
 
-/* Empties a place; returns what was there. */
-static mapping take_at(size_t at) {
-    mapping taken = kept.mappings[at];
-    kept.mappings[at] = (mapping){0};
-    kept.nbytes -= mapped_nbytes(taken.size);
+static mapping **list_of(size_t size) { return &kept.lists[(size >> 6) * 0x9e3779b97f4a7c15u >> 58]; }
+
+/* Takes a mapping out of its list. */
+static mapping *take(mapping **at) {
+    mapping *taken = *at;
+    *at = taken->next;
+    kept.nbytes -= mapped_nbytes(taken->size);
     return taken;
 }
 
-static void unmap_at(size_t at) {
-    mapping oldest = take_at(at);
-    if (oldest.memory) munmap(oldest.memory, mapped_nbytes(oldest.size));
-}
-
-/* Unmaps what has been kept longest until `nbytes` more are within the limit. */
+/* Unmaps kept memory until `nbytes` more are within the limit, from all lists in turn. */
 static void make_room(size_t nbytes) {
-    for (size_t at = 0; at < MAX_KEPT && kept.nbytes + nbytes > kept.limit; at++) unmap_at((kept.next + at) % MAX_KEPT);
+    while (kept.nbytes && kept.nbytes + nbytes > kept.limit) {
+        mapping **list = &kept.lists[kept.next_list++ % LISTS];
+        if (!*list) continue;
+        mapping *taken = take(list);
+        munmap(taken, mapped_nbytes(taken->size));
+    }
 }
 
 /* Returns a kept mapping of this size; NULL if there is none, and then keeps so much less. */
 static void *take_kept(size_t size) {
-    void *memory = NULL;
     if (!lock_kept()) return NULL;
-    for (size_t at = 0; at < MAX_KEPT && !memory; at++) {
-        if (kept.mappings[at].size == size) memory = take_at(at).memory;
-    }
-    if (!memory) {
+    mapping **at = list_of(size), *found = NULL;
+    while (*at && (*at)->size != size) at = &(*at)->next;
+    if (*at) {
+        found = take(at);
+    } else {
         kept.limit -= kept.limit < size ? kept.limit : size;
         make_room(0);
     }
     unlock_kept();
-    return memory;
+    return found;
 }
 
 /* Keeps a mapping if the limit allows it; returns whether it did. */
-static bool keep(mapping released) {
-    size_t nbytes = mapped_nbytes(released.size);
+static bool keep(mapping *released, size_t size) {
     if (!lock_kept()) return false;
-    bool fits = nbytes <= kept.limit;
+    bool fits = mapped_nbytes(size) <= kept.limit;
     if (fits) {
-        make_room(nbytes);
-        unmap_at(kept.next);
-        kept.mappings[kept.next] = released;
-        kept.next = (kept.next + 1) % MAX_KEPT;
-        kept.nbytes += nbytes;
+        make_room(mapped_nbytes(size));
+        *released = (mapping){*list_of(size), size};
+        *list_of(size) = released;
+        kept.nbytes += mapped_nbytes(size);
     }
     unlock_kept();
     return fits;
@@ -149,7 +149,7 @@ void ur_release(void *memory, size_t size) {
         free(((void **)memory)[-1]);
         return;
     }
-    if (!keep((mapping){memory, size})) munmap(memory, mapped_nbytes(size));
+    if (!keep(memory, size)) munmap(memory, mapped_nbytes(size));
 }
 
 size_t ur_held_nbytes(size_t size) {

@@ -12,6 +12,7 @@ from unrolled_server.engine.network import Network
 from unrolled_server.engine.spec import NetworkSpec, WordVectors
 from unrolled_server.engine.words import EncodedWords
 
+_KEPT_STEP = 1 << 20
 _OBJECTS_NBYTES = 3_000  # Python objects of a network, measured
 _SYMBOL_NBYTES = 32  # working memory of a call, for each symbol
 _MIN_WORD_BYTES = 256 << 20
@@ -53,6 +54,7 @@ class NetworkCache:
         self._vectors = vectors or {}
         self._networks: OrderedDict[NetworkSpec, CachedNetwork] = OrderedDict()
         self.held_bytes = 0
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self._networks)
@@ -116,7 +118,12 @@ class NetworkCache:
     def _count(self, nbytes: int) -> None:
         """Counts bytes as held; dropped networks leave their memory to others as far as the budget allows."""
         self.held_bytes += nbytes
-        self._backend.keep_released(max(0, self._budget_bytes - self.held_bytes))
+        free_bytes = max(0, self._budget_bytes - self.held_bytes)
+        if (
+            abs(free_bytes - self._kept_bytes) >= _KEPT_STEP
+        ):  # seldom, because it takes a tenth of a small job
+            self._kept_bytes = free_bytes
+            self._backend.keep_released(free_bytes)
 
     def _make_room(self, nbytes: int, *, keep: CachedNetwork | None) -> None:
         """Evicts networks until ``nbytes`` more fit or only ``keep`` is left."""
