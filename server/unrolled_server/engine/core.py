@@ -101,6 +101,10 @@ _FUNCTIONS = {
     "ur_is_known": (c_int, (c_void_p, *_WORDS)),
     "ur_number": (c_int64, (*_WORDS, c_int32, c_size_t, c_int64, c_void_p, *_STOP)),
 }
+# These keep Python's lock, because getting it back from a busy event loop takes longer than they do.
+_BRIEF = frozenset(
+    {"ur_states_nbytes", "ur_states_rows", "ur_weights_nbytes", "ur_row_nbytes", "ur_generator_seed"}
+)
 
 
 @cache
@@ -126,9 +130,11 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
         raise CoreError(
             f"the native core has interface {found}, and this server needs {_ABI_VERSION}; {_BUILD}"
         )
+    brief = ctypes.PyDLL(str(file))
     for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, name)
+        function = getattr(brief if name in _BRIEF else library, name)
         function.restype, function.argtypes = result, arguments
+        setattr(library, name, function)
     if isa and library.ur_select_isa(isa.encode()):
         names = b", ".join(takewhile(bool, map(library.ur_isa_at, count()))).decode()
         raise InstructionSetError(f"{_ISA_VARIABLE} is {isa!r}; this CPU has {names}; name one or unset it")
