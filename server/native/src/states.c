@@ -251,7 +251,8 @@ static void run_jobs(void *work, size_t part, size_t thread) {
 
 void ur_run_many(ur_job *jobs, size_t count) {
     job_list list = {.jobs = jobs, .count = count};
-    ur_share(run_jobs, &list, ur_thread_count());
+    size_t threads = ur_thread_count();
+    ur_share(run_jobs, &list, threads, threads);
 }
 
 /* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing or without states. */
