@@ -113,15 +113,16 @@ class NetworkCache:
     def forget(self, spec: NetworkSpec) -> None:
         cached = self._networks.pop(spec, None)
         if cached is not None:
-            self._count(-cached.nbytes)
+            nbytes = cached.nbytes
+            del cached  # released first: what is released later raises the limit that `_count` sets
+            self._count(-nbytes)
 
     def _count(self, nbytes: int) -> None:
         """Counts bytes as held; dropped networks leave their memory to others as far as the budget allows."""
         self.held_bytes += nbytes
         free_bytes = max(0, self._budget_bytes - self.held_bytes)
-        if (
-            abs(free_bytes - self._kept_bytes) >= _KEPT_STEP
-        ):  # seldom, because it takes a tenth of a small job
+        # Seldom, because it takes a tenth of a small job; in between the core counts what it allocates.
+        if abs(free_bytes - self._kept_bytes) >= _KEPT_STEP:
             self._kept_bytes = free_bytes
             self._backend.keep_released(free_bytes)
 
