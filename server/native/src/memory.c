@@ -146,6 +146,11 @@ void *ur_allocate(size_t size) {
     return memory;
 }
 
+void *ur_allocate_unset(size_t size) {
+    bool is_new;
+    return allocate(size, false, &is_new);
+}
+
 void ur_release(void *memory, size_t size) {
     if (!memory) return;
     if (size < MIN_MAPPED) {

@@ -212,7 +212,9 @@ static int run(ur_states *states, const ur_words *words, const ur_reply *reply, 
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
     call.worker_count = worker_count(&call);
     size_t size = lay_out(&call, NULL);
-    char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
+    /* A power of two, so that the next call finds the memory among what is kept. */
+    if (size >= max_on_heap) size = (size_t)1 << (64 - __builtin_clzll(size - 1));
+    char *memory = size < max_on_heap ? malloc(size) : ur_allocate_unset(size);
     if (!memory) return UR_NO_MEMORY;
     lay_out(&call, memory);
     set_words(&call, words);
