@@ -169,6 +169,7 @@ static bool run_rows(level *level, worker *worker, size_t at, size_t end) {
 
 static void run_level_part(void *work, size_t part, size_t thread) {
     level *level = work;
+    if (__atomic_load_n(&level->has_stopped, __ATOMIC_RELAXED)) return;
     worker *worker = &level->call->workers[thread];
     size_t first = level->first, end = level->end, blocks = ur_block_count(worker->step.hidden);
     if (level->part_rows) {
@@ -203,7 +204,7 @@ static int run_step(level *level, size_t end) {
     level->end = end;
     if (level->call->worker_count > 1 && (end - level->first) * level->row_work >= MIN_SHARED_WORK) {
         choose_parts(level);
-        ur_share(run_level_part, level, level->part_count);
+        ur_share(run_level_part, level, level->part_count, level->call->worker_count);
     } else if (run_rows(level, level->call->workers, level->first, end)) {
         level->has_stopped = true;
     }

@@ -23,10 +23,11 @@ typedef struct mapping {
 
 static struct {
     int lock;
-    size_t limit, nbytes;
+    int64_t limit; /* of nbytes; may be negative */
+    int64_t nbytes;
     size_t next_list; /* to take from when there is too much */
     mapping *lists[LISTS];
-} kept = {.limit = (size_t)16 << 20};
+} kept = {.limit = 16 << 20};
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
@@ -44,13 +45,16 @@ static mapping **list_of(size_t size) { return &kept.lists[(size >> 6) * 0x9e377
 static mapping *take(mapping **at) {
     mapping *taken = *at;
     *at = taken->next;
-    kept.nbytes -= mapped_nbytes(taken->size);
+    kept.nbytes -= (int64_t)mapped_nbytes(taken->size);
     return taken;
 }
 
-/* Unmaps kept memory until `nbytes` more are within the limit, from all lists in turn. */
-static void make_room(size_t nbytes) {
-    while (kept.nbytes && kept.nbytes + nbytes > kept.limit) {
+/* Raises the limit by what was released, or lowers it by what was allocated: so both together stay the same. */
+static void change_limit(int64_t nbytes) { __atomic_add_fetch(&kept.limit, nbytes, __ATOMIC_RELAXED); }
+
+/* Unmaps kept memory beyond the limit, from all lists in turn. */
+static void unmap_excess(void) {
+    while (kept.nbytes && kept.nbytes > __atomic_load_n(&kept.limit, __ATOMIC_RELAXED)) {
         mapping **list = &kept.lists[kept.next_list++ % LISTS];
         if (!*list) continue;
         mapping *taken = take(list);
@@ -58,39 +62,38 @@ static void make_room(size_t nbytes) {
     }
 }
 
-/* Returns a kept mapping of this size; NULL if there is none, and then keeps so much less. */
+/* Returns a kept mapping of this size, or NULL; unmaps others that no longer fit. */
 static void *take_kept(size_t size) {
+    change_limit(-(int64_t)mapped_nbytes(size));
     if (!lock_kept()) return NULL;
     mapping **at = list_of(size), *found = NULL;
     while (*at && (*at)->size != size) at = &(*at)->next;
-    if (*at) {
-        found = take(at);
-    } else {
-        kept.limit -= kept.limit < size ? kept.limit : size;
-        make_room(0);
-    }
+    if (*at) found = take(at);
+    unmap_excess();
     unlock_kept();
     return found;
 }
 
-/* Keeps a mapping if the limit allows it; returns whether it did. */
-static bool keep(mapping *released, size_t size) {
-    if (!lock_kept()) return false;
-    bool fits = mapped_nbytes(size) <= kept.limit;
-    if (fits) {
-        make_room(mapped_nbytes(size));
-        *released = (mapping){*list_of(size), size};
-        *list_of(size) = released;
-        kept.nbytes += mapped_nbytes(size);
+/* Keeps a mapping, or unmaps it if the limit does not allow that. */
+static void keep(mapping *released, size_t size) {
+    int64_t nbytes = (int64_t)mapped_nbytes(size);
+    change_limit(nbytes);
+    if (nbytes > __atomic_load_n(&kept.limit, __ATOMIC_RELAXED) || !lock_kept()) {
+        munmap(released, (size_t)nbytes);
+        return;
     }
+    mapping **list = list_of(size);
+    *released = (mapping){*list, size};
+    *list = released;
+    kept.nbytes += nbytes;
+    unmap_excess();
     unlock_kept();
-    return fits;
 }
 
 void ur_keep_released(size_t limit) {
+    __atomic_store_n(&kept.limit, (int64_t)limit, __ATOMIC_RELAXED);
     if (!lock_kept()) return;
-    kept.limit = limit;
-    make_room(0);
+    unmap_excess();
     unlock_kept();
 }
 
@@ -143,13 +146,18 @@ void *ur_allocate(size_t size) {
     return memory;
 }
 
+void *ur_allocate_unset(size_t size) {
+    bool is_new;
+    return allocate(size, false, &is_new);
+}
+
 void ur_release(void *memory, size_t size) {
     if (!memory) return;
     if (size < MIN_MAPPED) {
         free(((void **)memory)[-1]);
         return;
     }
-    if (!keep(memory, size)) munmap(memory, mapped_nbytes(size));
+    keep(memory, size);
 }
 
 size_t ur_held_nbytes(size_t size) {

@@ -8,6 +8,8 @@
 /* Returns zeroed memory at a cache line, or NULL. Larger memory is mapped: malloc's heap keeps the holes of what is held
  * long and freed in any order. */
 void *ur_allocate(size_t size);
+/* The same, but not zeroed. */
+void *ur_allocate_unset(size_t size);
 void ur_release(void *memory, size_t size);
 /* Returns what an allocation takes from the system. */
 size_t ur_held_nbytes(size_t size);

@@ -145,6 +145,7 @@ typedef struct shared_reply {
 static void write_part(void *work, size_t part, size_t thread) {
     (void)thread;
     shared_reply *shared = work;
+    if (__atomic_load_n(&shared->has_stopped, __ATOMIC_RELAXED)) return;
     const ur_call *call = shared->call;
     ur_watch watch = call->watch;
     size_t end = (part + 1) * call->word_count / shared->part_count;
@@ -162,7 +163,7 @@ int ur_write_reply(ur_call *call, const ur_reply *reply) {
     size_t floats = position_count * call->states->weights->output_size;
     if (call->thread_count > 1 && reply->output != UR_NONE && floats >= MIN_SHARED_FLOATS) {
         shared.part_count = call->word_count < MAX_PARTS_OF_WORK ? call->word_count : MAX_PARTS_OF_WORK;
-        ur_share(write_part, &shared, shared.part_count);
+        ur_share(write_part, &shared, shared.part_count, call->thread_count);
     } else {
         write_part(&shared, 0, 0);
     }

@@ -212,7 +212,9 @@ static int run(ur_states *states, const ur_words *words, const ur_reply *reply, 
     if (call.symbol_count > MAX_ROWS) return UR_NO_MEMORY;
     call.worker_count = worker_count(&call);
     size_t size = lay_out(&call, NULL);
-    char *memory = size < max_on_heap ? malloc(size) : ur_allocate(size);
+    /* A power of two, so that the next call finds the memory among what is kept. */
+    if (size >= max_on_heap) size = (size_t)1 << (64 - __builtin_clzll(size - 1));
+    char *memory = size < max_on_heap ? malloc(size) : ur_allocate_unset(size);
     if (!memory) return UR_NO_MEMORY;
     lay_out(&call, memory);
     set_words(&call, words);
@@ -251,7 +253,8 @@ static void run_jobs(void *work, size_t part, size_t thread) {
 
 void ur_run_many(ur_job *jobs, size_t count) {
     job_list list = {.jobs = jobs, .count = count};
-    ur_share(run_jobs, &list, ur_thread_count());
+    size_t threads = ur_thread_count();
+    ur_share(run_jobs, &list, threads, threads);
 }
 
 /* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing or without states. */

@@ -26,10 +26,11 @@ static struct {
     bool is_caller_sleeping;
     int is_taken;        /* by a call */
     /* The number of the work in the upper half, and a bit for each part that nobody has taken. A helper that comes late
-     * can't take a part of other work than the one it read `run` and `work` of. */
+     * can't take a part of other work than the one it read `run`, `work` and `work_threads` of. */
     uint64_t offer;
     ur_part *run;
     void *work;
+    size_t work_threads; /* thread_count may change meanwhile */
     size_t unfinished;
     int64_t resumes_ns; /* shares no work before */
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -53,7 +54,7 @@ static void wake(pthread_cond_t *condition) {
 /* Runs a part that nobody has taken, preferably the one of the thread's number; returns whether there was one. */
 static bool run_part(size_t thread) {
     uint64_t offer = __atomic_load_n(&pool.offer, __ATOMIC_ACQUIRE);
-    while ((uint32_t)offer && thread < __atomic_load_n(&pool.thread_count, __ATOMIC_RELAXED)) {
+    while ((uint32_t)offer && thread < __atomic_load_n(&pool.work_threads, __ATOMIC_RELAXED)) {
         uint32_t left = (uint32_t)offer;
         size_t part = left >> thread & 1 ? thread : (size_t)__builtin_ctz(left);
         ur_part *run = __atomic_load_n(&pool.run, __ATOMIC_RELAXED);
@@ -133,9 +134,10 @@ size_t ur_thread_count(void) {
 }
 
 /* Publishes work, and wakes helpers that sleep. */
-static void offer(ur_part *run, void *work, size_t part_count) {
+static void offer(ur_part *run, void *work, size_t part_count, size_t thread_count) {
     __atomic_store_n(&pool.run, run, __ATOMIC_RELAXED);
     __atomic_store_n(&pool.work, work, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool.work_threads, thread_count, __ATOMIC_RELAXED);
     __atomic_store_n(&pool.unfinished, part_count, __ATOMIC_RELAXED);
     uint64_t number = (__atomic_load_n(&pool.offer, __ATOMIC_RELAXED) >> 32) + 1;
     __atomic_store_n(&pool.offer, (number << 32) | (((uint64_t)1 << part_count) - 1), __ATOMIC_SEQ_CST);
@@ -164,8 +166,8 @@ static void run_alone(ur_part *run, void *work, size_t part_count) {
     for (size_t part = 0; part < part_count; part++) run(work, part, 0);
 }
 
-void ur_share(ur_part *run, void *work, size_t part_count) {
-    if (part_count < 2 || ur_thread_count() < 2 || __atomic_exchange_n(&pool.is_taken, 1, __ATOMIC_ACQUIRE)) {
+void ur_share(ur_part *run, void *work, size_t part_count, size_t thread_count) {
+    if (part_count < 2 || thread_count < 2 || __atomic_exchange_n(&pool.is_taken, 1, __ATOMIC_ACQUIRE)) {
         run_alone(run, work, part_count);
         return;
     }
@@ -173,8 +175,8 @@ void ur_share(ur_part *run, void *work, size_t part_count) {
     if (began_ns < pool.resumes_ns) {
         run_alone(run, work, part_count);
     } else {
-        start_helpers(ur_thread_count() - 1);
-        offer(run, work, part_count);
+        start_helpers(thread_count - 1);
+        offer(run, work, part_count, thread_count);
         while (run_part(0)) continue;
         wait_until_finished(began_ns);
     }

@@ -15,13 +15,13 @@
 #define MIN_SHARED(limit) ((size_t)(limit))
 #endif
 
-/* Runs one part on one thread, 0 to ur_thread_count() - 1. */
+/* Runs one part on one of the threads, which are numbered from 0, the caller, on. */
 typedef void ur_part(void *work, size_t part, size_t thread);
 
-/* Returns how many threads `ur_share` uses at most, the caller's included. */
+/* Returns how many threads may share work, the caller's included. */
 size_t ur_thread_count(void);
-/* Runs parts 0 to part_count - 1 (at most MAX_PARTS_OF_WORK), on several threads unless another call uses them. Part t is
- * first offered to thread t, so that the same part of the next work finds its data in the same core's cache. */
-void ur_share(ur_part *run, void *work, size_t part_count);
+/* Runs parts 0 to part_count - 1 (at most MAX_PARTS_OF_WORK), on up to `thread_count` threads unless another call uses them.
+ * Part t is first offered to thread t, so that the same part of the next work finds its data in the same core's cache. */
+void ur_share(ur_part *run, void *work, size_t part_count, size_t thread_count);
 
 #endif

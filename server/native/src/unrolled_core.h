@@ -33,7 +33,8 @@ UR_EXPORT const char *ur_isa_at(size_t index);
 UR_EXPORT int ur_select_isa(const char *name);
 UR_EXPORT const char *ur_isa(void);
 
-/* Keeps up to so many bytes of released mappings for the next ones, 16 MB at first; new mappings lower the limit. */
+/* Keeps up to so many bytes of released mappings for the next ones, 16 MB at first. Mappings that are allocated later lower
+ * the limit, and those that are released raise it. */
 UR_EXPORT void ur_keep_released(size_t limit);
 /* Sets how many threads, the caller's included, may share the work of one call, at most 32; 1 at first. The threads are
  * started when they are first needed; a forked child starts its own. */
@@ -102,7 +103,8 @@ UR_EXPORT void ur_states_free(ur_states *states);
 /* Drops all computed states and gives their memory back; initial states stay. */
 UR_EXPORT void ur_states_clear(ur_states *states);
 /* Returns the bytes of tables, indexes and initial states as they are allocated: pages that a large table has not written yet
- * don't count. Released mappings that are kept, and the working memory of a call, about 32 bytes a symbol, come on top. Takes no lock, as `ur_states_rows`: for the thread that runs calls. */
+ * don't count. Released mappings that are kept, and the working memory of a call, about 32 bytes a symbol, come on top.
+ * Takes no lock, as `ur_states_rows`: for the thread that runs calls. */
 UR_EXPORT size_t ur_states_nbytes(const ur_states *states);
 /* Returns the number of computed rows: one per prefix and direction, and above a bidirectional first layer one per
  * word, position and direction. */

@@ -161,6 +161,37 @@ static void check_shared(uint64_t random, size_t hidden, size_t words) {
     free_network(&n);
 }
 
+typedef struct counted_parts {
+    size_t runs[MAX_PARTS_OF_WORK], thread_count;
+} counted_parts;
+
+static void count_part(void *work, size_t part, size_t thread) {
+    counted_parts *parts = work;
+    CHECK(thread < parts->thread_count, "thread %zu of %zu", thread, parts->thread_count);
+    parts->runs[part]++;
+}
+
+/* Shares work from several threads; each part runs once, on no more threads than the work has. */
+static void *share_parts(void *seed) {
+    uint64_t random = (uintptr_t)seed;
+    for (size_t at = 0; at < 5000; at++) {
+        size_t part_count = 1 + random_below(&random, MAX_PARTS_OF_WORK);
+        counted_parts parts = {.thread_count = 1 + random_below(&random, 8)};
+        ur_share(count_part, &parts, part_count, parts.thread_count);
+        for (size_t part = 0; part < MAX_PARTS_OF_WORK; part++) {
+            CHECK(parts.runs[part] == (part < part_count), "part %zu ran %zu times", part, parts.runs[part]);
+        }
+    }
+    return NULL;
+}
+
+static void check_parts(void) {
+    pthread_t other;
+    CHECK(!pthread_create(&other, NULL, share_parts, (void *)1), "no thread");
+    share_parts((void *)2);
+    pthread_join(other, NULL);
+}
+
 /* A child that is forked while threads exist computes with threads of its own. */
 static inline void check_fork(void) {
     pid_t child = fork();
@@ -175,6 +206,7 @@ static inline void check_fork(void) {
 
 int main(int argc, char **argv) {
     size_t cases = argc > 1 ? strtoul(argv[1], NULL, 10) : 12, known = 0, stopped = 0;
+    check_parts();
     for (size_t at = 0; at < cases; at++) {
         ur_set_threads(1 + at % 3);
         check_many(at);

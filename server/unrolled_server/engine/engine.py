@@ -189,6 +189,7 @@ class Engine:
         Small unions run side by side, one thread each. If one fails, each of its jobs still runs alone.
         """
         small: list[tuple[CachedNetwork, EncodedWords]] = []
+        small_nbytes = 0
         for group in filter(None, groups):
             words = EncodedWords.joined([job.words for job in group])
             with contextlib.suppress(Exception):  # the job at fault raises it again when it runs
@@ -196,7 +197,7 @@ class Engine:
                 if len(groups) == 1 or sum(job.multiplications for job in group) > _MAX_SMALL_MULTIPLICATIONS:
                     self._run(cached, words, Reply())
                 else:
-                    self._networks.reserve(cached, words)
+                    small_nbytes += self._networks.reserve(cached, words, besides_nbytes=small_nbytes)
                     small.append((cached, words))
         kept = [(cached, words) for cached, words in small if self._is_kept(cached)]
         compute_side_by_side(

@@ -88,13 +88,17 @@ class NetworkCache:
         finally:
             self._count(-temporary.nbytes)
 
-    def reserve(self, cached: CachedNetwork, words: EncodedWords) -> None:
-        """Evicts others, if need be, so that the states of words fit that may be new."""
+    def reserve(self, cached: CachedNetwork, words: EncodedWords, *, besides_nbytes: int = 0) -> int:
+        """Evicts others, if need be, so that the states of words fit that may be new.
+
+        They fit together with ``besides_nbytes``, which others will need. Returns what the words may need.
+        """
         row_count, network = words.letter_count * cached.spec.rows_per_symbol, cached.network
-        if self.held_bytes + row_count * network.row_nbytes <= self._budget_bytes or network.is_known(words):
-            return
-        new_nbytes = min(row_count, cached.max_rows) * network.row_nbytes
-        self._make_room(new_nbytes + words.letter_count * _SYMBOL_NBYTES, keep=cached)
+        nbytes = min(row_count, cached.max_rows) * network.row_nbytes + words.letter_count * _SYMBOL_NBYTES
+        needed = besides_nbytes + nbytes
+        if self.held_bytes + needed > self._budget_bytes and not network.is_known(words):
+            self._make_room(needed, keep=cached)
+        return nbytes
 
     def measure(self, cached: CachedNetwork) -> None:
         """Updates the count of a network's bytes, and evicts others while the budget is exceeded."""
@@ -113,15 +117,16 @@ class NetworkCache:
     def forget(self, spec: NetworkSpec) -> None:
         cached = self._networks.pop(spec, None)
         if cached is not None:
-            self._count(-cached.nbytes)
+            nbytes = cached.nbytes
+            del cached  # released first: what is released later raises the limit that `_count` sets
+            self._count(-nbytes)
 
     def _count(self, nbytes: int) -> None:
         """Counts bytes as held; dropped networks leave their memory to others as far as the budget allows."""
         self.held_bytes += nbytes
         free_bytes = max(0, self._budget_bytes - self.held_bytes)
-        if (
-            abs(free_bytes - self._kept_bytes) >= _KEPT_STEP
-        ):  # seldom, because it takes a tenth of a small job
+        # Seldom, because it takes a tenth of a small job; in between the core counts what it allocates.
+        if abs(free_bytes - self._kept_bytes) >= _KEPT_STEP:
             self._kept_bytes = free_bytes
             self._backend.keep_released(free_bytes)
 

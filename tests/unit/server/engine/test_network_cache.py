@@ -76,6 +76,18 @@ def test_new_states_evict_other_networks_before_they_are_computed(cache: Network
     assert len(cache) == 1
 
 
+def test_new_states_fit_beside_those_that_others_will_need(size: int) -> None:
+    words = Alphabet.of("abc").encode(["abc" * 100])
+    needed = a_cache(1 << 30).reserve(a_cache(1 << 30).use(spec(0)), words)
+    cache = a_cache(3 * size + 2 * needed - 1)
+    for seed in (0, 1, 2):
+        cache.use(spec(seed))
+    cache.reserve(cache.use(spec(1)), words)
+    assert len(cache) == 3
+    cache.reserve(cache.use(spec(2)), words, besides_nbytes=needed)
+    assert [seed for seed in range(3) if cache.peek(spec(seed))] == [1, 2]
+
+
 def test_known_states_evict_nothing(size: int) -> None:
     cache = a_cache(1 << 30)
     cached = cache.use(spec(0))
