@@ -146,7 +146,7 @@ class ComputeThread:
     def _is_quick(self, work: Work) -> bool:
         if work.predicted_s <= MAX_QUICK_S:
             return True
-        known_s = self._cost_model.predict_s(work.job, 0)
+        known_s = self._cost_model.predict_known_s(work.job)
         return known_s <= MAX_QUICK_S and self._engine.is_known(work.job)
 
     def _compute_now(self, job: Job, id_field: bytes) -> bytes:

@@ -204,6 +204,16 @@ def test_only_a_network_that_is_not_in_memory_must_be_drawn(engine: Engine) -> N
     assert engine.drawing_multiplications(scaled) > 2 * plain > 0
 
 
+def test_drawing_counts_layers_and_embeddings_and_only_recurrent_weights_for_a_radius(engine: Engine) -> None:
+    def drawing(**options: Any) -> int:
+        return engine.drawing_multiplications(replace(plain_network(4, 8, 79), **options))
+
+    assert drawing(num_layers=8, bidirectional=True) > 5 * drawing()
+    assert drawing(embedding_size=512) > 2 * drawing(symbol_count=512)
+    radius = drawing(spectral_radius=0.9) - drawing()
+    assert drawing(spectral_radius=0.9, symbol_count=512) - drawing(symbol_count=512) == radius
+
+
 def test_the_global_generator_is_not_changed(engine: Engine) -> None:
     before = torch.get_rng_state()
     answer(engine, job(["abc"], seed=123))
