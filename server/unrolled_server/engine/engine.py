@@ -287,17 +287,19 @@ class Engine:
                 cached.row_count = 0
                 max_rows = cached.max_rows if len(words) > 1 else cached.max_word_rows
                 network.run(words, reply, max_rows=max_rows, stop=self._stop)
+        except Exception:
+            cached.is_unfinished = True
+            raise
         finally:
             self._count_rows(cached)
 
     def _count_rows(self, cached: CachedNetwork) -> None:
-        """Counts the rows that a run added, and their memory if the network is still kept."""
+        """Counts the rows that a run added, and their memory."""
         row_count = cached.network.row_count
-        if row_count == cached.row_count:
-            return
-        self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
-        cached.row_count = row_count
-        self._networks.measure(cached)
+        if row_count != cached.row_count or cached.is_unfinished:
+            self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
+            cached.row_count = row_count
+            self._networks.measure(cached)
 
 
 class _ReplyBuffer:

@@ -267,6 +267,18 @@ def test_a_stopped_job_ends_and_the_next_one_runs(is_late: bool) -> None:
     assert isinstance(answered, Answer)
 
 
+def test_the_memory_of_rows_that_a_stopped_job_left_uncomputed_is_counted_later() -> None:
+    engine, stop = Engine(device="cpu"), Stop()
+    words = random_words(0, 3_000, 30)
+    answer(engine, job(["a"], hidden_size=256))
+    stop.set()
+    assert isinstance(engine.run_one(job(words, hidden_size=256), stop), StoppedError)
+    before = engine.held_bytes
+    answer(engine, job(words[:300], hidden_size=256))
+    network = next(iter(engine._networks._networks.values()))
+    assert engine.held_bytes == network.network.nbytes + network_cache._OBJECTS_NBYTES > before
+
+
 def test_rows_are_counted_as_they_are_asked_and_computed() -> None:
     engine = Engine(device="cpu")
     for words, asked_rows, computed_rows in ((["abc", "abd"], 6, 4), (["abc"], 9, 4), (["abe"], 12, 5)):
