@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next replies; in a process of its own, because it is kept for ever."""
+"""Freed memory is kept for the next replies. Runs in a process of its own, whose malloc it changes."""
 
 import platform
 import subprocess
