@@ -86,7 +86,7 @@ class CostModel:
         steps = job.words.letter_count * job.network.num_layers * job.network.directions
         computing_s = steps * STEP_S + job.multiplications * self._multiplication_s
         alone_s = self.predict_known_s(job) + computing_s
-        return max(min(alone_s, MIN_SHARED_S), alone_s / self._speedup)
+        return alone_s if alone_s < MIN_SHARED_S else max(MIN_SHARED_S, alone_s / self._speedup)
 
     def observe(self, batch: Sequence[Work], *, taken_s: float) -> None:
         """Learns from jobs that were computed together, each in the part of the time that it was to take."""
