@@ -176,9 +176,12 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 
 def _measured_cost(engine: Engine) -> CostModel:
-    multiplications_per_s = engine.multiplications_per_s()
-    LOG.info("the engine does %.1f billion multiplications a second", multiplications_per_s / 1e9)
-    return CostModel(multiplications_per_s=multiplications_per_s)
+    alone_per_s = engine.multiplications_per_s(threads=1)
+    speedup = 1.0
+    if engine.threads > 1:
+        speedup = max(speedup, engine.multiplications_per_s(threads=engine.threads) / alone_per_s)
+    LOG.info("the engine does %.1f billion multiplications a second", alone_per_s * speedup / 1e9)
+    return CostModel(multiplications_per_s=alone_per_s, speedup=speedup)
 
 
 def _torch_version() -> str:

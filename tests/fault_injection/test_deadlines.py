@@ -11,6 +11,7 @@ import pytest
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.embedded import running_server
 from unrolled_server.scheduling.compute_thread import MAX_BATCH_S
+from unrolled_server.scheduling.cost_model import MIN_SHARED_S
 from unrolled_server.settings import Settings
 
 from tests.fault_injection.extent import IS_LONG
@@ -23,8 +24,8 @@ FORWARD = "/unrolled.v1.ForwardService/Forward"
 ONE_TRY = [("grpc.enable_retries", 0)]
 HIDDEN_SIZE = 512
 LETTERS_ASKED = 1_000
-# The largest number of requests in a batch, as long as no core does 100 billion multiplications a second.
-BATCH = math.ceil(MAX_BATCH_S * 1e11 / (LETTERS_ASKED * HIDDEN_SIZE**2))
+# The largest number of requests in a batch: on one thread each takes longer than this minimum.
+BATCH = math.ceil(MAX_BATCH_S / MIN_SHARED_S)
 WAVE = 150
 DEADLINE_S = 0.3
 

@@ -35,7 +35,6 @@ _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
-MAX_THREADS = 32
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
@@ -148,7 +147,7 @@ def isa_name() -> str:
 
 
 def set_threads(count: int) -> None:
-    """Sets how many threads of the core, the caller's included, may share a call; up to MAX_THREADS."""
+    """Sets how many threads of the core, the caller's included, may share a call; up to 32."""
     _library().ur_set_threads(count)
 
 

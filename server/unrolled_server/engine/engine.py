@@ -54,6 +54,7 @@ class Engine:
 
     Attributes:
         isa: The CPU's instruction set in use; empty on an accelerator.
+        threads: Threads of the native core; 1 on an accelerator.
         asked_rows: States that jobs needed so far, cached or not; those of failed jobs included.
     """
 
@@ -68,9 +69,9 @@ class Engine:
         self._backend = open_backend(device)
         self.device = self._backend.device
         self.isa = self._backend.isa
-        self._threads = 1
+        self.threads = 1
         if self.device == CPU:
-            self._threads = threads
+            self.threads = threads
             set_threads(threads)
         self.fingerprint = ""
         self.asked_rows = 0
@@ -101,8 +102,17 @@ class Engine:
                 f"{GOLDEN_FINGERPRINT}; build it again with: pip install ./server/native"
             )
 
-    def multiplications_per_s(self) -> float:
+    def multiplications_per_s(self, *, threads: int) -> float:
         """Measures how fast new states come: the best of three short runs, or one run of a slow CPU."""
+        if self.device != CPU:
+            return self._measured_speed()
+        set_threads(threads)
+        try:
+            return self._measured_speed()
+        finally:
+            set_threads(self.threads)
+
+    def _measured_speed(self) -> float:
         letters = "".join(map(chr, range(ord("a"), ord("a") + 256)))
         words = Alphabet.of(letters).encode([letter + "a" * 7 for letter in letters])  # sharing no prefix
         taken_s = []
@@ -149,7 +159,7 @@ class Engine:
         wanted: dict[int, bool] = {}
         for at, job in enumerate(jobs):
             if groups and groups[0][0] == at:
-                count = min(len(groups), _SIDE_BY_SIDE * self._threads if self._threads > 1 else 1)
+                count = min(len(groups), _SIDE_BY_SIDE * self.threads if self.threads > 1 else 1)
                 turn = [groups.popleft() for _ in range(count)]
                 wanted.update((member, is_wanted(member)) for group in turn for member in group)
                 self._compute_together(
@@ -179,7 +189,7 @@ class Engine:
             is_alone = job.layout is Layout.SEQ_FIRST or job.initial_state is not None or job.may_be_too_large
             if not is_alone and not (cached and cached.network.is_known(job.words)):
                 groups.setdefault(job.network, []).append(at)
-        if self._threads > 1 and len(groups) > 1:
+        if self.threads > 1 and len(groups) > 1:
             return list(groups.values())
         return [group for group in groups.values() if len(group) > 1]
 
@@ -278,17 +288,19 @@ class Engine:
                 cached.row_count = 0
                 max_rows = cached.max_rows if len(words) > 1 else cached.max_word_rows
                 network.run(words, reply, max_rows=max_rows, stop=self._stop)
+        except Exception:
+            cached.is_unfinished = True
+            raise
         finally:
             self._count_rows(cached)
 
     def _count_rows(self, cached: CachedNetwork) -> None:
-        """Counts the rows that a run added, and their memory if the network is still kept."""
+        """Counts the rows that a run added, and their memory."""
         row_count = cached.network.row_count
-        if row_count == cached.row_count:
-            return
-        self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
-        cached.row_count = row_count
-        self._networks.measure(cached)
+        if row_count != cached.row_count or cached.is_unfinished:
+            self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
+            cached.row_count = row_count
+            self._networks.measure(cached)
 
 
 class _ReplyBuffer:

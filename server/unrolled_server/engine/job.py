@@ -16,10 +16,13 @@ from unrolled_server.engine.spec import GATES, NetworkSpec
 from unrolled_server.engine.words import EncodedWords
 
 _UNLIMITED = 1 << 62
-# Multiplications that take as long as making a network (150 us), and for each parameter as drawing it (15 ns)
-# or drawing and scaling it to a spectral radius (about 500 ns); measured on one core with AVX2.
-_NETWORK_MULTIPLICATIONS = 3_500_000
+# Multiplications that take as long on one core as making a network (60 us) and each direction of its layers
+# (40 us), as drawing a parameter (12 ns) or a number of an embedding (65 ns), and as scaling an element of a
+# recurrent matrix to a spectral radius (100 to 400 ns); measured with AVX2.
+_NETWORK_MULTIPLICATIONS = 2_000_000
+_LAYER_MULTIPLICATIONS = 1_300_000
 _DRAWING_MULTIPLICATIONS = 350
+_NORMAL_MULTIPLICATIONS = 2_000
 _RADIUS_MULTIPLICATIONS = 12_000
 
 
@@ -85,8 +88,13 @@ def _multiplications_per_symbol(spec: NetworkSpec) -> int:
 
 def drawing_multiplications(spec: NetworkSpec) -> int:
     """Returns the multiplications that take as long as drawing and packing a network."""
-    each = _RADIUS_MULTIPLICATIONS if spec.spectral_radius else _DRAWING_MULTIPLICATIONS
-    return _NETWORK_MULTIPLICATIONS + spec.parameter_nbytes // 4 * each
+    layers = spec.num_layers * spec.directions
+    count = _NETWORK_MULTIPLICATIONS + layers * _LAYER_MULTIPLICATIONS
+    count += spec.parameter_nbytes // 4 * _DRAWING_MULTIPLICATIONS
+    count += spec.embedding_floats * _NORMAL_MULTIPLICATIONS
+    if spec.spectral_radius:
+        count += layers * GATES[spec.cell] * spec.hidden_size**2 * _RADIUS_MULTIPLICATIONS
+    return count
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,8 @@ _MIN_WORD_BYTES = 256 << 20
 class CachedNetwork:
     """A network, how many rows it may have if it is alone in memory, and what the budget counts for it.
 
-    A single word may have ``max_word_rows``, which are more if the budget is small.
+    A single word may have ``max_word_rows``, which are more if the budget is small. A run that failed
+    or was stopped leaves a network unfinished: later ones may need memory for rows that are already counted.
     """
 
     spec: NetworkSpec
@@ -31,6 +32,7 @@ class CachedNetwork:
     max_word_rows: int
     nbytes: int = 0
     row_count: int = 0
+    is_unfinished: bool = False
 
 
 class NetworkCache:

@@ -118,6 +118,11 @@ class NetworkSpec:
         return self.num_layers * self.directions * (self.state_size + c_size)
 
     @property
+    def embedding_floats(self) -> int:
+        """Floats of the embedding that is drawn; 0 without one."""
+        return 0 if self.vectors else self.symbol_count * self.embedding_size
+
+    @property
     def parameter_nbytes(self) -> int:
         """Bytes of all parameters as torch stores them, the drawn embedding's included."""
         gates = GATES[self.cell] * self.hidden_size
@@ -125,8 +130,7 @@ class NetworkSpec:
         biases = 2 * self.num_layers * self.bias
         floats = gates * (inputs + self.num_layers * self.state_size + biases)
         floats += self.num_layers * self.proj_size * self.hidden_size
-        drawn = 0 if self.is_one_hot or self.vectors else self.symbol_count * self.embedding_size
-        return 4 * (self.directions * floats + drawn)
+        return 4 * (self.directions * floats + self.embedding_floats)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -136,7 +136,7 @@ class PendingForwardReply:
         self._words, self._network, self._fingerprint = job.words, job.network, fingerprint
         self._id_field = id_field
         self._message: ReplyMessage | None = None
-        if job.words.letter_count * job.network.output_size > MAX_JOINED_FLOATS:
+        if job.position_count * job.network.output_size > MAX_JOINED_FLOATS:
             job.new_values = self._new_values
 
     def finish(self, answer: Answer, *, queue_s: float, compute_s: float) -> bytes:

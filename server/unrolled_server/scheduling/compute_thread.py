@@ -17,6 +17,7 @@ from unrolled_server.engine import (
     Stop,
     StoppedError,
 )
+from unrolled_server.engine.devices import CPU
 from unrolled_server.errors import (
     ComputeError,
     ExpiredError,
@@ -144,9 +145,10 @@ class ComputeThread:
         await asyncio.to_thread(self._thread.join)
 
     def _is_quick(self, work: Work) -> bool:
-        if work.predicted_s <= MAX_QUICK_S:
+        # An accelerator takes longer for each step than for what it multiplies.
+        if self._engine.device == CPU and work.predicted_s <= MAX_QUICK_S:
             return True
-        known_s = self._cost_model.predict_s(work.job, 0)
+        known_s = self._cost_model.predict_known_s(work.job)
         return known_s <= MAX_QUICK_S and self._engine.is_known(work.job)
 
     def _compute_now(self, job: Job, id_field: bytes) -> bytes:

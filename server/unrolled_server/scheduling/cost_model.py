@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 from unrolled_server.engine import Job, NetworkSpec
 
-# Beside multiplying: what a job takes at all, to find a symbol's row, and to write and encode a byte of the
-# reply; measured with known states.
+# Beside multiplying: what a job takes at all, to find a row of a symbol, to write and encode a byte of the
+# reply, to sort an initial state, and for a new state in each direction of each layer.
 JOB_S = 20e-6
-SYMBOL_S = 60e-9
+ROW_S = 60e-9
 BYTE_S = 0.3e-9
+INITIAL_STATE_S = 1e-6
+STEP_S = 150e-9
+# The core's threads share only what takes longer than this.
+MIN_SHARED_S = 2e-3
 # Half-life of an observation, and weight of what was known before a network's first job, in seconds of work.
 HALF_LIFE_S = 0.5
 PRIOR_S = 0.01
@@ -57,22 +61,32 @@ class CostModel:
     have shared their states.
     """
 
-    def __init__(self, *, multiplications_per_s: float) -> None:
+    def __init__(self, *, multiplications_per_s: float, speedup: float = 1.0) -> None:
+        """Takes the speed of one thread, and by how much all of them together are faster."""
         self._multiplication_s = 1 / multiplications_per_s
+        self._speedup = speedup
         self._networks: OrderedDict[NetworkSpec, _Observed] = OrderedDict()
         self._new_networks = _Observed(PRIOR_S, PRIOR_S)
 
     def estimate(self, job: Job, *, drawing: int) -> Work:
         """Returns what the job takes; `drawing` are the multiplications before it can begin."""
         multiplications = job.multiplications + drawing
-        predicted_s = self.predict_s(job, multiplications)
+        predicted_s = self._predict_s(job) + drawing * self._multiplication_s
         factor = self._before(job.network, is_new=drawing > 0).factor
         return Work(job, multiplications, drawing > 0, predicted_s, predicted_s * factor)
 
-    def predict_s(self, job: Job, multiplications: int) -> float:
-        """Returns the seconds for a job with so many multiplications, on an idle machine."""
-        symbols_s = job.words.letter_count * SYMBOL_S
-        return JOB_S + symbols_s + multiplications * self._multiplication_s + job.reply_bytes * BYTE_S
+    def predict_known_s(self, job: Job) -> float:
+        """Returns the seconds for a job whose states are all in memory, on an idle machine."""
+        rows_s = job.words.letter_count * job.network.rows_per_symbol * ROW_S
+        starts = 0 if job.initial_state is None else job.initial_state.h.shape[1]
+        return JOB_S + rows_s + job.reply_bytes * BYTE_S + starts * INITIAL_STATE_S
+
+    def _predict_s(self, job: Job) -> float:
+        """Returns the seconds for a job whose states are all new, on an idle machine."""
+        steps = job.words.letter_count * job.network.num_layers * job.network.directions
+        computing_s = steps * STEP_S + job.multiplications * self._multiplication_s
+        alone_s = self.predict_known_s(job) + computing_s
+        return alone_s if alone_s < MIN_SHARED_S else max(MIN_SHARED_S, alone_s / self._speedup)
 
     def observe(self, batch: Sequence[Work], *, taken_s: float) -> None:
         """Learns from jobs that were computed together, each in the part of the time that it was to take."""

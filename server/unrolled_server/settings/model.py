@@ -37,7 +37,7 @@ TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight
 """Settings that count for all workers together."""
 MAX_INT32 = 2**31 - 1
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
-MAX_DEFAULT_THREADS = 32
+MAX_THREADS = 32  # of the native core
 DEFAULT_PORT = 50_051
 DEFAULT_METRICS_PORT = 9_464
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
@@ -145,10 +145,10 @@ class Settings(BaseSettings):
     )
     compute_threads: NonNegativeInt = Field(
         0,
-        le=256,
+        le=MAX_THREADS,
         validate_default=True,
-        description="Threads of the native core that share the computing; 0 takes one for each core that "
-        "the process may use, divided by workers, and at most 32",
+        description="Threads of the native core that share the computing, at most 32; 0 takes one for each "
+        "core that the process may use, divided by workers",
     )
     state_memory_mb: PositiveInt = Field(
         1_024,
@@ -297,7 +297,7 @@ class Settings(BaseSettings):
     @classmethod
     def _choose_compute_threads(cls, given: int, info: ValidationInfo) -> int:
         workers: int = info.data.get("workers", 1)  # missing if it is invalid itself
-        return given or min(max(usable_cores() // workers, 1), MAX_DEFAULT_THREADS)
+        return given or min(max(usable_cores() // workers, 1), MAX_THREADS)
 
     def share(self) -> "Settings":
         """Returns the settings of one worker: its share of the totals, at least 1 unless the total is 0."""

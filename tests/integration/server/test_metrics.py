@@ -146,7 +146,7 @@ def test_a_cached_reply_is_counted_and_requests_no_states(server, stub, grown):
 
 
 def test_batches_count_their_jobs_and_rows(server, stub, grown):
-    stub.Forward(pb.ForwardRequest(words=["abc"], hidden_size=2, seed=80))
+    stub.Forward(pb.ForwardRequest(words=["abc"], hidden_size=1024, seed=80))
     samples = scraped_until(
         server.metrics_address, lambda samples: grown(samples, "unrolled_batch_jobs_count") == 1
     )

@@ -112,13 +112,13 @@ def test_health_answers_while_the_compute_thread_is_busy(monkeypatch):
         running_server(Settings(address="127.0.0.1:0")) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        call = ForwardServiceStub(channel).Forward.future(pb.ForwardRequest(words=["busy"], hidden_size=2))
+        call = ForwardServiceStub(channel).Forward.future(pb.ForwardRequest(words=["busy"], hidden_size=1024))
         assert entered.wait(TIMEOUT_S)
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert not call.done()
         may_end.set()
-        assert call.result(TIMEOUT_S).shape == [1, 4, 2]
+        assert call.result(TIMEOUT_S).shape == [1, 4, 1024]
 
 
 def test_a_signal_finishes_accepted_requests_of_streams_and_ends_idle_ones():

@@ -204,6 +204,16 @@ def test_only_a_network_that_is_not_in_memory_must_be_drawn(engine: Engine) -> N
     assert engine.drawing_multiplications(scaled) > 2 * plain > 0
 
 
+def test_drawing_counts_layers_and_embeddings_and_only_recurrent_weights_for_a_radius(engine: Engine) -> None:
+    def drawing(**options: Any) -> int:
+        return engine.drawing_multiplications(replace(plain_network(4, 8, 79), **options))
+
+    assert drawing(num_layers=8, bidirectional=True) > 5 * drawing()
+    assert drawing(embedding_size=512) > 2 * drawing(symbol_count=512)
+    radius = drawing(spectral_radius=0.9) - drawing()
+    assert drawing(spectral_radius=0.9, symbol_count=512) - drawing(symbol_count=512) == radius
+
+
 def test_the_global_generator_is_not_changed(engine: Engine) -> None:
     before = torch.get_rng_state()
     answer(engine, job(["abc"], seed=123))
@@ -255,6 +265,18 @@ def test_a_stopped_job_ends_and_the_next_one_runs(is_late: bool) -> None:
     stopped, answered = Engine(device="cpu").run(jobs, stops=[stop, Stop()])
     assert isinstance(stopped, StoppedError)
     assert isinstance(answered, Answer)
+
+
+def test_the_memory_of_rows_that_a_stopped_job_left_uncomputed_is_counted_later() -> None:
+    engine, stop = Engine(device="cpu"), Stop()
+    words = random_words(0, 3_000, 30)
+    answer(engine, job(["a"], hidden_size=256))
+    stop.set()
+    assert isinstance(engine.run_one(job(words, hidden_size=256), stop), StoppedError)
+    before = engine.held_bytes
+    answer(engine, job(words[:300], hidden_size=256))
+    network = next(iter(engine._networks._networks.values()))
+    assert engine.held_bytes == network.network.nbytes + network_cache._OBJECTS_NBYTES > before
 
 
 def test_rows_are_counted_as_they_are_asked_and_computed() -> None:

@@ -256,6 +256,20 @@ def test_small_cached_work_is_answered_on_the_loop_and_all_else_in_the_thread():
     assert within_loop(scenario) == ["compute", "MainThread", "compute"]
 
 
+@pytest.mark.parametrize(("device", "thread"), [("cpu", "MainThread"), ("cuda", "compute")])
+def test_new_small_work_is_answered_on_the_loop_only_on_a_cpu(device, thread):
+    async def main():
+        engine = GatedEngine()
+        engine.device = device
+        engine.open.set()
+        compute_thread = ComputeThread(engine, CostModel(multiplications_per_s=1e11), ValuesEncoder())
+        await submit(compute_thread, a_job())
+        await compute_thread.close()
+        return [name for name, _ in engine.runs]
+
+    assert asyncio.run(main()) == [thread]
+
+
 def test_close_finishes_accepted_jobs():
     async def main():
         engine = GatedEngine()

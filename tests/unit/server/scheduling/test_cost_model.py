@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
-from unrolled_server.engine import Alphabet, Engine, Job, plain_network
-from unrolled_server.scheduling.cost_model import JOB_S, MAX_NETWORKS, CostModel
+from unrolled_server.engine import Alphabet, Cell, Engine, Job, NetworkSpec, State, plain_network
+from unrolled_server.scheduling.cost_model import JOB_S, MAX_NETWORKS, MIN_SHARED_S, CostModel
 
 WORDS = Alphabet.of("abcd").encode(["abcd" * 50] * 20)
 DRAWING = 10_000_000
@@ -103,5 +104,46 @@ def test_the_least_recently_seen_network_is_forgotten():
     assert len(model._networks) == MAX_NETWORKS
 
 
-def test_the_engine_measures_its_speed():
-    assert 0 < Engine(device="cpu").multiplications_per_s() < math.inf
+def test_the_engine_measures_its_speed_and_keeps_its_threads():
+    engine = Engine(device="cpu", threads=2)
+    assert 0 < engine.multiplications_per_s(threads=1) < math.inf
+    assert engine.threads == 2
+
+
+def test_threads_shorten_only_what_takes_long_and_never_drawing():
+    alone = CostModel(multiplications_per_s=1e9)
+    shared = CostModel(multiplications_per_s=1e9, speedup=8)
+    small, large = a_job(hidden_size=8), a_job()
+    for drawing in (0, DRAWING):
+        assert shared.estimate(small, drawing=drawing) == alone.estimate(small, drawing=drawing)
+    drawing_s = DRAWING / 1e9
+    saved_s = alone.estimate(large, drawing=DRAWING).cost_s - shared.estimate(large, drawing=DRAWING).cost_s
+    assert saved_s == pytest.approx(7 / 8 * (alone.estimate(large, drawing=DRAWING).cost_s - drawing_s))
+    assert shared.estimate(large, drawing=0).cost_s > MIN_SHARED_S
+
+
+def test_every_layer_and_direction_of_a_small_network_takes_time():
+    def predicted_s(num_layers, *, bidirectional):
+        spec = NetworkSpec(
+            symbol_count=4,
+            hidden_size=1,
+            seed=0,
+            cell=Cell.GRU,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+        )
+        return (
+            CostModel(multiplications_per_s=3e10)
+            .estimate(Job(network=spec, words=WORDS), drawing=0)
+            .predicted_s
+        )
+
+    assert predicted_s(8, bidirectional=True) > 2 * predicted_s(4, bidirectional=False)
+    assert predicted_s(8, bidirectional=False) > 3 * predicted_s(1, bidirectional=False)
+
+
+def test_initial_states_take_time():
+    model, job = CostModel(multiplications_per_s=1e9), a_job(hidden_size=1)
+    plain_s = model.predict_known_s(job)
+    job.initial_state = State(np.zeros((1, len(WORDS), 1), np.float32))
+    assert model.predict_known_s(job) > plain_s
