@@ -129,7 +129,7 @@ static void *allocate_on_heap(size_t size, bool is_zeroed) {
     return line;
 }
 
-/* Sets `*is_new` if pages of the memory that nobody writes take nothing from the system. */
+/* Sets `*is_new` if unwritten pages of the memory take nothing from the system. */
 static void *allocate(size_t size, bool is_zeroed, bool *is_new) {
     *is_new = false;
     if (size < MIN_MAPPED) return allocate_on_heap(size, is_zeroed);

@@ -15,13 +15,13 @@ void ur_release(void *memory, size_t size);
 size_t ur_held_nbytes(size_t size);
 
 /* Rows of `stride` floats. Block 0 holds the first 32 rows, and each further block as many as all before it, so that rows
- * never move. Pages of a new block that nobody writes cost nothing. */
+ * never move. Unwritten pages of a new block cost nothing. */
 #define FIRST_BLOCK_ROWS 32
 #define MAX_BLOCKS 28
 
 typedef struct row_table {
     size_t stride, row_count; /* row_count: the most that were reserved */
-    uint32_t new_blocks;      /* a bit for each block whose memory nobody wrote before */
+    uint32_t new_blocks;      /* a bit for each block whose memory was not written before */
     float *blocks[MAX_BLOCKS];
 } row_table;
 

@@ -25,7 +25,7 @@ static struct {
     size_t sleeping;
     bool is_caller_sleeping;
     int is_taken;        /* by a call */
-    /* The number of the work in the upper half, and a bit for each part that nobody has taken. A helper that comes late
+    /* The number of the work in the upper half, and a bit for each part that no thread has taken. A helper that comes late
      * can't take a part of other work than the one it read `run`, `work` and `work_threads` of. */
     uint64_t offer;
     ur_part *run;
@@ -51,7 +51,7 @@ static void wake(pthread_cond_t *condition) {
     pthread_mutex_unlock(&pool.mutex);
 }
 
-/* Runs a part that nobody has taken, preferably the one of the thread's number; returns whether there was one. */
+/* Runs a part that no thread has taken, preferably the one of the thread's number; returns whether there was one. */
 static bool run_part(size_t thread) {
     uint64_t offer = __atomic_load_n(&pool.offer, __ATOMIC_ACQUIRE);
     while ((uint32_t)offer && thread < __atomic_load_n(&pool.work_threads, __ATOMIC_RELAXED)) {
@@ -111,7 +111,7 @@ static void start_helpers(size_t count) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* A forked child has none of the helpers, and perhaps locks that nobody will release. */
+/* A forked child has none of the helpers, and perhaps locks that no thread will release. */
 static void forget_helpers(void) {
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.offered, NULL);

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next replies. Runs in a process of its own, whose malloc it changes."""
+"""Freed memory is kept for the next replies. A child process tests it, because it changes malloc for good."""
 
 import platform
 import subprocess
