@@ -124,7 +124,6 @@ class ComputeCounters:
         self._engine = engine
         self._asked_before = engine.asked_rows
         self._computed_before = engine.computed_rows
-        self._observed_rows = 0
         self.expired = self.cancelled = 0
         self._queue_s = Histogram(SECONDS)
         self._compute_s = Histogram(SECONDS)
@@ -137,11 +136,9 @@ class ComputeCounters:
         self._queue_s.observe(queue_s)
         self._compute_s.observe(monotonic() - started_s)
 
-    def observe_batch(self, job_count: int, *, started_s: float) -> None:
-        rows = self._computed_rows
+    def observe_batch(self, job_count: int, *, row_count: int, started_s: float) -> None:
         self._batch_jobs.observe(job_count)
-        self._batch_rows.observe(rows - self._observed_rows)
-        self._observed_rows = rows
+        self._batch_rows.observe(row_count)
         self._busy_s += monotonic() - started_s
 
     def collect(self) -> Iterator[Metric]:
@@ -155,11 +152,12 @@ class ComputeCounters:
         yield self._batch_jobs.family("unrolled_batch_jobs", "Requests computed together.")
         yield self._batch_rows.family("unrolled_batch_rows", "States that a batch had to compute.")
         asked_rows = self._engine.asked_rows - self._asked_before
+        computed_rows = self._engine.computed_rows - self._computed_before
         yield CounterMetricFamily(
             "unrolled_prefixes_asked_total", "States that requests asked for, known or not.", asked_rows
         )
         yield CounterMetricFamily(
-            "unrolled_prefixes_computed_total", "States that were computed for them.", self._computed_rows
+            "unrolled_prefixes_computed_total", "States that were computed for them.", computed_rows
         )
         yield CounterMetricFamily(
             "unrolled_compute_busy_seconds_total",
@@ -174,7 +172,3 @@ class ComputeCounters:
         dropped.add_metric(["expired"], self.expired)
         dropped.add_metric(["cancelled"], self.cancelled)
         yield dropped
-
-    @property
-    def _computed_rows(self) -> int:
-        return self._engine.computed_rows - self._computed_before

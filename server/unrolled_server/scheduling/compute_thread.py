@@ -202,7 +202,7 @@ class ComputeThread:
         return False
 
     def _compute(self, batch: Sequence[_QueuedJob]) -> Iterator[_Outcome]:
-        started_s = time.monotonic()
+        started_s, rows_before = time.monotonic(), self._engine.computed_rows
         begun: list[Work] = []
         stopped_count = 0
         # Each job is checked again when its turn comes: a batch may take longer than predicted.
@@ -225,7 +225,8 @@ class ComputeThread:
         # A stopped job would have taken longer.
         if begun and (not stopped_count or taken_s > sum(work.cost_s for work in begun)):
             self._cost_model.observe(begun, taken_s=taken_s)
-        self.counters.observe_batch(len(begun) - stopped_count, started_s=started_s)
+        row_count = self._engine.computed_rows - rows_before
+        self.counters.observe_batch(len(begun) - stopped_count, row_count=row_count, started_s=started_s)
 
     def _encode(
         self, job: Job, pending: PendingReply, result: Answer | Exception, *, queue_s: float, started_s: float

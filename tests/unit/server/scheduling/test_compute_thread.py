@@ -270,6 +270,19 @@ def test_new_small_work_is_answered_on_the_loop_only_on_a_cpu(device, thread):
     assert asyncio.run(main()) == [thread]
 
 
+def test_a_batch_counts_its_own_rows_and_not_those_of_work_on_the_loop():
+    async def scenario(_thread, engine):
+        engine.open.set()
+        thread = ComputeThread(engine, CostModel(multiplications_per_s=1e11), ValuesEncoder())
+        await submit(thread, a_job(1))
+        await submit(thread, a_job(2, hidden_size=2_000))
+        await thread.close()
+        ran = [name for name, _ in engine.runs]
+        return ran, value(samples_of(thread.counters.collect()), "unrolled_batch_rows_sum")
+
+    assert within_loop(scenario) == (["MainThread", "compute"], 3)
+
+
 def test_close_finishes_accepted_jobs():
     async def main():
         engine = GatedEngine()
