@@ -25,7 +25,7 @@ from workloads import Workload
 CONCURRENCIES = (1, 8, 32)
 REQUESTS = 256
 MERGED_CALLERS = 5_000
-# Of any size, and a connection for each channel.
+# Accept replies of any size, and open a connection for each channel.
 CHANNEL_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 Ask: TypeAlias = Callable[..., Awaitable[None]]
 Channels: TypeAlias = dict[str, grpc.aio.Channel]
