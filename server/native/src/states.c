@@ -254,7 +254,7 @@ static void run_jobs(void *work, size_t part, size_t thread) {
 void ur_run_many(ur_job *jobs, size_t count) {
     job_list list = {.jobs = jobs, .count = count};
     size_t threads = ur_thread_count();
-    ur_share(run_jobs, &list, threads, threads);
+    ur_share(run_jobs, &list, count < threads ? count : threads, threads);
 }
 
 /* Returns the row of a word's last symbol in a tree; 0 if a prefix is missing or without states. */
