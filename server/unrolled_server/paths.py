@@ -14,8 +14,8 @@ class NoHomeError(ValueError):
     """A path in a home directory that is not known; the message names the path and the remedy."""
 
 
-def parse_named_files(given: str | Mapping[str, str | Path]) -> dict[str, Path]:
-    """Parses NAME=FILE,NAME2=FILE2, or the same as a JSON object.
+def parse_named_files(given: str | Mapping[str, str | Path] | Iterable[str]) -> dict[str, Path]:
+    """Parses NAME=FILE,NAME2=FILE2, or the same as a JSON object, a mapping or several NAME=FILE.
 
     Raises:
         ValueError: An entry is malformed, a name occurs twice, or its file cannot be read.
@@ -37,6 +37,19 @@ def local_path(given: str) -> Path:
     if is_url(given):
         raise ValueError(f"is {given!r}, a URL; give a path of a file system that all nodes mount")
     return expand_home(given)
+
+
+def check_path(given: str | os.PathLike[str]) -> str:
+    """Returns a path; refuses URLs, and "", which scripts pass for an unset variable.
+
+    As a path, "" would be the working directory.
+    """
+    path = os.fspath(given)
+    if not path:
+        raise ValueError("it is empty; give a path, or leave it out")
+    if is_url(path):
+        raise ValueError("this is a URL; give a path")
+    return path
 
 
 def is_url(given: str) -> bool:
@@ -77,9 +90,11 @@ def default_cache_directory() -> Path:
         ) from None
 
 
-def _entries(given: str | Mapping[str, str | Path]) -> Iterable[tuple[str, str | Path]]:
+def _entries(given: str | Mapping[str, str | Path] | Iterable[str]) -> Iterable[tuple[str, str | Path]]:
     if isinstance(given, Mapping):
         return list(given.items())
+    if not isinstance(given, str):
+        return list(map(_split_entry, given))
     if given.lstrip().startswith("{"):
         return _json_entries(given)
     return [_split_entry(entry.strip()) for entry in given.split(",") if entry.strip()]

@@ -6,8 +6,8 @@ from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
-from jaxtyping import Int32, UInt32
 
+from unrolled_server.array_types import Int32, UInt32
 from unrolled_server.engine.words import EncodedWords
 
 # Beyond this code point a table by code point costs more memory than the search it saves.

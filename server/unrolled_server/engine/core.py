@@ -13,8 +13,8 @@ from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.job import InitialStates, Output, Stop, StoppedError
 from unrolled_server.engine.network import Network, Reply, TableFullError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float32, Int32
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.alphabet import Alphabet
 from unrolled_server.engine.core import CoreError, States, compute_side_by_side, number, set_threads
 from unrolled_server.engine.devices import CPU, open_backend

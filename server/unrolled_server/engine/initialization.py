@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
 
+from unrolled_server.array_types import Float32
 from unrolled_server.engine.core import Generator, scale_to_radius
 from unrolled_server.engine.job import Stop
 from unrolled_server.engine.spec import GATES, NetworkSpec

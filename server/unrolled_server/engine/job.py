@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Int32
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.spec import GATES, NetworkSpec
 from unrolled_server.engine.words import EncodedWords
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int32
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.words import EncodedWords
 

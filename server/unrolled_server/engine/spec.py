@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32
+
+from unrolled_server.array_types import Float32
 
 _LOW_32_BITS = 0xFFFF_FFFF
 

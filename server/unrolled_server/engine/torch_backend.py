@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
 from torch import Tensor
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
 from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.network import (

@@ -4,7 +4,8 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int32
+
+from unrolled_server.array_types import Int32
 
 
 class EncodedWords:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import (
     TIMING_BYTES,
@@ -20,6 +19,7 @@ from unrolled.v1.wire import (
     state_field,
 )
 
+from unrolled_server.array_types import Float32, Int32
 from unrolled_server.call_context import CallInfo
 from unrolled_server.engine import Answer, Job, State
 from unrolled_server.errors import ComputeError, RequestError

@@ -1,5 +1,5 @@
 """Settings of the server: flags, environment variables and their validation."""
 
-from unrolled_server.settings.model import Limits, Settings
+from unrolled_server.settings.model import Settings
 
-__all__ = ["Limits", "Settings"]
+__all__ = ["Settings"]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,29 +29,30 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from unrolled_server.paths import NoHomeError, default_cache_directory, expand_home, is_url, parse_named_files
+from unrolled_server.engine_settings import MAX_INT32, MOST, Device, EngineSettings, Limits, choose_threads
+from unrolled_server.paths import (
+    NoHomeError,
+    check_path,
+    default_cache_directory,
+    expand_home,
+    parse_named_files,
+)
 from unrolled_server.settings.address_forms import UNIX, parse_address, parse_host_port
-from unrolled_server.settings.cores import usable_cores
 
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
 """Settings that count for all workers together."""
-MAX_INT32 = 2**31 - 1
 MAX_SECONDS = MAX_INT32 // 1_000  # gRPC counts milliseconds in an int32
-MAX_THREADS = 32  # of the native core
 DEFAULT_PORT = 50_051
 DEFAULT_METRICS_PORT = 9_464
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
+_ENGINE = EngineSettings()
+_LIMITS = Limits()
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 
 def _check_path(path: object) -> object:
-    """Refuses URLs, and "", which scripts pass for an unset variable and which is the working directory."""
-    if path == "":
-        raise ValueError("it is empty; give a path, or leave the flag out")
-    if isinstance(path, str) and is_url(path):
-        raise ValueError("this is a URL; give a path")
-    return path
+    return check_path(path) if isinstance(path, str) else path
 
 
 def _parse_metrics_address(given: str) -> str:
@@ -65,18 +66,6 @@ MetricsAddress = Annotated[str, AfterValidator(_parse_metrics_address)]
 File = Annotated[
     Path | None, BeforeValidator(_check_path), AfterValidator(lambda path: path and expand_home(path))
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a request may ask for. Symbols are code points; bytes are of one message."""
-
-    max_words: int
-    max_word_length: int
-    max_hidden_size: int
-    max_alphabet_size: int
-    max_request_bytes: int
-    max_reply_bytes: int
 
 
 def _check_otel(otel: bool) -> bool:  # noqa: FBT001 - a validator's signature
@@ -139,31 +128,37 @@ class Settings(BaseSettings):
         description="Listen without TLS where other machines can connect: anyone on the way can read and "
         "change everything",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto",
+    device: Device = Field(
+        _ENGINE.device,
         description="Device that computes; auto takes an accelerator if torch finds one, else the CPU",
     )
     compute_threads: NonNegativeInt = Field(
-        0,
-        le=MAX_THREADS,
+        _ENGINE.compute_threads,
+        le=MOST["compute_threads"],
         validate_default=True,
         description="Threads of the native core that share the computing, at most 32; 0 takes one for each "
         "core that the process may use, divided by workers",
     )
-    state_memory_mb: PositiveInt = Field(
-        1_024,
+    state_memory_mb: Count = Field(
+        _ENGINE.state_memory_mb,
         description="MiB for networks and their computed states; the least recently used are dropped first",
     )
     reply_memory_mb: NonNegativeInt = Field(
         16, le=2**20, description="MiB for a cache of small replies; 0 turns it off"
     )
-    max_words: Count = Field(65_536, description="Most words in a request")
-    max_word_length: Count = Field(1_024, description="Most symbols in a word")
-    max_hidden_size: Count = Field(4_096, description="Largest hidden size")
-    max_alphabet_size: Count = Field(16_384, description="Most symbols in an alphabet, given or derived")
-    max_request_bytes: Count = Field(32 * 2**20, description="Largest request message in bytes")
+    max_words: Count = Field(_LIMITS.max_words, description="Most words in a request")
+    max_word_length: Count = Field(_LIMITS.max_word_length, description="Most symbols in a word")
+    max_hidden_size: Count = Field(_LIMITS.max_hidden_size, description="Largest hidden size")
+    max_alphabet_size: Count = Field(
+        _LIMITS.max_alphabet_size, description="Most symbols in an alphabet, given or derived"
+    )
+    max_request_bytes: Count = Field(
+        _LIMITS.max_request_bytes, description="Largest request message in bytes"
+    )
     max_reply_bytes: PositiveInt = Field(
-        32 * 2**20, le=2**30, description="Largest array in a reply message in bytes"
+        _LIMITS.max_reply_bytes,
+        le=MOST["max_reply_bytes"],
+        description="Largest array in a reply message in bytes",
     )
     max_stream_bytes: PositiveInt = Field(
         16 * 2**20,
@@ -297,7 +292,7 @@ class Settings(BaseSettings):
     @classmethod
     def _choose_compute_threads(cls, given: int, info: ValidationInfo) -> int:
         workers: int = info.data.get("workers", 1)  # missing if it is invalid itself
-        return given or min(max(usable_cores() // workers, 1), MAX_THREADS)
+        return choose_threads(given, workers=workers)
 
     def share(self) -> "Settings":
         """Returns the settings of one worker: its share of the totals, at least 1 unless the total is 0."""

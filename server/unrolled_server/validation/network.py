@@ -15,8 +15,8 @@ from unrolled_server.engine import (
     WordVectors,
     plain_network,
 )
+from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import Violation
-from unrolled_server.settings import Limits
 from unrolled_server.validation.words import RequestWords
 from unrolled_server.word_vectors import VectorTable
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm
+from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
-from unrolled_server.settings import Limits
 from unrolled_server.validation.initial_state import state_arrays, state_violations
 from unrolled_server.validation.network import OUTPUTS, network_spec, network_violations, weight_violations
 from unrolled_server.validation.parsing import parse, refuse_unsupported

@@ -7,8 +7,8 @@ import numpy as np
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import Alphabet, DuplicateSymbolError, EncodedWords, UnknownSymbolError
+from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import InvalidRequestError, Violation
-from unrolled_server.settings import Limits
 from unrolled_server.validation.parsing import parse
 from unrolled_server.word_vectors import VectorTable
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from unrolled_server.word_vectors.mapped_file import SourceIdentity, WrittenRows, open_folder, write_folder
 from unrolled_server.word_vectors.text_format import Block, TextVectors, VectorsError, decompressed
 
@@ -60,6 +58,9 @@ class Conversion:
 
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         """Returns the lock, acquired. The system releases it if this process ends."""
+        # Imported here because conversions are rare, and opening a converted file needs no fcntl.
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
         # A soft lock, which filelock takes where flock is missing, would outlive a killed conversion.
         lock = FileLock(self.target.with_suffix(".lock"), fallback_to_soft=False)
         with contextlib.suppress(Timeout):

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.settings import Limits, Settings
+from unrolled_server.engine_settings import Limits
+from unrolled_server.settings import Settings
 from unrolled_server.settings.model import TOTALS, describe_errors
 
 # What a server carries at a time: no property of a request, so no part of the contract.
@@ -129,7 +130,7 @@ def test_an_empty_variable_leaves_the_default(monkeypatch):
 @pytest.mark.parametrize("name", ["tokens", "tls_certificate", "vectors_cache"])
 def test_an_empty_flag_that_names_a_file_is_refused(name):
     """Otherwise --tokens "$TOKENS" with an unset variable would start a server without tokens."""
-    with pytest.raises(ValidationError, match="it is empty; give a path, or leave the flag out"):
+    with pytest.raises(ValidationError, match="it is empty; give a path, or leave it out"):
         from_flags(f"--{name.replace('_', '-')}", "")
 
 
@@ -239,7 +240,7 @@ def test_the_interval_of_otlp_metrics_is_refused_with_its_replacement(monkeypatc
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1), (64, 1, 32)])
 def test_compute_threads_are_the_cores_of_each_worker(monkeypatch, cores, workers, threads):
-    monkeypatch.setattr("unrolled_server.settings.model.usable_cores", lambda: cores)
+    monkeypatch.setattr("unrolled_server.engine_settings.usable_cores", lambda: cores)
     assert Settings(workers=workers).compute_threads == threads
     assert Settings(workers=workers).share().compute_threads == threads
     assert Settings(workers=workers, compute_threads=5).compute_threads == 5

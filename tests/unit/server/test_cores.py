@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from unrolled_server.settings.cores import usable_cores
+from unrolled_server.cores import usable_cores
 
 
 @pytest.fixture(autouse=True)
