@@ -4,14 +4,13 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from functools import partial
 from typing import Any, Literal, NamedTuple, Never, Self, Unpack
 
 import grpc
 
 from unrolled_client._coalescing import Coalescer, is_mergeable
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
-from unrolled_client._messages.decoding import decode_reply, decode_server_info
+from unrolled_client._messages.decoding import decode_local, decode_reply, decode_server_info
 from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO, EncodedRequest
 from unrolled_client._messages.validation import check_request
 from unrolled_client._messages.words import refuse_surrogates
@@ -31,7 +30,6 @@ from unrolled_client._transport.endpoint import (
 from unrolled_client._transport.fork_safety import register
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import CallCancelledError, UnavailableError
-from unrolled_client.local_server import LocalServer
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
@@ -94,20 +92,6 @@ class AsyncClient(BaseClient):
         self._was_forked_in_use = False
         register(self)
 
-    @classmethod
-    def local(
-        cls,
-        *,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions | None = (),
-        merge: bool | None = True,
-        start_timeout_s: float | None = 60.0,
-        **server_settings: object,
-    ) -> Self:
-        """Starts a server in a child process; see `Client.local`. It blocks until the server is ready."""
-        start = partial(LocalServer, start_timeout_s=start_timeout_s, **server_settings)
-        return cls._with_local_server(start, timeout_s=timeout_s, options=options, merge=merge)
-
     async def forward(  # noqa: PLR0913 - the request's fields by name
         self,
         words: Iterable[str],
@@ -129,10 +113,11 @@ class AsyncClient(BaseClient):
             layout=layout,
             options=network,
             initial_state=initial_state,
+            is_local=self._in_process is not None,
             call=AsyncClient.forward,
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
-        if self._merge and is_mergeable(request):
+        if self._merge and self._in_process is None and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
             return await self._loop_state().coalescer.call(request, timeout_s=limit_s)
         if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(limit_s)):
@@ -140,6 +125,8 @@ class AsyncClient(BaseClient):
             (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
             return outcome.result
         encoded = encode_whole(request)
+        if self._in_process is not None:
+            return decode_local(await self._in_process.answer_async(encoded, timeout_s=limit_s), encoded)
         return decode_reply(await self._send(encoded, limit_s), encoded)
 
     async def map(  # noqa: PLR0913 - the request's fields by name
@@ -243,12 +230,14 @@ class AsyncClient(BaseClient):
     async def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        if self._in_process is not None:
+            return self._in_process.server_info()
         metadata = self._endpoint.metadata
         reply = await self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata)
         return decode_server_info(reply)
 
     async def close(self) -> None:
-        """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""
+        """Closes the connections or, after `local`, stops computing. Waiting calls raise ClosedError."""
         self._is_closed = True
         loops, self._loops = self._loops, {}
         for loop, state in loops.items():
@@ -256,8 +245,8 @@ class AsyncClient(BaseClient):
                 await self._close_loop(state)
             elif loop.is_running():  # no call waits in a loop that does not run
                 asyncio.run_coroutine_threadsafe(self._close_loop(state), loop)
-        if self._local_server is not None:
-            await asyncio.to_thread(self._local_server.close)
+        if self._in_process is not None:
+            self._in_process.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, Unpack
 import grpc
 
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
-from unrolled_client._messages.decoding import decode_reply, decode_server_info
+from unrolled_client._messages.decoding import decode_local, decode_reply, decode_server_info
 from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import calls
@@ -18,22 +18,21 @@ from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
-from unrolled_client._transport.endpoint import DEFAULT_TIMEOUT_S, ChannelOptions, Metadata
-from unrolled_client.local_server import LocalServer
+from unrolled_client._transport.endpoint import Metadata
 from unrolled_client.network import NetworkOptions
 from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import Session
 
 
 class Client(BaseClient):
-    """Calls an Unrolled server. Thread-safe.
+    """Calls an Unrolled server or, after `local`, computes in this process. Thread-safe.
 
     It connects on first use, and again after a lost connection or in a forked child. It retries a call up to
     four times: for about 1.5 s if no server answers, or when an overloaded server says.
 
     bools may be numpy's, 0 or 1, and ints numpy's integers; None is the default of every argument that has
     one, except `target`. A pickle contains the arguments, token and private key in clear text; copies open
-    their own connections. A client of `local` can be neither copied nor pickled.
+    their own connections.
 
     Every method that calls the server raises an `UnrolledError`; its `is_retryable` says whether a retry may
     help. `ClosedError` means that the client was closed before or during the call.
@@ -41,28 +40,6 @@ class Client(BaseClient):
 
     def _prepare(self) -> None:
         self._connection = Connection(self._endpoint)
-
-    @classmethod
-    def local(
-        cls,
-        *,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        options: ChannelOptions | None = (),
-        start_timeout_s: float | None = 60.0,
-        **server_settings: object,
-    ) -> Self:
-        """Starts a server in a child process on a private Unix socket, which `close` stops.
-
-        `start_timeout_s` is how long the server may take to start. The server's settings have the names of
-        its flags, such as `max_words=100` or `vectors="glove=glove.txt"`; several tables are a list of these,
-        or a dict of names and files.
-
-        Raises:
-            ServerExtraMissingError: The server's packages are not installed.
-            LocalServerError: The server did not start; the message contains its last output.
-        """
-        start = partial(LocalServer, start_timeout_s=start_timeout_s, **server_settings)
-        return cls._with_local_server(start, timeout_s=timeout_s, options=options)
 
     def forward(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -110,6 +87,7 @@ class Client(BaseClient):
             layout=layout,
             options=network,
             initial_state=initial_state,
+            is_local=self._in_process is not None,
             call=Client.forward,
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
@@ -117,6 +95,8 @@ class Client(BaseClient):
             (outcome,) = self._drive(calls.exchange_for_parts(request, limits=limits), timeout_s=limit_s)
             return outcome.result
         encoded = encode_whole(request)
+        if self._in_process is not None:
+            return decode_local(self._in_process.answer(encoded, timeout_s=limit_s), encoded)
         metadata = self._endpoint.metadata_for(request)
         return decode_reply(self._call(FORWARD, encoded.data, timeout_s=limit_s, metadata=metadata), encoded)
 
@@ -263,15 +243,17 @@ class Client(BaseClient):
     def server_info(self, *, timeout_s: float | None = None) -> ServerInfo:
         """Returns the server's device, limits, versions and fingerprint."""
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        if self._in_process is not None:
+            return self._in_process.server_info()
         metadata = self._endpoint.metadata
         return decode_server_info(self._call(GET_SERVER_INFO, b"", timeout_s=limit_s, metadata=metadata))
 
     def close(self) -> None:
-        """Closes the connections and, after `local`, stops the server. Waiting calls raise ClosedError."""
+        """Closes the connections or, after `local`, stops computing. Waiting calls raise ClosedError."""
         self._is_closed = True
         self._connection.close()
-        if self._local_server is not None:
-            self._local_server.close()
+        if self._in_process is not None:
+            self._in_process.close()
 
     def __enter__(self) -> Self:
         return self

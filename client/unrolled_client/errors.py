@@ -11,8 +11,8 @@ UnrolledError
 ├── ServerError                           the server failed
 ├── ProtocolError                         the reply is inconsistent
 ├── ClosedError                           the client was closed
-└── LocalServerError                      Client.local() could not start its server
-    └── ServerExtraMissingError           ... because its packages are not installed
+└── LocalError                            Client.local() cannot compute in this process
+    └── LocalExtraMissingError            ... because its packages are not installed
 
 A call changes nothing on the server, so repeating one is always safe; `is_retryable` says whether it helps.
 """
@@ -25,11 +25,13 @@ import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from unrolled.v1.forward_pb2 import RequestError
 
 _Detail = TypeVar("_Detail", bound=Message)
 
 # A server may send a delay of years, or a negative one.
 _MAX_RETRY_AFTER_S = 3_600.0
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _RETRYABLE_CODES = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
 )
@@ -115,12 +117,12 @@ class ClosedError(UnrolledError):
     """The client is closed. A retry does not help; make another client."""
 
 
-class LocalServerError(UnrolledError):
-    """The server of `Client.local()` did not start; the message ends with its last output."""
+class LocalError(UnrolledError):
+    """`Client.local()` cannot compute in this process: no native core, no such device, or bad word vectors."""
 
 
-class ServerExtraMissingError(LocalServerError):
-    """The packages that a server needs are not installed."""
+class LocalExtraMissingError(LocalError):
+    """The packages that `Client.local()` needs are not installed."""
 
 
 ERRORS_BY_CODE: dict[grpc.StatusCode, type[UnrolledError]] = {
@@ -161,6 +163,12 @@ def error_from_status(code: grpc.StatusCode, *, message: str, details: Iterable[
         violations=tuple(violations),
         retry_after_s=retry_after_s,
     )
+
+
+def error_from_refusal(refusal: RequestError) -> UnrolledError:
+    """Returns the exception for the error in a reply."""
+    code = _CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
+    return error_from_status(code, message=refusal.message, details=refusal.details)
 
 
 def _unpack(detail: Any, kind: type[_Detail]) -> _Detail | None:

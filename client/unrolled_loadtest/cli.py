@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from unrolled.option_groups import with_groups
-from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access
+from unrolled_client.cli.connect import exit_on_failure, read_access, target_of
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags
 from unrolled_client.cli.output_files import parse_path
 from unrolled_client.errors import InvalidRequestError
@@ -189,20 +189,16 @@ def load(  # noqa: PLR0913 - a group for each section of its help
                 plan = _plan(words, network, load, generator=generator, server=server)
                 goal = None if load.find_max is None else parse_goal(load.find_max)
                 workload = make_workload(plan.request_mix, seed=plan.seed)
-                with choose_target(server, network, command=COMMAND) as target:
-                    plan = replace(plan, target=target)
-                    ceiling_per_s = (
-                        measure_ceiling(plan, interrupts=interrupts) if generator.calibrate else None
-                    )
-                    run_plan = partial(
-                        run,
-                        raw_log=outputs.raw_log,
-                        workload=workload,
-                        ceiling_per_s=ceiling_per_s,
-                        interrupts=interrupts,
-                    )
-                    record = _measure(plan, goal, partial(_run_live, run_plan) if reports.live else run_plan)
-                    outputs.write(record)
+                ceiling_per_s = measure_ceiling(plan, interrupts=interrupts) if generator.calibrate else None
+                run_plan = partial(
+                    run,
+                    raw_log=outputs.raw_log,
+                    workload=workload,
+                    ceiling_per_s=ceiling_per_s,
+                    interrupts=interrupts,
+                )
+                record = _measure(plan, goal, partial(_run_live, run_plan) if reports.live else run_plan)
+                outputs.write(record)
     except KeyboardInterrupt:  # before there was anything to report, or a second signal
         raise typer.Exit(_INTERRUPTED) from None
     raise typer.Exit(_exit_code(record, are_reports_complete=outputs.are_complete))
@@ -266,9 +262,15 @@ def _plan(
     server: ServerFlags,
 ) -> Plan:
     is_trial = load.find_max is not None
+    if network.has_vector_file:
+        name = network.vector_table
+        raise typer.BadParameter(
+            f"--vectors {network.vectors} names a file, which only a server reads: start unrolled-server with "
+            f"it, and give --vectors {name}"
+        )
     return Plan(
         command=shlex.join([COMMAND, *sys.argv[1:]]),
-        target="",
+        target=target_of(server),
         access=read_access(server),
         spread=server.spread,
         request_mix=_request_mix(words, network),

@@ -4,24 +4,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import (
-    CoreError,
-    DeviceUnavailableError,
-    DeviceUnstableError,
-    Engine,
-    InstructionSetError,
-    WordVectors,
-)
-from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_ENGINE, EXIT_SETTINGS, StartupError
+from unrolled_server.engine import Engine
 from unrolled_server.observability.counters import RequestCounters
 from unrolled_server.observability.process_metrics import collect_process
 from unrolled_server.observability.request_observer import Listener, RequestObserver
@@ -34,6 +25,7 @@ from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
 from unrolled_server.settings import Settings
+from unrolled_server.startup import server_info, verified_engine
 from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import VectorTable, open_vectors
 
@@ -69,9 +61,9 @@ class Backend:
                 device is not on this machine, or the native core is missing or computes wrong bits.
         """
         self._tables = await _opened_vectors(self._settings)
-        self._engine = await asyncio.to_thread(_verified_engine, self._settings, self._tables.values())
+        self._engine = await asyncio.to_thread(verified_engine, self._settings, self._tables.values())
         self._cost_model = await asyncio.to_thread(_measured_cost, self._engine)
-        self.info = _info(self._engine, self._settings, self._tables.values())
+        self.info = server_info(self._engine, self._settings.limits(), self._tables.values())
 
     def start(self) -> ForwardService:
         """Returns the service, ready for calls on the running loop."""
@@ -152,24 +144,6 @@ async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
     return tables
 
 
-def _verified_engine(settings: Settings, tables: Iterable[VectorTable]) -> Engine:
-    try:
-        engine = Engine(
-            device=settings.device,
-            threads=settings.compute_threads,
-            state_memory_bytes=settings.state_memory_mb * MIB,
-            vectors=[WordVectors(table.digest, table.rows, table.mean) for table in tables],
-        )
-        engine.verify()
-    except DeviceUnavailableError as error:
-        raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
-    except InstructionSetError as error:
-        raise StartupError(str(error), exit_code=EXIT_SETTINGS) from error
-    except (CoreError, DeviceUnstableError) as error:
-        raise StartupError(str(error), exit_code=EXIT_ENGINE) from error
-    return engine
-
-
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         LOG.error("a background task of the server failed", exc_info=error)
@@ -182,26 +156,3 @@ def _measured_cost(engine: Engine) -> CostModel:
         speedup = max(speedup, engine.multiplications_per_s(threads=engine.threads) / alone_per_s)
     LOG.info("the engine does %.1f billion multiplications a second", alone_per_s * speedup / 1e9)
     return CostModel(multiplications_per_s=alone_per_s, speedup=speedup)
-
-
-def _torch_version() -> str:
-    """Returns the version in the metadata of torch, or "" if it is not installed; an import takes seconds."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return ""
-
-
-def _info(engine: Engine, settings: Settings, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
-    return pb.GetServerInfoReply(
-        version=version("unrolled"),
-        torch_version=_torch_version(),
-        device=engine.device,
-        instruction_set=engine.isa,
-        fingerprint=engine.fingerprint,
-        limits=pb.Limits(**{name: getattr(settings, name) for name in pb.Limits.DESCRIPTOR.fields_by_name}),
-        vectors=[
-            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
-            for table in tables
-        ],
-    )

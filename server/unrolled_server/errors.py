@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from unrolled.v1 import forward_pb2 as pb
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailing metadata key under which gRPC carries a google.rpc.Status."""
@@ -126,6 +127,13 @@ def status(error: RequestError) -> status_pb2.Status:
         retry.retry_delay.FromMilliseconds(error.retry_after_ms)
         result.details.add().Pack(retry)
     return result
+
+
+def error_reply(error: RequestError, request_id: str = "") -> pb.ForwardReply:
+    """Returns a stream's reply to a failed request: its id, and what a unary call's status would carry."""
+    refused = status(error)
+    reason = pb.RequestError(code=refused.code, message=refused.message, details=refused.details)
+    return pb.ForwardReply(id=request_id, error=reason)
 
 
 def trailing_metadata(error: RequestError) -> tuple[tuple[str, str | bytes], ...]:

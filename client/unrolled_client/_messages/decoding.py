@@ -11,7 +11,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply, split_reply
 
 from unrolled_client._messages.request import EncodedRequest, Request
-from unrolled_client.errors import ProtocolError
+from unrolled_client.errors import ProtocolError, error_from_refusal
 from unrolled_client.results import Limits, Result, ServerInfo, State, Timing, Vectors
 
 _Value = TypeVar("_Value", Limits, Vectors)
@@ -54,12 +54,19 @@ def decode_reply(data: bytes, request: EncodedRequest) -> Result:
     return decode_parsed(parse_reply(data), request)
 
 
+def decode_local(reply: SplitReply, request: EncodedRequest) -> Result:
+    """Returns the result in a reply of this process; raises the error in it."""
+    if reply.rest.HasField("error"):
+        raise error_from_refusal(reply.rest.error)
+    return decode_parsed(reply, request)
+
+
 def decode_parsed(reply: SplitReply, request: EncodedRequest) -> Result:
     """Returns the result in a reply."""
     asked = request.request
     return make_result(
         asked,
-        outputs=read_outputs(reply, request).array(),
+        outputs=reply.values if asked.is_local else read_outputs(reply, request).array(),
         timing=read_timing(reply),
         fingerprint=reply.rest.fingerprint,
         state=read_final_state(reply, request) if asked.network.return_final_state else None,
@@ -98,6 +105,8 @@ def read_timing(reply: SplitReply) -> Timing:
 def read_final_state(reply: SplitReply, request: EncodedRequest) -> State:
     """Returns every layer's last states."""
     state, asked = reply.rest.final_state, request.request
+    if reply.h is not None:
+        return State(h=reply.h, c=reply.c, network_digest=state.network_digest)
     h_shape = asked.network.h_shape(asked.hidden_size, batch=asked.batch)
     c_shape = asked.network.c_shape(asked.hidden_size, batch=asked.batch)
     h, c = np.array(state.h, np.float32), np.array(state.c, np.float32)

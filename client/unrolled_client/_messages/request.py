@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import state_field
 
@@ -37,6 +39,7 @@ class Request:
     layout: Layout
     network: Network = DEFAULT_NETWORK
     initial_state: State | None = None
+    is_local: bool = False  # whether this process computes it
 
     @property
     def hidden(self) -> int:
@@ -65,6 +68,7 @@ class EncodedRequest:
     data: bytes
     request: Request
     is_distinct: bool = False  # whether the reply sends each distinct state once
+    out: NDArray[np.float32] | None = None  # where this process writes the outputs; None for a new array
 
 
 def encode(

@@ -47,6 +47,7 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     layout: Layout | None = None,
     options: NetworkOptions | None = None,
     initial_state: StateLike | None = None,
+    is_local: bool = False,
     call: Callable[..., Any] | None = None,
 ) -> Request:
     """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty."""
@@ -61,6 +62,7 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
         alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
         layout="batch_first" if layout is None else cast("Layout", as_choice("layout", layout, _LAYOUTS)),
         network=network,
+        is_local=is_local,
     )
     if initial_state is None:
         return request

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-import grpc
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply
 
 from unrolled_client._messages.decoding import parse_reply
 from unrolled_client._messages.request import EncodedRequest
-from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_status
+from unrolled_client.errors import ProtocolError, UnavailableError, UnrolledError, error_from_refusal
 from unrolled_client.results import Outcome, Result
 
 _Batch = TypeVar("_Batch")
@@ -33,7 +32,6 @@ MAX_ATTEMPTS_ONCE_ANSWERED = 10
 """The same after the first reply: about 5 s, enough for a server to restart."""
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 1.0
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Assembly(Protocol):
@@ -260,8 +258,7 @@ class Exchange(Generic[_Batch]):
 
     def _handle_error(self, part: _Part, refusal: pb.RequestError, *, now_s: float) -> None:
         """Sends a request again later if the server says when; else its batch has failed."""
-        code = _CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
-        error = error_from_status(code, message=refusal.message, details=refusal.details)
+        error = error_from_refusal(refusal)
         if self._can_resend(error):
             self._resend.append(part)
         elif error.retry_after_s is None:

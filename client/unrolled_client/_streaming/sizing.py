@@ -90,7 +90,8 @@ def distinct_state_count(request: Request) -> int:
 def may_share(request: Request) -> bool:
     """Returns whether words of a call can have states in common that its reply can send once."""
     is_from_zeros = request.initial_state is None
-    return request.layout == "batch_first" and not request.network.is_pooled and is_from_zeros
+    is_sent = not request.is_local
+    return is_sent and request.layout == "batch_first" and not request.network.is_pooled and is_from_zeros
 
 
 def sorted_for_sharing(words: Iterable[str], network: Network) -> list[str]:

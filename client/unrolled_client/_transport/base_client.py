@@ -15,6 +15,7 @@ from unrolled_client._transport.endpoint import (
     Spread,
     as_options,
 )
+from unrolled_client._transport.in_process import InProcess
 from unrolled_client._transport.target import DEFAULT_TARGET, NOT_GIVEN, Target, resolve_target
 from unrolled_client.errors import ClosedError, UnrolledError
 
@@ -83,30 +84,47 @@ class BaseClient:
         )
         self._limits: Limits | None = None
         self._is_closed = False
-        self._local_server: Any = None
+        self._in_process: InProcess | None = None
         self._prepare()
 
     def _prepare(self) -> None:
         """Prepares the connections of a client whose arguments are checked, without connecting."""
 
     @classmethod
-    def _with_local_server(cls, start_server: Callable[[], Any], **arguments: Any) -> Self:
-        """Returns a client that owns the LocalServer that `start_server` returns."""
-        cls(DEFAULT_TARGET, **arguments)  # checks the arguments before a server starts
-        server = start_server()
-        client = cls(server.target, **arguments)
-        client._local_server = server
+    def local(cls, *, timeout_s: float | None = DEFAULT_TIMEOUT_S, **settings: object) -> Self:
+        """Returns a client that computes in this process, with the bits, limits and errors of a server.
+
+        There is no socket and no other process. Threads may share the client, whose calls then wait for each
+        other. `close` frees its memory and ends its threads. A pickle contains the settings; a copy and a
+        forked child compute by themselves.
+
+        Args:
+            timeout_s: Default timeout of a call in seconds; math.inf for no deadline.
+            **settings: Those of the server's flags that concern computing: `device`, `compute_threads`,
+                `state_memory_mb`, `max_words` and the other limits of a request, `vectors_cache`, and
+                `vectors`, such as "glove=glove.txt", a list of these, or a dict of names and files. None is
+                the default; the environment is not read.
+
+        Raises:
+            LocalExtraMissingError: Packages are missing: pip install 'unrolled[local]'.
+            LocalError: The native core does not work, there is no such device, or word vectors cannot be
+                loaded.
+            TypeError: There is no such setting, or one has the wrong type.
+            InvalidRequestError: The value of a setting is wrong.
+        """
+        client = cls(DEFAULT_TARGET, timeout_s=timeout_s)
+        client._in_process = InProcess(settings)
         return client
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
-        if self._local_server is not None:
-            raise TypeError(
-                "a client of local() cannot be copied or pickled, because its server ends with it: call "
-                "local() again in the other process, or start unrolled-server and pass its target"
-            )
+        if self._in_process is not None:
+            return partial(type(self).local, timeout_s=self._timeout_s, **self._in_process.settings), ()
         return partial(type(self), **self._arguments()), ()
 
     def __repr__(self) -> str:
+        if self._in_process is not None:
+            settings = [f"{name}={value!r}" for name, value in self._in_process.settings.items()]
+            return f"{type(self).__name__}.local({', '.join([*settings, *['closed'] * self._is_closed])})"
         closed = ", closed" if self._is_closed else ""
         return f"{type(self).__name__}({self._endpoint.target!r}{closed})"
 

@@ -7,7 +7,7 @@ server failed, 2 wrong command line.
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +19,8 @@ from rich.console import Console
 from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
 
-from unrolled_client import Client, Result
-from unrolled_client.cli.connect import choose_target, exit_on_failure, read_access, report
+from unrolled_client import Result
+from unrolled_client.cli.connect import exit_on_failure, open_client, report
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
 from unrolled_client.cli.output import print_info, print_states, to_json
 from unrolled_client.cli.output_files import OutputFile, parse_path, refuse_shared_files
@@ -54,7 +54,7 @@ def unrolled(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Run words through recurrent networks on an Unrolled server."""
+    """Run words through recurrent networks, on an Unrolled server or in this process."""
 
 
 @app.command(cls=GroupedCommand)
@@ -117,7 +117,7 @@ def plot(
 @with_groups
 def info(*, server: ServerFlags, as_json: AsJson = False) -> None:
     """Print the server's versions, device, limits and fingerprint."""
-    with exit_on_failure(), _client(server) as client:
+    with exit_on_failure(), open_client(server) as client:
         content = client.server_info()
     if as_json:
         typer.echo(json.dumps(asdict(content)))
@@ -186,7 +186,7 @@ def _save(picture: Picture, file: OutputFile) -> None:
 
 
 def _forward(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
-    with _client(server, network) as client:
+    with open_client(server, network) as client:
         return client.forward(
             words,
             hidden_size=network.hidden_size,
@@ -195,16 +195,6 @@ def _forward(words: list[str], network: NetworkFlags, server: ServerFlags) -> Re
             layout=network.layout,
             **network.options(),
         )
-
-
-@contextlib.contextmanager
-def _client(server: ServerFlags, network: NetworkFlags | None = None) -> Iterator[Client]:
-    access = read_access(server)
-    with (
-        choose_target(server, network) as target,
-        Client(target, timeout_s=server.timeout_s, spread=server.spread, **access) as client,
-    ):
-        yield client
 
 
 def _open_output(option: str, path: Path, words: WordFlags) -> OutputFile:

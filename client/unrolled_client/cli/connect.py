@@ -1,4 +1,4 @@
-"""The server that a command calls, the credentials for it, and how a command reports errors."""
+"""The client of a command, its credentials, and how a command reports errors."""
 
 import contextlib
 import os
@@ -9,14 +9,11 @@ from pathlib import Path
 
 import typer
 
-from unrolled_client import UnrolledError
+from unrolled_client import Client, UnrolledError
 from unrolled_client._transport.endpoint import Access
 from unrolled_client._transport.target import TARGET_VARIABLE, resolve_target
 from unrolled_client.cli.options import NetworkFlags, ServerFlags
-from unrolled_client.local_server import LocalServer
 
-_START_TIMEOUT_S = 60.0
-_CONVERSION_TIMEOUT_S = 900.0  # gigabytes of vectors are read and written once, before the server is ready
 _CONNECT_TIMEOUT_S = 2.0
 
 
@@ -38,40 +35,37 @@ def report(message: str, *, command: str = "unrolled") -> None:
         print(f"{command}: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-@contextlib.contextmanager
-def choose_target(
-    server: ServerFlags, network: NetworkFlags | None = None, *, command: str = "unrolled"
-) -> Iterator[str]:
-    """Yields the server to call: the one that the options name, else localhost:50051, else a private one.
+def open_client(server: ServerFlags, network: NetworkFlags | None = None) -> Client:
+    """Returns a client of the server that the options name, else of localhost:50051, else of this process.
 
-    A private server starts if nothing answers on the default address, or if it has to load word vectors from
-    a file. It stops when the block ends.
+    A command computes in its own process if nothing answers on the default address, or to read word vectors
+    from a file.
     """
-    given = _options_of_a_running_server(server)
+    given = _options_of_a_server(server)
     vectors = network.vectors if network is not None and network.has_vector_file else None
-    if vectors is not None and given:
-        options = ", ".join(f"{flag} {value}" for flag, value in given.items())
-        raise typer.BadParameter(
-            f"--vectors {vectors} starts a private server that loads the file, but {options} asks a running "
-            f"one: give --vectors {vectors.partition('=')[0]}, and start that server with --vectors {vectors}"
-        )
-    is_from_environment = server.target == os.environ.get(TARGET_VARIABLE)
-    target = resolve_target(server.target, name=TARGET_VARIABLE if is_from_environment else "--target")
     if vectors is not None:
-        report(f"starting a private server with --vectors {vectors}", command=command)
-        private = LocalServer(start_timeout_s=_CONVERSION_TIMEOUT_S, vectors=vectors)
-    elif not given and not _accepts_connections(target):
-        report(f"nothing answers on {target}; starting a private server", command=command)
-        private = LocalServer(start_timeout_s=_START_TIMEOUT_S)
-    else:
-        yield target
-        return
-    with contextlib.closing(private):
-        yield private.target
+        if given:
+            options = ", ".join(f"{flag} {value}" for flag, value in given.items())
+            raise typer.BadParameter(
+                f"--vectors {vectors} reads the file in this process, but {options} asks a server: give "
+                f"--vectors {vectors.partition('=')[0]}, and start that server with --vectors {vectors}"
+            )
+        return Client.local(timeout_s=server.timeout_s, vectors=vectors)
+    target = target_of(server)
+    if not given and not _accepts_connections(target):
+        report(f"nothing answers on {target}; computing in this process")
+        return Client.local(timeout_s=server.timeout_s)
+    return Client(target, timeout_s=server.timeout_s, spread=server.spread, **read_access(server))
 
 
-def _options_of_a_running_server(server: ServerFlags) -> dict[str, object]:
-    """Returns the options, given on the command line or in the environment, that a private server ignores."""
+def target_of(server: ServerFlags) -> str:
+    """Returns the address of the server that the options name; the default is localhost:50051."""
+    is_from_environment = server.target == os.environ.get(TARGET_VARIABLE)
+    return resolve_target(server.target, name=TARGET_VARIABLE if is_from_environment else "--target")
+
+
+def _options_of_a_server(server: ServerFlags) -> dict[str, object]:
+    """Returns the options, given on the command line or in the environment, that only a server can heed."""
     flags = {
         "--target": server.target,
         "--spread": server.spread,

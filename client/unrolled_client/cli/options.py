@@ -61,8 +61,8 @@ class NetworkFlags:
         str | None,
         _words(
             metavar="NAME[=FILE]",
-            help="Read sentences word by word, with the word vectors NAME of the server; with FILE, a "
-            "private server loads them from it.",
+            help="Read sentences word by word, with the word vectors NAME of the server; with FILE, the "
+            "command reads them from it.",
         ),
     ] = None
     unknown_word: Annotated[
@@ -125,7 +125,7 @@ class ServerFlags:
         _server(
             envvar="UNROLLED_TARGET",
             metavar="HOST:PORT",
-            help="Server to call.  [default: localhost:50051, or a private server if nothing answers there]",
+            help="Server to call.  [default: localhost:50051, or this process if nothing answers there]",
         ),
     ] = None
     spread: Annotated[

@@ -73,11 +73,15 @@ class SplitReply:
         rest: All other fields; `values` and `index` are empty here.
         values: (n,) float32, read-only, a view of the message if possible.
         index: (m,) int32, like `values`; empty in the dense form.
+        h, c: The arrays of the final state in a reply of this process, which also gives `values` its own shape
+            and memory; None in one that was parsed, whose final state is in `rest`.
     """
 
     rest: ForwardReply
     values: NDArray[np.float32]
     index: NDArray[np.int32]
+    h: NDArray[np.float32] | None = None
+    c: NDArray[np.float32] | None = None
 
 
 class _NotPlainError(Exception):

@@ -6,10 +6,8 @@ from collections import deque
 from functools import partial
 from typing import Any
 
-from unrolled.v1 import forward_pb2 as pb
-
 from unrolled_server.call_context import Context, call_info
-from unrolled_server.errors import DrainingError, RequestError, status
+from unrolled_server.errors import DrainingError, error_reply
 from unrolled_server.observability.counters import FORWARD_STREAM
 from unrolled_server.observability.request_observer import PendingRequest
 from unrolled_server.rpc.pipeline import RequestPipeline, Submission, as_request_error
@@ -114,7 +112,7 @@ class Stream:
             except Exception as error:  # noqa: BLE001 - the stream outlives any one request
                 refusal = as_request_error(error)
                 self._observer.refused(pending, refusal)
-                await self._send_at_once(_encode_refusal(request_id(data), refusal))
+                await self._send_at_once(error_reply(refusal, request_id(data)).SerializeToString())
             else:
                 self._track(submission, pending)
 
@@ -141,7 +139,7 @@ class Stream:
         else:
             refusal = as_request_error(error)
             self._observer.refused(pending, refusal)
-            self._send(_encode_refusal(reply_id, refusal), reservation)
+            self._send(error_reply(refusal, reply_id).SerializeToString(), reservation)
 
     async def _send_at_once(self, reply: bytes) -> None:
         """Takes a reply that needs no work to the writer."""
@@ -201,13 +199,6 @@ class Stream:
             self._release(reservation)
         while self._outbox:
             self._release(self._outbox.popleft()[1])
-
-
-def _encode_refusal(reply_id: str, error: RequestError) -> bytes:
-    """Returns the reply to a failed request: its id, and what a unary call's status would carry."""
-    refused = status(error)
-    reason = pb.RequestError(code=refused.code, message=refused.message, details=refused.details)
-    return pb.ForwardReply(id=reply_id, error=reason).SerializeToString()
 
 
 def _wake(sleeper: asyncio.Future[Any] | None) -> None:

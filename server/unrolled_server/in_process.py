@@ -1,0 +1,228 @@
+"""The service in its caller's process: request bytes in, replies out, without a network or a queue."""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from unrolled.v1 import forward_pb2 as pb
+from unrolled.v1.wire import SplitReply
+
+from unrolled_server.array_types import Float32
+from unrolled_server.engine import Answer, AnswerTooLargeError, Job, Stop, StoppedError
+from unrolled_server.engine_settings import EngineSettings
+from unrolled_server.errors import (
+    ComputeError,
+    DrainingError,
+    ExpiredError,
+    InvalidRequestError,
+    RequestError,
+    Violation,
+    error_reply,
+)
+from unrolled_server.startup import server_info, verified_engine
+from unrolled_server.validation.request import RequestValidator
+from unrolled_server.word_vectors import open_vectors
+
+LOG = logging.getLogger(__name__)
+
+# Larger calls run on a thread of their own: of the main thread, so that Ctrl-C stops them, which waits for the
+# end of a call of the core; of an event loop, so that it goes on. A thread costs 0.1 ms.
+MAX_MAIN_THREAD_WORK = 1 << 27
+MAX_LOOP_WORK = 1 << 24
+# Multiplications that take as long as writing a byte of a reply.
+WORK_PER_BYTE = 32
+_NO_INDEX = np.empty(0, np.int32)
+
+
+class InProcessService:
+    """Answers requests as a server with the same settings does. Any thread or event loop may call it.
+
+    There is no admission and no queue: calls wait for each other on a lock.
+    """
+
+    def __init__(self, **settings: object) -> None:
+        """Opens the word vectors and verifies the engine.
+
+        Args:
+            **settings: See `EngineSettings.of`.
+
+        Raises:
+            TypeError: There is no such setting, or one has the wrong type.
+            ValueError: The value of a setting is wrong.
+            StartupError: As for a server.
+        """
+        checked = EngineSettings.of(**settings)
+        cache = checked.cache_directory()
+        tables = {
+            name: open_vectors(name, file, cache_directory=cache) for name, file in checked.vectors.items()
+        }
+        self._engine = verified_engine(checked, tables.values())
+        self._validator = RequestValidator(checked.limits, tables)
+        self._describe = partial(server_info, self._engine, checked.limits, tables.values())
+        self._lock = threading.Lock()
+        self._running: Stop | None = None
+        self._is_closed = False
+        self._turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+
+    def server_info(self) -> bytes:
+        """Returns the GetServerInfoReply of a server with these settings."""
+        return self._describe().SerializeToString()
+
+    def forward(
+        self, data: bytes, *, timeout_s: float | None = None, out: Float32[np.ndarray, "..."] | None = None
+    ) -> SplitReply:
+        """Answers a ForwardRequest; Ctrl-C stops it within about 10 ms.
+
+        Args:
+            data: The serialised request, which asks for the dense form if `out` is given.
+            timeout_s: Seconds that the call may take; None for no deadline.
+            out: Where the values are written, such as a slice of a larger array, (batch, seq, hidden) or
+                pooled (batch, hidden); its seq may be longer than the words. None for a new array.
+
+        Returns:
+            The reply, with the values and states in arrays of their own or in `out`, and as on a stream with
+            an error instead if the request is refused.
+        """
+        try:
+            call = self._accept(data, timeout_s, out)
+            if call.work > MAX_MAIN_THREAD_WORK and threading.current_thread() is threading.main_thread():
+                return self._wait(call)
+            return self._run(call)
+        except RequestError as error:
+            return _refused(error)
+
+    async def forward_async(
+        self, data: bytes, *, timeout_s: float | None = None, out: Float32[np.ndarray, "..."] | None = None
+    ) -> SplitReply:
+        """Answers as `forward` does, large requests beside the event loop; cancelling it stops them."""
+        try:
+            call = self._accept(data, timeout_s, out)
+            if call.work <= MAX_LOOP_WORK and self._lock.acquire(blocking=False):
+                return self._run_locked(call, arrived_s=time.monotonic())
+            async with self._turn():  # else each of many calls would start a thread
+                try:
+                    return await asyncio.wrap_future(self._start(call))
+                except asyncio.CancelledError:
+                    call.stop.set()
+                    raise
+        except RequestError as error:
+            return _refused(error)
+
+    def close(self) -> None:
+        """Stops running calls and frees the networks and the core's threads; a second call does nothing."""
+        self._is_closed = True
+        if (running := self._running) is not None:
+            running.set()
+        with self._lock:
+            self._engine.close()
+
+    def _accept(
+        self, data: bytes, timeout_s: float | None, out: Float32[np.ndarray, "..."] | None
+    ) -> "_Call":
+        job = self._validator.validate(data).job
+        job.new_values = _new_array if out is None else lambda *_: out
+        work = self._engine.drawing_multiplications(job.network) + job.multiplications
+        work += job.reply_bytes * WORK_PER_BYTE
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        return _Call(job, work, Stop(deadline_s))
+
+    def _wait(self, call: "_Call") -> SplitReply:
+        """Computes on another thread while this one waits, so that Ctrl-C reaches it."""
+        future = self._start(call)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, or the error of the call
+            call.stop.set()
+            wait([future])
+            raise
+
+    def _start(self, call: "_Call") -> Future[SplitReply]:
+        future: Future[SplitReply] = Future()
+        future.set_running_or_notify_cancel()  # a cancelled task stops the call, not the future
+
+        def run() -> None:
+            try:
+                future.set_result(self._run(call))
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="unrolled", daemon=True).start()
+        return future
+
+    def _turn(self) -> asyncio.Lock:
+        """Returns the lock of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._turns:
+            self._turns = {loop: lock for loop, lock in self._turns.items() if not loop.is_closed()}
+            self._turns[loop] = asyncio.Lock()
+        return self._turns[loop]
+
+    def _run(self, call: "_Call") -> SplitReply:
+        arrived_s = time.monotonic()
+        remaining_s = min(call.stop.deadline_s - arrived_s, threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=max(remaining_s, 0)):
+            raise ExpiredError("the deadline passed while other calls were computed; allow more time")
+        return self._run_locked(call, arrived_s)
+
+    def _run_locked(self, call: "_Call", arrived_s: float) -> SplitReply:
+        """Computes a call and releases the lock."""
+        started_s = time.monotonic()
+        try:
+            if self._is_closed:
+                raise DrainingError("the client is closed")
+            self._running = call.stop
+            result = self._engine.run_one(call.job, call.stop)
+        finally:
+            self._running = None
+            self._lock.release()
+        answer = _answer(result, call)
+        timing = pb.Timing(queue_s=started_s - arrived_s, compute_s=time.monotonic() - started_s)
+        rest = pb.ForwardReply(
+            shape=answer.shape,
+            lengths=call.job.words.lengths.tolist(),
+            fingerprint=self._engine.fingerprint,
+            timing=timing,
+        )
+        h = c = None
+        if answer.final_state is not None:
+            h, c = answer.final_state.h, answer.final_state.c
+            rest.final_state.network_digest = call.job.network.digest
+        index = _NO_INDEX if answer.index is None else answer.index
+        return SplitReply(rest=rest, values=answer.values, index=index, h=h, c=c)
+
+
+class _Call(NamedTuple):
+    """One request that is computed; `work` is in multiplications that take as long."""
+
+    job: Job
+    work: int
+    stop: Stop
+
+
+def _new_array(shape: tuple[int, ...], *_: object) -> Float32[np.ndarray, "..."]:
+    """Implements NewValues."""
+    return np.empty(shape, np.float32)
+
+
+def _answer(result: Answer | Exception, call: _Call) -> Answer:
+    """Returns the engine's answer, or raises the error that a server would send."""
+    if isinstance(result, Answer):
+        return result
+    if isinstance(result, AnswerTooLargeError):
+        raise InvalidRequestError([Violation("words", str(result))])
+    if isinstance(result, StoppedError):
+        if time.monotonic() < call.stop.deadline_s:
+            raise DrainingError("the client is closed")
+        raise ExpiredError("the deadline passed before the reply was computed; allow more time, or ask less")
+    LOG.error("a request failed", exc_info=result)
+    raise ComputeError(f"the computation failed: {type(result).__name__}: {result}")
+
+
+def _refused(error: RequestError) -> SplitReply:
+    return SplitReply(rest=error_reply(error), values=np.empty(0, np.float32), index=_NO_INDEX)

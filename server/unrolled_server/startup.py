@@ -1,0 +1,74 @@
+"""What a server and the service in a caller's process start with."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from unrolled.v1 import forward_pb2 as pb
+
+from unrolled_server.engine import (
+    CoreError,
+    DeviceUnavailableError,
+    DeviceUnstableError,
+    Engine,
+    InstructionSetError,
+    WordVectors,
+)
+from unrolled_server.engine_settings import Limits
+from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_ENGINE, EXIT_SETTINGS, StartupError
+from unrolled_server.word_vectors import VectorTable
+
+
+class EngineOptions(Protocol):
+    """The settings of an engine."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def compute_threads(self) -> int: ...
+    @property
+    def state_memory_mb(self) -> int: ...
+
+
+def verified_engine(settings: EngineOptions, tables: Iterable[VectorTable]) -> Engine:
+    """Returns an engine that gives the right bits; raises StartupError."""
+    try:
+        engine = Engine(
+            device=settings.device,
+            threads=settings.compute_threads,
+            state_memory_bytes=settings.state_memory_mb * 2**20,
+            vectors=[WordVectors(table.digest, table.rows, table.mean) for table in tables],
+        )
+        engine.verify()
+    except DeviceUnavailableError as error:
+        raise StartupError(str(error), exit_code=EXIT_DEVICE) from error
+    except InstructionSetError as error:
+        raise StartupError(str(error), exit_code=EXIT_SETTINGS) from error
+    except (CoreError, DeviceUnstableError) as error:
+        raise StartupError(str(error), exit_code=EXIT_ENGINE) from error
+    return engine
+
+
+def server_info(engine: Engine, limits: Limits, tables: Iterable[VectorTable]) -> pb.GetServerInfoReply:
+    """Returns the reply to GetServerInfo."""
+    return pb.GetServerInfoReply(
+        version=version("unrolled"),
+        torch_version=_torch_version(),
+        device=engine.device,
+        instruction_set=engine.isa,
+        fingerprint=engine.fingerprint,
+        limits=pb.Limits(**asdict(limits)),
+        vectors=[
+            pb.Vectors(name=table.name, word_count=table.word_count, size=table.size, digest=table.digest)
+            for table in tables
+        ],
+    )
+
+
+def _torch_version() -> str:
+    """Returns the version in the metadata of torch, or "" if it is not installed; an import takes seconds."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
