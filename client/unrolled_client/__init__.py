@@ -33,8 +33,19 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.network import Network, NetworkOptions
-from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, State, Timing, Vectors
+from unrolled_client.network import Cell, Network, NetworkOptions, Nonlinearity, Output, UnknownWord
+from unrolled_client.results import (
+    Layout,
+    Limits,
+    OnError,
+    Outcome,
+    Result,
+    ServerInfo,
+    State,
+    StateLike,
+    Timing,
+    Vectors,
+)
 from unrolled_client.session import AsyncSession, Session
 
 if TYPE_CHECKING:
@@ -45,6 +56,7 @@ __all__ = [
     "AsyncSession",
     "AuthenticationError",
     "CallCancelledError",
+    "Cell",
     "Client",
     "ClosedError",
     "DeadlineError",
@@ -56,7 +68,10 @@ __all__ = [
     "LocalExtraMissingError",
     "Network",
     "NetworkOptions",
+    "Nonlinearity",
+    "OnError",
     "Outcome",
+    "Output",
     "OverloadedError",
     "ProtocolError",
     "Result",
@@ -64,8 +79,10 @@ __all__ = [
     "ServerInfo",
     "Session",
     "State",
+    "StateLike",
     "Timing",
     "UnavailableError",
+    "UnknownWord",
     "UnrolledError",
     "UnsupportedError",
     "Vectors",

@@ -1,10 +1,13 @@
 """The asynchronous client."""
 
+from __future__ import annotations  # help() then shows the short names of types
+
+# ruff: noqa: TC001 - get_type_hints needs the types at run time
 import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Literal, NamedTuple, Never, Self, Unpack
+from typing import Any, NamedTuple, Never, Self
 
 import grpc
 
@@ -30,8 +33,8 @@ from unrolled_client._transport.endpoint import (
 from unrolled_client._transport.fork_safety import register
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import CallCancelledError, UnavailableError
-from unrolled_client.network import NetworkOptions
-from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
+from unrolled_client.network import Cell, Nonlinearity, Output, UnknownWord, options_in
+from unrolled_client.results import Layout, Limits, OnError, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
 
 
@@ -99,10 +102,22 @@ class AsyncClient(BaseClient):
         hidden_size: int,
         seed: int | None = 0,
         alphabet: str | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> Result:
         """Runs words through a network; see `Client.forward`. Cancelling a call cancels no other."""
         request = check_request(
@@ -111,7 +126,7 @@ class AsyncClient(BaseClient):
             seed=seed,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             initial_state=initial_state,
             is_local=self._in_process is not None,
             call=AsyncClient.forward,
@@ -136,13 +151,25 @@ class AsyncClient(BaseClient):
         hidden_size: int,
         alphabet: str | None = None,
         seed: int | None = 0,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         ordered: bool | None = True,
-        on_error: Literal["raise", "return"] | None = "raise",
+        on_error: OnError | None = "raise",
         progress: bool | None = False,
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> AsyncGenerator[Outcome, None]:
         """Runs many batches of words over one stream, with a bounded number in flight; see `Client.map`.
 
@@ -156,7 +183,7 @@ class AsyncClient(BaseClient):
             seed=seed,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
@@ -180,10 +207,22 @@ class AsyncClient(BaseClient):
         hidden_sizes: Iterable[int],
         seeds: Iterable[int],
         alphabet: str | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> AsyncGenerator[Result, None]:
         """Runs the same words through many networks over one stream; see `Client.sweep`."""
         limit_s = resolve_timeout_s(timeout_s, default_s=math.inf)
@@ -193,7 +232,7 @@ class AsyncClient(BaseClient):
             seeds=seeds,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
             call=AsyncClient.sweep,
@@ -210,9 +249,21 @@ class AsyncClient(BaseClient):
         alphabet: str | None = None,
         seed: int | None = 0,
         state: StateLike | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> AsyncSession:
         """Returns a session that feeds long texts piece by piece; see `Client.session`."""
         return AsyncSession(
@@ -223,7 +274,7 @@ class AsyncClient(BaseClient):
             state=state,
             layout=layout,
             timeout_s=timeout_s,
-            options=network,
+            options=options_in(locals()),
             call=AsyncClient.session,
         )
 

@@ -1,10 +1,13 @@
 """The synchronous client."""
 
+from __future__ import annotations  # help() then shows the short names of types
+
+# ruff: noqa: TC001, TC003 - get_type_hints needs the types at run time
 import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Never, Self
 
 import grpc
 
@@ -19,8 +22,8 @@ from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whol
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
 from unrolled_client._transport.endpoint import Metadata
-from unrolled_client.network import NetworkOptions
-from unrolled_client.results import Layout, Limits, Outcome, Result, ServerInfo, StateLike
+from unrolled_client.network import Cell, Nonlinearity, Output, UnknownWord, options_in
+from unrolled_client.results import Layout, Limits, OnError, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import Session
 
 
@@ -48,10 +51,22 @@ class Client(BaseClient):
         hidden_size: int,
         seed: int | None = 0,
         alphabet: str | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> Result:
         """Runs words through the network that `torch.manual_seed(seed)` draws.
 
@@ -65,12 +80,31 @@ class Client(BaseClient):
             seed: As for `torch.manual_seed`, from -2**63 to 2**64 - 1. Torch uses its low 32 bits.
             alphabet: The symbols in one-hot order. None derives it from all words, by first appearance; pass
                 one to compare results of different calls.
+            cell: "rnn", "lstm" or "gru", as torch.nn.RNN, LSTM and GRU.
+            nonlinearity: Activation of the cell "rnn": "tanh" or "relu".
+            num_layers: Number of stacked layers.
+            bidirectional: Whether each layer also reads each word backward; states are then twice as wide,
+                forward direction first.
+            bias: Whether the layers have biases.
+            proj_size: Size that an LSTM's state is projected to; 0 for no projection.
+            spectral_radius: Scales each recurrent matrix (or each gate's part of it) so that its largest
+                absolute eigenvalue is this, above 0; for echo-state networks. None: weights as drawn.
+            embedding_size: Size of a torch.nn.Embedding of the alphabet, drawn from the same seed before the
+                network. None feeds one-hot symbols.
+            vectors: Name of one of the server's tables of word vectors. Each entry of `words` is then a
+                sentence, and its symbols are its words, as `str.split()` returns them.
+            unknown_word: With `vectors` only: what a word without a vector gets, which is "zero", the zero
+                vector, "mean", the table's mean, or "error", an error for the call. None is "error".
+            output: "all" states of the last layer, or one vector per word: its "last" state, or the "mean"
+                or "max" of its states. With `bidirectional` the backward half of "last" has read only the
+                last symbol, as in torch; that of `return_final_state` has read the whole word.
+            return_final_state: Whether the result has every layer's last states, `h_n` and `c_n`.
             layout: "batch_first" runs along each word; "seq_first" along the list of words, as torch's
                 default layout would, and needs words of one length.
             initial_state: A result's `state`, or as torch takes it, an array h of shape
                 (num_layers * directions, batch, hidden) or (h, c). None for zeros.
             timeout_s: Seconds that this call may take; math.inf for no deadline. Default: the client's.
-            **network: `cell`, `num_layers`, `bidirectional`, `output` and the others of `NetworkOptions`.
+            **unknown: Not allowed; the error names the nearest argument.
 
         Returns:
             The states of every word at every symbol, (batch, seq, hidden), and their metadata.
@@ -85,7 +119,7 @@ class Client(BaseClient):
             seed=seed,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             initial_state=initial_state,
             is_local=self._in_process is not None,
             call=Client.forward,
@@ -107,13 +141,25 @@ class Client(BaseClient):
         hidden_size: int,
         alphabet: str | None = None,
         seed: int | None = 0,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         ordered: bool | None = True,
-        on_error: Literal["raise", "return"] | None = "raise",
+        on_error: OnError | None = "raise",
         progress: bool | None = False,
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> Generator[Outcome, None, None]:
         """Runs many batches of words over one stream, with a bounded number in flight.
 
@@ -142,7 +188,7 @@ class Client(BaseClient):
             seed=seed,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
@@ -168,10 +214,22 @@ class Client(BaseClient):
         hidden_sizes: Iterable[int],
         seeds: Iterable[int],
         alphabet: str | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> Generator[Result, None, None]:
         """Runs the same words through many networks over one stream, which carries the words once.
 
@@ -194,7 +252,7 @@ class Client(BaseClient):
             seeds=seeds,
             alphabet=alphabet,
             layout=layout,
-            options=network,
+            options=options_in(locals()),
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
             call=Client.sweep,
@@ -214,15 +272,28 @@ class Client(BaseClient):
         alphabet: str | None = None,
         seed: int | None = 0,
         state: StateLike | None = None,
+        cell: Cell | None = "rnn",
+        nonlinearity: Nonlinearity | None = "tanh",
+        num_layers: int | None = 1,
+        bidirectional: bool | None = False,
+        bias: bool | None = True,
+        proj_size: int | None = 0,
+        spectral_radius: float | None = None,
+        embedding_size: int | None = None,
+        vectors: str | None = None,
+        unknown_word: UnknownWord | None = None,
+        output: Output | None = "all",
+        return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
         timeout_s: float | None = None,
-        **network: Unpack[NetworkOptions],
+        **unknown: Never,
     ) -> Session:
         """Returns a session that feeds long texts piece by piece, with the bits that one piece would give.
 
         The arguments are those of `forward`, but the network cannot be bidirectional, `layout` is
         "batch_first", `output` is "all" or "last", `timeout_s` is for each piece, and `alphabet` is required
-        as for `map`. `state` is the initial state, such as the `state` of an earlier session.
+        as for `map`. `state` is the initial state, such as the `state` of an earlier session. Every piece's
+        result has final states, whatever `return_final_state` says.
 
         Raises:
             TypeError: There is no such option, or an argument has the wrong type.
@@ -236,7 +307,7 @@ class Client(BaseClient):
             state=state,
             layout=layout,
             timeout_s=timeout_s,
-            options=network,
+            options=options_in(locals()),
             call=Client.session,
         )
 

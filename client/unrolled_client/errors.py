@@ -118,7 +118,7 @@ class ClosedError(UnrolledError):
 
 
 class LocalError(UnrolledError):
-    """`Client.local()` cannot compute in this process: no native core, no such device, or bad word vectors."""
+    """`Client.local()` has no native core that works, no such device, or cannot load word vectors."""
 
 
 class LocalExtraMissingError(LocalError):

@@ -3,38 +3,21 @@
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias, TypedDict
+from operator import is_, itemgetter
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, cast
 
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
+"""The cell, as in torch.nn."""
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
+"""The activation of the cell "rnn"."""
 Output: TypeAlias = Literal["all", "last", "mean", "max"]
+"""All states, or what one vector per word is made of."""
 UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
+"""What a word without a vector gets."""
 
 
 class NetworkOptions(TypedDict, total=False):
-    """The options of every call besides words, size and seed, with torch's names. None is each one's default.
-
-    Attributes:
-        cell: torch.nn.RNN, LSTM or GRU. Default: "rnn".
-        nonlinearity: Activation of a plain RNN. Default: "tanh".
-        num_layers: Number of stacked layers. Default: 1.
-        bidirectional: Whether each layer also reads each word backward; states are then twice as wide,
-            forward direction first. Default: False.
-        bias: Whether the layers have biases. Default: True.
-        proj_size: Size that an LSTM's state is projected to. Default: 0, no projection.
-        spectral_radius: Scales each recurrent matrix (or each gate's part of it) so that its largest absolute
-            eigenvalue is this, above 0; for echo-state networks. Default: None, weights as drawn.
-        embedding_size: Size of a torch.nn.Embedding of the alphabet, drawn from the same seed before the
-            network. Default: None, which feeds one-hot symbols.
-        vectors: Name of one of the server's tables of word vectors. Each entry of `words` is then a
-            sentence, and its symbols are its words, as `str.split()` returns them. Default: None.
-        unknown_word: With `vectors` only: what a word without a vector gets, which is the zero vector, the
-            table's mean, or an error for the call. Default: None, which is "error".
-        output: All states of the last layer, or one vector per word: its last state, or the mean or maximum
-            of its states. Default: "all". With `bidirectional` the backward half of "last" has read only
-            the last symbol, as in torch; that of `return_final_state` has read the whole word.
-        return_final_state: Whether the result has every layer's last states. Default: False.
-    """
+    """Options of a network as a dict, for `client.map(batches, hidden_size=2, **options)`."""
 
     cell: Cell | None
     nonlinearity: Nonlinearity | None
@@ -51,7 +34,7 @@ class NetworkOptions(TypedDict, total=False):
 
 
 class Network(NamedTuple):
-    """All options of a call's network; see `NetworkOptions`."""
+    """All options of a call's network; see `Client.forward`."""
 
     cell: Cell = "rnn"
     nonlinearity: Nonlinearity | None = None
@@ -101,6 +84,8 @@ class Network(NamedTuple):
 
 
 DEFAULT_NETWORK = Network()
+_DEFAULTS = DEFAULT_NETWORK._replace(nonlinearity="tanh")  # as the signatures show them
+_option_values = itemgetter(*Network._fields)
 _GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
 
@@ -120,6 +105,20 @@ def _key(network: Network, hidden_size: int, seed: int, symbol_count: int) -> st
     }
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     return "/".join([network.cell, f"{hidden_size}", f"{seed}", f"{symbol_count}", *given])
+
+
+def options_in(arguments: dict[str, Any]) -> NetworkOptions:
+    """Returns the options that were given, among the `locals()` of a method that lists them all.
+
+    `unknown` keywords of the method are in the result, too, for `check_network` to refuse.
+    """
+    # A loop over twelve options takes longer than all other checks of a small call.
+    values = _option_values(arguments)
+    given = {}
+    if not all(map(is_, values, _DEFAULTS)):
+        pairs = zip(Network._fields, values, _DEFAULTS, strict=True)
+        given = {name: value for name, value, default in pairs if value is not default}
+    return cast("NetworkOptions", given | arguments["unknown"])
 
 
 def _count_words(sentence: str) -> int:

@@ -12,6 +12,9 @@ Layout: TypeAlias = Literal["batch_first", "seq_first"]
 """Meaning of the axes (batch, seq, hidden): with "batch_first" each word is a sequence; with "seq_first" the
 network runs along the words, as torch's default layout would on the same array."""
 
+OnError: TypeAlias = Literal["raise", "return"]
+"""What `map` does with a batch's error: raises it, or returns it in the outcome."""
+
 _SHOWN_SYMBOLS = 16
 _SHOWN_LENGTHS = 6
 

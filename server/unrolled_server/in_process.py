@@ -31,8 +31,8 @@ from unrolled_server.word_vectors import open_vectors
 
 LOG = logging.getLogger(__name__)
 
-# Larger calls run on a thread of their own: of the main thread, so that Ctrl-C stops them, which waits for the
-# end of a call of the core; of an event loop, so that it goes on. A thread costs 0.1 ms.
+# Larger calls run on a new thread, which costs 0.1 ms: those of the main thread, because Python handles Ctrl-C
+# only after a call of the core; those of an event loop, which goes on meanwhile.
 MAX_MAIN_THREAD_WORK = 1 << 27
 MAX_LOOP_WORK = 1 << 24
 # Multiplications that take as long as writing a byte of a reply.

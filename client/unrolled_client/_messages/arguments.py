@@ -100,11 +100,13 @@ def wrong_type(name: str, value: object, remedy: str) -> TypeError:
     return TypeError(f"{name} is {_shown(value)}{kind}; {remedy}")
 
 
-def unknown_argument(name: str, *, call: Callable[..., Any] | None, options: Collection[str]) -> TypeError:
-    """Returns the error for an unknown keyword, with the nearest known one of `call` or `options`."""
+def unknown_argument(
+    name: str, *, call: Callable[..., Any] | None, options: Collection[str] = ()
+) -> TypeError:
+    """Returns the error for an unknown keyword, with the nearest known one of `call`, else of `options`."""
     parameters = () if call is None else signature(call).parameters.values()
     own = [one.name for one in parameters if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"]
-    known = [*own, *options]
+    known = own or options
     nearest = get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"it takes {', '.join(known)}"
     called = "the network" if call is None else f"{call.__name__}()"

@@ -27,9 +27,9 @@ _OUTPUTS = {
 _UNKNOWN_WORDS = {"error": pb.UNKNOWN_WORD_ERROR, "zero": pb.UNKNOWN_WORD_ZERO, "mean": pb.UNKNOWN_WORD_MEAN}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would take 1 us more of every call
 class Request:
-    """The arguments of one call, in types that the contract can carry."""
+    """The arguments of one call, in types that the contract can carry; never changed."""
 
     words: list[str]
     lengths: list[int]  # each word's symbols

@@ -69,7 +69,7 @@ class BaseClient:
                 contradict each other.
         """
         for name in unknown:
-            raise unknown_argument(name, call=type(self), options=())
+            raise unknown_argument(name, call=type(self))
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else as_timeout_s("timeout_s", timeout_s)
         self._endpoint = Endpoint(
             target=resolve_target(None) if target is NOT_GIVEN else target,

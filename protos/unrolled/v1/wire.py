@@ -73,8 +73,8 @@ class SplitReply:
         rest: All other fields; `values` and `index` are empty here.
         values: (n,) float32, read-only, a view of the message if possible.
         index: (m,) int32, like `values`; empty in the dense form.
-        h, c: The arrays of the final state in a reply of this process, which also gives `values` its own shape
-            and memory; None in one that was parsed, whose final state is in `rest`.
+        h, c: Final state in a reply that was made in this process, whose `values` have the reply's shape and
+            memory of their own. Otherwise None, and the final state is in `rest`.
     """
 
     rest: ForwardReply

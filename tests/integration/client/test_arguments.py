@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from typing import get_args
+import pydoc
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from unrolled_client import AsyncClient, Client, InvalidRequestError, NetworkOpt
 from unrolled_client._messages.arguments import as_bool, as_integer, as_number, as_seed
 from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
+from unrolled_client.network import DEFAULT_NETWORK, options_in
 
 NOBODY = "127.0.0.1:1"
 WORDS = ["abc"]
@@ -178,11 +180,37 @@ def test_what_happens_on_errors_is_one_of_two(make_client):
 @pytest.mark.parametrize("client_class", [Client, AsyncClient])
 def test_none_may_be_given_for_every_argument_with_a_default(client_class, call):
     """Signatures say so: what is not required allows None."""
-    parameters = inspect.signature(getattr(client_class, call)).parameters.values()
-    optional = [one for one in parameters if one.default is not inspect.Parameter.empty]
-    assert optional
-    kinds = [one.annotation for one in optional] + list(NetworkOptions.__annotations__.values())
-    assert all(type(None) in get_args(kind) for kind in kinds)
+    method = getattr(client_class, call)
+    parameters, kinds = inspect.signature(method).parameters.values(), get_type_hints(method)
+    optional = [one.name for one in parameters if one.default is not inspect.Parameter.empty]
+    assert NetworkOptions.__annotations__.keys() <= set(optional)
+    assert all(type(None) in get_args(kinds[name]) for name in optional)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("client_class", [Client, AsyncClient])
+def test_signatures_show_the_options_with_their_types_and_real_defaults(client_class, call):
+    """So that Tab and help() show them; "tanh" is what None means for the cell "rnn"."""
+    method = getattr(client_class, call)
+    parameters, kinds = inspect.signature(method).parameters, get_type_hints(method)
+    defaults = DEFAULT_NETWORK._replace(nonlinearity="tanh")._asdict()
+    assert {name: parameters[name].default for name in defaults} == defaults
+    assert get_type_hints(NetworkOptions).items() <= kinds.items()
+
+
+def test_help_shows_the_short_names_of_types():
+    """Not the unions that they stand for."""
+    shown = pydoc.render_doc(Client.forward, renderer=pydoc.plaintext)
+    assert "cell: 'Cell | None' = 'rnn'" in shown
+    assert "initial_state: 'StateLike | None' = None" in shown
+
+
+def test_only_options_with_other_values_than_the_defaults_are_checked():
+    """The others cost a small call nothing; a number that only equals a default is checked."""
+    defaults = {**DEFAULT_NETWORK._asdict(), "nonlinearity": "tanh", "unknown": {}}
+    assert options_in(defaults) == {}
+    assert options_in({**defaults, "bias": 1.0, "cell": None}) == {"bias": 1.0, "cell": None}
+    assert options_in({**defaults, "unknown": {"cel": "gru"}}) == {"cel": "gru"}
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -193,7 +221,7 @@ def test_none_is_the_default(make_client, server_address, call):
         for one in inspect.signature(getattr(Client, call)).parameters.values()
         if one.default is not inspect.Parameter.empty
     ]
-    nothing = dict.fromkeys([*names, *NetworkOptions.__annotations__])
+    nothing = dict.fromkeys(names)
     if call in {"map", "session"}:
         del nothing["alphabet"]  # which it requires
     with make_client(server_address) as client:
