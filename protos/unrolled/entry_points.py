@@ -1,6 +1,6 @@
-"""The entry points of the commands `unrolled`, `unrolled-load`, `unrolled-map` and `unrolled-server`.
+"""The entry points of the commands, and of the module that computes in the caller's process.
 
-They import the packages above this one by name, once the dependencies of the command's extra are there.
+They import the packages above this one by name, once the dependencies of their extra are there.
 """
 
 import codecs
@@ -13,25 +13,26 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import NoReturn
 
 _CLI = ("rich", "typer")
+_LOCAL = ("filelock", "unrolled_core")
 _SERVER = (
     "cryptography",
-    "filelock",
     "grpc_health",
     "grpc_reflection",
     "h2",
-    "jaxtyping",
     "prometheus_client",
     "pydantic_settings",
     "structlog",
     "torch",
-    "unrolled_core",
+    *_LOCAL,
 )
 EXTRAS = {
     "cli": _CLI,
     "load": ("hdrh", "jinja2", "matplotlib", *_CLI),
+    "local": _LOCAL,
     "plot": ("matplotlib",),
     "server": _SERVER,
     "ray": ("pyarrow", "ray", *_CLI, *_SERVER),
@@ -64,6 +65,17 @@ def run_server() -> NoReturn:
 def run_map() -> NoReturn:
     """Runs `unrolled-map`, as does `python -m unrolled_corpus`."""
     _run("unrolled-map", module="unrolled_corpus.cli", extra="ray")
+
+
+def load_in_process() -> ModuleType:
+    """Returns the module that computes in the caller's process.
+
+    Raises:
+        ModuleNotFoundError: Its extra is not installed; the message says how to install it.
+    """
+    if missing := describe_missing("local"):
+        raise ModuleNotFoundError(f"computing in this process {missing}")
+    return import_module("unrolled_server.in_process")
 
 
 def describe_missing(extra: str) -> str:

@@ -6,7 +6,7 @@ Tests check the shapes by jaxtyping. It takes as long to import as numpy, so not
 import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING or "jaxtyping" not in sys.modules:
+if TYPE_CHECKING or sys.modules.get("jaxtyping") is None:
     from typing import Annotated as Float32
     from typing import Annotated as Int32
     from typing import Annotated as UInt32

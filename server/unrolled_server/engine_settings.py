@@ -108,7 +108,7 @@ def choose_threads(compute_threads: int, *, workers: int = 1) -> int:
     return compute_threads or min(max(usable_cores() // workers, 1), MAX_THREADS)
 
 
-_PATH = str | os.PathLike[str]
+_PATH = (str, os.PathLike)
 _LIMITS = tuple(limit.name for limit in fields(Limits))
 
 

@@ -67,6 +67,15 @@ def test_a_missing_extra_is_one_line_that_names_it(command, without, extra):
         )
 
 
+@pytest.mark.parametrize("without", [("filelock", "unrolled_core"), ("unrolled_core",)])
+def test_computing_in_process_without_its_extra_is_an_error_that_names_it(without):
+    done = run("from unrolled.entry_points import load_in_process; load_in_process()", without=without)
+    assert done.stderr.endswith(
+        "ModuleNotFoundError: computing in this process needs packages that are not installed "
+        f"({', '.join(without)}): pip install 'unrolled[local]'\n"
+    )
+
+
 EXTRA_OF = {"unrolled": "cli", "unrolled-load": "load", "unrolled-server": "server", "unrolled-map": "ray"}
 
 
