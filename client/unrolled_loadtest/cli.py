@@ -265,8 +265,8 @@ def _plan(
     if network.has_vector_file:
         name = network.vector_table
         raise typer.BadParameter(
-            f"--vectors {network.vectors} names a file, which the server reads: start unrolled-server with it, "
-            f"and give --vectors {name}"
+            f"--vectors {network.vectors} names a file, which the server reads: start unrolled-server with "
+            f"it, and give --vectors {name}"
         )
     return Plan(
         command=shlex.join([COMMAND, *sys.argv[1:]]),

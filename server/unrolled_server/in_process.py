@@ -31,7 +31,7 @@ from unrolled_server.word_vectors import open_vectors
 
 LOG = logging.getLogger(__name__)
 
-# Larger calls run on a new thread, which costs 0.1 ms: those of the main thread, because Python handles Ctrl-C
+# Larger calls run on a new thread, which costs 0.1 ms: those of the main thread, as Python handles Ctrl-C
 # only after a call of the core; those of an event loop, which goes on meanwhile.
 MAX_MAIN_THREAD_WORK = 1 << 27
 MAX_LOOP_WORK = 1 << 24
