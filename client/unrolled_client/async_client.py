@@ -7,6 +7,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Never, Self
 
 import grpc
@@ -20,6 +21,7 @@ from unrolled_client._messages.words import refuse_surrogates
 from unrolled_client._streaming import calls
 from unrolled_client._streaming.aio_driver import Source, drive
 from unrolled_client._streaming.exchange import Exchange
+from unrolled_client._streaming.local_driver import drive_locally_async
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import AioConnection, load_tracing
@@ -187,6 +189,7 @@ class AsyncClient(BaseClient):
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
+            is_local=self._in_process is not None,
             call=AsyncClient.map,
         )
         stops_at_error = calls.is_raising(on_error)
@@ -235,6 +238,7 @@ class AsyncClient(BaseClient):
             options=options_in(locals()),
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
+            is_local=self._in_process is not None,
             call=AsyncClient.sweep,
         )
         await self._known_limits(limit_s)
@@ -366,6 +370,9 @@ class AsyncClient(BaseClient):
         return self._limits
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> AsyncGenerator[Outcome, None]:
+        if self._in_process is not None:
+            return drive_locally_async(exchange, partial(self._in_process.answer_async, timeout_s=timeout_s))
+
         def open_stream(requests: AsyncIterator[bytes], left_s: float | None) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             connection = self._loop_state().connection

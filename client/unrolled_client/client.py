@@ -18,6 +18,7 @@ from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import calls
 from unrolled_client._streaming.driver import drive
 from unrolled_client._streaming.exchange import Exchange
+from unrolled_client._streaming.local_driver import drive_locally
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
@@ -192,6 +193,7 @@ class Client(BaseClient):
             is_ordered=ordered,
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
+            is_local=self._in_process is not None,
             call=Client.map,
         )
         stops_at_error = calls.is_raising(on_error)
@@ -255,6 +257,7 @@ class Client(BaseClient):
             options=options_in(locals()),
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
+            is_local=self._in_process is not None,
             call=Client.sweep,
         )
 
@@ -347,6 +350,9 @@ class Client(BaseClient):
         return self._limits
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> Generator[Outcome, None, None]:
+        if self._in_process is not None:
+            return drive_locally(exchange, partial(self._in_process.answer, timeout_s=timeout_s))
+
         def open_stream(requests: Iterator[bytes], left_s: float | None) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             try:

@@ -26,6 +26,7 @@ from unrolled_server.errors import (
     error_reply,
 )
 from unrolled_server.startup import server_info, verified_engine
+from unrolled_server.validation.parsing import request_id
 from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import open_vectors
 
@@ -95,7 +96,7 @@ class InProcessService:
                 return self._wait(call)
             return self._run(call)
         except RequestError as error:
-            return _refused(error)
+            return _refused(error, data)
 
     async def forward_async(
         self, data: bytes, *, timeout_s: float | None = None, out: Float32[np.ndarray, "..."] | None = None
@@ -112,7 +113,7 @@ class InProcessService:
                     call.stop.set()
                     raise
         except RequestError as error:
-            return _refused(error)
+            return _refused(error, data)
 
     def close(self) -> None:
         """Stops running calls and frees the networks and the core's threads; a second call does nothing."""
@@ -125,12 +126,13 @@ class InProcessService:
     def _accept(
         self, data: bytes, timeout_s: float | None, out: Float32[np.ndarray, "..."] | None
     ) -> "_Call":
-        job = self._validator.validate(data).job
+        request = self._validator.validate(data)
+        job = request.job
         job.new_values = _new_array if out is None else lambda *_: out
         work = self._engine.drawing_multiplications(job.network) + job.multiplications
         work += job.reply_bytes * WORK_PER_BYTE
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        return _Call(job, work, Stop(deadline_s))
+        return _Call(request.id, job, work, Stop(deadline_s))
 
     def _wait(self, call: "_Call") -> SplitReply:
         """Computes on another thread while this one waits, so that Ctrl-C reaches it."""
@@ -184,6 +186,7 @@ class InProcessService:
         answer = _answer(result, call)
         timing = pb.Timing(queue_s=started_s - arrived_s, compute_s=time.monotonic() - started_s)
         rest = pb.ForwardReply(
+            id=call.id,
             shape=answer.shape,
             lengths=call.job.words.lengths.tolist(),
             fingerprint=self._engine.fingerprint,
@@ -200,6 +203,7 @@ class InProcessService:
 class _Call(NamedTuple):
     """One request that is computed; `work` is in multiplications that take as long."""
 
+    id: str
     job: Job
     work: int
     stop: Stop
@@ -224,5 +228,7 @@ def _answer(result: Answer | Exception, call: _Call) -> Answer:
     raise ComputeError(f"the computation failed: {type(result).__name__}: {result}")
 
 
-def _refused(error: RequestError) -> SplitReply:
-    return SplitReply(rest=error_reply(error), values=np.empty(0, np.float32), index=_NO_INDEX)
+def _refused(error: RequestError, data: bytes) -> SplitReply:
+    return SplitReply(
+        rest=error_reply(error, request_id(data)), values=np.empty(0, np.float32), index=_NO_INDEX
+    )

@@ -106,7 +106,7 @@ def test_a_mutated_reply_on_a_stream_is_an_outcome_or_an_error_of_the_sdk(asked,
         for _ in range(extent.cases(0.1) // len(asked)):
             data = mutator.message()
             exchange = Exchange(iter([None]), assemble=lambda _, r=request: Whole(r.request), max_in_flight=1)
-            assert exchange.next_message(now_s=0.0)
+            assert exchange.next_request(now_s=0.0)
             try:
                 exchange.receive(data, now_s=0.0)
             except UnrolledError:

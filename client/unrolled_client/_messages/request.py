@@ -72,7 +72,12 @@ class EncodedRequest:
 
 
 def encode(
-    request: Request, *, is_distinct: bool = False, request_id: str = "", is_same_words: bool = False
+    request: Request,
+    *,
+    is_distinct: bool = False,
+    request_id: str = "",
+    is_same_words: bool = False,
+    out: NDArray[np.float32] | None = None,
 ) -> EncodedRequest:
     """Returns the request's bytes; the reply repeats `request_id`.
 
@@ -94,7 +99,7 @@ def encode(
         _write_words(request, message)
     # The state comes first, because an id at the end of its message can be split off without a parser.
     data = _initial_state_field(request.initial_state) + message.SerializeToString()
-    return EncodedRequest(data=data, request=request, is_distinct=is_distinct)
+    return EncodedRequest(data=data, request=request, is_distinct=is_distinct, out=out)
 
 
 def _as_int64(seed: int) -> int:

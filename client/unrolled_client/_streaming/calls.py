@@ -171,7 +171,7 @@ class _SharedWords:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._are_on_stream = False
-        self._are_stored = True
+        self._are_stored = not request.is_local  # this process keeps none
 
     @cached_property
     def state_count(self) -> int:

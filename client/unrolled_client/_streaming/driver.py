@@ -35,8 +35,8 @@ def drive(
     stream = _Stream(open_stream, deadline_s=deadline_s)
     try:
         while True:
-            while (data := exchange.next_message(now_s=time.monotonic())) is not None:
-                stream.send(data)
+            while (request := exchange.next_request(now_s=time.monotonic())) is not None:
+                stream.send(request.data)
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
             elif exchange.is_done:

@@ -80,7 +80,7 @@ class _Part:
 class Exchange(Generic[_Batch]):
     """The requests of many batches on a stream, bounded in number and bytes. For one thread or task.
 
-    `is_starved` says whether the latest `next_message` had room for a batch that was not ready.
+    `is_starved` says whether the latest `next_request` had room for a batch that was not ready.
     """
 
     def __init__(  # noqa: PLR0913 - what calls differ in, by name
@@ -142,7 +142,7 @@ class Exchange(Generic[_Batch]):
         """Whether a request waits for the time that the server named."""
         return bool(self._delayed)
 
-    def next_message(self, *, now_s: float) -> bytes | None:
+    def next_request(self, *, now_s: float) -> EncodedRequest | None:
         """Returns a request to send now; None if there is no room, or nothing to send yet."""
         self.is_starved = False
         part = self._next_part(now_s) if self._has_room() else None
@@ -152,7 +152,7 @@ class Exchange(Generic[_Batch]):
         part.request = part.item.assembly.encode(part.at, request_id=part.request_id)
         self._waiting[part.request_id] = part
         self._bytes_in_flight += part.reply_bytes
-        return part.request.data
+        return part.request
 
     def receive(self, data: bytes, *, now_s: float) -> None:
         """Processes a message from the stream."""

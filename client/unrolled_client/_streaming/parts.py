@@ -17,10 +17,10 @@ from unrolled_client.results import Limits, Result, State, Timing
 # docs/decisions/0016-large-calls-in-parts.md says how these were measured.
 PART_BYTES = 1 << 20
 """Approximate bytes of a part's larger message."""
-POOLED_PART_BYTES = 64 << 20
-"""Approximate bytes of the states that a part pools; it sends fewer."""
-POOLED_PART_MULTIPLICATIONS = 1 << 33
-"""Approximate work of a part of a pooled call: some tenths of a second on one core."""
+COMPUTED_PART_BYTES = 64 << 20
+"""Approximate bytes of the states of a part that sends fewer, because it pools them or this process computes it."""
+COMPUTED_PART_MULTIPLICATIONS = 1 << 33
+"""Approximate work of such a part: some tenths of a second on one core."""
 POOLED_PARTS_IN_FLIGHT = 4
 """Parts of a pooled call that may be in flight, though their replies are small."""
 MAX_PART_DENSE_BYTES = 16 << 20
@@ -35,13 +35,14 @@ class InParts:
     """Implements Assembly with several requests, which together have each distinct word once.
 
     The words are sorted, because neighbours then share prefixes: a part holds each state once, and the
-    server computes it once. Words with initial states share nothing and keep the caller's order.
+    server computes it once. Words with initial states share nothing and keep the caller's order, and so do
+    those that this process computes, into their place in the result.
     """
 
     def __init__(self, request: Request, *, limits: Limits) -> None:
         """Plans the parts of a request with layout "batch_first" for a server with these limits."""
         self._request = request
-        if request.initial_state is None:
+        if request.initial_state is None and not request.is_local:
             self._words = sizing.sorted_for_sharing(request.words, request.network)
             ranks = _ranks(request.words, self._words)
         else:
@@ -62,16 +63,16 @@ class InParts:
         lengths = np.fromiter(map(network.symbol_count, words), np.int64, count)
         row_bytes = self._request.hidden * sizing.FLOAT_BYTES
         fixed_bytes = sizing.state_bytes(self._request)
-        distinct = sizing.new_state_counts(words, network) * row_bytes + lengths * sizing.INDEX_BYTES
-        dense = lengths * row_bytes
-        can_share = self._request.initial_state is None
-        weights = (np.minimum(distinct, dense) if can_share else dense) + fixed_bytes
-        if network.is_pooled:
+        can_share = self._request.initial_state is None and not self._request.is_local
+        counts = sizing.new_state_counts(words, network) if can_share else lengths
+        distinct, dense = counts * row_bytes + lengths * sizing.INDEX_BYTES, lengths * row_bytes
+        weights = np.minimum(distinct, dense) + fixed_bytes
+        largest = np.full(count, row_bytes) if network.is_pooled else dense
+        if network.is_pooled or self._request.is_local:
             work = lengths * network.multiplications(self._request.hidden_size)
-            shares = np.maximum(weights / POOLED_PART_BYTES, work / POOLED_PART_MULTIPLICATIONS)
-            largest = np.full(count, row_bytes)
+            shares = np.maximum(weights / COMPUTED_PART_BYTES, work / COMPUTED_PART_MULTIPLICATIONS)
         else:
-            shares, largest = weights / PART_BYTES, dense
+            shares = weights / PART_BYTES
         if network.vectors is not None:  # sentences may be larger than their states
             text_bytes = np.fromiter(map(len, words), np.int64, count) * sizing.MAX_LETTER_BYTES
             shares = np.maximum(shares, text_bytes / PART_BYTES)
@@ -90,6 +91,8 @@ class InParts:
         part, state = self._request.with_words(self._words[begin:end]), self._request.initial_state
         if state is not None:
             part = replace(part, initial_state=_of_words(state, begin, end))
+        if part.is_local:
+            return encode(part, request_id=request_id, out=self._array()[begin:end])
         return encode(part, is_distinct=self._is_distinct(at), request_id=request_id)
 
     def _is_distinct(self, at: int) -> bool:
@@ -105,7 +108,9 @@ class InParts:
     def place(self, at: int, reply: SplitReply, *, request: EncodedRequest) -> None:
         # Every element of the arrays is written exactly once, padding included.
         begin, end = np.searchsorted(self._ranks, self._bounds[at : at + 2]).tolist()
-        self._scatter(decoding.read_outputs(reply, request), first=self._bounds[at], begin=begin, end=end)
+        if request.out is None:
+            outputs = decoding.read_outputs(reply, request)
+            self._scatter(outputs, first=self._bounds[at], begin=begin, end=end)
         if self._request.network.return_final_state:
             places, words = self._places[begin:end], self._ranks[begin:end] - self._bounds[at]
             self._scatter_state(decoding.read_final_state(reply, request), places=places, words=words)

@@ -22,7 +22,7 @@ def exchanging(count, *, max_in_flight=100, is_ordered=True):
 
 def sent(exchange, *, now_s=0.0):
     """What goes out until there is no room."""
-    return list(iter(lambda: exchange.next_message(now_s=now_s), None))
+    return [request.data for request in iter(lambda: exchange.next_request(now_s=now_s), None)]
 
 
 def ids(messages):
