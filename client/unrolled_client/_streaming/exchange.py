@@ -156,9 +156,12 @@ class Exchange(Generic[_Batch]):
 
     def receive(self, data: bytes, *, now_s: float) -> None:
         """Processes a message from the stream."""
+        self.receive_reply(parse_reply(data), now_s=now_s)
+
+    def receive_reply(self, reply: SplitReply, *, now_s: float) -> None:
+        """Processes a reply that is parsed."""
         self._broken_stream_count = 0
         self._max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED
-        reply = parse_reply(data)
         part = self._waiting.pop(reply.rest.id, None)
         if part is None or part.request is None:
             raise ProtocolError(f"the reply's id is {reply.rest.id!r}; no request of that id waits")
