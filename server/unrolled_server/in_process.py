@@ -87,8 +87,8 @@ class InProcessService:
                 pooled (batch, hidden); its seq may be longer than the words. None for a new array.
 
         Returns:
-            The reply, with the values and states in arrays of their own or in `out`, and as on a stream with
-            an error instead if the request is refused.
+            The reply without shape and lengths, which the caller knows. Its arrays are new or `out`. If the
+            request is refused, it has an error, as on a stream.
         """
         try:
             call = self._accept(data, timeout_s, out)
@@ -110,7 +110,7 @@ class InProcessService:
                 try:
                     return await asyncio.wrap_future(self._start(call))
                 except asyncio.CancelledError:
-                    call.stop.set()
+                    call.end()
                     raise
         except RequestError as error:
             return _refused(error, data)
@@ -130,9 +130,10 @@ class InProcessService:
         job = request.job
         job.new_values = _new_array if out is None else lambda *_: out
         work = self._engine.drawing_multiplications(job.network) + job.multiplications
-        work += job.reply_bytes * WORK_PER_BYTE
+        work += request.byte_count * WORK_PER_BYTE
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        return _Call(request.id, job, work, Stop(deadline_s))
+        stop = Stop(deadline_s) if work > MAX_LOOP_WORK else None
+        return _Call(request.id, job, work, deadline_s, stop)
 
     def _wait(self, call: "_Call") -> SplitReply:
         """Computes on another thread while this one waits, so that Ctrl-C reaches it."""
@@ -140,7 +141,7 @@ class InProcessService:
         try:
             return future.result()
         except BaseException:  # Ctrl-C, or the error of the call
-            call.stop.set()
+            call.end()
             wait([future])
             raise
 
@@ -167,9 +168,10 @@ class InProcessService:
 
     def _run(self, call: "_Call") -> SplitReply:
         arrived_s = time.monotonic()
-        remaining_s = min(call.stop.deadline_s - arrived_s, threading.TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=max(remaining_s, 0)):
-            raise ExpiredError("the deadline passed while other calls were computed; allow more time")
+        if not self._lock.acquire(blocking=False):
+            remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
+            if not self._lock.acquire(timeout=max(remaining_s, 0)):
+                raise ExpiredError("the deadline passed while other calls were computed; allow more time")
         return self._run_locked(call, arrived_s)
 
     def _run_locked(self, call: "_Call", arrived_s: float) -> SplitReply:
@@ -185,13 +187,7 @@ class InProcessService:
             self._lock.release()
         answer = _answer(result, call)
         timing = pb.Timing(queue_s=started_s - arrived_s, compute_s=time.monotonic() - started_s)
-        rest = pb.ForwardReply(
-            id=call.id,
-            shape=answer.shape,
-            lengths=call.job.words.lengths.tolist(),
-            fingerprint=self._engine.fingerprint,
-            timing=timing,
-        )
+        rest = pb.ForwardReply(id=call.id, fingerprint=self._engine.fingerprint, timing=timing)
         h = c = None
         if answer.final_state is not None:
             h, c = answer.final_state.h, answer.final_state.c
@@ -201,12 +197,17 @@ class InProcessService:
 
 
 class _Call(NamedTuple):
-    """One request that is computed; `work` is in multiplications that take as long."""
+    """One request that is computed; `work` is in multiplications that take as long. Small ones have no stop."""
 
     id: str
     job: Job
     work: int
-    stop: Stop
+    deadline_s: float
+    stop: Stop | None
+
+    def end(self) -> None:
+        if self.stop is not None:
+            self.stop.set()
 
 
 def _new_array(shape: tuple[int, ...], *_: object) -> Float32[np.ndarray, "..."]:
@@ -221,7 +222,7 @@ def _answer(result: Answer | Exception, call: _Call) -> Answer:
     if isinstance(result, AnswerTooLargeError):
         raise InvalidRequestError([Violation("words", str(result))])
     if isinstance(result, StoppedError):
-        if time.monotonic() < call.stop.deadline_s:
+        if time.monotonic() < call.deadline_s:
             raise DrainingError("the client is closed")
         raise ExpiredError("the deadline passed before the reply was computed; allow more time, or ask less")
     LOG.error("a request failed", exc_info=result)

@@ -61,7 +61,7 @@ class Request:
         return replace(self, words=words, lengths=list(map(self.network.symbol_count, words)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EncodedRequest:
     """A serialized ForwardRequest, and what its reply must match."""
 

@@ -18,7 +18,7 @@ from unrolled_client.results import Limits, Result, State, Timing
 PART_BYTES = 1 << 20
 """Approximate bytes of a part's larger message."""
 COMPUTED_PART_BYTES = 64 << 20
-"""Approximate bytes of the states of a part that sends fewer, because it pools them or this process computes it."""
+"""Approximate bytes of the states of a part that sends fewer: one that pools them, or is computed here."""
 COMPUTED_PART_MULTIPLICATIONS = 1 << 33
 """Approximate work of such a part: some tenths of a second on one core."""
 POOLED_PARTS_IN_FLIGHT = 4

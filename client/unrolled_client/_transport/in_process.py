@@ -46,17 +46,22 @@ class InProcess:
 
     def answer(self, request: EncodedRequest, *, timeout_s: float | None) -> SplitReply:
         """Returns the reply to a request, which may have an error."""
-        reply = self._running().forward(request.data, timeout_s=timeout_s, out=request.out)
-        return self._refuse_closed(reply)
+        service = self._service or self._start_again()
+        reply = service.forward(request.data, timeout_s=timeout_s, out=request.out)
+        return _refuse_closed(reply) if self._is_closed else reply
 
     async def answer_async(self, request: EncodedRequest, *, timeout_s: float | None) -> SplitReply:
         """Returns the reply to a request, as `answer` does; large ones are computed beside the event loop."""
-        reply = await self._running().forward_async(request.data, timeout_s=timeout_s, out=request.out)
-        return self._refuse_closed(reply)
+        service = self._service or self._start_again()
+        reply = await service.forward_async(request.data, timeout_s=timeout_s, out=request.out)
+        return _refuse_closed(reply) if self._is_closed else reply
 
     def server_info(self) -> ServerInfo:
         """Returns what a server with the same settings would."""
-        return decode_server_info(self._running().server_info())
+        if self._is_closed:
+            raise _closed()
+        service = self._service or self._start_again()
+        return decode_server_info(service.server_info())
 
     def before_fork(self) -> bool:
         return False  # a running call goes on in the parent
@@ -67,19 +72,20 @@ class InProcess:
         self._lock = threading.Lock()
         return service
 
-    def _running(self) -> _Service:
-        if self._is_closed:
-            raise _closed()
-        if self._service is None:
-            with self._lock:
-                self._service = self._service or _start(self.settings)
-        return self._service
+    def _start_again(self) -> _Service:
+        """Returns the service of a forked child, which its first call starts."""
+        with self._lock:
+            if self._is_closed:
+                raise _closed()
+            self._service = self._service or _start(self.settings)
+            return self._service
 
-    def _refuse_closed(self, reply: SplitReply) -> SplitReply:
-        """Raises ClosedError for a call that `close` stopped."""
-        if self._is_closed and reply.rest.HasField("error"):
-            raise _closed()
-        return reply
+
+def _refuse_closed(reply: SplitReply) -> SplitReply:
+    """Raises ClosedError for a call that `close` stopped."""
+    if reply.rest.HasField("error"):
+        raise _closed()
+    return reply
 
 
 def _closed() -> ClosedError:

@@ -3,7 +3,7 @@
 import enum
 import hashlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class NetworkSpec:
         vectors: Digest of the network's word vectors; empty for none.
         spectral_radius: Largest absolute eigenvalue that the recurrent matrices are scaled to; 0 leaves them
             as drawn.
+        directions: 2 if bidirectional, else 1.
+        state_size: Size of a layer's hidden state in one direction.
+        output_size: Size of a layer's output: the states of all directions, side by side.
+        rows_per_symbol: States that a symbol needs: one per direction, twice if layers above have rows of
+            their own.
     """
 
     symbol_count: int
@@ -58,20 +63,30 @@ class NetworkSpec:
     vectors: str = ""
     bidirectional: bool = False
     spectral_radius: float = 0.0
+    directions: int = field(init=False, repr=False)
+    state_size: int = field(init=False, repr=False)
+    output_size: int = field(init=False, repr=False)
+    rows_per_symbol: int = field(init=False, repr=False)
     _key: tuple[object, ...] = field(init=False, repr=False)
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Reduces the seed, and caches the hash, which a small request needs several times."""
+        """Reduces the seed, and stores what a small request needs several times."""
+        store = partial(object.__setattr__, self)
         if not 0 <= self.seed <= _LOW_32_BITS:
-            object.__setattr__(self, "seed", self.seed & _LOW_32_BITS)
+            store("seed", self.seed & _LOW_32_BITS)
+        directions, state_size = 1 + self.bidirectional, self.proj_size or self.hidden_size
+        store("directions", directions)
+        store("state_size", state_size)
+        store("output_size", directions * state_size)
+        store("rows_per_symbol", directions << (self.bidirectional and self.num_layers > 1))
         key = (
             self.seed, self.symbol_count, self.hidden_size, self.cell._value_, self.nonlinearity._value_,
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
             self.bidirectional, self.spectral_radius,
         )  # fmt: skip
-        object.__setattr__(self, "_key", key)
-        object.__setattr__(self, "_hash", hash(key))
+        store("_key", key)
+        store("_hash", hash(key))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NetworkSpec) and self._key == other._key
@@ -87,25 +102,6 @@ class NetworkSpec:
     def is_one_hot(self) -> bool:
         """Whether symbols are columns of W_ih."""
         return not self.embedding_size
-
-    @property
-    def directions(self) -> int:
-        return 1 + self.bidirectional
-
-    @property
-    def state_size(self) -> int:
-        """Size of a layer's hidden state in one direction."""
-        return self.proj_size or self.hidden_size
-
-    @property
-    def output_size(self) -> int:
-        """Size of a layer's output: the states of all directions, side by side."""
-        return self.state_size << self.bidirectional
-
-    @property
-    def rows_per_symbol(self) -> int:
-        """States that a symbol needs: one per direction, twice if layers above have rows of their own."""
-        return self.directions << (self.bidirectional and self.num_layers > 1)
 
     @property
     def digest(self) -> str:
