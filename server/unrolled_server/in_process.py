@@ -197,7 +197,10 @@ class InProcessService:
 
 
 class _Call(NamedTuple):
-    """One request that is computed; `work` is in multiplications that take as long. Small ones have no stop."""
+    """One request that is computed; `work` is in multiplications that take as long.
+
+    Small ones have no `stop`.
+    """
 
     id: str
     job: Job
