@@ -1,4 +1,4 @@
-"""Compares the SDK's call, over TCP and with `Client.local()`, with local torch.
+"""Compares the SDK's call, over TCP and in process, with local torch.
 
 "First" means that the server has the network but none of the words.
 """
@@ -43,7 +43,7 @@ def ways_of(client: Client, workload: Workload) -> dict[str, Way]:
 def tables(workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
     """Yields one table for each kind of client; sentences would only repeat what X says."""
     with server_process("127.0.0.1:0") as target:
-        clients = {"over TCP": Client(target), "with Client.local()": Client.local(device="cpu")}
+        clients = {"over TCP": Client(target), "in process": Client.local(device="cpu", compute_threads=1)}
         for kind, client in clients.items():
             times = ("torch, ms", "first, ms", "known, ms")
             table = Table("", *times, "torch / first", "/ known", title=f"the SDK's call {kind}")

@@ -1,4 +1,4 @@
-"""Measures starts up to the ready line, in turn with importing torch, and the memory of an idle server."""
+"""Measures starts of a server and of a local client, in turn with importing torch, and an idle server's memory."""
 
 import subprocess
 import sys
@@ -11,24 +11,37 @@ from rich.table import Table
 from servers import server_process
 from workloads import Workload
 
+LOCAL = """
+from unrolled import Client
+with Client.local(device="cpu") as client:
+    client.forward(["hello"], hidden_size=2)
+"""
+
 
 def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table]:
     """Yields one table."""
-    command = [sys.executable, "-c", "import torch"]
-    importing = Way(call=lambda: subprocess.run(command, check=True))
-    taken = measure({"torch": importing, "ready": Way(call=starting_s)}, budget_s=budget_s)
+    ways = {"torch": running("import torch"), "ready": Way(call=starting_s), "local": running(LOCAL)}
+    taken = measure(ways, budget_s=budget_s)
     with server_process("127.0.0.1:0"):
         (server,) = psutil.Process().children()
         resident_bytes = server.memory_info().rss
-    table = Table("import torch, s", "ready, s", "ready / import", "idle resident, MiB", title="startup")
-    torch, ready = taken["torch"], taken["ready"]
-    table.add_row(
-        f"{torch.ms / 1e3:.2f}",
-        f"{ready.ms / 1e3:.2f}",
-        f"{torch.times_as_fast_as(ready):.2f}",
-        f"{resident_bytes / 2**20:.0f}",
+    names = ("import torch", "server ready", "answer of Client.local()")
+    ratios = [taken["torch"].times_as_fast_as(taken[name]) for name in ("ready", "local")]
+    table = Table(
+        *(f"{name}, s" for name in names),
+        "ready / import",
+        "answer / import",
+        "idle server, MiB",
+        title="startup",
     )
+    seconds = (f"{timing.ms / 1e3:.2f}" for timing in taken.values())
+    table.add_row(*seconds, *(f"{ratio:.2f}" for ratio in ratios), f"{resident_bytes / 2**20:.0f}")
     yield table
+
+
+def running(code: str) -> Way:
+    """Returns a process of Python that runs the code."""
+    return Way(call=lambda: subprocess.run([sys.executable, "-c", code], check=True))
 
 
 def starting_s(*flags: str) -> float:

@@ -177,7 +177,7 @@ def all_methods(
     yield from vector_bags(sentences, file=file, size=2 * max(hidden_sizes), run_count=run_count)
     # The first start converts the file once, which may take a minute on a slow machine.
     settings = {"vectors": f"glove={file}", "vectors_cache": data, "compute_threads": 2}
-    with Client.local(start_timeout_s=300, **settings) as client:
+    with Client.local(**settings) as client:
         for hidden_size in hidden_sizes:
             yield from recurrent(client, sentences, hidden_size=hidden_size, run_count=run_count)
 
