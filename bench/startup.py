@@ -1,4 +1,4 @@
-"""Measures starts of a server and of a local client, in turn with importing torch, and an idle server's memory."""
+"""Measures starts of a server and of a local client beside importing torch, and a server's idle memory."""
 
 import subprocess
 import sys
@@ -27,13 +27,8 @@ def tables(_workloads: Sequence[Workload], *, budget_s: float) -> Iterator[Table
         resident_bytes = server.memory_info().rss
     names = ("import torch", "server ready", "answer of Client.local()")
     ratios = [taken["torch"].times_as_fast_as(taken[name]) for name in ("ready", "local")]
-    table = Table(
-        *(f"{name}, s" for name in names),
-        "ready / import",
-        "answer / import",
-        "idle server, MiB",
-        title="startup",
-    )
+    headings = [*(f"{name}, s" for name in names), "ready / import", "answer / import", "idle server, MiB"]
+    table = Table(*headings, title="startup")
     seconds = (f"{timing.ms / 1e3:.2f}" for timing in taken.values())
     table.add_row(*seconds, *(f"{ratio:.2f}" for ratio in ratios), f"{resident_bytes / 2**20:.0f}")
     yield table
