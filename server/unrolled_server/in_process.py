@@ -66,6 +66,8 @@ class InProcessService:
         self._engine = verified_engine(checked, tables.values())
         self._validator = RequestValidator(checked.limits, tables)
         self._describe = partial(server_info, self._engine, checked.limits, tables.values())
+        # Shared by replies without an id and a state, as making a message takes a tenth of a small call.
+        self._plain_rest = pb.ForwardReply(fingerprint=self._engine.fingerprint)
         self._lock = threading.Lock()
         self._running: Stop | None = None
         self._is_closed = False
@@ -186,14 +188,15 @@ class InProcessService:
             self._running = None
             self._lock.release()
         answer = _answer(result, call)
-        timing = pb.Timing(queue_s=started_s - arrived_s, compute_s=time.monotonic() - started_s)
-        rest = pb.ForwardReply(id=call.id, fingerprint=self._engine.fingerprint, timing=timing)
-        h = c = None
-        if answer.final_state is not None:
-            h, c = answer.final_state.h, answer.final_state.c
-            rest.final_state.network_digest = call.job.network.digest
+        timing = started_s - arrived_s, time.monotonic() - started_s
         index = _NO_INDEX if answer.index is None else answer.index
-        return SplitReply(rest=rest, values=answer.values, index=index, h=h, c=c)
+        state, rest, h, c = answer.final_state, self._plain_rest, None, None
+        if call.id or state is not None:
+            rest = pb.ForwardReply(id=call.id, fingerprint=rest.fingerprint)
+        if state is not None:
+            h, c = state.h, state.c
+            rest.final_state.network_digest = call.job.network.digest
+        return SplitReply(rest=rest, values=answer.values, index=index, h=h, c=c, timing=timing)
 
 
 class _Call(NamedTuple):

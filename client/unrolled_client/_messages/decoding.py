@@ -98,6 +98,8 @@ def make_result(
 
 def read_timing(reply: SplitReply) -> Timing:
     """Returns the server's times in a reply."""
+    if reply.timing is not None:
+        return Timing(queue_s=reply.timing[0], compute_s=reply.timing[1])
     timing = reply.rest.timing
     return Timing(queue_s=timing.queue_s, compute_s=timing.compute_s)
 
