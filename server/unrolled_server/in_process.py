@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from unrolled.v1 import forward_pb2 as pb
@@ -187,7 +187,7 @@ class InProcessService:
         finally:
             self._running = None
             self._lock.release()
-        answer = _answer(result, call)
+        answer = result if isinstance(result, Answer) else _raise_for(result, call)
         timing = started_s - arrived_s, time.monotonic() - started_s
         index = _NO_INDEX if answer.index is None else answer.index
         state, rest, h, c = answer.final_state, self._plain_rest, None, None
@@ -221,10 +221,8 @@ def _new_array(shape: tuple[int, ...], *_: object) -> Float32[np.ndarray, "..."]
     return np.empty(shape, np.float32)
 
 
-def _answer(result: Answer | Exception, call: _Call) -> Answer:
-    """Returns the engine's answer, or raises the error that a server would send."""
-    if isinstance(result, Answer):
-        return result
+def _raise_for(result: Exception, call: _Call) -> NoReturn:
+    """Raises the error that a server would send for an exception of the engine."""
     if isinstance(result, AnswerTooLargeError):
         raise InvalidRequestError([Violation("words", str(result))])
     if isinstance(result, StoppedError):

@@ -56,7 +56,7 @@ def decode_reply(data: bytes, request: EncodedRequest) -> Result:
 
 def decode_local(reply: SplitReply, request: EncodedRequest) -> Result:
     """Returns the result in a reply of this process; raises the error in it."""
-    if reply.rest.HasField("error"):
+    if reply.timing is None:
         raise error_from_refusal(reply.rest.error)
     return decode_parsed(reply, request)
 

@@ -177,7 +177,8 @@ class Job:
         rows, index = math.prod(self.places), 0
         if self.form is ReplyForm.DISTINCT:
             rows, index = 1 + min(self.words.letter_count, self.max_distinct), rows
-        return 4 * (index + rows * self.network.output_size + self._final_state_floats)
+        state = self._final_state_floats if self.return_final_state else 0
+        return 4 * (index + rows * self.network.output_size + state)
 
     @property
     def min_reply_bytes(self) -> int:
@@ -188,7 +189,7 @@ class Job:
     def places(self) -> tuple[int, ...]:
         """Where the answer has a vector: (batch, seq), or pooled (batch,)."""
         words = self.words
-        return (len(words), words.max_length) if self.output is Output.ALL else (len(words),)
+        return (words.count, words.max_length) if self.output is Output.ALL else (words.count,)
 
     @property
     def position_count(self) -> int:

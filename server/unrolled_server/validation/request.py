@@ -67,7 +67,7 @@ class RequestValidator:
         words = self._words(request, shared_words)
         # Small requests take long for what they are: checks that cannot fail for a plain one are left out.
         has_options = request.HasField("network") or request.HasField("embedding")
-        found = [*self._number_violations(request)]
+        found = self._number_violations(request)
         if has_options or request.output:
             found += network_violations(request, self._limits)
         found += word_violations(request, words, limits=self._limits, tables=self._tables)
@@ -75,7 +75,8 @@ class RequestValidator:
             raise InvalidRequestError(found)
         job = self._job(request, words, has_options=has_options)
         reply_bytes = job.reply_bytes
-        _raise_if_any(self._reply_violations(job, reply_bytes))
+        if reply_bytes > self._limits.max_reply_bytes:
+            _raise_if_any(self._reply_violations(job, reply_bytes))
         return AcceptedRequest(
             data=data,
             job=job,
@@ -119,14 +120,15 @@ class RequestValidator:
             initial_state=state_arrays(request.initial_state) if has_state else None,
         )
 
-    def _number_violations(self, request: pb.ForwardRequest) -> Iterator[Violation]:
+    def _number_violations(self, request: pb.ForwardRequest) -> list[Violation]:
+        found = []
         limit = self._limits.max_hidden_size
         if not 1 <= request.hidden_size <= limit:
             description = f"hidden_size is {request.hidden_size}; this server allows 1 to {limit}"
-            yield Violation("hidden_size", description)
-        id_bytes = len(request.id.encode())
-        if id_bytes > MAX_ID_BYTES:
-            yield Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
+            found.append(Violation("hidden_size", description))
+        if request.id and (id_bytes := len(request.id.encode())) > MAX_ID_BYTES:
+            found.append(Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}"))
+        return found
 
     def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
         """Yields a violation if the reply is too large; in the distinct form, if it is so for any words."""
