@@ -148,7 +148,10 @@ def isa_name() -> str:
 
 
 def set_threads(count: int) -> None:
-    """Sets how many threads of the core, the caller's included, may share a call; up to 32."""
+    """Sets how many threads of the core, the caller's included, may share a call, up to 32.
+
+    Fewer than before ends all but the caller's, as soon as no call uses them.
+    """
     _library().ur_set_threads(count)
 
 
