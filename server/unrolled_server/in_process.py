@@ -14,7 +14,14 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import SplitReply
 
 from unrolled_server.array_types import Float32
-from unrolled_server.engine import Answer, AnswerTooLargeError, Job, Stop, StoppedError
+from unrolled_server.engine import (
+    Answer,
+    AnswerTooLargeError,
+    Job,
+    Stop,
+    StoppedError,
+    drawing_multiplications,
+)
 from unrolled_server.engine_settings import EngineSettings
 from unrolled_server.errors import (
     ComputeError,
@@ -131,8 +138,10 @@ class InProcessService:
         request = self._validator.validate(data)
         job = request.job
         job.new_values = _new_array if out is None else lambda *_: out
-        work = self._engine.drawing_multiplications(job.network) + job.multiplications
-        work += request.byte_count * WORK_PER_BYTE
+        work = drawing_multiplications(job.network)
+        if work > MAX_LOOP_WORK:
+            work = self._engine.drawing_multiplications(job.network)  # 0 if it is in memory
+        work += job.multiplications + request.byte_count * WORK_PER_BYTE
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         stop = Stop(deadline_s) if work > MAX_LOOP_WORK else None
         return _Call(request.id, job, work, deadline_s, stop)

@@ -86,6 +86,7 @@ def _multiplications_per_symbol(spec: NetworkSpec) -> int:
     return spec.directions * (spec.num_layers * recurrent + inputs)
 
 
+@lru_cache(maxsize=1024)
 def drawing_multiplications(spec: NetworkSpec) -> int:
     """Returns the multiplications that take as long as drawing and packing a network."""
     layers = spec.num_layers * spec.directions
