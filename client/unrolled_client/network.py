@@ -59,6 +59,10 @@ class Network(NamedTuple):
         """Whether the output is one vector per word."""
         return self.output != "all"
 
+    def symbols(self, text: str) -> list[str]:
+        """Returns the symbols of an entry of `words`: its letters or, with `vectors`, its words."""
+        return list(text) if self.vectors is None else text.split()
+
     @property
     def symbol_count(self) -> Callable[[str], int]:
         """Function that counts the symbols of an entry of `words`: code points, or words with `vectors`."""
