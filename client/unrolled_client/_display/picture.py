@@ -54,7 +54,6 @@ def make_picture(
     title: str,
 ) -> Picture:
     """Returns the picture of the outputs of words."""
-    finite = outputs[np.isfinite(outputs)]
     if network.is_pooled:
         labels = [printable(word) for word in words]
         panels = [Panel(title=f"{network.output} of each word", labels=labels, states=outputs)]
@@ -71,9 +70,14 @@ def make_picture(
         title=title,
         panels=panels,
         row_name="letter" if network.vectors is None and not network.is_pooled else "word",
-        limit=float(np.abs(finite).max(initial=0)) or 1.0,
+        limit=max(map(_largest, outputs)) or 1.0,  # by word: a copy of all states may be large
         directions=("forward", "backward") if network.bidirectional else ("",),
     )
+
+
+def _largest(states: NDArray[np.float32]) -> float:
+    """Returns the largest absolute finite state."""
+    return float(np.abs(states[np.isfinite(states)]).max(initial=0))
 
 
 def describe(network: Network, **shown: object) -> str:
