@@ -84,6 +84,7 @@ def make_result(
     """Returns the result of a request, from the reply's values and the request's."""
     return Result(
         outputs=outputs,
+        words=tuple(request.words),
         lengths=np.array(request.lengths, np.int64),
         hidden_size=request.hidden_size,
         seed=request.seed,

@@ -24,6 +24,6 @@ __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
     "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
     "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
-    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors", "drawing_multiplications",
-    "plain_network",
+    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors",
+    "drawing_multiplications", "plain_network",
 ]  # fmt: skip
