@@ -66,9 +66,9 @@ class InProcessService:
             StartupError: As for a server.
         """
         checked = EngineSettings.of(**settings)
-        cache = checked.cache_directory()
         tables = {
-            name: open_vectors(name, file, cache_directory=cache) for name, file in checked.vectors.items()
+            name: open_vectors(name, file, cache_directory=checked.cache_directory())
+            for name, file in checked.vectors.items()
         }
         self._engine = verified_engine(checked, tables.values())
         self._validator = RequestValidator(checked.limits, tables)
