@@ -373,10 +373,10 @@ class AsyncClient(BaseClient):
         if self._in_process is not None:
             return drive_locally_async(exchange, partial(self._in_process.answer_async, timeout_s=timeout_s))
 
-        def open_stream(requests: AsyncIterator[bytes], left_s: float | None) -> Any:
+        def open_stream(requests: AsyncIterator[bytes]) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             connection = self._loop_state().connection
-            return connection.open_stream(FORWARD_STREAM, requests, timeout_s=left_s, metadata=metadata)
+            return connection.open_stream(FORWARD_STREAM, requests, metadata=metadata)
 
         return drive(exchange, open_stream, timeout_s=timeout_s, translating=self._translating)
 

@@ -354,12 +354,10 @@ class Client(BaseClient):
         if self._in_process is not None:
             return drive_locally(exchange, partial(self._in_process.answer, timeout_s=timeout_s))
 
-        def open_stream(requests: Iterator[bytes], left_s: float | None) -> Any:
+        def open_stream(requests: Iterator[bytes]) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             try:
-                return self._connection.open_stream(
-                    FORWARD_STREAM, requests, timeout_s=left_s, metadata=metadata
-                )
+                return self._connection.open_stream(FORWARD_STREAM, requests, metadata=metadata)
             except ValueError as error:  # gRPC's error for a closed channel
                 raise (self._closed() if self._is_closed else error) from None
 

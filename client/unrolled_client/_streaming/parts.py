@@ -10,7 +10,7 @@ from unrolled.v1.wire import SplitReply
 from unrolled_client._messages import decoding
 from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client._streaming import sizing
-from unrolled_client._streaming.exchange import MAX_BYTES_IN_FLIGHT, Error
+from unrolled_client._streaming.exchange import Error
 from unrolled_client.errors import FieldViolation, ProtocolError
 from unrolled_client.results import Limits, Result, State, Timing
 
@@ -21,8 +21,6 @@ COMPUTED_PART_BYTES = 64 << 20
 """Approximate bytes of the states of a part that sends fewer: one that pools them, or is computed here."""
 COMPUTED_PART_MULTIPLICATIONS = 1 << 33
 """Approximate work of such a part: some tenths of a second on one core."""
-POOLED_PARTS_IN_FLIGHT = 4
-"""Parts of a pooled call that may be in flight, though their replies are small."""
 MAX_PART_DENSE_BYTES = 16 << 20
 """Bytes of a part's dense array, also if it travels in the distinct form."""
 
@@ -101,7 +99,8 @@ class InParts:
 
     def reply_bytes(self, at: int) -> int:
         if self._request.network.is_pooled:
-            return MAX_BYTES_IN_FLIGHT // POOLED_PARTS_IN_FLIGHT
+            row_bytes = self._request.hidden * sizing.FLOAT_BYTES
+            return int(np.diff(self._bounds)[at] * row_bytes + self._state_bytes[at])
         outputs_bytes = self._distinct_bytes if self._is_distinct(at) else self._dense_bytes
         return int(outputs_bytes[at] + self._state_bytes[at])
 
