@@ -1,6 +1,7 @@
 """A call that travels in several requests: cuts its words, and writes the replies into one array."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -37,9 +38,15 @@ class InParts:
     those that this process computes, into their place in the result.
     """
 
-    def __init__(self, request: Request, *, limits: Limits) -> None:
-        """Plans the parts of a request with layout "batch_first" for a server with these limits."""
+    def __init__(
+        self, request: Request, *, limits: Limits, advance: Callable[[int], None] = lambda _count: None
+    ) -> None:
+        """Plans the parts of a request with layout "batch_first" for a server with these limits.
+
+        `advance` is called with the number of the caller's words in each part that is done.
+        """
         self._request = request
+        self._advance = advance
         if request.initial_state is None and not request.is_local:
             self._words = sizing.sorted_for_sharing(request.words, request.network)
             ranks = _ranks(request.words, self._words)
@@ -114,6 +121,7 @@ class InParts:
             places, words = self._places[begin:end], self._ranks[begin:end] - self._bounds[at]
             self._scatter_state(decoding.read_final_state(reply, request), places=places, words=words)
         self._record_server(reply)
+        self._advance(end - begin)
 
     def _scatter(self, received: decoding.Outputs, *, first: int, begin: int, end: int) -> None:
         """Copies a part's outputs to the positions of its words in the caller's list."""
