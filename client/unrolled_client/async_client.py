@@ -22,6 +22,7 @@ from unrolled_client._streaming import calls
 from unrolled_client._streaming.aio_driver import Source, drive
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.local_driver import drive_locally_async
+from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import AioConnection, load_tracing
@@ -119,6 +120,7 @@ class AsyncClient(BaseClient):
         layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
         timeout_s: float | None = None,
+        progress: bool | None = False,
         **unknown: Never,
     ) -> Result:
         """Runs words through a network; see `Client.forward`. Cancelling a call cancels no other."""
@@ -134,12 +136,14 @@ class AsyncClient(BaseClient):
             call=AsyncClient.forward,
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        has_bar = as_bool("progress", progress, default=False)
         if self._merge and self._in_process is None and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
             return await self._loop_state().coalescer.call(request, timeout_s=limit_s)
         if may_be_bulk(request) and is_bulk(request, limits := await self._known_limits(limit_s)):
-            exchange = calls.exchange_for_parts(request, limits=limits)
-            (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
+            with progress_bar("words", total=len(request.words), is_wanted=has_bar) as advance:
+                exchange = calls.exchange_for_parts(request, limits=limits, advance=advance)
+                (outcome,) = [outcome async for outcome in self._drive(exchange, timeout_s=limit_s)]
             return outcome.result
         encoded = encode_whole(request)
         if self._in_process is not None:
@@ -195,12 +199,12 @@ class AsyncClient(BaseClient):
         stops_at_error = calls.is_raising(on_error)
         has_bar = as_bool("progress", progress, default=False)
         await self._known_limits(limit_s)
-        with calls.progress_bar(batches, is_wanted=has_bar) as advance:
+        with progress_bar("batches", total=exchange.batch_count, is_wanted=has_bar) as advance:
             async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
                 async for outcome in outcomes:
                     if stops_at_error and outcome.error is not None:
                         raise outcome.error
-                    advance()
+                    advance(1)
                     yield outcome
 
     async def sweep(  # noqa: PLR0913 - the request's fields by name
@@ -223,6 +227,7 @@ class AsyncClient(BaseClient):
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
+        progress: bool | None = False,
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **unknown: Never,
@@ -241,10 +246,13 @@ class AsyncClient(BaseClient):
             is_local=self._in_process is not None,
             call=AsyncClient.sweep,
         )
+        has_bar = as_bool("progress", progress, default=False)
         await self._known_limits(limit_s)
-        async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome.result
+        with progress_bar("networks", total=exchange.batch_count, is_wanted=has_bar) as advance:
+            async with aclosing(self._drive(exchange, timeout_s=limit_s)) as outcomes:
+                async for outcome in outcomes:
+                    advance(1)
+                    yield outcome.result
 
     def session(  # noqa: PLR0913 - the request's fields by name
         self,
@@ -373,10 +381,10 @@ class AsyncClient(BaseClient):
         if self._in_process is not None:
             return drive_locally_async(exchange, partial(self._in_process.answer_async, timeout_s=timeout_s))
 
-        def open_stream(requests: AsyncIterator[bytes], left_s: float | None) -> Any:
+        def open_stream(requests: AsyncIterator[bytes]) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             connection = self._loop_state().connection
-            return connection.open_stream(FORWARD_STREAM, requests, timeout_s=left_s, metadata=metadata)
+            return connection.open_stream(FORWARD_STREAM, requests, metadata=metadata)
 
         return drive(exchange, open_stream, timeout_s=timeout_s, translating=self._translating)
 

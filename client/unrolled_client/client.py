@@ -19,6 +19,7 @@ from unrolled_client._streaming import calls
 from unrolled_client._streaming.driver import drive
 from unrolled_client._streaming.exchange import Exchange
 from unrolled_client._streaming.local_driver import drive_locally
+from unrolled_client._streaming.progress import progress_bar
 from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whole, is_bulk, may_be_bulk
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
@@ -67,6 +68,7 @@ class Client(BaseClient):
         layout: Layout | None = "batch_first",
         initial_state: StateLike | None = None,
         timeout_s: float | None = None,
+        progress: bool | None = False,
         **unknown: Never,
     ) -> Result:
         """Runs words through the network that `torch.manual_seed(seed)` draws.
@@ -104,7 +106,9 @@ class Client(BaseClient):
                 default layout would, and needs words of one length.
             initial_state: A result's `state`, or as torch takes it, an array h of shape
                 (num_layers * directions, batch, hidden) or (h, c). None for zeros.
-            timeout_s: Seconds that this call may take; math.inf for no deadline. Default: the client's.
+            timeout_s: Seconds that this call may take, or for a call in parts the longest time without a
+                reply; math.inf for no deadline. Default: the client's.
+            progress: Shows a bar for a call in parts on standard error if that is a terminal; needs rich.
             **unknown: Not allowed; the error names the nearest argument.
 
         Returns:
@@ -126,8 +130,11 @@ class Client(BaseClient):
             call=Client.forward,
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
+        has_bar = as_bool("progress", progress, default=False)
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
-            (outcome,) = self._drive(calls.exchange_for_parts(request, limits=limits), timeout_s=limit_s)
+            with progress_bar("words", total=len(request.words), is_wanted=has_bar) as advance:
+                exchange = calls.exchange_for_parts(request, limits=limits, advance=advance)
+                (outcome,) = self._drive(exchange, timeout_s=limit_s)
             return outcome.result
         if self._in_process is not None:
             encoded = encode(request)
@@ -176,7 +183,7 @@ class Client(BaseClient):
             on_error: "raise" raises the first batch's error; "return" puts errors into the outcomes.
             progress: Shows a bar on standard error if that is a terminal; needs rich.
             max_in_flight: Batches that may be taken and not yielded.
-            timeout_s: Seconds for all batches together. Default: no deadline.
+            timeout_s: The longest time without a reply or a new batch. Default: no deadline.
 
         Raises:
             TypeError: There is no such argument, or one has the wrong type.
@@ -198,14 +205,15 @@ class Client(BaseClient):
             call=Client.map,
         )
         stops_at_error = calls.is_raising(on_error)
-        bar = calls.progress_bar(batches, is_wanted=as_bool("progress", progress, default=False))
+        has_bar = as_bool("progress", progress, default=False)
+        bar = progress_bar("batches", total=exchange.batch_count, is_wanted=has_bar)
 
         def outcomes() -> Generator[Outcome, None, None]:
             with bar as advance, closing(self._drive(exchange, timeout_s=limit_s)) as driven:
                 for outcome in driven:
                     if stops_at_error and outcome.error is not None:
                         raise outcome.error
-                    advance()
+                    advance(1)
                     yield outcome
 
         return outcomes()
@@ -230,6 +238,7 @@ class Client(BaseClient):
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
+        progress: bool | None = False,
         max_in_flight: int | None = DEFAULT_MAX_IN_FLIGHT,
         timeout_s: float | None = None,
         **unknown: Never,
@@ -242,7 +251,7 @@ class Client(BaseClient):
         Arguments other than those of `forward`:
             hidden_sizes, seeds: One or more of each; every size runs with every seed.
             max_in_flight: Networks that may be requested and not yielded.
-            timeout_s: Seconds for all networks together. Default: no deadline.
+            timeout_s: The longest time without a reply. Default: no deadline.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -262,9 +271,13 @@ class Client(BaseClient):
             call=Client.sweep,
         )
 
+        has_bar = as_bool("progress", progress, default=False)
+        bar = progress_bar("networks", total=exchange.batch_count, is_wanted=has_bar)
+
         def results() -> Generator[Result, None, None]:
-            with closing(self._drive(exchange, timeout_s=limit_s)) as driven:
+            with bar as advance, closing(self._drive(exchange, timeout_s=limit_s)) as driven:
                 for outcome in driven:
+                    advance(1)
                     yield outcome.result
 
         return results()
@@ -354,12 +367,10 @@ class Client(BaseClient):
         if self._in_process is not None:
             return drive_locally(exchange, partial(self._in_process.answer, timeout_s=timeout_s))
 
-        def open_stream(requests: Iterator[bytes], left_s: float | None) -> Any:
+        def open_stream(requests: Iterator[bytes]) -> Any:
             metadata = self._endpoint.metadata_for(exchange)
             try:
-                return self._connection.open_stream(
-                    FORWARD_STREAM, requests, timeout_s=left_s, metadata=metadata
-                )
+                return self._connection.open_stream(FORWARD_STREAM, requests, metadata=metadata)
             except ValueError as error:  # gRPC's error for a closed channel
                 raise (self._closed() if self._is_closed else error) from None
 

@@ -101,7 +101,7 @@ def make_client(request):
 def in_small_parts(monkeypatch):
     """Calls above a kilobyte travel in parts of a few words."""
     monkeypatch.setattr(parts, "PART_BYTES", 3_000)
-    monkeypatch.setattr(parts, "POOLED_PART_BYTES", 3_000)
+    monkeypatch.setattr(parts, "COMPUTED_PART_BYTES", 3_000)
     for name, value in {"MIN_BULK_BYTES": 1_000, "MAX_WHOLE_BYTES": 1_000, "MIN_DISTINCT_BYTES": 0}.items():
         monkeypatch.setattr(sizing, name, value)
 

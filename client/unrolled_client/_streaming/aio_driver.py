@@ -1,18 +1,17 @@
 """Runs an exchange over ForwardStream for the asynchronous client."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Self, TypeAlias, cast
 
 import grpc
 import grpc.aio
 
-from unrolled_client._streaming.driver import BaseStream, OpenStream, refuse_late_pause
+from unrolled_client._streaming.driver import BaseStream, OpenStream, TimeLimit
 from unrolled_client._streaming.exchange import NOT_YET, Exchange
-from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
+from unrolled_client.errors import UnavailableError, UnrolledError
 from unrolled_client.results import Outcome
 
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -56,66 +55,64 @@ class Source(Iterator[Any]):
 async def drive(
     exchange: Exchange[Any], open_stream: OpenStream, *, timeout_s: float | None, translating: Translating
 ) -> AsyncGenerator[Outcome, None]:
-    """Yields the outcomes of an exchange within `timeout_s`; closing the iterator cancels the stream."""
-    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    stream = _Stream(open_stream, deadline_s=deadline_s)
+    """Yields the outcomes of an exchange, as the synchronous one; closing the iterator cancels the stream."""
+    limit = TimeLimit(exchange, timeout_s)
+    stream = _Stream(open_stream)
     try:
         while True:
             while (request := exchange.next_request(now_s=time.monotonic())) is not None:
                 stream.send(request.data)
+            limit.update()
             if (outcome := exchange.next_outcome()) is not None:
                 yield outcome
+                limit.restart()
             elif exchange.is_done:
                 if not exchange.is_waiting:  # else replies are due that are of no use any more
-                    await stream.finish()
+                    await stream.finish(limit)
                 return
-            elif exchange.is_starved and not await _has_message(stream, exchange, deadline_s=deadline_s):
+            elif exchange.is_starved and not await _has_message(stream, exchange, limit):
                 continue
             elif not exchange.is_waiting:
-                await _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
-            elif (error := await _read(stream, exchange, translating)) is not None:
+                await _pause(exchange.delay_s(now_s=time.monotonic()), limit=limit)
+            elif (error := await _read(stream, exchange, translating, limit=limit)) is not None:
                 stream.close()
-                delay_s = exchange.handle_broken_stream(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
-                await _pause(delay_s, deadline_s=deadline_s)
-                stream = _Stream(open_stream, deadline_s=deadline_s)
+                await _pause(limit.delay_after(error), limit=limit)
+                stream = _Stream(open_stream)
     finally:
         stream.close()
         if isinstance(exchange.batches, Source):
             exchange.batches.close()
 
 
-async def _read(stream: "_Stream", exchange: Exchange[Any], translating: Translating) -> UnrolledError | None:
+async def _read(
+    stream: "_Stream", exchange: Exchange[Any], translating: Translating, *, limit: TimeLimit
+) -> UnrolledError | None:
     """Waits for one message; returns why the stream broke, if it did."""
     try:
         with translating():
-            data = await stream.receive()
+            async with asyncio.timeout(limit.left_s):
+                data = await stream.receive()
     except UnrolledError as error:
         return error
+    except TimeoutError:
+        raise limit.error() from None
     if data is None:
         return UnavailableError("the server ended the stream before it had answered everything")
     exchange.receive(data, now_s=time.monotonic())
     return None
 
 
-async def _has_message(stream: "_Stream", exchange: Exchange[Any], *, deadline_s: float | None) -> bool:
-    """Waits for a batch, a message or the time to send a request again; returns whether there is a message.
+async def _has_message(stream: "_Stream", exchange: Exchange[Any], limit: TimeLimit) -> bool:
+    """Waits for a batch or a message; returns whether there is a message.
 
     The exchange is starved, so its batches are a `Source`.
     """
-    now_s = time.monotonic()
-    awaited, limits_s = {cast("Source", exchange.batches).pending}, []
+    awaited = {cast("Source", exchange.batches).pending}
     if exchange.is_waiting:
         awaited.add(stream.reading)
-    elif deadline_s is not None:
-        limits_s.append(max(0.0, deadline_s - now_s))
-    if exchange.is_delaying:
-        limits_s.append(exchange.delay_s(now_s=now_s))
-    done, _ = await asyncio.wait(
-        awaited, timeout=min(limits_s, default=None), return_when=asyncio.FIRST_COMPLETED
-    )
-    if not done and not exchange.is_waiting and deadline_s is not None and time.monotonic() >= deadline_s:
-        message = "no batch came within timeout_s; raise it"
-        raise DeadlineError(message, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+    done, _ = await asyncio.wait(awaited, timeout=limit.left_s, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        raise limit.error("no reply and no batch came" if exchange.is_waiting else "no batch came")
     return exchange.is_waiting and stream.reading in done
 
 
@@ -126,8 +123,8 @@ def _started(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
     return task
 
 
-async def _pause(delay_s: float, *, deadline_s: float | None) -> None:
-    refuse_late_pause(delay_s, deadline_s=deadline_s)
+async def _pause(delay_s: float, *, limit: TimeLimit) -> None:
+    limit.refuse_late(delay_s)
     await asyncio.sleep(delay_s)
 
 
@@ -137,8 +134,8 @@ class _Stream(BaseStream):
     A server that stops reading until its replies are read thus does not block their reader.
     """
 
-    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
-        super().__init__(open_stream, asyncio.Queue(), deadline_s=deadline_s)
+    def __init__(self, open_stream: OpenStream) -> None:
+        super().__init__(open_stream, asyncio.Queue())
         self._reading: asyncio.Future[Any] | None = None
 
     @property
@@ -160,11 +157,13 @@ class _Stream(BaseStream):
             raise
         return None if data is grpc.aio.EOF else data
 
-    async def finish(self) -> None:
+    async def finish(self, limit: TimeLimit) -> None:
         """Ends the requests and waits for the server's status."""
         self._requests.put_nowait(None)
         if self._call is not None:
-            await self._call.code()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit.left_s):
+                    await self._call.code()
 
     async def _outgoing(self) -> AsyncIterator[bytes]:
         while (data := await self._requests.get()) is not None:

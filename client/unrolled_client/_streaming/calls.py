@@ -1,8 +1,6 @@
 """The calls that travel over a stream: a large `forward`, `map` and `sweep`, for both clients."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count, product
@@ -23,16 +21,20 @@ from unrolled_client.errors import UnrolledError
 from unrolled_client.results import Limits, Result
 
 
-def exchange_for_parts(request: Request, *, limits: Limits) -> Exchange[Request]:
-    """Returns the exchange of a call that `is_bulk`."""
-    in_parts, key = partial(assemble, limits=limits), lambda: request.network_key
+def exchange_for_parts(
+    request: Request, *, limits: Limits, advance: Callable[[int], None]
+) -> Exchange[Request]:
+    """Returns the exchange of a call that `is_bulk`; `advance` gets the number of words in each part."""
+    in_parts, key = partial(assemble, limits=limits, advance=advance), lambda: request.network_key
     return Exchange(iter([request]), assemble=in_parts, network_key=key, max_in_flight=1)
 
 
-def assemble(request: Request, *, limits: Limits) -> Assembly:
+def assemble(
+    request: Request, *, limits: Limits, advance: Callable[[int], None] = lambda _count: None
+) -> Assembly:
     """Returns a call as one request, or in parts if one would be too large."""
     refuse_surrogates(request.words, request.alphabet)
-    return InParts(request, limits=limits) if is_bulk(request, limits) else Whole(request)
+    return InParts(request, limits=limits, advance=advance) if is_bulk(request, limits) else Whole(request)
 
 
 def exchange_for_map(
@@ -62,31 +64,13 @@ def exchange_for_map(
         network_key=lambda: request.network_key,
         is_ordered=as_bool("ordered", is_ordered, default=True),
         max_in_flight=_as_max_in_flight(max_in_flight),
+        batch_count=len(batches) if isinstance(batches, Sized) else None,
     )
 
 
 def is_raising(on_error: str | None) -> bool:
     """Returns whether `map` ends with the first batch that fails."""
     return on_error is None or as_choice("on_error", on_error, ("raise", "return")) == "raise"
-
-
-@contextmanager
-def progress_bar(batches: object, *, is_wanted: bool) -> Iterator[Callable[[], None]]:
-    """Yields a function that advances the bar by a batch; the bar appears only if stderr is a terminal."""
-    if not is_wanted or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    try:
-        from rich.console import Console  # noqa: PLC0415 - an extra
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        message = "progress=True needs rich: pip install 'unrolled[cli]'"
-        raise ModuleNotFoundError(message, name=error.name) from None
-    total = len(batches) if isinstance(batches, Sized) else None
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("batches", total=total)
-        yield lambda: bar.advance(task)
 
 
 def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
@@ -122,6 +106,7 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
         assemble=assemble_network,
         network_key=lambda: request.network_key,
         max_in_flight=_as_max_in_flight(max_in_flight),
+        batch_count=len(sizes) * len(numbers),
         on_broken=shared.forget,
         can_resend=shared.was_refused,
     )

@@ -5,9 +5,11 @@ gRPC itself retries unary calls but not streams, because only the exchange knows
 
 import queue
 import random
+import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeAlias
 
 import grpc
 
@@ -15,8 +17,9 @@ from unrolled_client._streaming.exchange import Exchange
 from unrolled_client.errors import DeadlineError, UnavailableError, UnrolledError
 from unrolled_client.results import Outcome
 
-OpenStream: TypeAlias = Callable[[Any, float | None], Any]
-"""Starts the call, given requests and a timeout in seconds, and returns gRPC's object for it."""
+OpenStream: TypeAlias = Callable[[Any], Any]
+"""Starts the call, given requests, and returns gRPC's object for it."""
+_CHECK_S = 0.05
 
 
 def drive(
@@ -29,37 +32,45 @@ def drive(
     """Yields the outcomes of an exchange; closing the iterator cancels the stream.
 
     Everything happens in the caller's thread when it asks for an outcome; batches are taken there, too.
-    `timeout_s` is for the whole exchange; `as_error` returns the exception for a failed call.
+    `timeout_s` is for each wait, see TimeLimit; `as_error` returns the exception for a failed call.
     """
-    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    stream = _Stream(open_stream, deadline_s=deadline_s)
-    try:
-        while True:
-            while (request := exchange.next_request(now_s=time.monotonic())) is not None:
-                stream.send(request.data)
-            if (outcome := exchange.next_outcome()) is not None:
-                yield outcome
-            elif exchange.is_done:
-                if not exchange.is_waiting:  # else replies are due that are of no use any more
-                    stream.finish()
-                return
-            elif not exchange.is_waiting:
-                _pause(exchange.delay_s(now_s=time.monotonic()), deadline_s=deadline_s)
-            elif (error := _read(stream, exchange, as_error)) is not None:
-                stream.close()
-                delay_s = exchange.handle_broken_stream(error, jitter=random.random())  # noqa: S311 - spreads load, hides nothing
-                _pause(delay_s, deadline_s=deadline_s)
-                stream = _Stream(open_stream, deadline_s=deadline_s)
-    finally:
-        stream.close()
+    limit = TimeLimit(exchange, timeout_s)
+    stream = _Stream(open_stream)
+    with _Watchdog(limit) as watchdog:
+        try:
+            while True:
+                while (request := exchange.next_request(now_s=time.monotonic())) is not None:
+                    stream.send(request.data)
+                limit.update()
+                if (outcome := exchange.next_outcome()) is not None:
+                    yield outcome
+                    limit.restart()
+                elif exchange.is_done:
+                    if not exchange.is_waiting:  # else replies are due that are of no use any more
+                        with watchdog.watching(stream):
+                            stream.finish()
+                    return
+                elif not exchange.is_waiting:
+                    _pause(exchange.delay_s(now_s=time.monotonic()), limit=limit)
+                elif (error := _read(stream, exchange, as_error, watchdog=watchdog)) is not None:
+                    stream.close()
+                    _pause(limit.delay_after(error), limit=limit)
+                    stream = _Stream(open_stream)
+        finally:
+            stream.close()
 
 
 def _read(
-    stream: "_Stream", exchange: Exchange[Any], as_error: Callable[[grpc.RpcError], UnrolledError]
+    stream: "_Stream",
+    exchange: Exchange[Any],
+    as_error: Callable[[grpc.RpcError], UnrolledError],
+    *,
+    watchdog: "_Watchdog",
 ) -> UnrolledError | None:
     """Waits for one message; returns why the stream broke, if it did."""
     try:
-        data = stream.receive()
+        with watchdog.watching(stream):
+            data = stream.receive()
     except grpc.RpcError as error:
         return as_error(error)
     if data is None:
@@ -68,39 +79,113 @@ def _read(
     return None
 
 
-def _pause(delay_s: float, *, deadline_s: float | None) -> None:
-    refuse_late_pause(delay_s, deadline_s=deadline_s)
+def _pause(delay_s: float, *, limit: "TimeLimit") -> None:
+    limit.refuse_late(delay_s)
     time.sleep(delay_s)
 
 
-def refuse_late_pause(delay_s: float, *, deadline_s: float | None) -> None:
-    """Raises DeadlineError if the deadline comes before the pause ends."""
-    if deadline_s is not None and time.monotonic() + delay_s >= deadline_s:
-        raise DeadlineError(
-            f"the server wants to be asked again in {delay_s:.3g} s, which is beyond timeout_s; raise it",
+class TimeLimit:
+    """The time that a caller may wait: `timeout_s` after the latest progress of an exchange.
+
+    Progress is a batch that was taken or a part that is done, not a refusal that says when to retry.
+    """
+
+    def __init__(self, exchange: Exchange[Any], timeout_s: float | None) -> None:
+        self._exchange = exchange
+        self.timeout_s = timeout_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins the time anew, because the caller returned or there was progress."""
+        self._counts = self._exchange.part_count, self._exchange.done_count
+        self._begin_s = time.monotonic()
+        self._failure: UnrolledError | None = None
+
+    def update(self) -> None:
+        """Begins the time anew if there was progress."""
+        if self._counts != (self._exchange.part_count, self._exchange.done_count):
+            self.restart()
+
+    @property
+    def left_s(self) -> float | None:
+        """The rest, 0 or more; None without a timeout."""
+        if self.timeout_s is None:
+            return None
+        return max(0.0, self._begin_s + self.timeout_s - time.monotonic())
+
+    def delay_after(self, error: UnrolledError) -> float:
+        """Returns the seconds to wait before another stream; see `Exchange.handle_broken_stream`."""
+        self._failure = error
+        jitter, has_timeout = random.random(), self.timeout_s is not None  # noqa: S311 - spreads load, hides nothing
+        return self._exchange.handle_broken_stream(error, jitter=jitter, has_timeout=has_timeout)
+
+    def refuse_late(self, delay_s: float) -> None:
+        """Raises DeadlineError if the time ends before a pause does."""
+        if self.left_s is not None and delay_s >= self.left_s:
+            raise self.error(f"the next attempt is due in {delay_s:.3g} s, which is beyond timeout_s")
+
+    def error(self, reason: str = "no reply came") -> DeadlineError:
+        done, count = self._exchange.done_count, self._exchange.part_count
+        failure = f"; the stream broke because {self._failure.message}" if self._failure else ""
+        return DeadlineError(
+            f"{reason} ({done} of {count} parts are done; timeout_s, the longest time without a reply, is "
+            f"{self.timeout_s:g}); raise timeout_s{failure}",
             code=grpc.StatusCode.DEADLINE_EXCEEDED,
         )
 
 
-def _seconds_until(deadline_s: float | None) -> float | None:
-    """Returns what is left, 0 or more; None for no deadline."""
-    return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+class _Watchdog:
+    """A thread that cancels the stream whose reader waits beyond the limit: gRPC's `next` has no timeout."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+        self._stream: _Stream | None = None
+        self._has_cancelled = False
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> Self:
+        if self._limit.timeout_s is not None:
+            threading.Thread(target=self._run, name="unrolled-timeout", daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._is_over.set()
+
+    @contextmanager
+    def watching(self, stream: "_Stream") -> Iterator[None]:
+        """Raises DeadlineError if the block has lasted beyond the limit."""
+        self._stream = stream
+        try:
+            yield
+        except grpc.RpcError:
+            if self._has_cancelled:
+                raise self._limit.error() from None
+            raise
+        finally:
+            self._stream = None
+
+    def _run(self) -> None:
+        while not self._is_over.wait(max(self._limit.left_s or 0.0, _CHECK_S)):
+            stream = self._stream  # None while the caller does something else
+            if stream is not None and not self._limit.left_s:
+                self._has_cancelled = True
+                stream.close()
+                return
 
 
 class BaseStream:
     """One ForwardStream call, opened by the first message; gRPC takes the messages from a queue."""
 
-    def __init__(self, open_stream: OpenStream, requests: Any, *, deadline_s: float | None) -> None:
+    def __init__(self, open_stream: OpenStream, requests: Any) -> None:
         self._open = open_stream
         self._requests = requests
-        self._deadline_s = deadline_s
         self._call: Any = None
 
     def send(self, data: bytes) -> None:
         """Queues a message for gRPC, and opens the call with the first."""
         self._requests.put_nowait(data)
         if self._call is None:
-            self._call = self._open(self._outgoing(), _seconds_until(self._deadline_s))
+            self._call = self._open(self._outgoing())
 
     def close(self) -> None:
         """Cancels the call; a second time does nothing."""
@@ -116,8 +201,8 @@ class BaseStream:
 class _Stream(BaseStream):
     """A call of grpc, with a thread of gRPC that takes the messages."""
 
-    def __init__(self, open_stream: OpenStream, *, deadline_s: float | None) -> None:
-        super().__init__(open_stream, queue.SimpleQueue(), deadline_s=deadline_s)
+    def __init__(self, open_stream: OpenStream) -> None:
+        super().__init__(open_stream, queue.SimpleQueue())
 
     def receive(self) -> bytes | None:
         """Returns the next message; None at the stream's end."""

@@ -26,10 +26,16 @@ NOT_YET: Any = object()
 MAX_BYTES_IN_FLIGHT = 16 << 20
 """Bytes of replies that may be outstanding on a stream; the last request may exceed it."""
 MAX_REQUESTS_IN_FLIGHT = 64
+FIRST_REQUESTS_IN_FLIGHT = 2
+"""Enough to keep a server busy: one request that is computed and one that waits."""
+SHORT_QUEUE_S = 0.1
+"""A request that waited less on the server lets one more be in flight."""
+LONG_QUEUE_S = 1.0
+"""A request that waited longer lets one fewer be in flight; a refused one halves their number."""
 MAX_ATTEMPTS = 5
 """Streams in a row that may break without a reply before the call fails, as many as for unary calls."""
 MAX_ATTEMPTS_ONCE_ANSWERED = 10
-"""The same after the first reply: about 5 s, enough for a server to restart."""
+"""The same after the first reply of a call without a timeout: about 5 s, enough for a server to restart."""
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 1.0
 
@@ -73,14 +79,20 @@ class _Part:
     item: _Item
     at: int
     request_id: str
-    reply_bytes: int
+    byte_count: int = 0  # of the larger of its messages
     request: EncodedRequest | None = field(default=None, repr=False)
 
 
 class Exchange(Generic[_Batch]):
     """The requests of many batches on a stream, bounded in number and bytes. For one thread or task.
 
-    `is_starved` says whether the latest `next_request` had room for a batch that was not ready.
+    How many requests are in flight follows the time that they wait on the server.
+
+    Attributes:
+        is_starved: Whether the latest `next_request` had room for a batch that was not ready.
+        batch_count: The number of batches, if it is known.
+        part_count: The number of requests that the batches taken so far consist of.
+        done_count: The number of these that have a reply, other than a refusal that says when to retry.
     """
 
     def __init__(  # noqa: PLR0913 - what calls differ in, by name
@@ -91,6 +103,7 @@ class Exchange(Generic[_Batch]):
         network_key: Callable[[], str] = str,
         is_ordered: bool = True,
         max_in_flight: int,
+        batch_count: int | None = None,
         on_broken: Callable[[], None] = lambda: None,
         can_resend: Callable[[UnrolledError], bool] = lambda _error: False,
     ) -> None:
@@ -102,6 +115,9 @@ class Exchange(Generic[_Batch]):
         refused request may be encoded and sent again at once.
         """
         self.batches = batches
+        self.batch_count = batch_count
+        self.part_count = 0
+        self.done_count = 0
         self._indices = itertools.count()
         self.is_starved = False
         self._assemble = assemble
@@ -117,11 +133,11 @@ class Exchange(Generic[_Batch]):
         self._delayed: list[tuple[float, int, _Part]] = []
         self._waiting: dict[str, _Part] = {}
         self._bytes_in_flight = 0
+        self._max_requests = FIRST_REQUESTS_IN_FLIGHT
         self._ids = itertools.count()
         self._outcomes: dict[int, Outcome] = {}
         self._next_index = 0
         self._broken_stream_count = 0
-        self._max_attempts = MAX_ATTEMPTS
 
     @property
     def network_key(self) -> str:
@@ -150,8 +166,9 @@ class Exchange(Generic[_Batch]):
             return None
         # Encoded for each attempt: what a request may leave out depends on what its stream has carried.
         part.request = part.item.assembly.encode(part.at, request_id=part.request_id)
+        part.byte_count = max(len(part.request.data), part.item.assembly.reply_bytes(part.at))
         self._waiting[part.request_id] = part
-        self._bytes_in_flight += part.reply_bytes
+        self._bytes_in_flight += part.byte_count
         return part.request
 
     def receive(self, data: bytes, *, now_s: float) -> None:
@@ -161,16 +178,17 @@ class Exchange(Generic[_Batch]):
     def receive_reply(self, reply: SplitReply, *, now_s: float) -> None:
         """Processes a reply that is parsed."""
         self._broken_stream_count = 0
-        self._max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED
         part = self._waiting.pop(reply.rest.id, None)
         if part is None or part.request is None:
             raise ProtocolError(f"the reply's id is {reply.rest.id!r}; no request of that id waits")
-        self._bytes_in_flight -= part.reply_bytes
+        self._bytes_in_flight -= part.byte_count
         if part.item.is_over:
             return
         if reply.rest.HasField("error"):
             self._handle_error(part, reply.rest.error, now_s=now_s)
             return
+        self.done_count += 1
+        self._adapt(reply.rest.timing.queue_s)
         try:
             part.item.assembly.place(part.at, reply, request=part.request)
         except UnrolledError as error:
@@ -191,31 +209,39 @@ class Exchange(Generic[_Batch]):
         self._open_count -= 1
         return self._outcomes.pop(index)
 
-    def handle_broken_stream(self, error: UnrolledError, *, jitter: float) -> float:
+    def handle_broken_stream(self, error: UnrolledError, *, jitter: float, has_timeout: bool) -> float:
         """Schedules unanswered requests for another stream; returns the seconds to wait before it.
 
-        Raises the error if another stream would not help or too many broke in a row. `jitter`, from 0 to 1,
-        spreads the clients that lost the same server.
+        Raises the error if another stream would not help, or if too many broke in a row: after the first
+        reply only without a timeout, which otherwise ends the call. `jitter`, from 0 to 1, spreads the
+        clients that lost the same server.
         """
         self._broken_stream_count += 1
-        may_help = isinstance(error, UnavailableError) and self._broken_stream_count < self._max_attempts
-        if error.retry_after_s is None and not may_help:
+        max_attempts = MAX_ATTEMPTS_ONCE_ANSWERED if self.done_count else MAX_ATTEMPTS
+        is_last = self._broken_stream_count >= max_attempts and not (has_timeout and self.done_count)
+        if error.retry_after_s is None and (is_last or not isinstance(error, UnavailableError)):
             raise error
         self._resend.extendleft(reversed(self._waiting.values()))
         self._waiting.clear()
         self._bytes_in_flight = 0
+        self._max_requests = FIRST_REQUESTS_IN_FLIGHT
         self._on_broken()
         if error.retry_after_s is not None:
             return error.retry_after_s
-        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** (self._broken_stream_count - 1), _MAX_BACKOFF_S)
-        return backoff_s * (0.5 + jitter / 2)
+        doublings = min(self._broken_stream_count, MAX_ATTEMPTS) - 1
+        return min(_FIRST_BACKOFF_S * 2.0**doublings, _MAX_BACKOFF_S) * (0.5 + jitter / 2)
 
     def delay_s(self, *, now_s: float) -> float:
         """Returns the seconds until the next delayed request may be sent."""
         return max(0.0, self._delayed[0][0] - now_s) if self._delayed else 0.0
 
     def _has_room(self) -> bool:
-        return self._bytes_in_flight < MAX_BYTES_IN_FLIGHT and len(self._waiting) < MAX_REQUESTS_IN_FLIGHT
+        return self._bytes_in_flight < MAX_BYTES_IN_FLIGHT and len(self._waiting) < self._max_requests
+
+    def _adapt(self, queue_s: float) -> None:
+        """Changes the number of requests that may be in flight, after one that waited so long."""
+        change = (queue_s < SHORT_QUEUE_S) - (queue_s > LONG_QUEUE_S)
+        self._max_requests = min(max(self._max_requests + change, 1), MAX_REQUESTS_IN_FLIGHT)
 
     def _next_part(self, now_s: float) -> _Part | None:
         while self._delayed and self._delayed[0][0] <= now_s:
@@ -224,12 +250,11 @@ class Exchange(Generic[_Batch]):
             part = self._resend.popleft()
             if not part.item.is_over:
                 return part
-        item = self._item_to_send()
+        # A server that wants to be asked later is asked nothing new until then.
+        item = None if self._delayed else self._item_to_send()
         if item is None:
             return None
-        at = item.unsent.popleft()
-        reply_bytes = item.assembly.reply_bytes(at)
-        return _Part(item=item, at=at, request_id=str(next(self._ids)), reply_bytes=reply_bytes)
+        return _Part(item=item, at=item.unsent.popleft(), request_id=str(next(self._ids)))
 
     def _item_to_send(self) -> _Item | None:
         """Returns the batch whose next part to send; takes another after a batch's last part."""
@@ -257,6 +282,7 @@ class Exchange(Generic[_Batch]):
             self._outcomes[index] = Outcome(index=index, error=error)
             return None
         count = assembly.part_count
+        self.part_count += count
         return _Item(index=index, assembly=assembly, unsent=deque(range(count)), left_count=count)
 
     def _handle_error(self, part: _Part, refusal: pb.RequestError, *, now_s: float) -> None:
@@ -264,10 +290,12 @@ class Exchange(Generic[_Batch]):
         error = error_from_refusal(refusal)
         if self._can_resend(error):
             self._resend.append(part)
-        elif error.retry_after_s is None:
-            self._finish(part.item, part.item.assembly.renamed(part.at, error))
-        else:
+        elif error.retry_after_s is not None:
+            self._max_requests = max(self._max_requests // 2, 1)
             heapq.heappush(self._delayed, (now_s + error.retry_after_s, next(self._ids), part))
+        else:
+            self.done_count += 1
+            self._finish(part.item, part.item.assembly.renamed(part.at, error))
 
     def _finish(self, item: _Item, error: UnrolledError | None = None) -> None:
         item.is_over = True

@@ -1,6 +1,7 @@
 """A call that travels in several requests: cuts its words, and writes the replies into one array."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from unrolled.v1.wire import SplitReply
 from unrolled_client._messages import decoding
 from unrolled_client._messages.request import EncodedRequest, Request, encode
 from unrolled_client._streaming import sizing
-from unrolled_client._streaming.exchange import MAX_BYTES_IN_FLIGHT, Error
+from unrolled_client._streaming.exchange import Error
 from unrolled_client.errors import FieldViolation, ProtocolError
 from unrolled_client.results import Limits, Result, State, Timing
 
@@ -21,8 +22,6 @@ COMPUTED_PART_BYTES = 64 << 20
 """Approximate bytes of the states of a part that sends fewer: one that pools them, or is computed here."""
 COMPUTED_PART_MULTIPLICATIONS = 1 << 33
 """Approximate work of such a part: some tenths of a second on one core."""
-POOLED_PARTS_IN_FLIGHT = 4
-"""Parts of a pooled call that may be in flight, though their replies are small."""
 MAX_PART_DENSE_BYTES = 16 << 20
 """Bytes of a part's dense array, also if it travels in the distinct form."""
 
@@ -39,9 +38,15 @@ class InParts:
     those that this process computes, into their place in the result.
     """
 
-    def __init__(self, request: Request, *, limits: Limits) -> None:
-        """Plans the parts of a request with layout "batch_first" for a server with these limits."""
+    def __init__(
+        self, request: Request, *, limits: Limits, advance: Callable[[int], None] = lambda _count: None
+    ) -> None:
+        """Plans the parts of a request with layout "batch_first" for a server with these limits.
+
+        `advance` is called with the number of the caller's words in each part that is done.
+        """
         self._request = request
+        self._advance = advance
         if request.initial_state is None and not request.is_local:
             self._words = sizing.sorted_for_sharing(request.words, request.network)
             ranks = _ranks(request.words, self._words)
@@ -101,7 +106,8 @@ class InParts:
 
     def reply_bytes(self, at: int) -> int:
         if self._request.network.is_pooled:
-            return MAX_BYTES_IN_FLIGHT // POOLED_PARTS_IN_FLIGHT
+            row_bytes = self._request.hidden * sizing.FLOAT_BYTES
+            return int(np.diff(self._bounds)[at] * row_bytes + self._state_bytes[at])
         outputs_bytes = self._distinct_bytes if self._is_distinct(at) else self._dense_bytes
         return int(outputs_bytes[at] + self._state_bytes[at])
 
@@ -115,6 +121,7 @@ class InParts:
             places, words = self._places[begin:end], self._ranks[begin:end] - self._bounds[at]
             self._scatter_state(decoding.read_final_state(reply, request), places=places, words=words)
         self._record_server(reply)
+        self._advance(end - begin)
 
     def _scatter(self, received: decoding.Outputs, *, first: int, begin: int, end: int) -> None:
         """Copies a part's outputs to the positions of its words in the caller's list."""

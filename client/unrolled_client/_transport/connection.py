@@ -35,15 +35,13 @@ class _BaseConnection:
         self._methods: dict[str, Iterator[Any]] = {}
         self._is_closed = False
 
-    def open_stream(
-        self, path: str, requests: Messages, *, timeout_s: float | None, metadata: Metadata | None
-    ) -> Any:
-        """Starts a call with streams both ways, and returns gRPC's object; ValueError if closed."""
+    def open_stream(self, path: str, requests: Messages, *, metadata: Metadata | None) -> Any:
+        """Starts a call with streams both ways and no deadline; ValueError if the connection is closed."""
         method = next(self._methods.get(path) or self._open(path, "stream_stream"))
         if self._tracing is None:
-            return method(requests, timeout=timeout_s, metadata=metadata)
+            return method(requests, metadata=metadata)
         span, metadata = self._tracing.start(path, metadata)
-        stream = method(requests, timeout=timeout_s, metadata=metadata)
+        stream = method(requests, metadata=metadata)
         self._tracing.end_with_stream(span, stream)
         return stream
 

@@ -152,6 +152,8 @@ def test_choices_are_text(name):
         ("session", "layout", 3),
         ("map", "ordered", "no"),
         ("map", "progress", "yes"),
+        ("forward", "progress", "yes"),
+        ("sweep", "progress", "yes"),
         ("map", "on_error", True),
         ("map", "max_in_flight", 2.0),
         ("sweep", "max_in_flight", "2"),

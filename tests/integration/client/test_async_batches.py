@@ -139,13 +139,13 @@ def test_closing_the_map_cancels_what_makes_batches(server_address):
 
 
 def test_a_batch_that_never_comes_ends_with_the_deadline(server_address):
-    """timeout_s is for all batches together, those that are awaited too."""
+    """timeout_s is for the wait for a batch, too."""
 
     async def before(at):
         if at:
             await asyncio.Event().wait()
 
-    with pytest.raises(DeadlineError):
+    with pytest.raises(DeadlineError, match=r"no batch came \(1 of 1 parts are done; .* is 0\.5\)"):
         collected(server_address, coming(BATCHES, before=before), timeout_s=0.5)
 
 

@@ -48,10 +48,10 @@ def call(client, **changes):
 
 
 def test_replies_in_any_order_find_their_place(serve_stream, reply_to, expected):
-    """A server that answers the last request first gives the same array."""
+    """A server that answers the second request first gives the same array."""
 
     def answer(requests, _context):
-        held = [next(requests) for _ in range(5)]
+        held = [next(requests), next(requests)]
         yield from map(reply_to, reversed(held))
         yield from map(reply_to, requests)
 
@@ -162,17 +162,62 @@ def test_a_refusal_without_a_time_is_the_calls_error(serve_stream):
     assert not caught.value.is_retryable
 
 
-def test_the_deadline_covers_the_whole_call(serve_stream, reply_to):
-    """A server that stops answering half-way is a DeadlineError."""
+def test_the_deadline_is_for_each_wait(make_client, serve_stream, reply_to):
+    """A server that stops answering half-way is a DeadlineError that says how far the call came."""
     release = threading.Event()
 
     def answer(requests, _context):
         yield reply_to(next(requests))
         release.wait()
 
-    with Client(serve_stream(answer)) as client, pytest.raises(DeadlineError):
+    with (
+        make_client(serve_stream(answer)) as client,
+        pytest.raises(DeadlineError, match=r"1 of 12 parts are done; .* is 0\.3\); raise timeout_s"),
+    ):
         call(client, timeout_s=0.3)
     release.set()
+
+
+def test_a_server_that_does_not_come_back_is_waited_for_until_the_timeout(
+    make_client, serve_stream, reply_to
+):
+    """After a reply, streams that break do not end the call before the timeout; the error says why."""
+    streams = []
+
+    def answer(requests, context):
+        streams.append(1)
+        if len(streams) == 1:
+            yield reply_to(next(requests))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+
+    with (
+        make_client(serve_stream(answer)) as client,
+        pytest.raises(DeadlineError, match=r"1 of 12 parts are done; .* the stream broke because"),
+    ):
+        call(client, timeout_s=1.0)
+
+
+def test_a_server_that_leaves_while_a_request_is_put_off_loses_nothing(
+    make_client, serve_stream, reply_to, expected
+):
+    """A refused request is sent on the next stream, and no request that is done."""
+    is_first = iter([True, False])
+    done = []
+
+    def answer(requests, context):
+        if next(is_first):
+            done.append(pb.ForwardRequest.FromString(data := next(requests)).id)
+            yield reply_to(data)
+            yield refusal(next(requests), code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=0.05)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        for data in requests:
+            done.append(pb.ForwardRequest.FromString(data).id)
+            yield reply_to(data)
+
+    with make_client(serve_stream(answer)) as client:
+        assert np.array_equal(call(client).outputs, expected)
+    assert sorted(done) == sorted({*done})
+    assert len(done) == 12
 
 
 @pytest.mark.parametrize("reply", [b"", b"\xff", pb.ForwardReply(id="other").SerializeToString()], ids=repr)

@@ -1,14 +1,11 @@
 """`map`: many batches over one stream."""
 
-import asyncio
-import io
-import sys
 import threading
 
 import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client import AsyncClient, Client, InvalidRequestError, derive_alphabet
+from unrolled_client import Client, InvalidRequestError, derive_alphabet
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 BATCHES = [["hello", "world"], ["a"], ["some", "more", "words"], ["zebra"]]
@@ -158,47 +155,3 @@ def test_each_request_names_itself_once(serve_stream, reply_to):
     with Client(serve_stream(answer)) as client:
         assert sum(1 for _ in mapped(client, BATCHES * 30)) == 120
     assert len(ids) == len(set(ids)) == 120
-
-
-def test_progress_shows_nothing_in_a_pipe(client, capsys):
-    """With progress=True and no terminal the outcomes are all there is."""
-    assert sum(1 for _ in mapped(client, progress=True)) == 4
-    assert capsys.readouterr() == ("", "")
-
-
-class Terminal(io.StringIO):
-    """Standard error as a terminal has it."""
-
-    def isatty(self):
-        return True
-
-
-def test_progress_shows_a_bar_on_a_terminal(client, monkeypatch):
-    """On a terminal the batches are counted, and outcomes are the same."""
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    assert [outcome.index for outcome in mapped(client, progress=True)] == [0, 1, 2, 3]
-    assert "4/4" in terminal.getvalue()
-
-
-def test_progress_shows_a_bar_for_coroutines_too(server_address, monkeypatch):
-    """AsyncClient.map counts its batches in the same way."""
-
-    async def collect():
-        async with AsyncClient(server_address) as client:
-            return [outcome.index async for outcome in mapped(client, progress=True)]
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    assert asyncio.run(collect()) == [0, 1, 2, 3]
-    assert "4/4" in terminal.getvalue()
-
-
-def test_a_progress_bar_without_rich_says_what_to_install(client, monkeypatch):
-    """Where rich is missing, progress=True on a terminal names the extra."""
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ModuleNotFoundError, match=r"unrolled\[cli\]"):
-        next(mapped(client, progress=True))

@@ -1,0 +1,28 @@
+"""The progress bar of a bulk call."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(unit: str, *, total: int | None, is_wanted: bool) -> Iterator[Callable[[int], None]]:
+    """Yields a function that advances the bar, which appears only if stderr is a terminal, until the end.
+
+    `total` is None if it is unknown.
+    """
+    if not is_wanted or not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    try:
+        from rich import progress  # noqa: PLC0415 - an extra
+        from rich.console import Console  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = "progress=True needs rich: pip install 'unrolled[cli]'"
+        raise ModuleNotFoundError(message, name=error.name) from None
+    count = "{task.completed}" if total is None else progress.MofNCompleteColumn()
+    left = () if total is None else ("left:", progress.TimeRemainingColumn())
+    columns = (progress.BarColumn(), count, unit, progress.TimeElapsedColumn(), *left)
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
