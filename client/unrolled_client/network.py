@@ -59,6 +59,10 @@ class Network(NamedTuple):
         """Whether the output is one vector per word."""
         return self.output != "all"
 
+    def symbols(self, text: str) -> list[str]:
+        """Returns the symbols of an entry of `words`: its letters or, with `vectors`, its words."""
+        return list(text) if self.vectors is None else text.split()
+
     @property
     def symbol_count(self) -> Callable[[str], int]:
         """Function that counts the symbols of an entry of `words`: code points, or words with `vectors`."""
@@ -112,13 +116,13 @@ def options_in(arguments: dict[str, Any]) -> NetworkOptions:
 
     `unknown` keywords of the method are in the result, too, for `check_network` to refuse.
     """
-    # A loop over twelve options takes longer than all other checks of a small call.
+    given: NetworkOptions = arguments["unknown"]
     values = _option_values(arguments)
-    given = {}
-    if not all(map(is_, values, _DEFAULTS)):
+    if not all(map(is_, values, _DEFAULTS)):  # a loop takes as long as all checks of a small call
         pairs = zip(Network._fields, values, _DEFAULTS, strict=True)
-        given = {name: value for name, value, default in pairs if value is not default}
-    return cast("NetworkOptions", given | arguments["unknown"])
+        changed = {name: value for name, value, default in pairs if value is not default}
+        given = cast("NetworkOptions", {**changed, **given})
+    return given
 
 
 def _count_words(sentence: str) -> int:

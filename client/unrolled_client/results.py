@@ -1,12 +1,18 @@
 """What calls return: plain values that can be pickled and need no client."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from unrolled_client._display.html import html_table
+from unrolled_client._display.picture import Picture, describe, make_picture
 from unrolled_client.network import DEFAULT_NETWORK, Network
+
+if TYPE_CHECKING:
+    from unrolled_client._display.drawing import Drawing
 
 Layout: TypeAlias = Literal["batch_first", "seq_first"]
 """Meaning of the axes (batch, seq, hidden): with "batch_first" each word is a sequence; with "seq_first" the
@@ -58,6 +64,7 @@ class Result:
             (batch, hidden) if `output` is not "all". A bidirectional network's hidden axis has the forward
             states first. States that overflow float32, such as those of "relu" with a large
             `spectral_radius`, are inf and then NaN, as in torch.
+        words: The words of the call.
         lengths: int64 (batch,), the symbols of each word; with `vectors` the words of each sentence.
         alphabet: The symbols in one-hot order, given or derived; empty with `vectors`.
         fingerprint: Servers with the same fingerprint answer with the same bits.
@@ -65,6 +72,7 @@ class Result:
     """
 
     outputs: NDArray[np.float32]
+    words: tuple[str, ...]
     lengths: NDArray[np.int64]
     hidden_size: int
     seed: int
@@ -107,6 +115,49 @@ class Result:
             raise ValueError("c_n was not sent; ask for it with return_final_state=True")
         return self.state.c
 
+    def to_frame(self) -> Any:
+        """Returns the outputs as a pandas.DataFrame with a column for each unit, h0 and so on.
+
+        A row is a state, by its word, position and symbol (a MultiIndex); padding has none. If `output` is
+        not "all", a row is a word. Needs pandas.
+        """
+        try:
+            pandas = import_module("pandas")  # whose types not every environment has
+        except ModuleNotFoundError as error:
+            message = "to_frame() needs pandas: pip install pandas"
+            raise ModuleNotFoundError(message, name=error.name) from None
+        columns = [f"h{unit}" for unit in range(self.outputs.shape[-1])]
+        if self.network.is_pooled:
+            index = pandas.Index(self.words, name="word")
+            return pandas.DataFrame(self.outputs.copy(), index=index, columns=columns)
+        is_state = np.arange(self.outputs.shape[1]) < self.lengths[:, np.newaxis]
+        words = np.repeat(np.array(self.words, object), self.lengths)
+        symbols = [symbol for word in self.words for symbol in self.network.symbols(word)]
+        levels = {"word": words, "position": np.nonzero(is_state)[1], "symbol": symbols}
+        index = pandas.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
+        return pandas.DataFrame(self.outputs[is_state], index=index, columns=columns)
+
+    def plot(self) -> "Drawing":
+        """Returns the states drawn as by the command `unrolled plot`, as a matplotlib Figure.
+
+        A notebook shows the figure; `savefig` writes it to a file. Of many words it draws the first ones, and
+        its title says how many. pyplot does not know it, so it needs no closing. Needs `unrolled[plot]`.
+        """
+        try:
+            from unrolled_client._display.drawing import draw  # noqa: PLC0415 - loads matplotlib, an extra
+        except ModuleNotFoundError as error:
+            message = "plot() needs matplotlib: pip install 'unrolled[plot]'"
+            raise ModuleNotFoundError(message, name=error.name) from None
+        return draw(picture_of(self))
+
+    def _repr_html_(self) -> str:
+        axes = "(batch, hidden)" if self.network.is_pooled else "(batch, seq, hidden)"
+        title = _title(self, alphabet=self.alphabet)
+        caption = [f"{axes} = {self.outputs.shape}", title, f"fingerprint {self.fingerprint}"]
+        return html_table(
+            self.outputs, words=self.words, lengths=self.lengths, network=self.network, caption=caption
+        )
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
         if copy is None:  # numpy 1 does not take None below
             return np.asarray(self.outputs, dtype=dtype)
@@ -121,6 +172,25 @@ class Result:
             f"hidden_size={self.hidden_size}, seed={self.seed}, alphabet={symbols!r}, "
             f"layout={self.layout!r}, fingerprint={self.fingerprint!r})"
         )
+
+
+def picture_of(result: Result) -> Picture:
+    """Returns what a drawing of the result shows; its title omits an alphabet that the words show."""
+    is_derived = result.alphabet == "".join(dict.fromkeys("".join(result.words)))
+    return make_picture(
+        result.outputs,
+        words=result.words,
+        lengths=result.lengths,
+        network=result.network,
+        title=_title(result, alphabet="" if is_derived else result.alphabet),
+    )
+
+
+def _title(result: Result, *, alphabet: str) -> str:
+    """Returns what makes the network another one, without what is empty or at its default."""
+    layout = "" if result.layout == "batch_first" else result.layout
+    given = {name: text for name, text in (("layout", layout), ("alphabet", alphabet)) if text}
+    return describe(result.network, hidden_size=result.hidden_size, seed=result.seed, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

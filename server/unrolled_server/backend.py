@@ -98,10 +98,11 @@ class Backend:
                 task.result()
 
     async def close(self) -> None:
-        """Ends the background tasks and the compute thread; no call may follow."""
+        """Ends the background tasks, the compute thread and the engine; no call may follow."""
         for task in self._background:
             task.cancel()
         await self._compute_thread.close()
+        self._engine.close()
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics of all parts and of the process; may be called from any thread."""

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from unrolled_client._display.picture import Panel, Picture
 from unrolled_client._transport import target
 from unrolled_client.cli import app
-from unrolled_client.cli.plot_data import Panel, Picture
 from unrolled_loadtest.cli import app as load_app
 
 

@@ -56,7 +56,7 @@ def decode_reply(data: bytes, request: EncodedRequest) -> Result:
 
 def decode_local(reply: SplitReply, request: EncodedRequest) -> Result:
     """Returns the result in a reply of this process; raises the error in it."""
-    if reply.rest.HasField("error"):
+    if reply.timing is None:
         raise error_from_refusal(reply.rest.error)
     return decode_parsed(reply, request)
 
@@ -84,6 +84,7 @@ def make_result(
     """Returns the result of a request, from the reply's values and the request's."""
     return Result(
         outputs=outputs,
+        words=tuple(request.words),
         lengths=np.array(request.lengths, np.int64),
         hidden_size=request.hidden_size,
         seed=request.seed,
@@ -98,6 +99,8 @@ def make_result(
 
 def read_timing(reply: SplitReply) -> Timing:
     """Returns the server's times in a reply."""
+    if reply.timing is not None:
+        return Timing(queue_s=reply.timing[0], compute_s=reply.timing[1])
     timing = reply.rest.timing
     return Timing(queue_s=timing.queue_s, compute_s=timing.compute_s)
 

@@ -44,7 +44,8 @@ class Request:
     @property
     def hidden(self) -> int:
         """Width of the outputs, both directions together."""
-        return (self.network.proj_size or self.hidden_size) * self.network.directions
+        network = self.network
+        return (network.proj_size or self.hidden_size) * (2 if network.bidirectional else 1)
 
     @property
     def batch(self) -> int:
@@ -85,7 +86,7 @@ def encode(
     """
     message = pb.ForwardRequest(
         hidden_size=request.hidden_size,
-        seed=_as_int64(request.seed),
+        seed=request.seed if request.seed < 2**63 else request.seed - 2**64,  # the int64 of the same 64 bits
         layout=_LAYOUTS[request.layout],
         id=request_id,
     )
@@ -98,13 +99,10 @@ def encode(
     else:
         _write_words(request, message)
     # The state comes first, because an id at the end of its message can be split off without a parser.
-    data = _initial_state_field(request.initial_state) + message.SerializeToString()
+    data = message.SerializeToString()
+    if request.initial_state is not None:
+        data = _initial_state_field(request.initial_state) + data
     return EncodedRequest(data=data, request=request, is_distinct=is_distinct, out=out)
-
-
-def _as_int64(seed: int) -> int:
-    """Returns the int64 of the same 64 bits, which torch takes for the same seed."""
-    return seed - 2**64 if seed >= 2**63 else seed
 
 
 def _write_network(network: Network, message: pb.ForwardRequest) -> None:
@@ -136,8 +134,6 @@ def _write_words(request: Request, message: pb.ForwardRequest) -> None:
         refuse_surrogates(request.words, request.alphabet)
 
 
-def _initial_state_field(state: State | None) -> bytes:
-    if state is None:
-        return b""
+def _initial_state_field(state: State) -> bytes:
     number = pb.ForwardRequest.INITIAL_STATE_FIELD_NUMBER
     return b"".join(state_field(number, h=state.h, c=state.c, network_digest=state.network_digest))

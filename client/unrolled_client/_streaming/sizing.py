@@ -51,7 +51,9 @@ def dense_bytes(request: Request) -> int:
 
 def message_bytes(request: Request) -> int:
     """Returns about how many bytes the larger message of a call has if it is one request."""
-    size = dense_bytes(request) + len(request.words) * state_bytes(request)
+    size = dense_bytes(request)
+    if request.network.return_final_state or request.initial_state is not None:
+        size += len(request.words) * state_bytes(request)
     if request.network.vectors is not None:  # sentences may be larger than their states
         size = max(size, MAX_LETTER_BYTES * sum(map(len, request.words)))
     return size

@@ -20,12 +20,13 @@ from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
 
 from unrolled_client import Result
+from unrolled_client._display.picture import Picture
 from unrolled_client.cli.connect import exit_on_failure, open_client, report
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
 from unrolled_client.cli.output import print_info, print_states, to_json
 from unrolled_client.cli.output_files import OutputFile, parse_path, refuse_shared_files
-from unrolled_client.cli.plot_data import Picture, make_picture
 from unrolled_client.cli.plot_terminal import draw
+from unrolled_client.results import picture_of
 
 _ENDINGS = (".png", ".svg", ".pdf")
 
@@ -84,7 +85,7 @@ def forward(
     if as_json:
         typer.echo(json.dumps(to_json(result)))
     elif array_file is None:
-        print_states(batch, result, network)
+        print_states(result)
 
 
 @app.command(cls=GroupedCommand)
@@ -106,7 +107,7 @@ def plot(
     batch = _read(words)
     file = None if save is None else _open_drawing(save, words)
     with file or contextlib.nullcontext(), exit_on_failure():
-        picture = make_picture(batch, _forward(batch, network, server), network)
+        picture = picture_of(_forward(batch, network, server))
         if file is not None:
             _save(picture, file)
     if file is None:
@@ -177,7 +178,7 @@ def _split_lines(name: str, read: Callable[[], bytes]) -> list[str]:
 
 
 def _save(picture: Picture, file: OutputFile) -> None:
-    from unrolled_client.cli.plot_file import render  # noqa: PLC0415 - loads matplotlib
+    from unrolled_client._display.drawing import render  # noqa: PLC0415 - loads matplotlib
 
     content, note = render(picture, kind=file.path.suffix[1:].lower())
     file.write(content)

@@ -10,9 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from unrolled_client import Result, ServerInfo
-from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.plot_data import symbols
-from unrolled_client.cli.printable import printable
+from unrolled_client._display.printable import printable
 
 _MAX_ROWS = 60
 _MAX_SYMBOLS = 40
@@ -34,11 +32,11 @@ def to_json(result: Result) -> dict[str, object]:
     }
 
 
-def print_states(words: list[str], result: Result, network: NetworkFlags) -> None:
+def print_states(result: Result) -> None:
     """Prints a table of the rows and units that fit, and how many do not."""
-    console = Console()
+    console, network = Console(), result.network
     shown = partial(printable, encoding=console.encoding)
-    hidden, rows = result.outputs.shape[-1], list(_rows(words, result, network))
+    hidden, rows = result.outputs.shape[-1], list(_rows(result))
     room = (console.width - _WORD_WIDTH - _LETTER_WIDTH) // _STATE_WIDTH
     unit_count = min(hidden, max(room, 1))
     whole, part = ("word", "letter") if network.vectors is None else ("sentence", "word")
@@ -51,7 +49,7 @@ def print_states(words: list[str], result: Result, network: NetworkFlags) -> Non
         names = (Text(shown(name)) for name in (word, symbol))
         table.add_row(*names, *(f"{state:.4f}" for state in states[:unit_count]))
     console.print(table)
-    typer.echo(shown(_caption(result, network)))
+    typer.echo(shown(_caption(result)))
     if len(rows) > _MAX_ROWS or hidden > unit_count:
         name = f"{whole}s" if network.is_pooled else f"{part}s"
         typer.echo(
@@ -76,21 +74,21 @@ def print_info(info: ServerInfo) -> None:
     console.print(table)
 
 
-def _caption(result: Result, network: NetworkFlags) -> str:
-    axes = "(batch, hidden)" if network.is_pooled else "(batch, seq, hidden)"
+def _caption(result: Result) -> str:
+    axes = "(batch, hidden)" if result.network.is_pooled else "(batch, seq, hidden)"
     source = f"alphabet {result.alphabet[:_MAX_SYMBOLS]}"
     if len(result.alphabet) > _MAX_SYMBOLS:
         source += f" and {len(result.alphabet) - _MAX_SYMBOLS:,} more"
-    if network.vectors is not None:
-        source = f"vectors {network.vector_table}"
+    if result.network.vectors is not None:
+        source = f"vectors {result.network.vectors}"
     return f"{axes} = {result.outputs.shape}, layout {result.layout}, {source}"
 
 
-def _rows(words: list[str], result: Result, network: NetworkFlags) -> Iterator[tuple[str, str, list[float]]]:
+def _rows(result: Result) -> Iterator[tuple[str, str, list[float]]]:
     """Yields (word, symbol, states): the word only at its first symbol. Pooled: one row per word."""
-    for word, states in zip(words, result.outputs, strict=True):
-        if network.is_pooled:
-            yield word, network.output, states.tolist()
+    for word, states in zip(result.words, result.outputs, strict=True):
+        if result.network.is_pooled:
+            yield word, result.network.output, states.tolist()
             continue
-        for position, symbol in enumerate(symbols(word, network)):
+        for position, symbol in enumerate(result.network.symbols(word)):
             yield "" if position else word, symbol, states[position].tolist()

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from unrolled_client.cli.plot_data import SPACE, Picture, escape_labels
-from unrolled_client.cli.printable import has
+from unrolled_client._display.picture import SPACE, Picture, escape_labels
+from unrolled_client._display.printable import has
 
 # Blue, white, red: ColorBrewer's RdBu (Cynthia Brewer, Penn State), which matplotlib has as RdBu_r.
 _SHADES = np.frombuffer(

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from unrolled_client.cli.printable import printable
+from unrolled_client._display.printable import printable
 
 from unrolled_loadtest.results.histogram import Latencies
 from unrolled_loadtest.results.record import Interval

@@ -2,7 +2,7 @@
 
 import jinja2
 from markupsafe import Markup
-from unrolled_client.cli.printable import printable
+from unrolled_client._display.printable import printable
 
 from unrolled_loadtest.report import charts, formatting, summary
 from unrolled_loadtest.results.record import Record

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
-from unrolled_client.cli.printable import printable
+from unrolled_client._display.printable import printable
 
 from unrolled_loadtest.report.formatting import clock, counted, length, milliseconds, rate
 from unrolled_loadtest.report.summary import (

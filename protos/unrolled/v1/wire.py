@@ -73,8 +73,8 @@ class SplitReply:
         rest: All other fields; `values` and `index` are empty here.
         values: (n,) float32, read-only, a view of the message if possible.
         index: (m,) int32, like `values`; empty in the dense form.
-        h, c: Final state in a reply that was made in this process, whose `values` have the reply's shape and
-            memory of their own. Otherwise None, and the final state is in `rest`.
+        h, c, timing: Final state and seconds (in the queue, of computing) of a reply that was made in this
+            process, whose `values` have the reply's shape. Otherwise None, and both are in `rest`.
     """
 
     rest: ForwardReply
@@ -82,6 +82,7 @@ class SplitReply:
     index: NDArray[np.int32]
     h: NDArray[np.float32] | None = None
     c: NDArray[np.float32] | None = None
+    timing: tuple[float, float] | None = None
 
 
 class _NotPlainError(Exception):

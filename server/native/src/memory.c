@@ -34,7 +34,7 @@ static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / un
 /* Whole pages of any system. */
 static size_t mapped_nbytes(size_t size) { return round_up(size, (size_t)64 << 10); }
 
-/* Never waits: a forked child may find the lock taken for ever. It then keeps nothing. */
+/* Never waits, for a thread that may have no CPU: then a mapping is not kept, or a new one made. */
 static bool lock_kept(void) { return !__atomic_exchange_n(&kept.lock, 1, __ATOMIC_ACQUIRE); }
 
 static void unlock_kept(void) { __atomic_store_n(&kept.lock, 0, __ATOMIC_RELEASE); }
@@ -94,6 +94,16 @@ void ur_keep_released(size_t limit) {
     __atomic_store_n(&kept.limit, (int64_t)limit, __ATOMIC_RELAXED);
     if (!lock_kept()) return;
     unmap_excess();
+    unlock_kept();
+}
+
+void ur_forget_kept_lock(void) {
+    if (lock_kept()) {
+        unlock_kept();
+        return;
+    }
+    memset(kept.lists, 0, sizeof kept.lists); /* perhaps in the middle of a change */
+    kept.nbytes = 0;
     unlock_kept();
 }
 

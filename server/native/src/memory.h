@@ -11,6 +11,8 @@ void *ur_allocate(size_t size);
 /* The same, but not zeroed. */
 void *ur_allocate_unset(size_t size);
 void ur_release(void *memory, size_t size);
+/* For a forked child: if another thread of the parent used the mappings that are kept, forgets them and the lock. */
+void ur_forget_kept_lock(void);
 /* Returns what an allocation takes from the system. */
 size_t ur_held_nbytes(size_t size);
 

@@ -6,7 +6,10 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+
+#include "memory.h"
 
 /* Spins before a thread sleeps, of some 40 ns. On a busy machine the caller must sleep soon: the kernel then gives its CPU to
  * the helper that it waits for. */
@@ -21,10 +24,11 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t offered, finished;
     size_t thread_count; /* the caller's included; 0: as 1 */
+    pthread_t helpers[MAX_THREADS - 1];
     size_t started;      /* helpers */
     size_t sleeping;
-    bool is_caller_sleeping;
-    int is_taken;        /* by a call */
+    bool is_ending, is_caller_sleeping;
+    int is_taken;        /* by a call, or by what ends helpers */
     /* The number of the work in the upper half, and a bit for each part that no thread has taken. A helper that comes late
      * can't take a part of other work than the one it read `run`, `work` and `work_threads` of. */
     uint64_t offer;
@@ -75,10 +79,12 @@ static bool run_part(size_t thread) {
 
 static bool is_offered(void) { return (uint32_t)__atomic_load_n(&pool.offer, __ATOMIC_SEQ_CST); }
 
+static bool is_ending(void) { return __atomic_load_n(&pool.is_ending, __ATOMIC_ACQUIRE); }
+
 static void sleep_until_offered(void) {
     pthread_mutex_lock(&pool.mutex);
     __atomic_add_fetch(&pool.sleeping, 1, __ATOMIC_SEQ_CST);
-    while (!is_offered()) pthread_cond_wait(&pool.offered, &pool.mutex);
+    while (!is_offered() && !is_ending()) pthread_cond_wait(&pool.offered, &pool.mutex);
     __atomic_sub_fetch(&pool.sleeping, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&pool.mutex);
 }
@@ -86,7 +92,7 @@ static void sleep_until_offered(void) {
 static void *help(void *number) {
     size_t thread = (size_t)(uintptr_t)number;
     ur_enter_float_mode();
-    for (;;) {
+    while (!is_ending()) {
         for (int spin = 0; spin < HELPER_SPINS; spin++) {
             if (run_part(thread)) spin = 0;
             pause_cpu();
@@ -103,29 +109,39 @@ static void start_helpers(size_t count) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool.started < count) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, help, (void *)(uintptr_t)(pool.started + 1))) break;
-        pthread_detach(thread);
+        if (pthread_create(&pool.helpers[pool.started], NULL, help, (void *)(uintptr_t)(pool.started + 1))) break;
         pool.started++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* Ends all helpers, once no call uses them. */
+static void end_helpers(void) {
+    while (__atomic_exchange_n(&pool.is_taken, 1, __ATOMIC_ACQUIRE)) sched_yield();
+    __atomic_store_n(&pool.is_ending, true, __ATOMIC_RELEASE);
+    wake(&pool.offered);
+    while (pool.started) pthread_join(pool.helpers[--pool.started], NULL);
+    __atomic_store_n(&pool.is_ending, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool.is_taken, 0, __ATOMIC_RELEASE);
+}
+
 /* A forked child has none of the helpers, and perhaps locks that no thread will release. */
-static void forget_helpers(void) {
+static void forget_other_threads(void) {
+    ur_forget_kept_lock();
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.offered, NULL);
     pthread_cond_init(&pool.finished, NULL);
     pool.started = pool.sleeping = pool.unfinished = 0;
-    pool.is_caller_sleeping = false;
+    pool.is_ending = pool.is_caller_sleeping = false;
     pool.is_taken = 0;
     pool.offer = 0;
 }
 
 void ur_set_threads(size_t count) {
     static int is_registered;
-    if (!__atomic_exchange_n(&is_registered, 1, __ATOMIC_RELAXED)) pthread_atfork(NULL, NULL, forget_helpers);
-    __atomic_store_n(&pool.thread_count, count < MAX_THREADS ? count : MAX_THREADS, __ATOMIC_RELAXED);
+    if (!__atomic_exchange_n(&is_registered, 1, __ATOMIC_RELAXED)) pthread_atfork(NULL, NULL, forget_other_threads);
+    if (count > MAX_THREADS) count = MAX_THREADS;
+    if (__atomic_exchange_n(&pool.thread_count, count, __ATOMIC_RELAXED) > count) end_helpers();
 }
 
 size_t ur_thread_count(void) {
@@ -172,7 +188,10 @@ void ur_share(ur_part *run, void *work, size_t part_count, size_t thread_count) 
         return;
     }
     int64_t began_ns = ur_clock_ns();
-    if (began_ns < pool.resumes_ns) {
+    /* Perhaps fewer than when the call began: helpers that were ended are not started again. */
+    size_t most = ur_thread_count();
+    if (thread_count > most) thread_count = most;
+    if (thread_count < 2 || began_ns < pool.resumes_ns) {
         run_alone(run, work, part_count);
     } else {
         start_helpers(thread_count - 1);

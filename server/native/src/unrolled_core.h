@@ -37,7 +37,8 @@ UR_EXPORT const char *ur_isa(void);
  * the limit, and those that are released raise it. */
 UR_EXPORT void ur_keep_released(size_t limit);
 /* Sets how many threads, the caller's included, may share the work of one call, at most 32; 1 at first. The threads are
- * started when they are first needed; a forked child starts its own. */
+ * started when they are first needed; a forked child starts its own. A smaller number than before ends all of them, and waits
+ * for those that share the work of a call: after 1 the core has no threads. */
 UR_EXPORT void ur_set_threads(size_t count);
 
 /* Parameters. The generator is torch's CPU generator: MT19937 seeded with 32 bits. */

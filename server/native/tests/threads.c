@@ -1,5 +1,6 @@
 /* Threads on shared weights: each runs calls on states of its own and on common ones, while one thread asks all states what
  * they know and another one stops calls. The core's own threads, which share the work of a call, and a forked child. */
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/wait.h>
@@ -174,7 +175,7 @@ static void count_part(void *work, size_t part, size_t thread) {
 /* Shares work from several threads; each part runs once, on no more threads than the work has. */
 static void *share_parts(void *seed) {
     uint64_t random = (uintptr_t)seed;
-    for (size_t at = 0; at < 5000; at++) {
+    for (size_t at = 0; at < 3000; at++) {
         size_t part_count = 1 + random_below(&random, MAX_PARTS_OF_WORK);
         counted_parts parts = {.thread_count = 1 + random_below(&random, 8)};
         ur_share(count_part, &parts, part_count, parts.thread_count);
@@ -185,14 +186,49 @@ static void *share_parts(void *seed) {
     return NULL;
 }
 
-static void check_parts(void) {
-    pthread_t other;
-    CHECK(!pthread_create(&other, NULL, share_parts, (void *)1), "no thread");
-    share_parts((void *)2);
-    pthread_join(other, NULL);
+/* Sets other numbers of threads while calls share work. */
+static void *change_threads(void *seed) {
+    uint64_t random = (uintptr_t)seed;
+    while (!is_over()) {
+        ur_set_threads(random_below(&random, 9));
+        for (size_t pause = random_below(&random, 50); pause; pause--) sched_yield();
+    }
+    return NULL;
 }
 
-/* A child that is forked while threads exist computes with threads of its own. */
+static size_t count_threads(void) {
+    size_t count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    while (readdir(tasks)) count++;
+    closedir(tasks);
+    return count;
+}
+
+/* Waits for threads that were joined: the system lists them for some microseconds more. */
+static void check_thread_count(size_t expected) {
+    for (int pause = 0; pause < 1000000 && count_threads() != expected; pause++) sched_yield();
+    CHECK(count_threads() == expected, "%zu threads, not %zu", count_threads(), expected);
+}
+
+static void check_parts(void) {
+    pthread_t others[2];
+    CHECK(!pthread_create(&others[0], NULL, share_parts, (void *)3), "no thread"); /* sanitizers start one of their own */
+    pthread_join(others[0], NULL);
+    size_t thread_count = count_threads();
+    ur_set_threads(8);
+    share_parts((void *)5);
+    CHECK(count_threads() > thread_count, "no helpers");
+    CHECK(!pthread_create(&others[0], NULL, share_parts, (void *)1), "no thread");
+    CHECK(!pthread_create(&others[1], NULL, change_threads, (void *)4), "no thread");
+    share_parts((void *)2);
+    pthread_join(others[0], NULL);
+    __atomic_store_n(&is_done, 1, __ATOMIC_RELEASE);
+    pthread_join(others[1], NULL);
+    ur_set_threads(1);
+    check_thread_count(thread_count);
+}
+
+/* A child that is forked while threads exist, and at any place of what they do, computes with threads of its own. */
 static inline void check_fork(void) {
     pid_t child = fork();
     CHECK(child >= 0, "no child");
@@ -223,5 +259,6 @@ int main(int argc, char **argv) {
         free_text(&t);
         free_network(&n);
     }
+    ur_set_threads(1);
     printf("%zu networks: %zu calls stopped, %zu times known\n", cases, stopped, known);
 }

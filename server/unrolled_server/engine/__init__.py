@@ -14,6 +14,7 @@ from unrolled_server.engine.job import (
     State,
     Stop,
     StoppedError,
+    drawing_multiplications,
 )
 from unrolled_server.engine.network import DeviceUnavailableError, DeviceUnstableError
 from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
@@ -23,5 +24,6 @@ __all__ = [
     "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
     "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
     "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
-    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors", "plain_network",
+    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors",
+    "drawing_multiplications", "plain_network",
 ]  # fmt: skip

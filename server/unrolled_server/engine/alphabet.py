@@ -95,8 +95,9 @@ class Alphabet:
         """Codes by a table over code points; all points beyond it fall on its last cell, which is empty."""
         if self._table is None:
             symbol_points = np.array(list(self._code_of))
-            self._table = np.full(symbol_points.max() + 2, -1, np.int32)
-            self._table[symbol_points] = np.arange(len(self.symbols), dtype=np.int32)
+            table = np.full(symbol_points.max() + 2, -1, np.int32)
+            table[symbol_points] = np.arange(len(self.symbols), dtype=np.int32)
+            self._table = table  # once it is complete, because threads share alphabets
         return self._table.take(points, mode="clip")
 
     def _search(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:

@@ -35,6 +35,7 @@ _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
+_NO_STOP = None, 0
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
 
 
@@ -147,7 +148,10 @@ def isa_name() -> str:
 
 
 def set_threads(count: int) -> None:
-    """Sets how many threads of the core, the caller's included, may share a call; up to 32."""
+    """Sets how many threads of the core, the caller's included, may share a call, up to 32.
+
+    Fewer than before ends all but the caller's, as soon as no call uses them.
+    """
     _library().ur_set_threads(count)
 
 
@@ -272,9 +276,10 @@ class States(Network):
         """See `Network`."""
         status = self._core.ur_run(
             self.handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
-            *_stop_arguments(stop),
+            *(_stop_arguments(stop) if stop else _NO_STOP),
         )  # fmt: skip
-        _raise_for(status)
+        if status:
+            _raise_for(status)
 
     def is_known(self, words: EncodedWords) -> bool:
         """See `Network`; False if another thread runs the network."""
@@ -327,7 +332,7 @@ def number(
 def _stop_arguments(stop: Stop | None) -> tuple[ctypes.c_int32 | None, int]:
     """Returns the flag and the deadline in nanoseconds."""
     if stop is None:
-        return None, 0
+        return _NO_STOP
     return stop.flag, 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
 
 

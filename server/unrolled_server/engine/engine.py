@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
@@ -11,7 +12,7 @@ import numpy as np
 
 from unrolled_server.array_types import Float32, Int32
 from unrolled_server.engine.alphabet import Alphabet
-from unrolled_server.engine.core import CoreError, States, compute_side_by_side, number, set_threads
+from unrolled_server.engine.core import CoreError, States, compute_side_by_side, number
 from unrolled_server.engine.devices import CPU, open_backend
 from unrolled_server.engine.golden import GOLDEN_FINGERPRINT, golden_fingerprint
 from unrolled_server.engine.job import (
@@ -29,6 +30,7 @@ from unrolled_server.engine.job import (
 from unrolled_server.engine.network import Reply, TableFullError
 from unrolled_server.engine.network_cache import CachedNetwork, NetworkCache
 from unrolled_server.engine.spec import Cell, NetworkSpec, WordVectors, plain_network
+from unrolled_server.engine.threads import claim_threads, only_threads, release_threads
 from unrolled_server.engine.words import EncodedWords
 
 DEFAULT_STATE_MEMORY_BYTES = 1 << 30
@@ -48,7 +50,8 @@ class Engine:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        threads: Threads that compute, the caller's included; one number for all engines of a process.
+        threads: Threads that compute, the caller's included; all engines of a process share as many as the
+            one with the most asks for.
         state_memory_bytes: Budget for weights, states and indexes, and memory that is kept for the next
             ones. The largest reply so far and word vectors come on top.
 
@@ -69,10 +72,7 @@ class Engine:
         self._backend = open_backend(device)
         self.device = self._backend.device
         self.isa = self._backend.isa
-        self.threads = 1
-        if self.device == CPU:
-            self.threads = threads
-            set_threads(threads)
+        self.threads = threads if self.device == CPU else 1
         self.fingerprint = ""
         self.asked_rows = 0
         self.computed_rows = 0
@@ -80,6 +80,10 @@ class Engine:
         self._networks = NetworkCache(self._backend, budget_bytes=state_memory_bytes, vectors=tables)
         self._buffer = _ReplyBuffer()
         self._stop: Stop | None = None  # of the running job
+        self._is_closed = False
+        claim = claim_threads(threads) if self.device == CPU else None
+        self._end = weakref.finalize(self, _end, self._networks, claim)
+        self._end.atexit = False  # a thread may be computing
 
     @property
     def held_bytes(self) -> int:
@@ -88,6 +92,16 @@ class Engine:
     @property
     def network_count(self) -> int:
         return len(self._networks)
+
+    def close(self) -> None:
+        """Drops all networks; later calls raise RuntimeError, and a second `close` does nothing.
+
+        The last open engine of the process ends the core's threads and returns the memory that it keeps to
+        the system. An engine that the garbage collector finds counts as closed.
+        """
+        self._is_closed = True
+        self._end()
+        self._buffer = _ReplyBuffer()
 
     def verify(self) -> None:
         """Sets the fingerprint, a digest of fixed replies, which is one on all CPUs.
@@ -106,11 +120,8 @@ class Engine:
         """Measures how fast new states come: the best of three short runs, or one run of a slow CPU."""
         if self.device != CPU:
             return self._measured_speed()
-        set_threads(threads)
-        try:
+        with only_threads(threads):
             return self._measured_speed()
-        finally:
-            set_threads(self.threads)
 
     def _measured_speed(self) -> float:
         letters = "".join(map(chr, range(ord("a"), ord("a") + 256)))
@@ -172,6 +183,8 @@ class Engine:
 
     def run_one(self, job: Job, stop: Stop | None = None) -> Answer | Exception:
         """Returns one job's result; see `run`."""
+        if self._is_closed:
+            raise RuntimeError("this engine is closed; make another one")
         self.asked_rows += job.words.letter_count * job.network.rows_per_symbol
         self._stop = stop
         try:
@@ -301,6 +314,12 @@ class Engine:
             self.computed_rows += max(0, row_count - cached.row_count)  # fewer if it failed
             cached.row_count = row_count
             self._networks.measure(cached)
+
+
+def _end(networks: NetworkCache, claim: int | None) -> None:
+    networks.clear()  # first, because memory that is released later would be kept
+    if claim is not None:
+        release_threads(claim)
 
 
 class _ReplyBuffer:

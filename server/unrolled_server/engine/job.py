@@ -86,6 +86,7 @@ def _multiplications_per_symbol(spec: NetworkSpec) -> int:
     return spec.directions * (spec.num_layers * recurrent + inputs)
 
 
+@lru_cache(maxsize=1024)
 def drawing_multiplications(spec: NetworkSpec) -> int:
     """Returns the multiplications that take as long as drawing and packing a network."""
     layers = spec.num_layers * spec.directions
@@ -177,7 +178,8 @@ class Job:
         rows, index = math.prod(self.places), 0
         if self.form is ReplyForm.DISTINCT:
             rows, index = 1 + min(self.words.letter_count, self.max_distinct), rows
-        return 4 * (index + rows * self.network.output_size + self._final_state_floats)
+        state = self._final_state_floats if self.return_final_state else 0
+        return 4 * (index + rows * self.network.output_size + state)
 
     @property
     def min_reply_bytes(self) -> int:
@@ -188,7 +190,7 @@ class Job:
     def places(self) -> tuple[int, ...]:
         """Where the answer has a vector: (batch, seq), or pooled (batch,)."""
         words = self.words
-        return (len(words), words.max_length) if self.output is Output.ALL else (len(words),)
+        return (words.count, words.max_length) if self.output is Output.ALL else (words.count,)
 
     @property
     def position_count(self) -> int:

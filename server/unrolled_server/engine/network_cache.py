@@ -123,6 +123,11 @@ class NetworkCache:
             del cached  # released first: what is released later raises the limit that `_count` sets
             self._count(-nbytes)
 
+    def clear(self) -> None:
+        """Drops all networks."""
+        self._networks.clear()
+        self.held_bytes = 0
+
     def _count(self, nbytes: int) -> None:
         """Counts bytes as held; dropped networks leave their memory to others as far as the budget allows."""
         self.held_bytes += nbytes

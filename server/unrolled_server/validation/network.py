@@ -13,7 +13,6 @@ from unrolled_server.engine import (
     Nonlinearity,
     Output,
     WordVectors,
-    plain_network,
 )
 from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import Violation
@@ -52,8 +51,6 @@ def network_spec(
     request: pb.ForwardRequest, words: RequestWords, *, table: VectorTable | None
 ) -> NetworkSpec:
     """Returns the network of a valid request; `table` has the vectors that it names, if any."""
-    if not (request.HasField("network") or request.HasField("embedding")):
-        return plain_network(len(words.symbols), request.hidden_size, request.seed)
     network = request.network
     return NetworkSpec(
         symbol_count=len(words.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),

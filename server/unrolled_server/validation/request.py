@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm
+from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm, plain_network
 from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
 from unrolled_server.validation.initial_state import state_arrays, state_violations
@@ -65,16 +65,18 @@ class RequestValidator:
             shared_words.store(data)
         refuse_unsupported(request, data)
         words = self._words(request, shared_words)
-        _raise_if_any(
-            [
-                *self._number_violations(request),
-                *network_violations(request, self._limits),
-                *word_violations(request, words, limits=self._limits, tables=self._tables),
-            ]
-        )
-        job = self._job(request, words)
+        # Small requests take long for what they are: checks that cannot fail for a plain one are left out.
+        has_options = request.HasField("network") or request.HasField("embedding")
+        found = self._number_violations(request)
+        if has_options or request.output:
+            found += network_violations(request, self._limits)
+        found += word_violations(request, words, limits=self._limits, tables=self._tables)
+        if found:
+            raise InvalidRequestError(found)
+        job = self._job(request, words, has_options=has_options)
         reply_bytes = job.reply_bytes
-        _raise_if_any(self._reply_violations(job, reply_bytes))
+        if reply_bytes > self._limits.max_reply_bytes:
+            _raise_if_any(self._reply_violations(job, reply_bytes))
         return AcceptedRequest(
             data=data,
             job=job,
@@ -98,10 +100,15 @@ class RequestValidator:
             return shared_words.words_for(request, self._limits)
         return RequestWords.of(request, self._limits)
 
-    def _job(self, request: pb.ForwardRequest, words: RequestWords) -> Job:
+    def _job(self, request: pb.ForwardRequest, words: RequestWords, *, has_options: bool) -> Job:
         encoded = encode_words(request, words, tables=self._tables)
-        network = network_spec(request, words, table=self._tables.get(request.embedding.vectors))
-        _raise_if_any(_size_violations(request, network, encoded))
+        has_state = request.HasField("initial_state")
+        if has_options:
+            network = network_spec(request, words, table=self._tables.get(request.embedding.vectors))
+        else:
+            network = plain_network(len(words.symbols), request.hidden_size, request.seed)
+        if has_options or has_state:
+            _raise_if_any(_size_violations(request, network, encoded))
         return Job(
             network=network,
             words=encoded,
@@ -110,17 +117,18 @@ class RequestValidator:
             max_reply_bytes=self._limits.max_reply_bytes,
             output=OUTPUTS[request.output],
             return_final_state=request.return_final_state,
-            initial_state=state_arrays(request.initial_state) if request.HasField("initial_state") else None,
+            initial_state=state_arrays(request.initial_state) if has_state else None,
         )
 
-    def _number_violations(self, request: pb.ForwardRequest) -> Iterator[Violation]:
+    def _number_violations(self, request: pb.ForwardRequest) -> list[Violation]:
+        found = []
         limit = self._limits.max_hidden_size
         if not 1 <= request.hidden_size <= limit:
             description = f"hidden_size is {request.hidden_size}; this server allows 1 to {limit}"
-            yield Violation("hidden_size", description)
-        id_bytes = len(request.id.encode())
-        if id_bytes > MAX_ID_BYTES:
-            yield Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}")
+            found.append(Violation("hidden_size", description))
+        if request.id and (id_bytes := len(request.id.encode())) > MAX_ID_BYTES:
+            found.append(Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}"))
+        return found
 
     def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
         """Yields a violation if the reply is too large; in the distinct form, if it is so for any words."""
@@ -145,8 +153,7 @@ class RequestValidator:
 def _size_violations(
     request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords
 ) -> Iterator[Violation]:
-    if request.HasField("network") or request.HasField("embedding"):
-        yield from weight_violations(network)
+    yield from weight_violations(network)
     if request.HasField("initial_state"):
         batch = words.max_length if request.layout == pb.LAYOUT_SEQ_FIRST else len(words)
         yield from state_violations(request.initial_state, network, batch=batch)

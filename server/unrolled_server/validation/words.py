@@ -15,7 +15,6 @@ from unrolled_server.word_vectors import VectorTable
 # Memory that parsed and encoded words take for each byte of the message: a word of five letters is seven
 # bytes there.
 _PARSED_BYTES = 16
-_LETTERS = ("", 0)  # neither vectors nor a rule for unknown words
 
 
 class RequestWords:
@@ -131,7 +130,7 @@ def word_violations(
     request: pb.ForwardRequest, words: RequestWords, *, limits: Limits, tables: Mapping[str, VectorTable]
 ) -> list[Violation]:
     """Returns what is wrong with the words and with the alphabet or table that they are looked up in."""
-    name = request.embedding.vectors if request.HasField("embedding") else ""
+    name = request.embedding.vectors
     found: list[Violation] = []
     if not words.entries:
         found.append(Violation("words", "words is empty; send at least one word"))
@@ -152,9 +151,7 @@ def encode_words(
     Raises:
         InvalidRequestError: A letter is not in the alphabet, or a word has no vector.
     """
-    key = _LETTERS
-    if request.HasField("embedding"):
-        key = request.embedding.vectors, request.embedding.unknown_word
+    key = request.embedding.vectors, request.embedding.unknown_word
     encoded = words.encoded.get(key)
     if encoded is None:
         table = tables.get(key[0])
@@ -163,10 +160,11 @@ def encode_words(
     return encoded
 
 
-def _letter_violations(words: RequestWords, limits: Limits) -> Iterator[Violation]:
+def _letter_violations(words: RequestWords, limits: Limits) -> list[Violation]:
+    found = _alphabet_violations(words.symbols, limits)
     if words.entries:
-        yield from _length_violations(words.entries, limits, kind="a word has at least one symbol")
-    yield from _alphabet_violations(words.symbols, limits)
+        return _length_violations(words.entries, limits, kind="a word has at least one symbol") + found
+    return found
 
 
 def _sentence_violations(
@@ -187,32 +185,34 @@ def _sentence_violations(
 
 def _length_violations(
     sequences: Sequence[str] | Sequence[list[str]], limits: Limits, *, kind: str
-) -> Iterator[Violation]:
+) -> list[Violation]:
+    found = []
     lengths = list(map(len, sequences))
     if 0 in lengths:
         at = lengths.index(0)
-        yield Violation(f"words[{at}]", f"words[{at}] is empty; {kind}")
+        found.append(Violation(f"words[{at}]", f"words[{at}] is empty; {kind}"))
     longest = max(lengths)
     if longest > limits.max_word_length:
         at = lengths.index(longest)
-        yield Violation(
-            f"words[{at}]",
-            f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; "
-            "shorten or split it",
+        description = (
+            f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; shorten or "
+            "split it"
         )
+        found.append(Violation(f"words[{at}]", description))
+    return found
 
 
-def _alphabet_violations(symbols: str, limits: Limits) -> Iterator[Violation]:
+def _alphabet_violations(symbols: str, limits: Limits) -> list[Violation]:
     if len(symbols) > limits.max_alphabet_size:
         description = (
             f"the alphabet has {len(symbols)} symbols; this server allows {limits.max_alphabet_size}"
         )
-        yield Violation("alphabet", description)
-        return
+        return [Violation("alphabet", description)]
     try:
         Alphabet.of(symbols)
     except DuplicateSymbolError as error:
-        yield Violation("alphabet", f"{error}; name each symbol once")
+        return [Violation("alphabet", f"{error}; name each symbol once")]
+    return []
 
 
 def _layout_violations(sequences: Sequence[str] | Sequence[list[str]]) -> Iterator[Violation]:

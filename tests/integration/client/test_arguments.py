@@ -231,6 +231,13 @@ def test_none_is_the_default(make_client, server_address, call):
 
 
 @pytest.mark.parametrize("call", CALLS)
+def test_every_result_has_its_words(make_client, server_address, call):
+    """As a tuple, so that rows can be labelled."""
+    with make_client(server_address) as client:
+        assert CALLS[call](client).words == tuple(WORDS)
+
+
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [

@@ -92,6 +92,7 @@ def test_everything_finds_its_place(options, is_started, words, random):
     encoded = encode(request)
     expected = decode_reply(answer(encoded.data, request=request), encoded)
     assert np.array_equal(result.outputs, expected.outputs)
+    assert result.words == expected.words
     assert (result.state is None) == (expected.state is None)
     if result.state is not None:
         assert result.state.network_digest == "d1gest"

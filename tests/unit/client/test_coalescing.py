@@ -121,6 +121,7 @@ def test_everybody_gets_what_they_would_get_alone(reply_to, callers):
         alone = decode_reply(reply_to(request.data), request)
         assert np.array_equal(result.outputs, alone.outputs)
         assert np.array_equal(result.lengths, alone.lengths)
+        assert result.words == alone.words == tuple(words)
         flags = result.outputs.flags
         assert (flags.owndata, flags.writeable, flags.c_contiguous) == (True, True, True)
 

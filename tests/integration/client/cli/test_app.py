@@ -373,7 +373,7 @@ def test_a_plot_of_sentences_has_a_row_for_each_word(run_on_sentences):
     options = ["--hidden-size", 1, "--bidirectional", "--vectors", "glove"]
     done = run_on_sentences("plot", "the cat sat", "no", *options)
     title, *lines, legend = done.output.splitlines()
-    assert title == "rnn, hidden_size 1, seed 0, vectors glove, bidirectional"
+    assert title == "rnn, hidden_size 1, seed 0, bidirectional, vectors glove"
     assert legend == "9 is 7, -9 is -7"
     assert [line.split() for line in lines] == [
         [],

@@ -5,7 +5,7 @@ import doctest
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_client.cli import printable
+from unrolled_client._display import printable
 from unrolled_loadtest.report import formatting, terminal
 from unrolled_loadtest.results import histogram
 

@@ -7,11 +7,13 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from matplotlib import colormaps, style
+from matplotlib import colormaps, rcParams, style
+from matplotlib._pylab_helpers import Gcf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
-from unrolled_client.cli import plot_file
-from unrolled_client.cli.plot_data import escape_labels
+from unrolled_client._display import drawing
+from unrolled_client._display.picture import escape_labels
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOTH = ("forward", "backward")
@@ -19,7 +21,7 @@ SENTENCE = " ".join(f"{'untrained' * (n % 3)}word{n}" for n in range(45))
 
 
 def save(picture, path):
-    content, note = plot_file.render(picture, kind=path.suffix[1:].lower())
+    content, note = drawing.render(picture, kind=path.suffix[1:].lower())
     path.write_bytes(content)
     return note
 
@@ -41,8 +43,8 @@ def texts_in(path):
 
 def figure_of(picture):
     """The drawing, measured as it is in a file."""
-    with style.context(["default", plot_file._STYLE]):
-        figure = plot_file._draw(picture)
+    with style.context(["default", drawing._STYLE]):
+        figure = drawing._draw(picture, Figure())
         FigureCanvasAgg(figure).draw()
     return figure
 
@@ -159,9 +161,9 @@ def test_letters_that_the_font_lacks_are_spelled_out(picture_of, tmp_path):
     save(picture, tmp_path / "states.svg")
     assert {"你", "好", "你好"} <= set(texts_in(tmp_path / "states.svg"))
     save(picture, tmp_path / "states.png")
-    [panel] = escape_labels(picture, plot_file._has_glyph).panels
+    [panel] = escape_labels(picture, drawing._has_glyph).panels
     assert panel.labels == ["\\u4f60", "\\u597d"]
-    assert all(map(plot_file._has_glyph, "naïve привет שלום ␣"))
+    assert all(map(drawing._has_glyph, "naïve привет שלום ␣"))
 
 
 def test_a_note_counts_what_was_left_out(picture_of, tmp_path):
@@ -180,3 +182,26 @@ def test_what_is_no_number_is_grey(picture_of, tmp_path):
     save(picture, tmp_path / "states.svg")
     image, _scale = images_in(tmp_path / "states.svg")
     assert np.rint(image[0, :, :3] * 255).tolist() == [[153] * 3, [103, 0, 31], [5, 48, 97]]
+
+
+def test_a_figure_for_a_notebook_is_drawn_as_a_file_is(picture_of, tmp_path):
+    """It has the pixels of the PNG, also where the application has styles of its own."""
+    picture = picture_of(["hello", "你"], units=3)
+    save(picture, tmp_path / "states.png")
+    with style.context("dark_background"):
+        shown = drawing.draw(picture)._repr_png_()
+    assert np.array_equal(imread(io.BytesIO(shown)), imread(tmp_path / "states.png"))
+
+
+def test_a_figure_for_a_notebook_says_in_its_title_what_was_left_out(picture_of):
+    """Where no standard error shows the note."""
+    title = drawing.draw(picture_of(["ab"] * 30)).get_suptitle()
+    assert " ".join(title.split()) == "rnn, hidden_size 2, seed 0; drawn: 48 of 60 letters"
+
+
+def test_a_figure_changes_no_state_of_matplotlib(picture_of):
+    """Neither its settings nor pyplot's figures, nor its backend."""
+    before = dict(rcParams)
+    drawing.draw(picture_of(["ab"]))._repr_png_()
+    assert dict(rcParams) == before
+    assert not Gcf.figs

@@ -1,4 +1,4 @@
-"""Drawings in files: a panel per word, with a column per letter and a row per unit. Imports matplotlib."""
+"""Drawings in files and notebooks: a panel per word, a column per letter, a row per unit; by matplotlib."""
 
 import functools
 import math
@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from io import BytesIO
 from textwrap import wrap
+from typing import TypeVar
 
 import matplotlib as mpl
 import matplotlib.style
@@ -15,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
-from unrolled_client.cli.plot_data import Panel, Picture, escape_labels
+from unrolled_client._display.picture import Panel, Picture, escape_labels
+
+_Figure = TypeVar("_Figure", bound=Figure)
 
 _DPI = 150
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that letters are the same everywhere
@@ -49,19 +52,43 @@ _MIN_HEIGHT, _MAX_HEIGHT = 1.0, 4.0
 
 def render(picture: Picture, *, kind: str) -> tuple[bytes, str]:
     """Returns the picture as a "png", "svg" or "pdf", and a note on what was left out, or ""."""
-    shown = replace(picture, panels=[_cut(panel) for panel in picture.panels[:_MAX_PANELS]])
+    shown, note = _cut(picture)
     content = BytesIO()
     with mpl.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as those about letters that an SVG leaves to its viewer
-        figure = _draw(shown if kind == "svg" else escape_labels(shown, _has_glyph))
+        figure = _draw(shown if kind == "svg" else escape_labels(shown, _has_glyph), Figure())
         figure.savefig(content, format=kind, metadata=_METADATA[kind])
-    is_whole = shown.row_count == picture.row_count
-    note = f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
-    return content.getvalue(), "" if is_whole else note
+    return content.getvalue(), note
 
 
-def _cut(panel: Panel) -> Panel:
-    return replace(panel, labels=panel.labels[:_MAX_COLUMNS], states=panel.states[:_MAX_COLUMNS])
+class Drawing(Figure):
+    """A figure that a notebook shows even if nothing has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        with mpl.style.context(["default", _STYLE]):
+            self.savefig(content, format="png")
+        return content.getvalue()
+
+
+def draw(picture: Picture) -> Drawing:
+    """Returns the picture as a figure, which pyplot does not know; its title says what was left out."""
+    shown, note = _cut(picture)
+    title = f"{picture.title}; {note}" if note else picture.title
+    with mpl.style.context(["default", _STYLE]):
+        return _draw(escape_labels(replace(shown, title=title), _has_glyph), Drawing())
+
+
+def _cut(picture: Picture) -> tuple[Picture, str]:
+    """Returns as much of the picture as is drawn, and a note on what was left out, or ""."""
+    panels = [
+        replace(panel, labels=panel.labels[:_MAX_COLUMNS], states=panel.states[:_MAX_COLUMNS])
+        for panel in picture.panels[:_MAX_PANELS]
+    ]
+    shown = replace(picture, panels=panels)
+    if shown.row_count == picture.row_count:
+        return shown, ""
+    return shown, f"drawn: {shown.row_count:,} of {picture.row_count:,} {picture.row_name}s"
 
 
 def _has_glyph(symbol: str) -> bool:
@@ -73,14 +100,13 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(_FONT)).get_charmap())
 
 
-def _draw(picture: Picture) -> Figure:
+def _draw(picture: Picture, figure: _Figure) -> _Figure:
     """Draws a grid of words; the directions of a word are panels above each other."""
     word_count, direction_count = len(picture.panels), len(picture.directions)
     cells = max(*(len(panel.labels) for panel in picture.panels), _MIN_COLUMNS)
     width = min(cells * _CELL, _MAX_WIDTH)
     columns = max(min(word_count, int(_MAX_WIDTH / (width + _GAP))), 1)
     rows = math.ceil(word_count / columns)
-    figure = Figure()
     grid = figure.subplots(rows * direction_count, columns, squeeze=False)
     by_word = grid.reshape(rows, direction_count, columns).swapaxes(1, 2).reshape(-1, direction_count)
     for axes in by_word[word_count:].flat:

@@ -1,15 +1,14 @@
 """The content of a drawing, in a terminal or a file: panels of states with labels and one scale."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_client import Result
-from unrolled_client.cli.options import NetworkFlags
-from unrolled_client.cli.printable import escape_unless, printable
+from unrolled_client._display.printable import escape_unless, printable
+from unrolled_client.network import DEFAULT_NETWORK, Network
 
 SPACE = "␣"
 """The label of a space."""
@@ -46,46 +45,51 @@ class Picture:
         return sum(len(panel.labels) for panel in self.panels)
 
 
-def make_picture(words: list[str], result: Result, network: NetworkFlags) -> Picture:
-    """Returns the picture of a call's result."""
-    finite = result.outputs[np.isfinite(result.outputs)]
+def make_picture(
+    outputs: NDArray[np.float32],
+    *,
+    words: Sequence[str],
+    lengths: NDArray[np.int64],
+    network: Network,
+    title: str,
+) -> Picture:
+    """Returns the picture of the outputs of words."""
+    if network.is_pooled:
+        labels = [printable(word) for word in words]
+        panels = [Panel(title=f"{network.output} of each word", labels=labels, states=outputs)]
+    else:
+        panels = [
+            Panel(
+                title=printable(word),
+                labels=[printable(symbol).replace(" ", SPACE) for symbol in network.symbols(word)],
+                states=states[:length],
+            )
+            for word, length, states in zip(words, lengths, outputs, strict=True)
+        ]
     return Picture(
-        title=describe(network),
-        panels=_panels(words, result, network),
+        title=title,
+        panels=panels,
         row_name="letter" if network.vectors is None and not network.is_pooled else "word",
-        limit=float(np.abs(finite).max(initial=0)) or 1.0,
+        limit=max(map(_largest, outputs)) or 1.0,  # by word: a copy of all states may be large
         directions=("forward", "backward") if network.bidirectional else ("",),
     )
 
 
-def _panels(words: list[str], result: Result, network: NetworkFlags) -> list[Panel]:
-    if network.is_pooled:
-        labels = [printable(word) for word in words]
-        return [Panel(title=f"{network.output} of each word", labels=labels, states=result.outputs)]
-    return [
-        Panel(
-            title=printable(word),
-            labels=[printable(symbol).replace(" ", SPACE) for symbol in symbols(word, network)],
-            states=states[:length],
-        )
-        for word, length, states in zip(words, result.lengths, result.outputs, strict=True)
-    ]
+def _largest(states: NDArray[np.float32]) -> float:
+    """Returns the largest absolute finite state."""
+    return float(np.abs(states[np.isfinite(states)]).max(initial=0))
 
 
-def symbols(word: str, network: NetworkFlags) -> list[str]:
-    """Returns the steps of the network: a word's letters or, with word vectors, a sentence's words."""
-    return list(word) if network.vectors is None else word.split()
+def describe(network: Network, **shown: object) -> str:
+    """Returns the cell, what else is to be shown, and every option that is not at its default.
 
-
-def describe(network: NetworkFlags) -> str:
-    """Returns the network's cell, hidden size, seed and every other option that is not at its default.
-
-    >>> describe(NetworkFlags(hidden_size=8, cell="lstm", num_layers=2, bidirectional=True))
+    >>> describe(Network(cell="lstm", num_layers=2, bidirectional=True), hidden_size=8, seed=0)
     'lstm, hidden_size 8, seed 0, num_layers 2, bidirectional'
     """
-    shown = {"hidden_size": network.hidden_size, "seed": network.seed} | network.changed()
-    shown.pop("cell", None)
-    return ", ".join([network.cell, *(_describe(name, value) for name, value in shown.items())])
+    names = set(Network._fields) - {"cell", "return_final_state"}
+    options = {name: value for name, value in network._asdict().items() if name in names}
+    changed = {name: value for name, value in options.items() if value != getattr(DEFAULT_NETWORK, name)}
+    return ", ".join([network.cell, *(_describe(name, value) for name, value in (shown | changed).items())])
 
 
 def _describe(name: str, value: object) -> str:
