@@ -30,6 +30,12 @@ with CHECKING:
     from unrolled_server.security import credential_files
     from unrolled_server.settings import Settings
 
+# How a test's client computes; the last only in the long suites.
+WAYS = ["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)]
+LOCAL_WAYS = ["in process", pytest.param("in process, async", marks=pytest.mark.long)]
+# What a client in process has no use for.
+NETWORK_FIXTURES = {"serve", "serve_stream", "free_port", "waiting", "exporter"}
+
 # No deadlines: a busy machine makes any example slow.
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -52,6 +58,16 @@ def pytest_configure(config):
     """Runs a test that is selected by its id whatever its markers are."""
     if any("::" in argument for argument in config.args):
         config.option.markexpr = ""
+
+
+def pytest_generate_tests(metafunc):
+    """Runs tests of `make_client` with both clients, and in process if they ask the suite's own servers."""
+    if "make_client" in metafunc.fixturenames:
+        asks_network = NETWORK_FIXTURES & set(metafunc.fixturenames)
+        asks_server = {"server_address", "vectors_address"} & set(metafunc.fixturenames)
+        is_local_too = asks_server and not asks_network and metafunc.config.getoption("--target") != "ray"
+        ways = [*WAYS, *LOCAL_WAYS] if is_local_too else WAYS
+        metafunc.parametrize("make_client", ways, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -94,13 +110,14 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
-def server_address(_environment, request):
+def server_address(_environment, request, local_settings):
     """HOST:PORT of a server with default limits on a free loopback port."""
     if request.config.getoption("--target") == "ray":
         yield request.getfixturevalue("ray_cluster").address
         return
     settings = Settings(address="127.0.0.1:0", max_queue_s=3_600)  # so that a busy machine refuses nothing
     with running_server(settings) as server:
+        local_settings[server.address] = {}
         yield server.address
 
 

@@ -1,11 +1,10 @@
-"""Results of the SDK match torch to 1e-6, through a real server."""
+"""Results of the SDK match torch to 1e-6, through a real server and in process."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_client import Client
 
 LESSON = ["hello", "eolll", "lleel"]
 LISTING = [
@@ -20,8 +19,8 @@ seeds = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
 
 @pytest.fixture(scope="module")
-def client(server_address):
-    with Client(server_address) as client:
+def client(make_client, server_address):
+    with make_client(server_address) as client:
         yield client
 
 

@@ -37,8 +37,8 @@ class BlockingAsyncSession:
 class BlockingAsyncClient:
     """An AsyncClient with the synchronous client's methods; its event loop runs in a separate thread."""
 
-    def __init__(self, *args, **kwargs):
-        self.wrapped = AsyncClient(*args, **kwargs)
+    def __init__(self, *args, make=AsyncClient, **kwargs):
+        self.wrapped = make(*args, **kwargs)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -62,16 +62,10 @@ class BlockingAsyncClient:
         return self._run(self.wrapped.server_info(**kwargs))
 
     def map(self, *args, **kwargs):
-        async def collect():
-            return [outcome async for outcome in self.wrapped.map(*args, **kwargs)]
-
-        return self._run(collect())
+        return self._iterate(self.wrapped.map(*args, **kwargs))
 
     def sweep(self, *args, **kwargs):
-        async def collect():
-            return [result async for result in self.wrapped.sweep(*args, **kwargs)]
-
-        return self._run(collect())
+        return self._iterate(self.wrapped.sweep(*args, **kwargs))
 
     def session(self, **kwargs):
         return BlockingAsyncSession(self.wrapped.session(**kwargs), self._run)
@@ -79,20 +73,45 @@ class BlockingAsyncClient:
     def close(self):
         self._run(self.wrapped.close())
 
+    def _iterate(self, outcomes):
+        async def take():
+            return await anext(outcomes, None)
+
+        try:
+            while (outcome := self._run(take())) is not None:
+                yield outcome
+        finally:
+            self._run(outcomes.aclose())
+
     def _run(self, coroutine):
         if self._loop.is_closed():
             return asyncio.run(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-@pytest.fixture(params=["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)])
-def make_client(request):
-    """A constructor like `Client`; tests that use it run with both clients, and also without merging."""
+@pytest.fixture(scope="session")
+def local_settings():
+    """The settings for `Client.local` that give what a server of the suite has, by its address."""
+    return {}
 
-    def make(*args, **kwargs):
-        if request.param == "sync":
-            return Client(*args, **kwargs)
-        return BlockingAsyncClient(*args, merge=request.param == "async", **kwargs)
+
+@pytest.fixture(scope="session")
+def make_client(request, local_settings):
+    """A constructor like `Client`; `pytest_generate_tests` runs tests of it in several ways.
+
+    In process, the address stands for the settings of its server.
+    """
+
+    def make(target, **kwargs):
+        match request.param:
+            case "sync":
+                return Client(target, **kwargs)
+            case "in process":
+                return Client.local(**local_settings[target], **kwargs)
+            case "in process, async":
+                return BlockingAsyncClient(make=AsyncClient.local, **local_settings[target], **kwargs)
+            case way:
+                return BlockingAsyncClient(target, merge=way == "async", **kwargs)
 
     return make
 

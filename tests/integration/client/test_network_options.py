@@ -78,9 +78,9 @@ def test_pooled_outputs_are_one_vector_a_word(make_client, server_address, outpu
         np.testing.assert_allclose(row, pools[output](states[:length]), atol=1e-6)
 
 
-def test_h_n_and_c_n_are_given_where_they_are_known(server_address):
+def test_h_n_and_c_n_are_given_where_they_are_known(make_client, server_address):
     """One layer's outputs hold h_n; what was not sent is named with the option that asks for it."""
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         result = client.forward(WORDS, hidden_size=3, cell="lstm")
         whole = client.forward(WORDS, hidden_size=3, cell="lstm", return_final_state=True)
         deep = client.forward(WORDS, hidden_size=3, num_layers=2)
@@ -91,10 +91,10 @@ def test_h_n_and_c_n_are_given_where_they_are_known(server_address):
     assert deep.c_n is None
 
 
-def test_map_takes_the_same_options(server_address):
+def test_map_takes_the_same_options(make_client, server_address):
     """Each batch of a map has the bits of its own call, pooled ones too."""
     options = {"hidden_size": 4, "alphabet": ALPHABET, "cell": "lstm", "output": "mean"}
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         outcomes = list(client.map([WORDS, ["row"]], **options))
         for outcome, words in zip(outcomes, [WORDS, ["row"]], strict=True):
             alone = client.forward(words, **options)
@@ -120,11 +120,11 @@ def test_calls_of_different_networks_never_share_a_request(server_address):
     assert results[1].network == Network(cell="lstm")
 
 
-def test_a_large_call_in_parts_is_torchs_network_too(server_address):
+def test_a_large_call_in_parts_is_torchs_network_too(make_client, server_address):
     """Thousands of words of an LSTM travel in parts and give the bits of each alone."""
     words = [f"{number:05d}" for number in range(5_000)]
     options = {"hidden_size": 7, "alphabet": "0123456789", "cell": "lstm", "proj_size": 2}
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         whole = client.forward(words, **options)
         assert whole.outputs.shape == (5_000, 5, 2)
         for place in (0, 77, 4_999):
@@ -169,9 +169,9 @@ def test_a_large_call_in_parts_is_torchs_network_too(server_address):
         ({"vectors": "glove", "alphabet": "ab"}, InvalidRequestError, "leave the alphabet out"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(server_address, options, error, says):
+def test_options_that_make_no_sense_are_refused(make_client, server_address, options, error, says):
     """By the SDK where Python can tell, by the server where torch would."""
-    with Client(server_address) as client, pytest.raises(error, match=says) as caught:
+    with make_client(server_address) as client, pytest.raises(error, match=says) as caught:
         client.forward(["ab"], hidden_size=2, **options)
     assert not WIRE_NAME.search(str(caught.value))
 

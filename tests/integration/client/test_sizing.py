@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import join_reply
-from unrolled_client import Client, FieldViolation, InvalidRequestError, ProtocolError
+from unrolled_client import FieldViolation, InvalidRequestError, ProtocolError
 from unrolled_client._messages.decoding import decode_reply, parse_reply
 from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
@@ -198,9 +198,11 @@ WORDS_OF_ALL_KINDS = [
 ] * 20
 
 
-def test_the_real_server_gives_the_same_bits_in_parts(server_address, in_small_parts, monkeypatch):
+def test_the_real_server_gives_the_same_bits_in_parts(
+    make_client, server_address, in_small_parts, monkeypatch
+):
     """Unicode, unequal lengths, duplicates, many parts: the bits are those of one request."""
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         call = partial(client.forward, WORDS_OF_ALL_KINDS, hidden_size=17, seed=5)
         in_parts = call()
         monkeypatch.setattr(sizing, "MAX_WHOLE_BYTES", 1 << 30)
@@ -211,10 +213,10 @@ def test_the_real_server_gives_the_same_bits_in_parts(server_address, in_small_p
     assert np.array_equal(in_parts.h_n, whole.h_n)
 
 
-def test_calls_beyond_the_servers_limits_work(server_address):
+def test_calls_beyond_the_servers_limits_work(make_client, server_address):
     """70,000 words, and a reply larger than a server sends in one message, are one call."""
     words = [f"{number:x}" for number in range(70_000)]
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         result = client.forward(words, hidden_size=32, alphabet="0123456789abcdef")
         assert result.outputs.shape == (70_000, 5, 32)
         assert result.outputs.nbytes > client.server_info().limits.max_reply_bytes
@@ -226,9 +228,9 @@ def test_calls_beyond_the_servers_limits_work(server_address):
     ("words", "field"),
     [(["ok"] * 5_000 + ["a?"], "words[5000]"), (["b"] * 3 + [""] + ["ok"] * 5_000, "words[3]")],
 )
-def test_the_servers_refusal_of_a_part_names_the_callers_word(server_address, words, field):
+def test_the_servers_refusal_of_a_part_names_the_callers_word(make_client, server_address, words, field):
     """A bad word far down in a bulk call is named by its place in the call."""
-    with Client(server_address) as client, pytest.raises(InvalidRequestError) as caught:
+    with make_client(server_address) as client, pytest.raises(InvalidRequestError) as caught:
         client.forward(words, hidden_size=2, alphabet="okab")
     assert [violation.field for violation in caught.value.violations] == [field]
     assert caught.value.message.startswith(field) or field in caught.value.message

@@ -1,4 +1,4 @@
-"""The rest of torch.nn's networks over both clients and a real server: each word alone is the yardstick.
+"""The rest of torch.nn's networks over both clients, a server and in process, against each word alone.
 
 Both directions, echo-state networks, given initial states, word vectors, sessions and sweeps.
 """
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from unrolled_client import AsyncClient, Client, InvalidRequestError
+from unrolled_server.embedded import running_server
+from unrolled_server.settings import Settings
 
 WORDS = ["hello", "he", "world", "o", "hello"]
 ALPHABET = "helowrd"
@@ -43,13 +45,14 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def vectors_address(table, tmp_path_factory):
+def vectors_address(table, tmp_path_factory, local_settings):
     """The address of a server that has the table, from a file in GloVe's format, by the name of tiny."""
     path = tmp_path_factory.mktemp("vectors") / "tiny.txt"
     rows = (" ".join([word, *map(str, row.tolist())]) for word, row in zip(TABLE_WORDS, table, strict=True))
     path.write_text("".join(f"{row}\n" for row in rows))
-    with Client.local(vectors=f"tiny={path}") as client:
-        yield client._local_server.target
+    with running_server(Settings(address="127.0.0.1:0", vectors={"tiny": path})) as server:
+        local_settings[server.address] = {"vectors": {"tiny": path}}
+        yield server.address
 
 
 def drawn(options, *, hidden_size, seed, input_size=LETTER_COUNT):
@@ -130,11 +133,11 @@ def test_both_directions_and_scaled_matrices_are_torchs(make_client, server_addr
 
 @pytest.mark.parametrize("layout", ["batch_first", "seq_first"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_h_n_of_both_directions_is_among_the_outputs_of_one_layer(server_address, layout, cell):
+def test_h_n_of_both_directions_is_among_the_outputs_of_one_layer(make_client, server_address, layout, cell):
     """It is the forward direction's last states and the backward direction's first."""
     options = {"hidden_size": 3, "cell": cell, "bidirectional": True, "layout": layout}
     words = WORDS if layout == "batch_first" else ["hello", "world", "lower"]
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         derived = client.forward(words, **options).h_n
         sent = client.forward(words, return_final_state=True, **options).h_n
     assert derived.shape[0] == 2
@@ -176,7 +179,7 @@ def test_words_start_from_their_states(make_client, server_address, options):
     assert_torchs(result, expected)
 
 
-def test_along_the_words_each_letter_position_starts_from_a_state(server_address):
+def test_along_the_words_each_letter_position_starts_from_a_state(make_client, server_address):
     """With seq_first torch's batch is the letter positions, of the state too."""
     words = ["hello", "world"]
     start = a_state({}, hidden_size=4, batch=5)
@@ -185,7 +188,7 @@ def test_along_the_words_each_letter_position_starts_from_a_state(server_address
     inputs = torch.stack([torch.eye(len(ALPHABET))[codes(word)] for word in words])
     with torch.no_grad():
         outputs, h_n = network(inputs, torch.from_numpy(start))
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         options = {"hidden_size": 4, "alphabet": ALPHABET, "layout": "seq_first", "initial_state": start}
         result = client.forward(words, return_final_state=True, **options)
     np.testing.assert_allclose(result.outputs, outputs.numpy(), atol=2e-6)
@@ -253,10 +256,12 @@ def test_a_sweep_gives_the_bits_of_single_calls(make_client, server_address):
             assert result.alphabet == alone.alphabet
 
 
-def test_large_networks_of_a_sweep_travel_in_parts_between_small_ones(server_address, in_small_parts):
+def test_large_networks_of_a_sweep_travel_in_parts_between_small_ones(
+    make_client, server_address, in_small_parts
+):
     """Words that a large network's parts have displaced on the stream are sent again."""
     words = [f"{number:03d}" for number in range(100)]
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         results = list(client.sweep(words, hidden_sizes=[1, 9, 1], seeds=[0, 1], alphabet="0123456789"))
         for result in results:
             asked = {"hidden_size": result.hidden_size, "seed": result.seed, "alphabet": "0123456789"}
@@ -345,14 +350,14 @@ def test_sentences_go_through_every_kind_of_call(make_client, vectors_address):
     ],
 )
 @pytest.mark.parametrize("is_started", [False, True])
-def test_every_network_travels_in_parts(server_address, in_small_parts, options, is_started):
+def test_every_network_travels_in_parts(make_client, server_address, in_small_parts, options, is_started):
     """Outputs, final states and given initial states find their places: the bits are those of a few words."""
     words = [f"{number:b}" for number in range(200)] + ["1"] * 20
     start = a_state(options, hidden_size=7, batch=len(words))
     asked = {"hidden_size": 7, "alphabet": "01", **options}
     places = [0, 3, 150, 219]
     few = tuple(array[:, places] for array in start) if isinstance(start, tuple) else start[:, places]
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         large = client.forward(words, initial_state=start if is_started else None, **asked)
         small = client.forward(
             [words[place] for place in places], initial_state=few if is_started else None, **asked

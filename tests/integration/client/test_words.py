@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from unrolled_client import Client, InvalidRequestError, derive_alphabet
+from unrolled_client import InvalidRequestError, derive_alphabet
 from unrolled_client._messages.words import as_list, as_words
 
 WORDS = ["hello", "world", "again"]
@@ -237,7 +237,7 @@ def test_an_alphabet_is_derived_of_words_only(words):
 def test_batches_are_lists_of_words(make_client, batches, says):
     """What is no iterable of batches is refused when `map` is called."""
     with make_client(NOBODY) as client, pytest.raises(TypeError, match=says):
-        client.map(batches, hidden_size=2, alphabet="ab")
+        list(client.map(batches, hidden_size=2, alphabet="ab"))
 
 
 def test_words_in_place_of_batches_are_named(make_client, server_address):
@@ -306,11 +306,11 @@ def test_arrays_of_arrow_are_taken_and_tables_refused():
 
 
 @pytest.mark.long
-def test_batches_of_arrow_are_lists_of_words(server_address):
+def test_batches_of_arrow_are_lists_of_words(make_client, server_address):
     """An array of lists is as good as a list of lists."""
     arrow = pytest.importorskip("pyarrow")
     batches = [["ab"], ["b", "a"]]
-    with Client(server_address) as client:
+    with make_client(server_address) as client:
         outcomes = list(client.map(arrow.array(batches), hidden_size=2, alphabet="ab"))
     assert [outcome.result.lengths.tolist() for outcome in outcomes] == [[2], [1, 1]]
 

@@ -1,7 +1,7 @@
 """What ends a start."""
 
 import pytest
-from unrolled_server import backend
+from unrolled_server import startup
 from unrolled_server.engine import (
     CoreError,
     DeviceUnavailableError,
@@ -25,7 +25,7 @@ def test_an_engine_that_cannot_start_ends_the_server_with_its_sentence(monkeypat
     def fail(**_arguments):
         raise error("the native core is not installed")
 
-    monkeypatch.setattr(backend, "Engine", fail)
+    monkeypatch.setattr(startup, "Engine", fail)
     with pytest.raises(StartupError, match="the native core is not installed") as caught:
-        backend._verified_engine(Settings(), ())
+        startup.verified_engine(Settings(), ())
     assert caught.value.exit_code == exit_code
