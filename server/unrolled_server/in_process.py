@@ -114,7 +114,7 @@ class InProcessService:
         try:
             call = self._accept(data, timeout_s, out)
             if call.work <= MAX_LOOP_WORK and self._lock.acquire(blocking=False):
-                return self._run_locked(call, arrived_s=time.monotonic())
+                return self._run(call, has_lock=True)
             async with self._turn():  # else each of many calls would start a thread
                 try:
                     return await asyncio.wrap_future(self._start(call))
@@ -177,17 +177,14 @@ class InProcessService:
             self._turns[loop] = asyncio.Lock()
         return self._turns[loop]
 
-    def _run(self, call: "_Call") -> SplitReply:
-        arrived_s = time.monotonic()
-        if not self._lock.acquire(blocking=False):
+    def _run(self, call: "_Call", *, has_lock: bool = False) -> SplitReply:
+        """Computes a call and releases the lock, which it acquires unless the caller has."""
+        arrived_s = started_s = time.monotonic()
+        if not has_lock and not self._lock.acquire(blocking=False):
             remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
             if not self._lock.acquire(timeout=max(remaining_s, 0)):
                 raise ExpiredError("the deadline passed while other calls were computed; allow more time")
-        return self._run_locked(call, arrived_s)
-
-    def _run_locked(self, call: "_Call", arrived_s: float) -> SplitReply:
-        """Computes a call and releases the lock."""
-        started_s = time.monotonic()
+            started_s = time.monotonic()
         try:
             if self._is_closed:
                 raise DrainingError("the client is closed")

@@ -60,7 +60,7 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
         hidden_size=as_integer("hidden_size", hidden_size),
         seed=0 if seed is None else as_seed("seed", seed),
         alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
-        layout="batch_first" if layout is None else cast("Layout", as_choice("layout", layout, _LAYOUTS)),
+        layout=_LAYOUTS[0] if layout is None or layout is _LAYOUTS[0] else _as_layout(layout),
         network=network,
         is_local=is_local,
     )
@@ -82,6 +82,10 @@ def check_request_without_words(what: str, *, call: Callable[..., Any], **argume
         message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
         raise invalid("alphabet", message)
     return request
+
+
+def _as_layout(layout: object) -> Layout:
+    return cast("Layout", as_choice("layout", layout, _LAYOUTS))
 
 
 def check_alphabet(alphabet: str | None, network: Network) -> None:

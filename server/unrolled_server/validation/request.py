@@ -59,21 +59,26 @@ class RequestValidator:
             UnsupportedError: It has a field or an option that this server does not have.
             TooLargeError: The message is larger than the limit.
         """
-        self._refuse_large(data)
+        if len(data) > self._limits.max_request_bytes:
+            raise self._too_large(data)
         request = parse(data)
         if shared_words is not None and request.words:
             shared_words.store(data)
         refuse_unsupported(request, data)
-        words = self._words(request, shared_words)
+        if shared_words is not None and request.same_words:
+            words = shared_words.words_for(request, self._limits)
+        else:
+            words = RequestWords.of(request, self._limits)
         # Small requests take long for what they are: checks that cannot fail for a plain one are left out.
         has_options = request.HasField("network") or request.HasField("embedding")
         found = self._number_violations(request)
         if has_options or request.output:
             found += network_violations(request, self._limits)
-        found += word_violations(request, words, limits=self._limits, tables=self._tables)
+        vectors = request.embedding.vectors if has_options else ""
+        found += word_violations(request, words, vectors, limits=self._limits, tables=self._tables)
         if found:
             raise InvalidRequestError(found)
-        job = self._job(request, words, has_options=has_options)
+        job = self._job(request, words, vectors, has_options=has_options)
         reply_bytes = job.reply_bytes
         if reply_bytes > self._limits.max_reply_bytes:
             _raise_if_any(self._reply_violations(job, reply_bytes))
@@ -85,26 +90,22 @@ class RequestValidator:
             is_cacheable=not request.same_words,
         )
 
-    def _refuse_large(self, data: bytes) -> None:
-        """Refuses what gRPC refuses first on the server's own port; Ray Serve's proxy accepts 2 GiB."""
-        limit = self._limits.max_request_bytes
-        if len(data) > limit:
-            raise TooLargeError(
-                f"the message is larger than max: {len(data)} bytes, and this server takes up to {limit}; "
-                "send fewer words at once"
-            )
+    def _too_large(self, data: bytes) -> TooLargeError:
+        """Returns the error for what gRPC refuses first on the server's own port; Ray Serve's takes 2 GiB."""
+        return TooLargeError(
+            f"the message is larger than max: {len(data)} bytes, and this server takes up to "
+            f"{self._limits.max_request_bytes}; send fewer words at once"
+        )
 
-    def _words(self, request: pb.ForwardRequest, shared_words: SharedWords | None) -> RequestWords:
-        """Returns the request's own words, or those of an earlier one of its stream."""
-        if shared_words is not None and request.same_words:
-            return shared_words.words_for(request, self._limits)
-        return RequestWords.of(request, self._limits)
-
-    def _job(self, request: pb.ForwardRequest, words: RequestWords, *, has_options: bool) -> Job:
-        encoded = encode_words(request, words, tables=self._tables)
+    def _job(
+        self, request: pb.ForwardRequest, words: RequestWords, vectors: str, *, has_options: bool
+    ) -> Job:
+        """Returns the job of a request without violations; `vectors` names its table, or is empty."""
+        unknown_word = request.embedding.unknown_word if vectors else 0
+        encoded = encode_words(words, vectors, unknown_word=unknown_word, tables=self._tables)
         has_state = request.HasField("initial_state")
         if has_options:
-            network = network_spec(request, words, table=self._tables.get(request.embedding.vectors))
+            network = network_spec(request, words, table=self._tables.get(vectors))
         else:
             network = plain_network(len(words.symbols), request.hidden_size, request.seed)
         if has_options or has_state:

@@ -43,13 +43,14 @@ class RequestWords:
         """
         if request.same_words:
             raise _no_shared_words("this is no stream")
-        count = len(request.words)
+        entries = request.words
+        count = len(entries)
         if count > limits.max_words:
             description = (
                 f"words has {count} entries; this server allows {limits.max_words}; send several requests"
             )
             raise InvalidRequestError([Violation("words", description)])
-        return RequestWords(list(request.words), request.alphabet)
+        return RequestWords(list(entries), request.alphabet)
 
     @property
     def symbols(self) -> str:
@@ -127,10 +128,17 @@ def _no_shared_words(why: str) -> InvalidRequestError:
 
 
 def word_violations(
-    request: pb.ForwardRequest, words: RequestWords, *, limits: Limits, tables: Mapping[str, VectorTable]
+    request: pb.ForwardRequest,
+    words: RequestWords,
+    name: str,
+    *,
+    limits: Limits,
+    tables: Mapping[str, VectorTable],
 ) -> list[Violation]:
-    """Returns what is wrong with the words and with the alphabet or table that they are looked up in."""
-    name = request.embedding.vectors
+    """Returns what is wrong with the words and with the alphabet or table that they are looked up in.
+
+    `name` is that of the table; empty for an alphabet.
+    """
     found: list[Violation] = []
     if not words.entries:
         found.append(Violation("words", "words is empty; send at least one word"))
@@ -144,18 +152,18 @@ def word_violations(
 
 
 def encode_words(
-    request: pb.ForwardRequest, words: RequestWords, *, tables: Mapping[str, VectorTable]
+    words: RequestWords, name: str, *, unknown_word: int, tables: Mapping[str, VectorTable]
 ) -> EncodedWords:
-    """Returns the symbols of valid words.
+    """Returns the symbols of valid words, over the table of this name unless it is empty.
 
     Raises:
         InvalidRequestError: A letter is not in the alphabet, or a word has no vector.
     """
-    key = request.embedding.vectors, request.embedding.unknown_word
+    key = name, unknown_word
     encoded = words.encoded.get(key)
     if encoded is None:
-        table = tables.get(key[0])
-        encoded = _encode_letters(words) if table is None else _encode_sentences(words, table, key[1])
+        table = tables.get(name)
+        encoded = _encode_letters(words) if table is None else _encode_sentences(words, table, unknown_word)
         words.encoded[key] = encoded
     return encoded
 
