@@ -121,6 +121,7 @@ static void end_helpers(void) {
     __atomic_store_n(&pool.is_ending, true, __ATOMIC_RELEASE);
     wake(&pool.offered);
     while (pool.started) pthread_join(pool.helpers[--pool.started], NULL);
+    pool.resumes_ns = 0;
     __atomic_store_n(&pool.is_ending, false, __ATOMIC_RELEASE);
     __atomic_store_n(&pool.is_taken, 0, __ATOMIC_RELEASE);
 }
@@ -135,6 +136,7 @@ static void forget_other_threads(void) {
     pool.is_ending = pool.is_caller_sleeping = false;
     pool.is_taken = 0;
     pool.offer = 0;
+    pool.resumes_ns = 0;
 }
 
 void ur_set_threads(size_t count) {
