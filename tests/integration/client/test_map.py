@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client import AsyncClient, Client, InvalidRequestError, derive_alphabet
+from unrolled_client import Client, InvalidRequestError, derive_alphabet
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 BATCHES = [["hello", "world"], ["a"], ["some", "more", "words"], ["zebra"]]
@@ -183,11 +183,11 @@ def test_progress_shows_a_bar_on_a_terminal(client, monkeypatch):
     assert "4/4" in terminal.getvalue()
 
 
-def test_progress_shows_a_bar_for_coroutines_too(server_address, monkeypatch):
+def test_progress_shows_a_bar_for_coroutines_too(make_async_client, server_address, monkeypatch):
     """AsyncClient.map counts its batches in the same way."""
 
     async def collect():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             return [outcome.index async for outcome in mapped(client, progress=True)]
 
     terminal = Terminal()
