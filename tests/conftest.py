@@ -30,9 +30,15 @@ with CHECKING:
     from unrolled_server.security import credential_files
     from unrolled_server.settings import Settings
 
-# How a test's client computes; the last only in the long suites.
-WAYS = ["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)]
-LOCAL_WAYS = ["in process", pytest.param("in process, async", marks=pytest.mark.long)]
+# How a test's client computes, by the fixture that makes it.
+WAYS = {
+    "make_client": ["sync", "async", pytest.param("async, unmerged", marks=pytest.mark.long)],
+    "make_async_client": ["async"],
+}
+LOCAL_WAYS = {
+    "make_client": ["in process", pytest.param("in process, async", marks=pytest.mark.long)],
+    "make_async_client": ["in process"],
+}
 # What a client in process has no use for.
 NETWORK_FIXTURES = {"serve", "serve_stream", "free_port", "waiting", "exporter"}
 
@@ -61,13 +67,13 @@ def pytest_configure(config):
 
 
 def pytest_generate_tests(metafunc):
-    """Runs tests of `make_client` with both clients, and in process if they ask the suite's own servers."""
-    if "make_client" in metafunc.fixturenames:
-        asks_network = NETWORK_FIXTURES & set(metafunc.fixturenames)
-        asks_server = {"server_address", "vectors_address"} & set(metafunc.fixturenames)
-        is_local_too = asks_server and not asks_network and metafunc.config.getoption("--target") != "ray"
-        ways = [*WAYS, *LOCAL_WAYS] if is_local_too else WAYS
-        metafunc.parametrize("make_client", ways, indirect=True, scope="session")
+    """Runs tests of clients in several ways, and in process if they ask the suite's own servers."""
+    names = set(metafunc.fixturenames)
+    asks_suite = {"server_address", "vectors_address"} & names and not NETWORK_FIXTURES & names
+    is_local_too = asks_suite and metafunc.config.getoption("--target") != "ray"
+    for fixture in WAYS.keys() & names:
+        ways = WAYS[fixture] + (LOCAL_WAYS[fixture] if is_local_too else [])
+        metafunc.parametrize(fixture, ways, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config, items):

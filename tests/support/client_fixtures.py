@@ -116,6 +116,14 @@ def make_client(request, local_settings):
     return make
 
 
+@pytest.fixture(scope="session")
+def make_async_client(request, local_settings):
+    """A constructor like `AsyncClient`; see `make_client`."""
+    if request.param == "async":
+        return AsyncClient
+    return lambda target, **kwargs: AsyncClient.local(**local_settings[target], **kwargs)
+
+
 @pytest.fixture
 def in_small_parts(monkeypatch):
     """Calls above a kilobyte travel in parts of a few words."""

@@ -61,7 +61,7 @@ def test_any_asynchronous_iterable_will_do(server_address):
     assert [outcome.index for outcome in collected(server_address, Batches())] == [0, 1, 2, 3]
 
 
-def test_outcomes_are_handed_out_while_the_next_batch_is_awaited(server_address):
+def test_outcomes_are_handed_out_while_the_next_batch_is_awaited(make_async_client, server_address):
     """Each batch comes only after the outcome of the one before: waiting for it alone would hang."""
 
     async def run():
@@ -71,7 +71,7 @@ def test_outcomes_are_handed_out_while_the_next_batch_is_awaited(server_address)
             if at:
                 await handed_out[at - 1].wait()
 
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             async for outcome in client.map(coming(BATCHES, before=before), **ASKED):
                 handed_out[outcome.index].set()
         return all(event.is_set() for event in handed_out)
@@ -79,7 +79,7 @@ def test_outcomes_are_handed_out_while_the_next_batch_is_awaited(server_address)
     assert asyncio.run(run())
 
 
-def test_batches_are_taken_only_as_they_are_needed(server_address):
+def test_batches_are_taken_only_as_they_are_needed(make_async_client, server_address):
     """No more than max_in_flight are taken ahead."""
     taken = []
 
@@ -87,7 +87,7 @@ def test_batches_are_taken_only_as_they_are_needed(server_address):
         taken.append(at)
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             outcomes = client.map(coming(BATCHES * 10, before=before), max_in_flight=3, **ASKED)
             assert not taken
             async for outcome in outcomes:
@@ -159,11 +159,11 @@ def test_the_synchronous_client_names_the_one_that_takes_them(server_address):
         client.map(batches, **ASKED)
 
 
-def test_one_batch_after_the_other_in_all_calls_of_many(server_address):
+def test_one_batch_after_the_other_in_all_calls_of_many(make_async_client, server_address):
     """Several maps on one loop take turns and stay apart."""
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
 
             async def indices():
                 return [outcome.index async for outcome in client.map(coming(BATCHES), **ASKED)]

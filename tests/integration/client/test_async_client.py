@@ -20,12 +20,12 @@ def expected(server_address):
         yield client.forward
 
 
-def test_many_callers_get_the_same_bits_as_alone(server_address, expected):
+def test_many_callers_get_the_same_bits_as_alone(make_async_client, server_address, expected):
     """Among 600 concurrent calls of several networks each has the bytes of a call by itself."""
     calls = [([LETTERS[at % 26] * (1 + at % 5), "hello"], at % 3) for at in range(600)]
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             return await asyncio.gather(
                 *(client.forward(words, hidden_size=5, seed=seed, alphabet=LETTERS) for words, seed in calls)
             )
@@ -37,11 +37,11 @@ def test_many_callers_get_the_same_bits_as_alone(server_address, expected):
         assert (result.alphabet, result.fingerprint) == (LETTERS, alone.fingerprint)
 
 
-def test_one_bad_word_fails_one_call(server_address):
+def test_one_bad_word_fails_one_call(make_async_client, server_address):
     """The server's refusal reaches the caller to blame, with that caller's own index."""
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             calls = [["ok", "a" * 2000 if at == 7 else "ok"] for at in range(20)]
             return await asyncio.gather(
                 *(client.forward(words, hidden_size=2, alphabet="oka") for words in calls),
@@ -54,11 +54,11 @@ def test_one_bad_word_fails_one_call(server_address):
     assert results[7].violations[0].field == "words[1]"
 
 
-def test_a_lone_surrogate_is_found_before_merging(server_address):
+def test_a_lone_surrogate_is_found_before_merging(make_async_client, server_address):
     """Text that cannot travel is the caller's own error, by name, and no neighbour's."""
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             return await asyncio.gather(
                 client.forward(["a", "\ud800"], hidden_size=2, alphabet="a"),
                 client.forward(["a"], hidden_size=2, alphabet="a"),
@@ -103,12 +103,12 @@ def test_one_client_serves_loops_at_the_same_time(server_address):
     assert shapes == [(3, 5, 2)] * 200
 
 
-def test_it_runs_on_uvloop(server_address, expected):
+def test_it_runs_on_uvloop(make_async_client, server_address, expected):
     """Unary, merged and streamed calls work on uvloop."""
     uvloop = pytest.importorskip("uvloop")
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             merged = await asyncio.gather(*(client.forward(LESSON, hidden_size=2) for _ in range(20)))
             mapped = [outcome async for outcome in client.map([LESSON], hidden_size=2, alphabet="helo")]
             return merged[-1].outputs, mapped[0].result.outputs
@@ -117,24 +117,24 @@ def test_it_runs_on_uvloop(server_address, expected):
         assert np.array_equal(outputs, expected(LESSON, hidden_size=2).outputs)
 
 
-def test_a_large_call_travels_in_parts(server_address, expected):
+def test_a_large_call_travels_in_parts(make_async_client, server_address, expected):
     """A call beyond one message comes back as one array with the synchronous client's bits."""
     words = [f"{number:x}" for number in range(70_000)]
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             return await client.forward(words, hidden_size=3, alphabet="0123456789abcdef")
 
     result = asyncio.run(run())
     assert np.array_equal(result.outputs, expected(words, hidden_size=3, alphabet="0123456789abcdef").outputs)
 
 
-def test_map_gives_outcomes_in_order_with_errors_of_their_own(server_address, expected):
+def test_map_gives_outcomes_in_order_with_errors_of_their_own(make_async_client, server_address, expected):
     """Batches come back in order, a bad one as an error where that is asked for."""
     batches = [["hello"], ["b@d"], ["world", "hello"]]
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             outcomes = client.map(iter(batches), hidden_size=4, alphabet=LETTERS, on_error="return")
             return [outcome async for outcome in outcomes]
 
@@ -146,11 +146,11 @@ def test_map_gives_outcomes_in_order_with_errors_of_their_own(server_address, ex
         assert np.array_equal(outcome.result.outputs, alone.outputs)
 
 
-def test_map_raises_where_nothing_else_is_asked_for(server_address):
+def test_map_raises_where_nothing_else_is_asked_for(make_async_client, server_address):
     """The first bad batch ends a map by default, and a map without an alphabet does not begin."""
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             with pytest.raises(InvalidRequestError, match="alphabet"):
                 _ = [outcome async for outcome in client.map([["b@d"]], hidden_size=4, alphabet="abc")]
             with pytest.raises(InvalidRequestError, match="map needs an alphabet"):
@@ -159,7 +159,7 @@ def test_map_raises_where_nothing_else_is_asked_for(server_address):
     asyncio.run(run())
 
 
-def test_map_can_be_left_early(server_address):
+def test_map_can_be_left_early(make_async_client, server_address):
     """Closing the generator ends the stream, and takes no more batches than may be in flight."""
     taken = []
 
@@ -169,7 +169,7 @@ def test_map_can_be_left_early(server_address):
             yield ["hello"]
 
     async def run():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             outcomes = client.map(batches(), hidden_size=4, alphabet=LETTERS, max_in_flight=8)
             async with aclosing(outcomes):
                 return (await anext(outcomes)).index
@@ -241,16 +241,3 @@ def test_close_from_another_loop_ends_what_waits(serve):
     thread.join()
     release.set()
     assert len(errors) == 1
-
-
-@pytest.mark.long
-def test_it_can_have_a_server_of_its_own():
-    """AsyncClient.local starts a server and ends it with itself."""
-
-    async def run():
-        async with AsyncClient.local(max_words=7) as client:
-            assert (await client.server_info()).limits.max_words == 7
-        with pytest.raises(ClosedError):
-            await client.server_info()
-
-    asyncio.run(run())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_client import AsyncClient, Client, InvalidRequestError, Network
+from unrolled_client import Client, InvalidRequestError, Network
 from unrolled_client._messages.request import encode
 from unrolled_client._messages.validation import check_request
 
@@ -101,12 +101,12 @@ def test_map_takes_the_same_options(make_client, server_address):
             assert outcome.result.outputs.tobytes() == alone.outputs.tobytes()
 
 
-def test_calls_of_different_networks_never_share_a_request(server_address):
+def test_calls_of_different_networks_never_share_a_request(make_async_client, server_address):
     """Many callers at once: each gets its own network's states."""
     kinds = [{}, {"cell": "lstm"}, {"cell": "gru"}, {"num_layers": 2}, {"output": "max"}]
 
     async def ask_all():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             calls = [client.forward(["hello"], hidden_size=3, **kind) for kind in kinds * 20]
             return await asyncio.gather(*calls)
 

@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from unrolled_client import AsyncClient, Client, InvalidRequestError
+from unrolled_client import Client, InvalidRequestError
 from unrolled_server.embedded import running_server
 from unrolled_server.settings import Settings
 
@@ -379,7 +379,7 @@ def test_sentences_travel_in_parts(vectors_address, in_small_parts):
     assert large.outputs[77].tobytes() == alone.outputs[0].tobytes()
 
 
-def test_callers_of_every_network_share_requests_and_keep_their_bits(server_address):
+def test_callers_of_every_network_share_requests_and_keep_their_bits(make_async_client, server_address):
     """Hundreds of small calls of bidirectional, pooled and started networks each get their own answer."""
     kinds = [
         {"bidirectional": True},
@@ -390,7 +390,7 @@ def test_callers_of_every_network_share_requests_and_keep_their_bits(server_addr
     words = ["hello", "he", "world"]
 
     async def ask_all():
-        async with AsyncClient(server_address) as client:
+        async with make_async_client(server_address) as client:
             calls = [
                 client.forward([word], hidden_size=3, alphabet=ALPHABET, **kind)
                 for kind in kinds * 20
