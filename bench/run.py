@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import bulk
 import client_calls
 import echo
 import engine
@@ -39,6 +40,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "networks": grid.layer_tables,
     "startup": startup.tables,
     "client": client_calls.tables,
+    "bulk": bulk.tables,
     "service": service.tables,
     "overload": overload.tables,
     "health": health_checks.tables,
@@ -47,6 +49,7 @@ SECTIONS: dict[str, Callable[..., Iterable[Table]]] = {
     "word-vectors": word_vectors.tables,
     "ray-serve": ray_serve.tables,
 }
+LONG = {*GRID, "bulk"}
 ON_BOTH_ISAS = {"engine", *GRID, "steps"}
 AVX2 = {
     "UNROLLED_ISA": "avx2",
@@ -66,9 +69,9 @@ def main() -> int:
         "--sections",
         nargs="+",
         choices=SECTIONS,
-        default=[name for name in SECTIONS if name not in GRID],
+        default=[name for name in SECTIONS if name not in LONG],
         metavar="SECTION",
-        help=f"any of {', '.join(SECTIONS)}; by default all but the grid, which takes ten minutes",
+        help=f"any of {', '.join(SECTIONS)}; by default all but the grid and bulk, which take minutes",
     )
     parser.add_argument(
         "--workloads",
