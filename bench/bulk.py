@@ -34,6 +34,7 @@ def packed(module: torch.nn.RNNBase, texts: Sequence[str]) -> None:
 
 
 def seconds_of(job: Callable[[Sequence[str]], object], texts: Sequence[str]) -> float:
+    """Returns the seconds of one run."""
     began_s = time.perf_counter()
     job(texts)
     return time.perf_counter() - began_s
