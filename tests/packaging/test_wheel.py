@@ -86,9 +86,9 @@ def test_the_client_returns_the_lessons_numbers_without_torch(experience):
     ]
 
 
-def test_a_local_server_needs_the_server_extra(experience):
+def test_computing_in_process_needs_the_local_extra(experience):
     """Client.local() says in one sentence what to install."""
-    assert experience["local_refusal"].endswith("pip install 'unrolled[server]'")
+    assert experience["local_refusal"].endswith("pip install 'unrolled[local]'")
     assert ". " not in experience["local_refusal"]
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from importlib.util import find_spec
 
-from unrolled import Client, ServerExtraMissingError
+from unrolled import Client, LocalExtraMissingError
 
 with Client(sys.argv[1]) as client:
     result = client.forward(["hello", "eolll", "lleel"], hidden_size=2, seed=0)
@@ -12,7 +12,7 @@ with Client(sys.argv[1]) as client:
 try:
     Client.local().close()
     local_refusal = None
-except ServerExtraMissingError as error:
+except LocalExtraMissingError as error:
     local_refusal = str(error)
 
 seen = {

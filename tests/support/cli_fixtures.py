@@ -40,12 +40,6 @@ def unnamed(run, monkeypatch):
         yield run
 
 
-@pytest.fixture
-def no_start(monkeypatch):
-    """Private servers exit at once with an error about their settings."""
-    monkeypatch.setenv("UNROLLED_MAX_WORDS", "0")
-
-
 @pytest.fixture(scope="session")
 def picture_of():
     """A function that makes plot data of random states for `words`; words with spaces are sentences."""

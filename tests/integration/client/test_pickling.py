@@ -1,5 +1,7 @@
 """Clients, errors and results in other processes: what a copy has of its original."""
 
+import asyncio
+import contextlib
 import copy
 import multiprocessing
 import pickle
@@ -8,9 +10,8 @@ import grpc
 import numpy as np
 import pytest
 import unrolled_client
-from unrolled_client import AsyncClient, Client, FieldViolation, UnrolledError
+from unrolled_client import AsyncClient, Client, FieldViolation, InvalidRequestError, UnrolledError
 from unrolled_client.errors import ERRORS_BY_CODE
-from unrolled_client.local_server import LocalServer
 
 CLIENTS = pytest.mark.parametrize("client_class", [Client, AsyncClient])
 COPIES = pytest.mark.parametrize(
@@ -18,8 +19,16 @@ COPIES = pytest.mark.parametrize(
 )
 
 
+def asked(result):
+    return asyncio.run(result) if asyncio.iscoroutine(result) else result
+
+
+def close(client):
+    asked(client.close())
+
+
 def ask(client):
-    return client.forward(["hello"], hidden_size=2).outputs
+    return asked(client.forward(["hello"], hidden_size=2)).outputs
 
 
 @CLIENTS
@@ -67,11 +76,25 @@ def test_a_client_works_in_a_spawned_process(server_address):
 
 @CLIENTS
 @COPIES
-def test_a_client_with_a_server_of_its_own_is_not_copied(client_class, duplicate):
-    client = client_class("unix:/tmp/x")
-    client._local_server = LocalServer.__new__(LocalServer)
-    with pytest.raises(TypeError, match=r"a client of local\(\) cannot be copied or pickled"):
-        duplicate(client)
+def test_a_copy_of_a_client_in_process_has_its_settings_and_computes(client_class, duplicate):
+    with contextlib.ExitStack() as stack:
+        original = client_class.local(timeout_s=7.0, max_words=2, device="cpu")
+        stack.callback(close, original)
+        made = duplicate(original)
+        stack.callback(close, made)
+        assert type(made) is client_class
+        assert made._in_process is not original._in_process
+        assert (repr(made), made._timeout_s) == (repr(original), 7.0)
+        expected = ask(original)
+        close(original)
+        assert np.array_equal(ask(made), expected)
+        with pytest.raises(InvalidRequestError, match="allows 2"):
+            asked(made.forward(["a", "b", "c"], hidden_size=2))
+
+
+def test_a_client_in_process_computes_in_a_spawned_one():
+    with Client.local() as client, multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert np.array_equal(pool.apply(ask, (client,)), ask(client))
 
 
 ERRORS = sorted(

@@ -294,9 +294,8 @@ def test_help_fits_80_columns(run, arguments):
     assert "..." not in text.replace("COMMAND [ARGS]...", "").replace("[WORD]...", "")
 
 
-@pytest.mark.long
 def test_the_command_runs_by_itself():
-    """In a separate process with a private server, the command prints its result and one notice."""
+    """In a process of its own without a server, the command prints its result and one notice."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # without listening
         default = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -309,7 +308,7 @@ def test_the_command_runs_by_itself():
         environment = {name: value for name, value in os.environ.items() if name != "UNROLLED_TARGET"}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(done.stdout)["shape"] == [3, 5, 2]
-    assert done.stderr == f"unrolled: nothing answers on {default}; starting a private server\n"
+    assert done.stderr == f"unrolled: nothing answers on {default}; computing in this process\n"
 
 
 def test_version_needs_no_server(run):

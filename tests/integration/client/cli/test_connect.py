@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from unrolled.entry_points import EXTRAS
 from unrolled_client._transport import target
 from unrolled_server.embedded import running_server
 from unrolled_server.settings import Settings
@@ -120,46 +121,64 @@ def test_without_a_target_the_default_address_is_asked(run, server_address, monk
 
 
 @pytest.mark.parametrize("command", [["info"], ["forward", "hello"], ["plot", "hello"]])
-@pytest.mark.usefixtures("no_start")
-def test_where_nothing_answers_and_none_is_named_a_private_server_starts(unnamed, command):
-    """The command says so before the server is ready, or, as here, fails to start."""
-    done = unnamed(*command)
-    notice, error, *_ = done.stderr.splitlines()
-    assert notice == f"unrolled: nothing answers on {target.DEFAULT_TARGET}; starting a private server"
-    assert error.startswith("unrolled: the local server ended with exit code 2")
-    assert (done.exit_code, done.stdout) == (1, "")
+def test_where_nothing_answers_and_none_is_named_the_command_computes(unnamed, command):
+    """With the settings' defaults, whatever a server's environment says, and after a notice."""
+    done = unnamed(*command, env={"UNROLLED_MAX_WORDS": "0"})
+    assert done.stderr == f"unrolled: nothing answers on {target.DEFAULT_TARGET}; computing in this process\n"
+    assert done.exit_code == 0
+    assert ("fingerprint" if command == ["info"] else "hello") in done.stdout
+
+
+def test_without_its_packages_computing_names_their_extra(unnamed, monkeypatch):
+    monkeypatch.setitem(EXTRAS, "local", ("no_such_package",))
+    done = unnamed("forward", "hello")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[1].endswith("(no_such_package): pip install 'unrolled[local]'")
+    assert done.stderr.count("\n") == 2
 
 
 @pytest.mark.parametrize("named", ["--target", "UNROLLED_TARGET"])
 def test_where_nothing_answers_on_a_named_target_the_call_fails(unnamed, monkeypatch, named):
-    """No private server takes its place."""
+    """Nothing is computed in its place."""
     flags = ["--target", target.DEFAULT_TARGET] if named == "--target" else []
     monkeypatch.setenv("UNROLLED_TARGET", target.DEFAULT_TARGET if named == "UNROLLED_TARGET" else "")
     done = unnamed("info", *flags)
     assert done.exit_code == 1
     assert f"{target.DEFAULT_TARGET} is unavailable" in done.stderr
-    assert "private" not in done.stderr
+    assert "this process" not in done.stderr
 
 
 @pytest.mark.parametrize(
     "option", ["--spread", "--root-certificates", "--certificate", "--key", "--token-file"]
 )
-def test_what_opens_a_running_server_starts_no_private_one(unnamed, mine, token_file, option):
-    """Without a target these options are about the default address; a private server would ignore them."""
+def test_what_only_a_server_can_heed_is_never_ignored(unnamed, mine, token_file, option):
+    """Without a target these options are about the default address."""
     files = {"--token-file": token_file, "--spread": "network"}
     done = unnamed("info", option, files.get(option, mine.certificate))
     assert done.exit_code == 1
-    assert "private server" not in done.stderr
+    assert "this process" not in done.stderr
 
 
-@pytest.mark.usefixtures("no_start")
-def test_a_file_of_vectors_starts_a_private_server_whatever_answers(run, server_address, monkeypatch):
+def test_a_file_of_vectors_is_read_in_the_commands_process_whatever_answers(
+    run, server_address, monkeypatch, tmp_path
+):
     """A running server can't load the file, so the one on the default address is not asked."""
     monkeypatch.delenv("UNROLLED_TARGET")
     monkeypatch.setattr(target, "DEFAULT_TARGET", server_address)
-    done = run("forward", "the cat", "--vectors", "tiny=tiny.txt")
-    assert done.stderr.startswith("unrolled: starting a private server with --vectors tiny=tiny.txt\n")
+    file = tmp_path / "tiny.txt"
+    file.write_text("the 0.5 0.25\ncat -0.5 1\n")
+    done = run("forward", "the cat", "cat", "--hidden-size", 2, "--vectors", f"tiny={file}")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "(2, 2, 2), layout batch_first, vectors tiny" in done.stdout
+
+
+def test_a_file_of_vectors_that_is_not_there_is_one_line(run, monkeypatch):
+    monkeypatch.delenv("UNROLLED_TARGET")
+    done = run("forward", "the cat", "--vectors", "tiny=no/such.txt")
     assert done.exit_code == 1
+    assert done.stderr.startswith("unrolled: ")
+    assert "no/such.txt" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_file_of_vectors_and_a_running_server_contradict_each_other(run, token_file):

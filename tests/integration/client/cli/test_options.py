@@ -88,18 +88,6 @@ def test_a_running_server_loads_no_vectors(run, command):
     assert "give --vectors glove, and start that server with --vectors glove=some/file.txt" in message
 
 
-@pytest.mark.long
-def test_a_private_server_loads_vectors(unnamed, monkeypatch, tmp_path):
-    """Without a target --vectors NAME=FILE starts a server that has them."""
-    monkeypatch.setenv("UNROLLED_VECTORS_CACHE", str(tmp_path))
-    file = tmp_path / "tiny.txt"
-    file.write_text("the 0.5 0.25\ncat -0.5 1\n")
-    done = unnamed("forward", "the cat", "cat", "--hidden-size", 2, "--vectors", f"tiny={file}")
-    assert done.exit_code == 0
-    assert done.stderr == f"unrolled: starting a private server with --vectors tiny={file}\n"
-    assert "(2, 2, 2), layout batch_first, vectors tiny" in done.stdout
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_a_section_for_each_group(run, command):
     """Options stand with their kind, and each stands once."""
