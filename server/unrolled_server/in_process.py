@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from unrolled.v1 import forward_pb2 as pb
@@ -15,7 +15,6 @@ from unrolled.v1.wire import SplitReply
 
 from unrolled_server.array_types import Float32
 from unrolled_server.engine import (
-    Answer,
     AnswerTooLargeError,
     Job,
     Stop,
@@ -113,8 +112,8 @@ class InProcessService:
         """Answers as `forward` does, large requests beside the event loop; cancelling it stops them."""
         try:
             call = self._accept(data, timeout_s, out)
-            if call.work <= MAX_LOOP_WORK and self._lock.acquire(blocking=False):
-                return self._run(call, has_lock=True)
+            if call.work <= MAX_LOOP_WORK and not self._lock.locked():
+                return self._run(call)
             async with self._turn():  # else each of many calls would start a thread
                 try:
                     return await asyncio.wrap_future(self._start(call))
@@ -177,24 +176,29 @@ class InProcessService:
             self._turns[loop] = asyncio.Lock()
         return self._turns[loop]
 
-    def _run(self, call: "_Call", *, has_lock: bool = False) -> SplitReply:
-        """Computes a call and releases the lock, which it acquires unless the caller has."""
-        arrived_s = started_s = time.monotonic()
-        if not has_lock and not self._lock.acquire(blocking=False):
-            remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
-            if not self._lock.acquire(timeout=max(remaining_s, 0)):
-                raise ExpiredError("the deadline passed while other calls were computed; allow more time")
-            started_s = time.monotonic()
+    def _run(self, call: "_Call") -> SplitReply:
+        """Waits for other calls until the deadline, and computes."""
+        arrived_s = time.monotonic()
+        if not self._lock.locked():
+            with self._lock:  # Ctrl-C just after acquire() would leave it locked for ever
+                return self._compute(call, arrived_s)
+        remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=max(remaining_s, 0)):
+            raise ExpiredError("the deadline passed while other calls were computed; allow more time")
         try:
-            if self._is_closed:
-                raise DrainingError("the client is closed")
-            self._running = call.stop
-            result = self._engine.run_one(call.job, call.stop)
+            return self._compute(call, arrived_s)
         finally:
-            self._running = None
             self._lock.release()
-        answer = result if isinstance(result, Answer) else _raise_for(result, call)
+
+    def _compute(self, call: "_Call", arrived_s: float) -> SplitReply:
+        if self._is_closed:
+            raise DrainingError("the client is closed")
+        self._running = call.stop
+        started_s = time.monotonic()
+        answer = self._engine.run_one(call.job, call.stop)
         timing = started_s - arrived_s, time.monotonic() - started_s
+        if isinstance(answer, Exception):
+            raise _request_error(answer, call) from None
         index = _NO_INDEX if answer.index is None else answer.index
         state, rest, h, c = answer.final_state, self._plain_rest, None, None
         if call.id or state is not None:
@@ -227,16 +231,16 @@ def _new_array(shape: tuple[int, ...], *_: object) -> Float32[np.ndarray, "..."]
     return np.empty(shape, np.float32)
 
 
-def _raise_for(result: Exception, call: _Call) -> NoReturn:
-    """Raises the error that a server would send for an exception of the engine."""
-    if isinstance(result, AnswerTooLargeError):
-        raise InvalidRequestError([Violation("words", str(result))])
-    if isinstance(result, StoppedError):
+def _request_error(error: Exception, call: _Call) -> RequestError:
+    """Returns what a server would send for an exception of the engine."""
+    if isinstance(error, AnswerTooLargeError):
+        return InvalidRequestError([Violation("words", str(error))])
+    if isinstance(error, StoppedError):
         if time.monotonic() < call.deadline_s:
-            raise DrainingError("the client is closed")
-        raise ExpiredError("the deadline passed before the reply was computed; allow more time, or ask less")
-    LOG.error("a request failed", exc_info=result)
-    raise ComputeError(f"the computation failed: {type(result).__name__}: {result}")
+            return DrainingError("the client is closed")
+        return ExpiredError("the deadline passed before the reply was computed; allow more time, or ask less")
+    LOG.error("a request failed", exc_info=error)
+    return ComputeError(f"the computation failed: {type(error).__name__}: {error}")
 
 
 def _refused(error: RequestError, data: bytes) -> SplitReply:

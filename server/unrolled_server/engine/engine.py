@@ -191,6 +191,9 @@ class Engine:
             return self._answer(job)
         except Exception as error:  # noqa: BLE001 - a failing job must not end a batch
             return error
+        except BaseException:  # Ctrl-C, which may leave a count wrong
+            self._networks.clear()
+            raise
         finally:
             self._stop = None
 
