@@ -55,7 +55,7 @@ StateLike: TypeAlias = State | ArrayLike | tuple[ArrayLike, ArrayLike | None]
 """A state of a result, or as torch takes it: an array h, or (h, c)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)  # frozen ones take three times as long to make
 class Result:
     """The hidden states of one call. `np.asarray(result)` is `outputs`.
 

@@ -31,10 +31,13 @@ from unrolled_server.errors import (
     Violation,
     error_reply,
 )
+from unrolled_server.exit_codes import StartupError
 from unrolled_server.startup import server_info, verified_engine
 from unrolled_server.validation.parsing import request_id
 from unrolled_server.validation.request import RequestValidator
 from unrolled_server.word_vectors import open_vectors
+
+__all__ = ["InProcessService", "StartupError"]
 
 LOG = logging.getLogger(__name__)
 

@@ -228,7 +228,7 @@ static void check_parts(void) {
     check_thread_count(thread_count);
 }
 
-/* A child that is forked while threads exist, and at any place of what they do, computes with threads of its own. */
+/* A child that is forked while threads exist computes with threads of its own. */
 static inline void check_fork(void) {
     pid_t child = fork();
     CHECK(child >= 0, "no child");

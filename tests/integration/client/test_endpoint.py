@@ -88,8 +88,8 @@ def test_a_deadline_that_is_no_number_is_refused(make_client, timeout_s):
     with make_client("127.0.0.1:1") as client:
         for call in (
             lambda: client.forward(["a"], hidden_size=2, timeout_s=timeout_s),
-            lambda: client.map([["a"]], hidden_size=2, alphabet="a", timeout_s=timeout_s),
-            lambda: client.sweep(["a"], hidden_sizes=[2], seeds=[0], timeout_s=timeout_s),
+            lambda: next(client.map([["a"]], hidden_size=2, alphabet="a", timeout_s=timeout_s)),
+            lambda: next(client.sweep(["a"], hidden_sizes=[2], seeds=[0], timeout_s=timeout_s)),
             lambda: client.session(hidden_size=2, alphabet="a", timeout_s=timeout_s).feed(["a"]),
             lambda: client.server_info(timeout_s=timeout_s),
         ):

@@ -24,16 +24,11 @@ sys.modules |= dict.fromkeys([
     "pydantic_settings", "structlog", "torch",
 ])
 from unrolled.v1 import forward_pb2 as pb
-from unrolled_server.engine import Engine
-from unrolled_server.engine_settings import EngineSettings
-from unrolled_server.validation.request import RequestValidator
-from unrolled_server.word_vectors import open_vectors
-settings = EngineSettings.of(device="cpu")
-engine = Engine(device=settings.device, threads=settings.compute_threads)
-engine.verify()
+from unrolled_server.in_process import InProcessService
 request = pb.ForwardRequest(words=["hello"], hidden_size=2, seed=0).SerializeToString()
-answer = engine.run_one(RequestValidator(settings.limits).validate(request).job)
-print(answer.values[0, 0].round(4))
+service = InProcessService(device="cpu")
+print(service.forward(request).values[0, 0].round(4))
+service.close()
 """
 
 
