@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import TIMEOUT_S
 
-HEAD = """
+SCRIPT_HEAD = """
 import asyncio, inspect, json, os, sys, threading
 import numpy as np
 from unrolled_client import AsyncClient, Client, ClosedError
@@ -44,7 +44,8 @@ threading.Thread(target=lambda: is_computing.wait() and print("computing", flush
 try:
     asked(calls[sys.argv[2]](client))
 except KeyboardInterrupt:
-    print("interrupted", states(client) == expected)
+    print("interrupted", flush=True)
+print(states(client) == expected)
 asked(client.close())
 """
 FORKED = """
@@ -99,7 +100,7 @@ print(json.dumps(sorted(sys.modules)))
 
 def run(script, *arguments, env=None):
     """Returns what a script prints as JSON; nothing may be on its standard error."""
-    command = [sys.executable, "-W", "error", "-c", HEAD + script, *arguments]
+    command = [sys.executable, "-W", "error", "-c", SCRIPT_HEAD + script, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     done = subprocess.run(command, **pipes, timeout=TIMEOUT_S, check=False, env=env)
     assert (done.returncode, done.stderr) == (0, "")
@@ -109,7 +110,7 @@ def run(script, *arguments, env=None):
 @pytest.mark.parametrize("call", ["forward", "parts", "map", "sweep"])
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
 def test_ctrl_c_ends_a_call_and_leaves_its_client_usable(kind, call):
-    command = [sys.executable, "-c", HEAD + INTERRUPTED, kind, call]
+    command = [sys.executable, "-c", SCRIPT_HEAD + INTERRUPTED, kind, call]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "computing\n"
@@ -117,7 +118,7 @@ def test_ctrl_c_ends_a_call_and_leaves_its_client_usable(kind, call):
             printed, errors = process.communicate(timeout=TIMEOUT_S)
         finally:
             process.kill()
-    assert (printed, errors, process.returncode) == ("interrupted True\n", "", 0)
+    assert (printed, errors, process.returncode) == ("interrupted\nTrue\n", "", 0)
 
 
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
