@@ -379,7 +379,8 @@ class AsyncClient(BaseClient):
 
     def _drive(self, exchange: Exchange[Any], *, timeout_s: float | None) -> AsyncGenerator[Outcome, None]:
         if self._in_process is not None:
-            return drive_locally_async(exchange, partial(self._in_process.answer_async, timeout_s=timeout_s))
+            answer = partial(self._in_process.answer_async, timeout_s=timeout_s)
+            return drive_locally_async(exchange, answer, timeout_s=timeout_s)
 
         def open_stream(requests: AsyncIterator[bytes]) -> Any:
             metadata = self._endpoint.metadata_for(exchange)

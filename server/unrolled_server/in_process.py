@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
@@ -154,8 +154,7 @@ class InProcessService:
         try:
             return future.result()
         except BaseException:  # Ctrl-C, or the error of the call
-            call.end()
-            wait([future])
+            call.end()  # its thread ends by itself, in up to a second while it draws a large network
             raise
 
     def _start(self, call: "_Call") -> Future[SplitReply]:
