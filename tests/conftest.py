@@ -72,7 +72,8 @@ def pytest_generate_tests(metafunc):
     names = set(metafunc.fixturenames)
     asks_suite = bool({"server_address", "vectors_address"} & names)
     asks_network = NETWORK_FIXTURES & names or metafunc.definition.path.name in NETWORK_FILES
-    is_local_too = asks_suite and not asks_network and metafunc.config.getoption("--target") != "ray"
+    asks_ray = metafunc.config.getoption("--target") == "ray" or metafunc.definition.get_closest_marker("ray")
+    is_local_too = asks_suite and not (asks_network or asks_ray)
     for fixture in WAYS.keys() & names:
         ways = WAYS[fixture] + (LOCAL_WAYS[fixture] if is_local_too else [])
         metafunc.parametrize(fixture, ways, indirect=True, scope="session")

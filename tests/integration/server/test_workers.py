@@ -175,8 +175,8 @@ def test_a_signal_ends_a_waiting_startup_and_is_logged(tmp_path, number, code):
 
 @pytest.mark.long
 def test_workers_that_keep_dying_exit_8(tmp_path, monkeypatch):
-    """The fake torch also shows that the supervisor does not import it: it would die with its workers."""
-    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    """The fake core also shows that the supervisor does not import it: it would die with its workers."""
+    (tmp_path / "unrolled_core.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     code, errors = exit_of(*FLAGS)
     assert code == 8
