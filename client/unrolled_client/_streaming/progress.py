@@ -23,6 +23,8 @@ def progress_bar(unit: str, *, total: int | None, is_wanted: bool) -> Iterator[C
     count = "{task.completed}" if total is None else progress.MofNCompleteColumn()
     left = () if total is None else ("left:", progress.TimeRemainingColumn())
     columns = (progress.BarColumn(), count, unit, progress.TimeElapsedColumn(), *left)
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    redirects = sys.stdout.isatty()  # prints above the bar; a file's or pipe's text would be on the terminal
+    with progress.Progress(*columns, console=console, transient=True, redirect_stdout=redirects) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)

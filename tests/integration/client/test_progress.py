@@ -75,6 +75,15 @@ def test_batches_of_unknown_number_have_no_total(client, monkeypatch):
     assert "/" not in terminal.getvalue()
 
 
+def test_what_is_printed_beside_a_bar_goes_to_standard_output(client, monkeypatch, capsys):
+    """Also if that is a file or a pipe, and a line longer than the terminal is wide stays one line."""
+    terminal = on_terminal(monkeypatch)
+    for outcome in client.map(BATCHES, hidden_size=2, alphabet=LETTERS, progress=True):
+        print(outcome.index, "x" * 500)
+    assert capsys.readouterr().out == "".join(f"{index} {'x' * 500}\n" for index in range(4))
+    assert "x" not in terminal.getvalue()
+
+
 def test_the_bar_is_gone_after_an_error(client, monkeypatch):
     terminal = on_terminal(monkeypatch)
     with pytest.raises(InvalidRequestError):
