@@ -79,7 +79,7 @@ def test_what_is_printed_beside_a_bar_goes_to_standard_output(client, monkeypatc
     """Also if that is a file or a pipe, and a line longer than the terminal is wide stays one line."""
     terminal = on_terminal(monkeypatch)
     for outcome in client.map(BATCHES, hidden_size=2, alphabet=LETTERS, progress=True):
-        print(outcome.index, "x" * 500)
+        sys.stdout.write(f"{outcome.index} {'x' * 500}\n")
     assert capsys.readouterr().out == "".join(f"{index} {'x' * 500}\n" for index in range(4))
     assert "x" not in terminal.getvalue()
 
