@@ -62,6 +62,11 @@ def test_a_pipe_shows_nothing(client, capsys, call):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_closed_standard_error_shows_nothing(client, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    mapped(client)
+
+
 def test_a_call_in_one_request_shows_nothing(client, monkeypatch):
     terminal = on_terminal(monkeypatch)
     forward(client, ["12"])
