@@ -25,9 +25,8 @@ def progress_bar(unit: str, *, total: int | None, is_wanted: bool) -> Iterator[C
     left = () if total is None else ("left:", progress.TimeRemainingColumn())
     columns = (progress.BarColumn(), count, unit, progress.TimeElapsedColumn(), *left)
     console = Console(stderr=True)
-    redirects = _is_terminal(
-        sys.stdout
-    )  # prints above the bar; a file's or pipe's text would be on the terminal
+    # Prints appear above the bar; those to a file or pipe would otherwise land on the terminal.
+    redirects = _is_terminal(sys.stdout)
     with progress.Progress(*columns, console=console, transient=True, redirect_stdout=redirects) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
