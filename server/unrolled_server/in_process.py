@@ -186,7 +186,7 @@ class InProcessService:
                 return self._compute(call, arrived_s)
         remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
         if not self._lock.acquire(timeout=max(remaining_s, 0)):
-            raise ExpiredError("the deadline passed while other calls were computed; allow more time")
+            raise ExpiredError("the deadline passed while other calls were computed; raise timeout_s")
         try:
             return self._compute(call, arrived_s)
         finally:
@@ -240,7 +240,7 @@ def _request_error(error: Exception, call: _Call) -> RequestError:
     if isinstance(error, StoppedError):
         if time.monotonic() < call.deadline_s:
             return DrainingError("the client is closed")
-        return ExpiredError("the deadline passed before the reply was computed; allow more time, or ask less")
+        return ExpiredError("the deadline passed before the reply was computed; raise timeout_s, or ask less")
     LOG.error("a request failed", exc_info=error)
     return ComputeError(f"the computation failed: {type(error).__name__}: {error}")
 
