@@ -39,8 +39,9 @@ LOCAL_WAYS = {
     "make_client": ["in process", pytest.param("in process, async", marks=pytest.mark.long)],
     "make_async_client": ["in process"],
 }
-# What a client in process has no use for.
+# What a client in process has no use for: fixtures, and files of tests about the network.
 NETWORK_FIXTURES = {"serve", "serve_stream", "free_port", "waiting", "exporter"}
+NETWORK_FILES = {"test_access.py", "test_green_threads.py", "test_proxy.py"}
 
 # No deadlines: a busy machine makes any example slow.
 settings.register_profile(
@@ -69,8 +70,9 @@ def pytest_configure(config):
 def pytest_generate_tests(metafunc):
     """Runs tests of clients in several ways, and in process if they ask the suite's own servers."""
     names = set(metafunc.fixturenames)
-    asks_suite = {"server_address", "vectors_address"} & names and not NETWORK_FIXTURES & names
-    is_local_too = asks_suite and metafunc.config.getoption("--target") != "ray"
+    asks_suite = bool({"server_address", "vectors_address"} & names)
+    asks_network = NETWORK_FIXTURES & names or metafunc.definition.path.name in NETWORK_FILES
+    is_local_too = asks_suite and not asks_network and metafunc.config.getoption("--target") != "ray"
     for fixture in WAYS.keys() & names:
         ways = WAYS[fixture] + (LOCAL_WAYS[fixture] if is_local_too else [])
         metafunc.parametrize(fixture, ways, indirect=True, scope="session")

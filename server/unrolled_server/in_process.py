@@ -47,6 +47,7 @@ MAX_MAIN_THREAD_WORK = 1 << 27
 MAX_LOOP_WORK = 1 << 24
 # Multiplications that take as long as writing a byte of a reply.
 WORK_PER_BYTE = 32
+_TOO_LATE = "the deadline passed before the reply was computed; raise timeout_s, or ask less"
 _NO_INDEX = np.empty(0, np.int32)
 
 
@@ -117,7 +118,8 @@ class InProcessService:
             call = self._accept(data, timeout_s, out)
             if call.work <= MAX_LOOP_WORK and not self._lock.locked():
                 return self._run(call)
-            async with self._turn():  # else each of many calls would start a thread
+            # One thread at a time for an event loop, which may have thousands of calls.
+            async with asyncio.timeout(timeout_s), self._turn():
                 try:
                     return await asyncio.wrap_future(self._start(call))
                 except asyncio.CancelledError:
@@ -125,6 +127,8 @@ class InProcessService:
                     raise
         except RequestError as error:
             return _refused(error, data)
+        except TimeoutError:
+            return _refused(ExpiredError(_TOO_LATE), data)
 
     def close(self) -> None:
         """Stops running calls and frees the networks and the core's threads; a second call does nothing."""
@@ -186,7 +190,7 @@ class InProcessService:
                 return self._compute(call, arrived_s)
         remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
         if not self._lock.acquire(timeout=max(remaining_s, 0)):
-            raise ExpiredError("the deadline passed while other calls were computed; raise timeout_s")
+            raise ExpiredError(_TOO_LATE)
         try:
             return self._compute(call, arrived_s)
         finally:
@@ -240,7 +244,7 @@ def _request_error(error: Exception, call: _Call) -> RequestError:
     if isinstance(error, StoppedError):
         if time.monotonic() < call.deadline_s:
             return DrainingError("the client is closed")
-        return ExpiredError("the deadline passed before the reply was computed; raise timeout_s, or ask less")
+        return ExpiredError(_TOO_LATE)
     LOG.error("a request failed", exc_info=error)
     return ComputeError(f"the computation failed: {type(error).__name__}: {error}")
 

@@ -20,8 +20,8 @@ PART_BYTES = 1 << 20
 """Approximate bytes of a part's larger message."""
 COMPUTED_PART_BYTES = 64 << 20
 """Approximate bytes of the states of a part that sends fewer: one that pools them, or is computed here."""
-COMPUTED_PART_MULTIPLICATIONS = 1 << 33
-"""Approximate work of such a part: some tenths of a second on one core."""
+COMPUTED_PART_MULTIPLICATIONS = 1 << 31
+"""Approximate work of such a part: a tenth of a second on one core, and some 20 s without vector units."""
 MAX_PART_DENSE_BYTES = 16 << 20
 """Bytes of a part's dense array, also if it travels in the distinct form."""
 

@@ -34,6 +34,7 @@ _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
 _FLOAT_BYTES = 4
+_DRAWN_FLOATS = 1 << 19  # in a call of the core, of some 10 ms
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
 _NO_STOP = None, 0
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
@@ -168,10 +169,20 @@ class Generator:
         self._state = _Generator()
         self._core.ur_generator_seed(self._state, seed)
 
-    def uniform(self, shape: tuple[int, ...], hidden_size: int) -> Float32[np.ndarray, "..."]:
-        """Returns what ``torch.empty(shape).uniform_(-bound, bound)`` has; bound is 1/sqrt(hidden_size)."""
+    def uniform(
+        self, shape: tuple[int, ...], hidden_size: int, stop: Stop | None = None
+    ) -> Float32[np.ndarray, "..."]:
+        """Returns what ``torch.empty(shape).uniform_(-bound, bound)`` has; bound is 1/sqrt(hidden_size).
+
+        Raises StoppedError if ``stop`` is due.
+        """
         values = np.empty(shape, np.float32)
-        self._core.ur_draw_parameters(self._state, _address(values), values.size, hidden_size)
+        address = _address(values)
+        for at in range(0, values.size, _DRAWN_FLOATS):
+            if stop is not None:
+                stop.check()
+            count = min(values.size - at, _DRAWN_FLOATS)
+            self._core.ur_draw_parameters(self._state, address + at * _FLOAT_BYTES, count, hidden_size)
         return values
 
     def normal(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:

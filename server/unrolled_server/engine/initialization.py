@@ -54,8 +54,7 @@ def _layer(spec: NetworkSpec, layer: int, generator: Generator, stop: Stop) -> L
     gates = GATES[spec.cell] * spec.hidden_size
 
     def uniform(*shape: int) -> Float32[np.ndarray, "..."]:
-        stop.check()
-        return generator.uniform(shape, spec.hidden_size)
+        return generator.uniform(shape, spec.hidden_size, stop)
 
     weight_ih = uniform(gates, spec.output_size if layer else spec.input_size)
     weight_hh = uniform(gates, spec.state_size)

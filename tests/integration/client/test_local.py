@@ -222,11 +222,25 @@ def test_a_timeout_also_ends_the_wait_for_other_calls(slow):
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(long_call, slow)
         assert is_computing.wait(TIMEOUT_S)
-        with pytest.raises(DeadlineError, match="while other calls were computed"):
+        with pytest.raises(DeadlineError, match="the deadline passed"):
             slow.forward(LESSON, hidden_size=2, timeout_s=0.01)
         slow.close()
         with pytest.raises(ClosedError):
             call.result()
+
+
+def test_a_timeout_also_ends_a_coroutines_wait_for_other_calls():
+    async def main():
+        async with AsyncClient.local(**long_calls.SETTINGS) as client:
+            long = [asyncio.create_task(long_call(client)) for _ in range(2)]
+            await asyncio.sleep(0)  # both have begun
+            with pytest.raises(DeadlineError, match="the deadline passed"):
+                await long_call(client, timeout_s=0.01)
+            for call in long:
+                call.cancel()
+            await asyncio.wait(long)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("has_waited", [False, True])

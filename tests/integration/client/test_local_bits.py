@@ -15,32 +15,39 @@ from tests.support.client_fixtures import BlockingAsyncClient
 LIMITS = {"max_words": 9, "max_word_length": 12, "max_hidden_size": 40}
 WORDS = st.text("abc", min_size=1, max_size=8) | st.sampled_from(["ab", "ab cat", "the cat", "cat  the\tcat"])
 BAD_WORDS = st.sampled_from(["", " ", "a" * 13, "d", "dog"])
-SIZES = st.integers(1, 40) | st.sampled_from([0, 41])
-
-
-def usually(value, *others):
-    """Strategy for an option that most calls leave at its default."""
-    return st.sampled_from([value, value, *others])
-
-
 OPTIONS = st.fixed_dictionaries(
     {
         "cell": st.sampled_from(["rnn", "lstm", "gru"]),
-        "nonlinearity": usually(None, "relu"),
-        "num_layers": usually(1, 2, 3, 17),
+        "num_layers": st.integers(1, 3),
         "bidirectional": st.booleans(),
         "bias": st.booleans(),
-        "proj_size": usually(0, 1, 3),
-        "spectral_radius": usually(None, 0.9, 1e9),
-        "embedding_size": usually(None, 4, 0),
+        "spectral_radius": st.sampled_from([None, 0.9]),
         "output": st.sampled_from(["all", "all", "last", "mean", "max"]),
         "return_final_state": st.booleans(),
-        "layout": usually("batch_first", "seq_first"),
     }
 )
-LETTERS = st.fixed_dictionaries({"alphabet": st.sampled_from([None, "abc", "cab the", "ab"])})
+LETTERS = st.fixed_dictionaries(
+    {"alphabet": st.sampled_from(["abc the\t", "cab teh\t"]), "embedding_size": st.sampled_from([None, 4])}
+)
 SENTENCES = st.fixed_dictionaries(
-    {"vectors": st.sampled_from(["tiny", "tiny", "large"]), "unknown_word": usually("zero", None, "mean")}
+    {"vectors": st.just("tiny"), "unknown_word": st.sampled_from(["zero", "mean"])}
+)
+# Changes of a call, the most of which are wrong for most calls.
+CHANGES = st.sampled_from(
+    [
+        {"nonlinearity": "relu"},
+        {"proj_size": 2},
+        {"layout": "seq_first"},
+        {"alphabet": None},
+        {"alphabet": "ab"},
+        {"vectors": "large"},
+        {"unknown_word": "error"},
+        {"num_layers": 17},
+        {"embedding_size": 0},
+        {"spectral_radius": 1e9},
+        {"hidden_size": 41},
+        {"hidden_size": 0},
+    ]
 )
 
 
@@ -51,19 +58,20 @@ def calls(draw):
     No call travels in parts, whose sizes differ in process, and of whose refusals the first counts.
     """
     words = draw(st.lists(WORDS, min_size=1, max_size=7))
-    words += draw(st.lists(BAD_WORDS, max_size=2)) if draw(st.integers(0, 4)) == 0 else []
-    options = draw(OPTIONS) | draw(LETTERS | SENTENCES)
-    sizes, seeds = (draw(st.lists(item, min_size=1, max_size=2)) for item in (SIZES, st.integers(0, 3)))
+    options = draw(OPTIONS) | draw(LETTERS | SENTENCES) | {"hidden_size": draw(st.integers(1, 40))}
+    if draw(st.integers(0, 2)) == 0:
+        options |= draw(CHANGES)
+        words += draw(st.lists(BAD_WORDS, max_size=2))
     method = draw(st.sampled_from(["forward", "forward", "map", "sweep"]))
     if method == "sweep":
-        return method, words, {"hidden_sizes": sizes, "seeds": seeds, **options}
-    options |= {"hidden_size": sizes[0], "seed": seeds[0]}
+        sizes = [options.pop("hidden_size"), 3]
+        return method, words, {"hidden_sizes": sizes, "seeds": [0, 1], **options}
     if method == "map":
         return method, [words, words[:1], words], {"on_error": "return", **options}
     if draw(st.booleans()):
-        layers = options["num_layers"] * (1 + options["bidirectional"])
-        h = np.full((layers, len(words), options["proj_size"] or sizes[0]), 0.25, np.float32)
-        c = np.full((layers, len(words), sizes[0]), -2.5, np.float32)
+        layers, size = options["num_layers"] * (1 + options["bidirectional"]), options["hidden_size"]
+        h = np.full((layers, len(words), options.get("proj_size", size)), 0.25, np.float32)
+        c = np.full((layers, len(words), size), -2.5, np.float32)
         options["initial_state"] = (h, c) if options["cell"] == "lstm" else h
     return method, words, options
 

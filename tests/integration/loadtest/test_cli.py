@@ -182,7 +182,7 @@ def test_a_server_that_answers_nothing_is_exit_code_1(run_json):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable"),
+        (["--target", "127.0.0.1:1"], "127.0.0.1:1 is unavailable: no server listens there; start one"),
     ],
 )
 def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
@@ -247,6 +247,7 @@ def test_a_failure_is_one_line_and_exit_code_1(run, arguments, message):
         (["--file", __file__, "--raw-log", __file__], "--file and --raw-log name the same file"),
         (["--key", __file__, "--html", __file__], "--key and --html name the same file"),
         (["--vectors", f"x={__file__}", "--raw-log", __file__], "--vectors and --raw-log name the same file"),
+        (["--vectors", "x=x.txt"], "start unrolled-server with it, and give --vectors x"),
         (["--hdr-log", "x.hlog"], "it was removed; --json has the encoded histogram"),
         (["--find-max", "p99<1s", "--rate", "1..5"], "--find-max begins at one rate"),
         (["--transport", "pigeon"], "Invalid value for '--transport'"),
