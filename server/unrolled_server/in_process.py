@@ -47,7 +47,7 @@ MAX_MAIN_THREAD_WORK = 1 << 27
 MAX_LOOP_WORK = 1 << 24
 # Multiplications that take as long as writing a byte of a reply.
 WORK_PER_BYTE = 32
-_TOO_LATE = "the deadline passed before the reply was computed; allow more time, or ask less"
+_TOO_LATE = "the deadline passed before the reply was computed; raise timeout_s, or ask less"
 _NO_INDEX = np.empty(0, np.int32)
 
 

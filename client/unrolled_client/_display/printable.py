@@ -11,6 +11,8 @@ def printable(text: str, *, encoding: str = "utf-8") -> str:
     >>> printable("né☃", encoding="latin-1")
     'né\\u2603'
     """
+    if text.isascii() and text.isprintable():
+        return text
     return escape_unless(lambda symbol: symbol.isprintable() and has(encoding, symbol), text)
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -35,29 +35,30 @@ def drive(
     `timeout_s` is for each wait, see TimeLimit; `as_error` returns the exception for a failed call.
     """
     limit = TimeLimit(exchange, timeout_s)
-    stream = _Stream(open_stream)
-    with _Watchdog(limit) as watchdog:
-        try:
-            while True:
-                while (request := exchange.next_request(now_s=time.monotonic())) is not None:
-                    stream.send(request.data)
-                limit.update()
-                if (outcome := exchange.next_outcome()) is not None:
-                    yield outcome
-                    limit.restart()
-                elif exchange.is_done:
-                    if not exchange.is_waiting:  # else replies are due that are of no use any more
-                        with watchdog.watching(stream):
-                            stream.finish()
-                    return
-                elif not exchange.is_waiting:
-                    _pause(exchange.delay_s(now_s=time.monotonic()), limit=limit)
-                elif (error := _read(stream, exchange, as_error, watchdog=watchdog)) is not None:
-                    stream.close()
-                    _pause(limit.delay_after(error), limit=limit)
-                    stream = _Stream(open_stream)
-        finally:
-            stream.close()
+    stream, watchdog = _Stream(open_stream), _Watchdog(limit)
+    try:
+        watchdog.start()
+        while True:
+            while (request := exchange.next_request(now_s=time.monotonic())) is not None:
+                stream.send(request.data)
+            limit.update()
+            if (outcome := exchange.next_outcome()) is not None:
+                yield outcome
+                limit.restart()
+            elif exchange.is_done:
+                if not exchange.is_waiting:  # else replies are due that are of no use any more
+                    with watchdog.watching(stream):
+                        stream.finish()
+                return
+            elif not exchange.is_waiting:
+                _pause(exchange.delay_s(now_s=time.monotonic()), limit=limit)
+            elif (error := _read(stream, exchange, as_error, watchdog=watchdog)) is not None:
+                stream.close()
+                _pause(limit.delay_after(error), limit=limit)
+                stream = _Stream(open_stream)
+    finally:
+        watchdog.stop()
+        stream.close()
 
 
 def _read(
@@ -143,12 +144,12 @@ class _Watchdog:
         self._has_cancelled = False
         self._is_over = threading.Event()
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Starts the thread, if there is a limit; after Ctrl-C in here it may run, so `stop` is due."""
         if self._limit.timeout_s is not None:
             threading.Thread(target=self._run, name="unrolled-timeout", daemon=True).start()
-        return self
 
-    def __exit__(self, *_error: object) -> None:
+    def stop(self) -> None:
         self._is_over.set()
 
     @contextmanager

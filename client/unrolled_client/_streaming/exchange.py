@@ -153,11 +153,6 @@ class Exchange(Generic[_Batch]):
         """Whether `next_outcome` has returned the outcome of every batch."""
         return self._is_exhausted and not self._open_count
 
-    @property
-    def is_delaying(self) -> bool:
-        """Whether a request waits for the time that the server named."""
-        return bool(self._delayed)
-
     def next_request(self, *, now_s: float) -> EncodedRequest | None:
         """Returns a request to send now; None if there is no room, or nothing to send yet."""
         self.is_starved = False

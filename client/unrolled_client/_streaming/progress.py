@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 
 @contextmanager
@@ -11,7 +12,7 @@ def progress_bar(unit: str, *, total: int | None, is_wanted: bool) -> Iterator[C
 
     `total` is None if it is unknown.
     """
-    if not is_wanted or not sys.stderr.isatty():
+    if not is_wanted or not _is_terminal(sys.stderr):
         yield lambda _count: None
         return
     try:
@@ -23,6 +24,13 @@ def progress_bar(unit: str, *, total: int | None, is_wanted: bool) -> Iterator[C
     count = "{task.completed}" if total is None else progress.MofNCompleteColumn()
     left = () if total is None else ("left:", progress.TimeRemainingColumn())
     columns = (progress.BarColumn(), count, unit, progress.TimeElapsedColumn(), *left)
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Prints appear above the bar; those to a file or pipe would otherwise land on the terminal.
+    redirects = _is_terminal(sys.stdout)
+    with progress.Progress(*columns, console=console, transient=True, redirect_stdout=redirects) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None if it is closed

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from unrolled_client import Client
 
 from tests.support.processes import TIMEOUT_S
 
@@ -64,3 +65,21 @@ def test_ctrl_c_ends_a_bulk_call_and_leaves_its_client_usable(serve_stream, repl
         printed, errors = process.communicate(timeout=TIMEOUT_S)
     assert (printed.split(), errors, process.returncode) == (["interrupted", "65536"], "", 0)
     assert is_cancelled.is_set()
+
+
+def test_ctrl_c_while_a_call_starts_its_thread_ends_that_thread(monkeypatch):
+    """`start` waits for the new thread, so that a signal may come when it runs."""
+    started, start = [], threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    with Client("localhost:1") as client:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(client.map([["a"]], hidden_size=2, alphabet="a", timeout_s=TIMEOUT_S))
+    (thread,) = started
+    thread.join(timeout=TIMEOUT_S)
+    assert not thread.is_alive()

@@ -62,6 +62,11 @@ def test_a_pipe_shows_nothing(client, capsys, call):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_closed_standard_error_shows_nothing(client, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    mapped(client)
+
+
 def test_a_call_in_one_request_shows_nothing(client, monkeypatch):
     terminal = on_terminal(monkeypatch)
     forward(client, ["12"])
@@ -73,6 +78,15 @@ def test_batches_of_unknown_number_have_no_total(client, monkeypatch):
     mapped(client, iter(BATCHES))
     assert "4 batches" in terminal.getvalue()
     assert "/" not in terminal.getvalue()
+
+
+def test_what_is_printed_beside_a_bar_goes_to_standard_output(client, monkeypatch, capsys):
+    """Also if that is a file or a pipe, and a line longer than the terminal is wide stays one line."""
+    terminal = on_terminal(monkeypatch)
+    for outcome in client.map(BATCHES, hidden_size=2, alphabet=LETTERS, progress=True):
+        sys.stdout.write(f"{outcome.index} {'x' * 500}\n")
+    assert capsys.readouterr().out == "".join(f"{index} {'x' * 500}\n" for index in range(4))
+    assert "x" not in terminal.getvalue()
 
 
 def test_the_bar_is_gone_after_an_error(client, monkeypatch):

@@ -1,6 +1,5 @@
 """Results as values."""
 
-import dataclasses
 import pickle
 import re
 import sys
@@ -100,11 +99,8 @@ def test_repr_is_one_short_line():
     assert len(repr(large)) < 200
 
 
-def test_results_are_values():
-    """A result cannot be changed, and survives pickling."""
+def test_a_result_survives_pickling():
     result = a_result()
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        result.alphabet = "x"
     assert np.array_equal(pickle.loads(pickle.dumps(result)).outputs, result.outputs)
 
 
