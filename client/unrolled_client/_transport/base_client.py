@@ -1,8 +1,9 @@
 """The base of both clients: their arguments, by which they are also copied and pickled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Never, Self
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Never, Self, TypeAlias
 
 import grpc
 
@@ -18,6 +19,8 @@ from unrolled_client._transport.endpoint import (
 from unrolled_client._transport.in_process import InProcess
 from unrolled_client._transport.target import DEFAULT_TARGET, NOT_GIVEN, Target, resolve_target
 from unrolled_client.errors import ClosedError, UnrolledError
+
+VectorFiles: TypeAlias = str | Sequence[str] | Mapping[str, str | PathLike[str]]
 
 if TYPE_CHECKING:
     from unrolled_client.results import Limits
@@ -91,19 +94,44 @@ class BaseClient:
         """Prepares the connections of a client whose arguments are checked, without connecting."""
 
     @classmethod
-    def local(cls, *, timeout_s: float | None = DEFAULT_TIMEOUT_S, **settings: object) -> Self:
+    def local(  # noqa: PLR0913 - the settings by name
+        cls,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        device: str | None = None,
+        compute_threads: int | None = None,
+        state_memory_mb: int | None = None,
+        max_words: int | None = None,
+        max_word_length: int | None = None,
+        max_hidden_size: int | None = None,
+        max_alphabet_size: int | None = None,
+        max_request_bytes: int | None = None,
+        max_reply_bytes: int | None = None,
+        vectors: VectorFiles | None = None,
+        vectors_cache: str | PathLike[str] | None = None,
+        **unknown: Never,
+    ) -> Self:
         """Returns a client that computes in this process, with the bits, limits and errors of a server.
 
         There is no socket and no other process. Threads may share the client, whose calls then wait for each
         other. `close` frees its memory and ends its threads. A pickle contains the settings; a copy and a
-        forked child compute by themselves.
+        forked child compute by themselves. The environment is not read.
 
         Args:
             timeout_s: Default timeout of a call in seconds; math.inf for no deadline.
-            **settings: Those of the server's flags that concern computing: `device`, `compute_threads`,
-                `state_memory_mb`, `max_words` and the other limits of a request, `vectors_cache`, and
-                `vectors`, such as "glove=glove.txt", a list of these, or a dict of names and files. None is
-                the default; the environment is not read.
+            device: "auto", "cpu", "cuda" or "mps". Default: an accelerator that torch finds, else the CPU.
+            compute_threads: Threads that share a large call. Default: one for each core of this process.
+            state_memory_mb: MiB for networks and their computed states. Default: 1,024.
+            max_words: The limits of a request, as those of a server; the defaults are in
+                docs/operate/limits.md.
+            max_word_length: See `max_words`.
+            max_hidden_size: See `max_words`.
+            max_alphabet_size: See `max_words`.
+            max_request_bytes: See `max_words`.
+            max_reply_bytes: See `max_words`. Larger calls are computed in parts.
+            vectors: Files of word vectors: "glove=glove.txt", a list of these, or a dict of names and files.
+            vectors_cache: Folder for their converted forms. Default: unrolled in the user's cache folder.
+            **unknown: Not allowed; the error names the nearest setting.
 
         Raises:
             LocalExtraMissingError: Packages are missing: pip install 'unrolled[local]'.
@@ -112,8 +140,22 @@ class BaseClient:
             TypeError: There is no such setting, or one has the wrong type.
             InvalidRequestError: The value of a setting is wrong.
         """
+        settings = {
+            "device": device,
+            "compute_threads": compute_threads,
+            "state_memory_mb": state_memory_mb,
+            "max_words": max_words,
+            "max_word_length": max_word_length,
+            "max_hidden_size": max_hidden_size,
+            "max_alphabet_size": max_alphabet_size,
+            "max_request_bytes": max_request_bytes,
+            "max_reply_bytes": max_reply_bytes,
+            "vectors": vectors,
+            "vectors_cache": vectors_cache,
+        }
+        given = {name: value for name, value in settings.items() if value is not None}
         client = cls(DEFAULT_TARGET, timeout_s=timeout_s)
-        client._in_process = InProcess(settings)
+        client._in_process = InProcess(given | unknown)
         return client
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:

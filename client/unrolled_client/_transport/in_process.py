@@ -30,7 +30,7 @@ class _Service(Protocol):
 class InProcess:
     """Owns the service of one client. Thread-safe; a forked child starts a service of its own when asked."""
 
-    def __init__(self, settings: dict[str, object]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         """Starts the service; see `Client.local`."""
         self.settings = settings
         self._lock = threading.Lock()
@@ -92,7 +92,7 @@ def _closed() -> ClosedError:
     return ClosedError("the client is closed; make another")
 
 
-def _start(settings: dict[str, object]) -> _Service:
+def _start(settings: dict[str, Any]) -> _Service:
     from unrolled.entry_points import load_in_process  # noqa: PLC0415 - it loads importlib.metadata
 
     try:

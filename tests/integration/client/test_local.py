@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from unrolled_client import (
     LocalError,
     LocalExtraMissingError,
 )
+from unrolled_server.engine_settings import EngineSettings, Limits
 
 from tests.support import long_calls
 from tests.support.processes import TIMEOUT_S
@@ -49,6 +52,12 @@ def computes(client):
 
 
 # Settings
+
+
+def test_every_setting_of_computing_is_an_argument():
+    arguments = set(signature(Client.local).parameters) - {"timeout_s", "unknown"}
+    settings = {field.name for field in fields(EngineSettings)} - {"limits"}
+    assert arguments == settings | {field.name for field in fields(Limits)}
 
 
 def test_settings_reach_the_service():
@@ -111,11 +120,11 @@ def test_a_device_that_is_not_there_is_a_local_error():
 def test_a_client_shows_its_settings_and_its_end(client_class):
     client = client_class.local(max_words=3, device="cpu")
     name = client_class.__name__
-    assert repr(client) == f"{name}.local(max_words=3, device='cpu')"
+    assert repr(client) == f"{name}.local(device='cpu', max_words=3)"
     closing = client.close()
     if client_class is AsyncClient:
         asyncio.run(closing)
-    assert repr(client) == f"{name}.local(max_words=3, device='cpu', closed)"
+    assert repr(client) == f"{name}.local(device='cpu', max_words=3, closed)"
 
 
 # Results
