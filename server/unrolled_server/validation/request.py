@@ -1,11 +1,11 @@
 """Turns a request's bytes into a job: the one place where a request's values are checked."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unrolled.v1 import forward_pb2 as pb
 
-from unrolled_server.engine import EncodedWords, Job, Layout, NetworkSpec, ReplyForm, plain_network
+from unrolled_server.engine import Job, Layout, ReplyForm, plain_network
 from unrolled_server.engine_settings import Limits
 from unrolled_server.errors import InvalidRequestError, TooLargeError, Violation
 from unrolled_server.validation.initial_state import state_arrays, state_violations
@@ -80,8 +80,10 @@ class RequestValidator:
             raise InvalidRequestError(found)
         job = self._job(request, words, vectors, has_options=has_options)
         reply_bytes = job.reply_bytes
-        if reply_bytes > self._limits.max_reply_bytes:
-            _raise_if_any(self._reply_violations(job, reply_bytes))
+        # The engine refuses other distinct replies, whose size is known only with their prefixes.
+        least_bytes = reply_bytes if job.form is ReplyForm.DENSE else job.min_reply_bytes
+        if least_bytes > self._limits.max_reply_bytes:
+            raise InvalidRequestError([self._reply_violation(job, least_bytes)])
         return AcceptedRequest(
             data=data,
             job=job,
@@ -108,8 +110,12 @@ class RequestValidator:
             network = network_spec(request, words, table=self._tables.get(vectors))
         else:
             network = plain_network(len(words.symbols), request.hidden_size, request.seed)
-        if has_options or has_state:
-            _raise_if_any(_size_violations(request, network, encoded))
+        found = list(weight_violations(network)) if has_options else []
+        if has_state:
+            batch = encoded.max_length if request.layout == pb.LAYOUT_SEQ_FIRST else len(encoded)
+            found += state_violations(request.initial_state, network, batch=batch)
+        if found:
+            raise InvalidRequestError(found)
         return Job(
             network=network,
             words=encoded,
@@ -131,35 +137,17 @@ class RequestValidator:
             found.append(Violation("id", f"id has {id_bytes} bytes; the limit is {MAX_ID_BYTES}"))
         return found
 
-    def _reply_violations(self, job: Job, max_bytes: int) -> Iterator[Violation]:
-        """Yields a violation if the reply is too large; in the distinct form, if it is so for any words."""
-        is_dense = job.form is ReplyForm.DENSE
-        reply_bytes = max_bytes if is_dense else job.min_reply_bytes
-        if reply_bytes <= self._limits.max_reply_bytes:
-            return
+    def _reply_violation(self, job: Job, reply_bytes: int) -> Violation:
+        """Returns what is wrong with a reply of so many bytes, in the distinct form of at least so many."""
         size, places = job.network.output_size, " x ".join(map(str, job.places))
         contents = (
             f"{places} x {size} float32 values"
-            if is_dense
+            if job.form is ReplyForm.DENSE
             else f"at least 2 x {size} float32 values and an index of {places}"
         ) + " and the final state" * job.return_final_state
-        yield Violation(
+        return Violation(
             "words",
             f"the reply would be {contents}, {reply_bytes} bytes; this server sends up to "
             f"{self._limits.max_reply_bytes} in one reply; send fewer words at a time or a smaller "
             "hidden_size",
         )
-
-
-def _size_violations(
-    request: pb.ForwardRequest, network: NetworkSpec, words: EncodedWords
-) -> Iterator[Violation]:
-    yield from weight_violations(network)
-    if request.HasField("initial_state"):
-        batch = words.max_length if request.layout == pb.LAYOUT_SEQ_FIRST else len(words)
-        yield from state_violations(request.initial_state, network, batch=batch)
-
-
-def _raise_if_any(violations: Iterable[Violation]) -> None:
-    if found := list(violations):
-        raise InvalidRequestError(found)

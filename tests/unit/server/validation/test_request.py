@@ -93,6 +93,16 @@ def test_the_default_alphabet_is_the_letters_by_first_appearance():
     )
 
 
+def test_a_distinct_reply_that_no_words_could_make_small_enough_is_refused():
+    distinct = {"reply_form": pb.REPLY_FORM_DISTINCT, "return_final_state": True}
+    distinct["network"] = pb.Network(cell=pb.CELL_LSTM)
+    request = a_request(words=["abcdef"] * 3, hidden_size=8, **distinct)  # 4 * (18 + 2 * 8 + 3 * 16) bytes
+    (violation,) = refusal(request)
+    assert violation.field == "words"
+    assert "at least 2 x 8 float32 values and an index of 3 x 6 and the final state" in violation.description
+    assert VALIDATOR.validate(a_request(words=["abcdef"] * 2, hidden_size=8, **distinct).SerializeToString())
+
+
 def test_limits_are_inclusive():
     exact = a_request(words=["abcdef"] * 2, hidden_size=6, id="x" * 128)  # 2 x 6 x 6 x 4 = 288 bytes
     assert VALIDATOR.validate(exact.SerializeToString()).id == "x" * 128
