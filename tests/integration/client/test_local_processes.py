@@ -1,4 +1,4 @@
-"""Clients that compute in process: what only a process of its own shows, such as signals, forks and leaks."""
+"""Clients that compute in process: signals, forks and leaks, each in a separate process."""
 
 import json
 import signal

@@ -295,7 +295,7 @@ def test_help_fits_80_columns(run, arguments):
 
 
 def test_the_command_runs_by_itself():
-    """In a process of its own without a server, the command prints its result and one notice."""
+    """Without a server, in a new process, the command prints its result and one notice."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # without listening
         default = f"127.0.0.1:{unused.getsockname()[1]}"
