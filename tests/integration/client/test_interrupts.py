@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from unrolled_client import Client
@@ -83,3 +84,25 @@ def test_ctrl_c_while_a_call_starts_its_thread_ends_that_thread(monkeypatch):
     (thread,) = started
     thread.join(timeout=TIMEOUT_S)
     assert not thread.is_alive()
+
+
+def test_ctrl_c_while_a_call_takes_the_lock_leaves_the_client_usable(monkeypatch):
+    """`acquire` waits for the GIL once it has the lock, so that a signal may come meanwhile."""
+
+    class InterruptedLock:
+        def __init__(self, lock):
+            self.release = lock.release
+            self._lock = lock
+
+        def acquire(self, **timeout):
+            self._lock.acquire(**timeout)
+            raise KeyboardInterrupt
+
+    with Client.local() as client, ThreadPoolExecutor() as threads:
+        service = client._in_process._service
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "_lock", InterruptedLock(service._lock))
+            with pytest.raises(KeyboardInterrupt):
+                client.forward(["ab"], hidden_size=2)
+        called = threads.submit(client.forward, ["ab"], hidden_size=2, timeout_s=TIMEOUT_S)
+        assert called.result().outputs.shape == (1, 2, 2)
