@@ -154,9 +154,8 @@ class InProcessService:
 
     def _wait(self, call: "_Call") -> SplitReply:
         """Computes on another thread while this one waits, so that Ctrl-C reaches it."""
-        future = self._start(call)
         try:
-            return future.result()
+            return self._start(call).result()
         except BaseException:  # Ctrl-C, or the error of the call
             call.end()  # its thread ends by itself, in up to a second while it draws a large network
             raise

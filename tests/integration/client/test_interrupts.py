@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from unrolled_client import Client
 
+from tests.support import long_calls
 from tests.support.processes import TIMEOUT_S
 
 SCRIPT = """
@@ -106,3 +107,19 @@ def test_ctrl_c_while_a_call_takes_the_lock_leaves_the_client_usable(monkeypatch
                 client.forward(["ab"], hidden_size=2)
         called = threads.submit(client.forward, ["ab"], hidden_size=2, timeout_s=TIMEOUT_S)
         assert called.result().outputs.shape == (1, 2, 2)
+
+
+def test_ctrl_c_while_a_call_in_process_starts_its_thread_stops_the_call(monkeypatch):
+    with Client.local(**long_calls.SETTINGS) as client:
+        service = client._in_process._service
+        calls, start = [], service._start
+
+        def interrupted(call):
+            calls.append(call)
+            start(call)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(service, "_start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.forward(long_calls.WORDS, **long_calls.NETWORK)
+        assert [call.stop.flag.value for call in calls] == [1]
