@@ -78,8 +78,8 @@ class InProcessService:
         self._describe = partial(server_info, self._engine, checked.limits, tables.values())
         # Shared by replies without an id and a state, as making a message takes a tenth of a small call.
         self._plain_rest = pb.ForwardReply(fingerprint=self._engine.fingerprint)
-        self._lock = threading.Lock()
-        self._running: Stop | None = None
+        self._lock = threading.RLock()  # which knows the thread that has it
+        self._running: _Call | None = None
         self._is_closed = False
         self._turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
@@ -116,7 +116,7 @@ class InProcessService:
         """Answers as `forward` does, large requests beside the event loop; cancelling it stops them."""
         try:
             call = self._accept(data, timeout_s, out)
-            if call.work <= MAX_LOOP_WORK and not self._lock.locked():
+            if call.work <= MAX_LOOP_WORK and self._running is None:
                 return self._run(call)
             # One thread at a time for an event loop, which may have thousands of calls.
             async with asyncio.timeout(timeout_s), self._turn():
@@ -134,7 +134,7 @@ class InProcessService:
         """Stops running calls and frees the networks and the core's threads; a second call does nothing."""
         self._is_closed = True
         if (running := self._running) is not None:
-            running.set()
+            running.end()
         with self._lock:
             self._engine.close()
 
@@ -154,9 +154,8 @@ class InProcessService:
 
     def _wait(self, call: "_Call") -> SplitReply:
         """Computes on another thread while this one waits, so that Ctrl-C reaches it."""
-        future = self._start(call)
         try:
-            return future.result()
+            return self._start(call).result()
         except BaseException:  # Ctrl-C, or the error of the call
             call.end()  # its thread ends by itself, in up to a second while it draws a large network
             raise
@@ -185,23 +184,26 @@ class InProcessService:
     def _run(self, call: "_Call") -> SplitReply:
         """Waits for other calls until the deadline, and computes."""
         arrived_s = time.monotonic()
-        if not self._lock.locked():
-            with self._lock:  # Ctrl-C just after acquire() would leave it locked for ever
-                return self._compute(call, arrived_s)
         remaining_s = min(call.deadline_s - arrived_s, threading.TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=max(remaining_s, 0)):
-            raise ExpiredError(_TOO_LATE)
-        try:
+        try:  # around acquire(), because Ctrl-C as it returns would leave the lock taken for ever
+            if not self._lock.acquire(timeout=max(remaining_s, 0)):
+                raise ExpiredError(_TOO_LATE)
             return self._compute(call, arrived_s)
         finally:
-            self._lock.release()
+            try:  # noqa: SIM105 - Ctrl-C could end `suppress` before it releases
+                self._lock.release()
+            except RuntimeError:  # this thread does not have it
+                pass
 
     def _compute(self, call: "_Call", arrived_s: float) -> SplitReply:
-        if self._is_closed:
-            raise DrainingError("the client is closed")
-        self._running = call.stop
         started_s = time.monotonic()
-        answer = self._engine.run_one(call.job, call.stop)
+        try:
+            self._running = call  # before the look at `_is_closed`: `close` stops the call, or it sees that
+            if self._is_closed:
+                raise DrainingError("the client is closed")
+            answer = self._engine.run_one(call.job, call.stop)
+        finally:
+            self._running = None
         timing = started_s - arrived_s, time.monotonic() - started_s
         if isinstance(answer, Exception):
             raise _request_error(answer, call) from None

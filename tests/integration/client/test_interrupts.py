@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from unrolled_client import Client
 
+from tests.support import long_calls
 from tests.support.processes import TIMEOUT_S
 
 SCRIPT = """
@@ -83,3 +85,41 @@ def test_ctrl_c_while_a_call_starts_its_thread_ends_that_thread(monkeypatch):
     (thread,) = started
     thread.join(timeout=TIMEOUT_S)
     assert not thread.is_alive()
+
+
+def test_ctrl_c_while_a_call_takes_the_lock_leaves_the_client_usable(monkeypatch):
+    """`acquire` waits for the GIL once it has the lock, so that a signal may come meanwhile."""
+
+    class InterruptedLock:
+        def __init__(self, lock):
+            self.release = lock.release
+            self._lock = lock
+
+        def acquire(self, **timeout):
+            self._lock.acquire(**timeout)
+            raise KeyboardInterrupt
+
+    with Client.local() as client, ThreadPoolExecutor() as threads:
+        service = client._in_process._service
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "_lock", InterruptedLock(service._lock))
+            with pytest.raises(KeyboardInterrupt):
+                client.forward(["ab"], hidden_size=2)
+        called = threads.submit(client.forward, ["ab"], hidden_size=2, timeout_s=TIMEOUT_S)
+        assert called.result().outputs.shape == (1, 2, 2)
+
+
+def test_ctrl_c_while_a_call_in_process_starts_its_thread_stops_the_call(monkeypatch):
+    with Client.local(**long_calls.SETTINGS) as client:
+        service = client._in_process._service
+        calls, start = [], service._start
+
+        def interrupted(call):
+            calls.append(call)
+            start(call)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(service, "_start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.forward(long_calls.WORDS, **long_calls.NETWORK)
+        assert [call.stop.flag.value for call in calls] == [1]
