@@ -268,7 +268,8 @@ class States(Network):
         if not handle:
             raise MemoryError
         # The finalizer refers to the weights, because they must be freed later.
-        weakref.finalize(self, _free_states, handle, weights).atexit = False
+        self._free = weakref.finalize(self, _free_states, handle, weights)
+        self._free.atexit = False
         self._core, self.handle, self._weights = core, handle, weights
         self.weights_nbytes = weights.nbytes
         self.row_nbytes = weights.row_nbytes
@@ -302,6 +303,10 @@ class States(Network):
     def starting_at(self, starts: InitialStates) -> "States":
         """See `Network`."""
         return States(self._weights, starts)
+
+    def close(self) -> None:
+        """See `Network`."""
+        self._free()
 
 
 def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then

@@ -83,3 +83,6 @@ class Network(Protocol):
 
     def starting_at(self, starts: InitialStates) -> "Network":
         """Returns a network of the same weights, without rows, whose words start at the given states."""
+
+    def close(self) -> None:
+        """Frees the states; no call may follow. Python does it otherwise, but drops a Ctrl-C meanwhile."""

@@ -88,6 +88,7 @@ class NetworkCache:
         try:
             yield temporary
         finally:
+            temporary.network.close()
             self._count(-temporary.nbytes)
 
     def reserve(self, cached: CachedNetwork, words: EncodedWords, *, besides_nbytes: int = 0) -> int:

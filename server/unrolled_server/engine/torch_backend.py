@@ -171,6 +171,9 @@ class TorchNetwork:
         given = [starts.h] if starts.c is None else [starts.h, starts.c]
         return TorchNetwork(self._spec, self._layers, self._vectors, given)
 
+    def close(self) -> None:
+        """See `Network`; torch frees its tensors."""
+
     @torch.inference_mode()
     def run(
         self,

@@ -1,10 +1,11 @@
 """Networks are drawn once, counted in bytes, and evicted by least recent use."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from unrolled_server.engine import Alphabet, NetworkSpec, State
+from unrolled_server.engine import Alphabet, NetworkSpec, State, core
 from unrolled_server.engine.devices import CpuBackend
 from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.network import Reply
@@ -136,3 +137,19 @@ def test_a_temporary_network_is_counted_while_it_exists(cache: NetworkCache, siz
         assert cache.held_bytes == before + temporary.nbytes > before + size
         assert cached.network.row_count == 0
     assert cache.held_bytes == before
+
+
+def test_ctrl_c_while_a_temporary_network_is_freed_is_not_lost(
+    cache: NetworkCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = core._free_states
+
+    def interrupted(*states: Any) -> None:
+        free(*states)
+        raise KeyboardInterrupt
+
+    cached = cache.use(spec(0))
+    monkeypatch.setattr(core, "_free_states", interrupted)
+    starts = InitialStates(State(np.ones((1, 2, 8), np.float32)))
+    with pytest.raises(KeyboardInterrupt), cache.temporary(cached, starts):
+        pass
