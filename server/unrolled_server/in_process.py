@@ -115,6 +115,7 @@ class InProcessService:
     ) -> SplitReply:
         """Answers as `forward` does, large requests beside the event loop; cancelling it stops them."""
         try:
+            await asyncio.sleep(0)  # else a task that makes small calls only would never let others run
             call = self._accept(data, timeout_s, out)
             if call.work <= MAX_LOOP_WORK and self._running is None:
                 return self._run(call)
@@ -177,7 +178,7 @@ class InProcessService:
         """Returns the lock of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._turns:
-            self._turns = {loop: lock for loop, lock in self._turns.items() if not loop.is_closed()}
+            self._turns = {loop: lock for loop, lock in list(self._turns.items()) if not loop.is_closed()}
             self._turns[loop] = asyncio.Lock()
         return self._turns[loop]
 

@@ -338,6 +338,21 @@ def test_concurrent_coroutines_start_few_threads(monkeypatch):
     assert max(alive) <= 2  # one, and one that has set its result and is ending
 
 
+def test_other_tasks_run_between_small_calls():
+    async def run():
+        async with AsyncClient.local() as client:
+            other = asyncio.create_task(asyncio.sleep(0))
+            for _ in range(5):
+                await client.forward(LESSON, hidden_size=2)
+            assert other.done()
+            another = asyncio.create_task(asyncio.sleep(0))
+            outcomes = client.map([LESSON] * 5, hidden_size=2, alphabet="helo")
+            assert len([outcome async for outcome in outcomes]) == 5
+            assert another.done()
+
+    asyncio.run(run())
+
+
 def test_a_batch_that_never_comes_ends_with_the_timeout():
     async def batches():
         yield LESSON
