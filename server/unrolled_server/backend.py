@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from prometheus_client import Metric
@@ -25,9 +24,9 @@ from unrolled_server.scheduling.cost_model import CostModel
 from unrolled_server.scheduling.loop_lag import EventLoopLag
 from unrolled_server.scheduling.slow_consumers import SlowConsumers
 from unrolled_server.settings import Settings
-from unrolled_server.startup import server_info, verified_engine
+from unrolled_server.startup import open_tables, server_info, verified_engine
 from unrolled_server.validation.request import RequestValidator
-from unrolled_server.word_vectors import VectorTable, open_vectors
+from unrolled_server.word_vectors import VectorTable
 
 LOG = logging.getLogger(__name__)
 MIB = 2**20
@@ -133,16 +132,12 @@ def _build_info(info: pb.GetServerInfoReply) -> Metric:
 
 
 async def _opened_vectors(settings: Settings) -> Mapping[str, VectorTable]:
-    """Returns the tables by name. A file that is new to this machine takes some seconds, as the log says."""
+    """Returns the tables by name, opened beside the event loop."""
     stop = threading.Event()
-    tables = {}
     try:
-        for name, file in settings.vectors.items():
-            open_table = partial(open_vectors, cache_directory=settings.cache_directory(), stop=stop)
-            tables[name] = await asyncio.to_thread(open_table, name, file)
+        return await asyncio.to_thread(open_tables, settings, stop=stop)
     finally:
         stop.set()  # else an interrupted process waits until the thread has converted its file
-    return tables
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

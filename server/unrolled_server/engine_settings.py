@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, SupportsIndex, get_args
 
 from unrolled_server.cores import usable_cores
-from unrolled_server.paths import (
-    NoHomeError,
-    check_path,
-    default_cache_directory,
-    expand_home,
-    parse_named_files,
-)
+from unrolled_server.paths import check_path, expand_home, parse_named_files, vectors_directory
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 MAX_INT32 = 2**31 - 1
@@ -92,15 +86,8 @@ class EngineSettings:
         threads = choose_threads(checked.pop("compute_threads", 0))
         settings = cls(limits=limits, compute_threads=threads, **checked)
         if settings.vectors:
-            try:
-                settings.cache_directory()
-            except NoHomeError as error:
-                raise ValueError(f"{error}, or give vectors_cache") from None
+            vectors_directory(settings.vectors_cache)  # raises without a home directory
         return settings
-
-    def cache_directory(self) -> Path:
-        """Returns the directory for converted vectors files; raises NoHomeError without a home directory."""
-        return self.vectors_cache or default_cache_directory()
 
 
 def choose_threads(compute_threads: int, *, workers: int = 1) -> int:

@@ -32,10 +32,9 @@ from unrolled_server.errors import (
     error_reply,
 )
 from unrolled_server.exit_codes import StartupError
-from unrolled_server.startup import server_info, verified_engine
+from unrolled_server.startup import open_tables, server_info, verified_engine
 from unrolled_server.validation.parsing import request_id
 from unrolled_server.validation.request import RequestValidator
-from unrolled_server.word_vectors import open_vectors
 
 __all__ = ["InProcessService", "StartupError"]
 
@@ -69,10 +68,7 @@ class InProcessService:
             StartupError: As for a server.
         """
         checked = EngineSettings.of(**settings)
-        tables = {
-            name: open_vectors(name, file, cache_directory=checked.cache_directory())
-            for name, file in checked.vectors.items()
-        }
+        tables = open_tables(checked)
         self._engine = verified_engine(checked, tables.values())
         self._validator = RequestValidator(checked.limits, tables)
         self._describe = partial(server_info, self._engine, checked.limits, tables.values())

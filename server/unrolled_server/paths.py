@@ -90,6 +90,18 @@ def default_cache_directory() -> Path:
         ) from None
 
 
+def vectors_directory(given: Path | None) -> Path:
+    """Returns the directory for converted vectors files, given by the setting vectors_cache or the default.
+
+    Raises:
+        NoHomeError: See `default_cache_directory`.
+    """
+    try:
+        return given or default_cache_directory()
+    except NoHomeError as error:
+        raise NoHomeError(f"{error}, or give vectors_cache") from None
+
+
 def _entries(given: str | Mapping[str, str | Path] | Iterable[str]) -> Iterable[tuple[str, str | Path]]:
     if isinstance(given, Mapping):
         return list(given.items())

@@ -1,8 +1,10 @@
 """What a server and the service in a caller's process start with."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Protocol
 
 from unrolled.v1 import forward_pb2 as pb
@@ -17,11 +19,12 @@ from unrolled_server.engine import (
 )
 from unrolled_server.engine_settings import Limits
 from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_ENGINE, EXIT_SETTINGS, StartupError
-from unrolled_server.word_vectors import VectorTable
+from unrolled_server.paths import vectors_directory
+from unrolled_server.word_vectors import VectorTable, open_vectors
 
 
 class EngineOptions(Protocol):
-    """The settings of an engine."""
+    """The settings of an engine and its word vectors."""
 
     @property
     def device(self) -> str: ...
@@ -29,6 +32,21 @@ class EngineOptions(Protocol):
     def compute_threads(self) -> int: ...
     @property
     def state_memory_mb(self) -> int: ...
+    @property
+    def vectors(self) -> Mapping[str, Path]: ...
+    @property
+    def vectors_cache(self) -> Path | None: ...
+
+
+def open_tables(settings: EngineOptions, *, stop: threading.Event | None = None) -> Mapping[str, VectorTable]:
+    """Returns the word vectors by name. A file that is new to this machine takes some seconds.
+
+    Setting `stop` from another thread cancels a conversion. Raises StartupError.
+    """
+    return {
+        name: open_vectors(name, file, cache_directory=vectors_directory(settings.vectors_cache), stop=stop)
+        for name, file in settings.vectors.items()
+    }
 
 
 def verified_engine(settings: EngineOptions, tables: Iterable[VectorTable]) -> Engine:

@@ -30,13 +30,7 @@ from pydantic_settings import (
 )
 
 from unrolled_server.engine_settings import MAX_INT32, MOST, Device, EngineSettings, Limits, choose_threads
-from unrolled_server.paths import (
-    NoHomeError,
-    check_path,
-    default_cache_directory,
-    expand_home,
-    parse_named_files,
-)
+from unrolled_server.paths import check_path, expand_home, parse_named_files, vectors_directory
 from unrolled_server.settings.address_forms import UNIX, parse_address, parse_host_port
 
 TOTALS = ("state_memory_mb", "reply_memory_mb", "max_inflight_mb", "max_inflight_gmul")
@@ -316,15 +310,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_vectors_cache(self) -> Self:
         if self.vectors:
-            try:
-                self.cache_directory()
-            except NoHomeError as error:
-                raise ValueError(f"{error}, or give vectors_cache") from None
+            vectors_directory(self.vectors_cache)
         return self
-
-    def cache_directory(self) -> Path:
-        """Returns the directory for converted vectors files; raises NoHomeError without a home directory."""
-        return self.vectors_cache or default_cache_directory()
 
     @property
     def stream_bytes(self) -> int:

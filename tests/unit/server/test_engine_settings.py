@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from unrolled_server.engine_settings import MOST, SERVER_SETTINGS, EngineSettings, Limits
+from unrolled_server.paths import vectors_directory
 from unrolled_server.settings import Settings
 
 SHARED = {**asdict(EngineSettings.of()), **asdict(Limits())}
@@ -107,8 +108,8 @@ def test_word_vectors_that_cannot_be_opened_are_refused(given, error, reason):
 
 
 def test_the_cache_of_word_vectors_is_a_path(tmp_path):
-    assert EngineSettings.of(vectors_cache=tmp_path).cache_directory() == tmp_path
-    assert EngineSettings.of(vectors_cache="~/vectors").cache_directory() == Path.home() / "vectors"
+    for given, path in ((tmp_path, tmp_path), ("~/vectors", Path.home() / "vectors")):
+        assert vectors_directory(EngineSettings.of(vectors_cache=given).vectors_cache) == path
     for given, error in (("", ValueError), ("s3://a", ValueError), (1, TypeError)):
         with pytest.raises(error, match="vectors_cache is "):
             EngineSettings.of(vectors_cache=given)

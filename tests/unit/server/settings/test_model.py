@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine_settings import Limits
+from unrolled_server.paths import vectors_directory
 from unrolled_server.settings import Settings
 from unrolled_server.settings.model import TOTALS, describe_errors
 
@@ -205,7 +206,8 @@ def test_without_a_home_only_word_vectors_need_a_cache_setting(tmp_path):
     vectors.touch()
     with pytest.raises(ValidationError, match="set XDG_CACHE_HOME or HOME, or give vectors_cache"):
         Settings(vectors={"glove": vectors})
-    assert Settings(vectors={"glove": vectors}, vectors_cache=tmp_path).cache_directory() == tmp_path
+    settings = Settings(vectors={"glove": vectors}, vectors_cache=tmp_path)
+    assert vectors_directory(settings.vectors_cache) == tmp_path
 
 
 @pytest.mark.usefixtures("_without_home")
