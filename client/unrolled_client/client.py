@@ -13,7 +13,7 @@ import grpc
 
 from unrolled_client._messages.arguments import as_bool, resolve_timeout_s
 from unrolled_client._messages.decoding import decode_local, decode_reply, decode_server_info
-from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO, encode
+from unrolled_client._messages.request import FORWARD, FORWARD_STREAM, GET_SERVER_INFO
 from unrolled_client._messages.validation import check_request
 from unrolled_client._streaming import calls
 from unrolled_client._streaming.driver import drive
@@ -136,10 +136,9 @@ class Client(BaseClient):
                 exchange = calls.exchange_for_parts(request, limits=limits, advance=advance)
                 (outcome,) = self._drive(exchange, timeout_s=limit_s)
             return outcome.result
-        if self._in_process is not None:
-            encoded = encode(request)
-            return decode_local(self._in_process.answer(encoded, timeout_s=limit_s), encoded)
         encoded = encode_whole(request)
+        if self._in_process is not None:
+            return decode_local(self._in_process.answer(encoded, timeout_s=limit_s), encoded)
         metadata = self._endpoint.metadata_for(request)
         return decode_reply(self._call(FORWARD, encoded.data, timeout_s=limit_s, metadata=metadata), encoded)
 

@@ -51,9 +51,7 @@ def dense_bytes(request: Request) -> int:
 
 def message_bytes(request: Request) -> int:
     """Returns about how many bytes the larger message of a call has if it is one request."""
-    size = dense_bytes(request)
-    if request.network.return_final_state or request.initial_state is not None:
-        size += len(request.words) * state_bytes(request)
+    size = dense_bytes(request) + len(request.words) * state_bytes(request)
     if request.network.vectors is not None:  # sentences may be larger than their states
         size = max(size, MAX_LETTER_BYTES * sum(map(len, request.words)))
     return size
@@ -75,8 +73,7 @@ def encode_whole(request: Request, *, request_id: str = "") -> EncodedRequest:
 
 def prefers_distinct(request: Request, *, count_states: Callable[[], int] | None = None) -> bool:
     """Returns whether the reply costs less with each distinct state once; `count_states` may be cached."""
-    size = dense_bytes(request)
-    if size < MIN_DISTINCT_BYTES or not may_share(request):
+    if not may_share(request) or (size := dense_bytes(request)) < MIN_DISTINCT_BYTES:
         return False
     row_count = 1 + (distinct_state_count(request) if count_states is None else count_states())
     index_bytes = len(request.words) * max(request.lengths) * INDEX_BYTES
