@@ -13,6 +13,7 @@ loads grpc, numpy and the contract, never torch.
 from typing import TYPE_CHECKING
 
 import unrolled
+from unrolled.text import ALPHABETS, tokenize
 
 from unrolled_client._messages.words import derive_alphabet
 from unrolled_client.async_client import AsyncClient
@@ -22,6 +23,7 @@ from unrolled_client.errors import (
     CallCancelledError,
     ClosedError,
     DeadlineError,
+    DerivedAlphabetWarning,
     FieldViolation,
     InvalidRequestError,
     LocalError,
@@ -33,7 +35,16 @@ from unrolled_client.errors import (
     UnrolledError,
     UnsupportedError,
 )
-from unrolled_client.network import Cell, Network, NetworkOptions, Nonlinearity, Output, UnknownWord
+from unrolled_client.network import (
+    Cell,
+    Network,
+    NetworkOptions,
+    Nonlinearity,
+    OnEmpty,
+    Output,
+    UnknownSymbol,
+    UnknownWord,
+)
 from unrolled_client.results import (
     Layout,
     Limits,
@@ -52,6 +63,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ALPHABETS",
     "AsyncClient",
     "AsyncSession",
     "AuthenticationError",
@@ -60,6 +72,7 @@ __all__ = [
     "Client",
     "ClosedError",
     "DeadlineError",
+    "DerivedAlphabetWarning",
     "FieldViolation",
     "InvalidRequestError",
     "Layout",
@@ -69,6 +82,7 @@ __all__ = [
     "Network",
     "NetworkOptions",
     "Nonlinearity",
+    "OnEmpty",
     "OnError",
     "Outcome",
     "Output",
@@ -82,11 +96,13 @@ __all__ = [
     "StateLike",
     "Timing",
     "UnavailableError",
+    "UnknownSymbol",
     "UnknownWord",
     "UnrolledError",
     "UnsupportedError",
     "Vectors",
     "derive_alphabet",
+    "tokenize",
 ]
 
 

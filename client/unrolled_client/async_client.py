@@ -36,7 +36,15 @@ from unrolled_client._transport.endpoint import (
 from unrolled_client._transport.fork_safety import register
 from unrolled_client._transport.target import NOT_GIVEN, Target
 from unrolled_client.errors import CallCancelledError, UnavailableError
-from unrolled_client.network import Cell, Nonlinearity, Output, UnknownWord, options_in
+from unrolled_client.network import (
+    Cell,
+    Nonlinearity,
+    OnEmpty,
+    Output,
+    UnknownSymbol,
+    UnknownWord,
+    options_in,
+)
 from unrolled_client.results import Layout, Limits, OnError, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import AsyncSession
 
@@ -112,9 +120,16 @@ class AsyncClient(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -137,6 +152,9 @@ class AsyncClient(BaseClient):
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         has_bar = as_bool("progress", progress, default=False)
+        self._note_alphabet(request)
+        if request.network.truncate:
+            request = request.truncated((await self._known_limits(limit_s)).max_word_length)
         if self._merge and self._in_process is None and is_mergeable(request):
             refuse_surrogates(request.words, request.alphabet)
             return await self._loop_state().coalescer.call(request, timeout_s=limit_s)
@@ -164,9 +182,16 @@ class AsyncClient(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -221,9 +246,16 @@ class AsyncClient(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -244,6 +276,7 @@ class AsyncClient(BaseClient):
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
             is_local=self._in_process is not None,
+            note_alphabet=self._note_alphabet,
             call=AsyncClient.sweep,
         )
         has_bar = as_bool("progress", progress, default=False)
@@ -268,9 +301,16 @@ class AsyncClient(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",

@@ -24,7 +24,15 @@ from unrolled_client._streaming.sizing import DEFAULT_MAX_IN_FLIGHT, encode_whol
 from unrolled_client._transport.base_client import BaseClient
 from unrolled_client._transport.connection import Connection
 from unrolled_client._transport.endpoint import Metadata
-from unrolled_client.network import Cell, Nonlinearity, Output, UnknownWord, options_in
+from unrolled_client.network import (
+    Cell,
+    Nonlinearity,
+    OnEmpty,
+    Output,
+    UnknownSymbol,
+    UnknownWord,
+    options_in,
+)
 from unrolled_client.results import Layout, Limits, OnError, Outcome, Result, ServerInfo, StateLike
 from unrolled_client.session import Session
 
@@ -60,9 +68,16 @@ class Client(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -92,12 +107,25 @@ class Client(BaseClient):
             proj_size: Size that an LSTM's state is projected to; 0 for no projection.
             spectral_radius: Scales each recurrent matrix (or each gate's part of it) so that its largest
                 absolute eigenvalue is this, above 0; for echo-state networks. None: weights as drawn.
+            leak_rate: Leaky integration of the cell "rnn", above 0 and up to 1: each state is
+                (1 - leak_rate) * the state before + leak_rate * what torch computes. None is 1.
+            input_scaling: Multiplies the input weights of the cell "rnn", above 0. None is 1.
+            density: Fraction of the recurrent weights of the cell "rnn" that are not 0, above 0 and up to 1;
+                which ones is drawn after torch's parameters. None is 1.
             embedding_size: Size of a torch.nn.Embedding of the alphabet, drawn from the same seed before the
                 network. None feeds one-hot symbols.
-            vectors: Name of one of the server's tables of word vectors. Each entry of `words` is then a
-                sentence, and its symbols are its words, as `str.split()` returns them.
+            word_embedding_size: Size of random word vectors, each of which depends on the seed and its word
+                only. Each entry of `words` is then a sentence, and its symbols are its words, as
+                `str.split()` returns them; see `tokenize`.
+            vectors: Name of one of the server's tables of word vectors; entries of `words` are sentences,
+                too.
             unknown_word: With `vectors` only: what a word without a vector gets, which is "zero", the zero
                 vector, "mean", the table's mean, or "error", an error for the call. None is "error".
+            unknown_symbol: What happens to a letter that is not in `alphabet`: "skip" leaves it out, "zero"
+                takes a step with the zero vector, "error" is an error for the call. None is "error".
+            on_empty: What happens to a word without symbols, or none that are left: "zero" makes its outputs
+                zeros and its final state the initial one, "error" is an error for the call. None is "error".
+            truncate: Whether words with more symbols than the server allows are cut there, else an error.
             output: "all" states of the last layer, or one vector per word: its "last" state, or the "mean"
                 or "max" of its states. With `bidirectional` the backward half of "last" has read only the
                 last symbol, as in torch; that of `return_final_state` has read the whole word.
@@ -131,6 +159,9 @@ class Client(BaseClient):
         )
         limit_s = resolve_timeout_s(timeout_s, default_s=self._timeout_s)
         has_bar = as_bool("progress", progress, default=False)
+        self._note_alphabet(request)
+        if request.network.truncate:
+            request = request.truncated(self._known_limits(limit_s).max_word_length)
         if may_be_bulk(request) and is_bulk(request, limits := self._known_limits(limit_s)):
             with progress_bar("words", total=len(request.words), is_wanted=has_bar) as advance:
                 exchange = calls.exchange_for_parts(request, limits=limits, advance=advance)
@@ -156,9 +187,16 @@ class Client(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -231,9 +269,16 @@ class Client(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",
@@ -267,9 +312,9 @@ class Client(BaseClient):
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
             is_local=self._in_process is not None,
+            note_alphabet=self._note_alphabet,
             call=Client.sweep,
         )
-
         has_bar = as_bool("progress", progress, default=False)
         bar = progress_bar("networks", total=exchange.batch_count, is_wanted=has_bar)
 
@@ -295,9 +340,16 @@ class Client(BaseClient):
         bias: bool | None = True,
         proj_size: int | None = 0,
         spectral_radius: float | None = None,
+        leak_rate: float | None = None,
+        input_scaling: float | None = None,
+        density: float | None = None,
         embedding_size: int | None = None,
+        word_embedding_size: int | None = None,
         vectors: str | None = None,
         unknown_word: UnknownWord | None = None,
+        unknown_symbol: UnknownSymbol | None = None,
+        on_empty: OnEmpty | None = None,
+        truncate: bool | None = False,
         output: Output | None = "all",
         return_final_state: bool | None = False,
         layout: Layout | None = "batch_first",

@@ -177,3 +177,7 @@ def _unpack(detail: Any, kind: type[_Detail]) -> _Detail | None:
         return kind.FromString(detail.value) if detail.TypeName() == kind.DESCRIPTOR.full_name else None
     except DecodeError:
         return None
+
+
+class DerivedAlphabetWarning(UserWarning):
+    """Two calls of a client derived different alphabets, so that different networks answered them."""

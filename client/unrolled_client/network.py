@@ -14,6 +14,10 @@ Output: TypeAlias = Literal["all", "last", "mean", "max"]
 """All states, or what one vector per word is made of."""
 UnknownWord: TypeAlias = Literal["error", "zero", "mean"]
 """What a word without a vector gets."""
+UnknownSymbol: TypeAlias = Literal["error", "skip", "zero"]
+"""What happens to a letter that is not in the alphabet."""
+OnEmpty: TypeAlias = Literal["error", "zero"]
+"""What happens to a word without symbols."""
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -26,9 +30,16 @@ class NetworkOptions(TypedDict, total=False):
     bias: bool | None
     proj_size: int | None
     spectral_radius: float | None
+    leak_rate: float | None
+    input_scaling: float | None
+    density: float | None
     embedding_size: int | None
+    word_embedding_size: int | None
     vectors: str | None
     unknown_word: UnknownWord | None
+    unknown_symbol: UnknownSymbol | None
+    on_empty: OnEmpty | None
+    truncate: bool | None
     output: Output | None
     return_final_state: bool | None
 
@@ -43,9 +54,16 @@ class Network(NamedTuple):
     bias: bool = True
     proj_size: int = 0
     spectral_radius: float | None = None
+    leak_rate: float | None = None
+    input_scaling: float | None = None
+    density: float | None = None
     embedding_size: int | None = None
+    word_embedding_size: int | None = None
     vectors: str | None = None
     unknown_word: UnknownWord | None = None
+    unknown_symbol: UnknownSymbol | None = None
+    on_empty: OnEmpty | None = None
+    truncate: bool = False
     output: Output = "all"
     return_final_state: bool = False
 
@@ -59,14 +77,19 @@ class Network(NamedTuple):
         """Whether the output is one vector per word."""
         return self.output != "all"
 
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether entries of `words` are sentences, whose symbols are words."""
+        return self.vectors is not None or self.word_embedding_size is not None
+
     def symbols(self, text: str) -> list[str]:
-        """Returns the symbols of an entry of `words`: its letters or, with `vectors`, its words."""
-        return list(text) if self.vectors is None else text.split()
+        """Returns the symbols of an entry of `words`: its letters or, of a sentence, its words."""
+        return text.split() if self.reads_sentences else list(text)
 
     @property
     def symbol_count(self) -> Callable[[str], int]:
-        """Function that counts the symbols of an entry of `words`: code points, or words with `vectors`."""
-        return len if self.vectors is None else _count_words
+        """Function that counts the symbols of an entry of `words`: code points or, of a sentence, words."""
+        return _count_words if self.reads_sentences else len
 
     def h_shape(self, hidden_size: int, *, batch: int) -> tuple[int, int, int]:
         """Returns the shape of h_n: (num_layers * directions, batch, hidden)."""
@@ -91,6 +114,7 @@ DEFAULT_NETWORK = Network()
 _DEFAULTS = DEFAULT_NETWORK._replace(nonlinearity="tanh")  # as the signatures show them
 _option_values = itemgetter(*Network._fields)
 _GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+_FLOAT_OPTIONS = ("spectral_radius", "leak_rate", "input_scaling", "density")
 SEED_MASK = 2**32 - 1  # what torch's generator uses of a seed
 
 
@@ -103,12 +127,17 @@ def _key(network: Network, hidden_size: int, seed: int, symbol_count: int) -> st
         "bidirectional": "true" if network.bidirectional else None,
         "bias": None if network.bias else "false",
         "proj_size": network.proj_size or None,
-        "spectral_radius": network.spectral_radius and struct.pack(">d", network.spectral_radius).hex(),
+        **{name: _float_key(getattr(network, name)) for name in _FLOAT_OPTIONS},
         "random_size": network.embedding_size,
+        "random_word_size": network.word_embedding_size,
         "vectors": network.vectors and network.vectors.encode(errors="replace").hex(),
     }
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     return "/".join([network.cell, f"{hidden_size}", f"{seed}", f"{symbol_count}", *given])
+
+
+def _float_key(value: float | None) -> str | None:
+    return None if value is None else struct.pack(">d", value).hex()
 
 
 def options_in(arguments: dict[str, Any]) -> NetworkOptions:

@@ -139,6 +139,9 @@ def _refuse_whole_text_options(network: Network, layout: Layout) -> None:
             "bidirectional is True; the backward direction starts at the text's end, which a session does "
             "not have yet; feed whole texts to forward",
         )
+    if network.truncate:
+        message = "truncate is True; a session feeds texts of any length piece by piece; leave it out"
+        raise invalid("truncate", message)
     if layout != "batch_first":
         message = f"layout is {layout!r}; a session goes on along each word, which is batch_first"
         raise invalid("layout", message)

@@ -69,7 +69,7 @@ def make_picture(
     return Picture(
         title=title,
         panels=panels,
-        row_name="letter" if network.vectors is None and not network.is_pooled else "word",
+        row_name="word" if network.reads_sentences or network.is_pooled else "letter",
         limit=max(map(_largest, outputs)) or 1.0,  # by word: a copy of all states may be large
         directions=("forward", "backward") if network.bidirectional else ("",),
     )

@@ -138,7 +138,7 @@ def read_outputs(reply: SplitReply, request: EncodedRequest) -> Outputs:
         tuple(reply.rest.shape) == shape
         and list(reply.rest.lengths) == lengths
         and hidden > 0
-        and 0 not in lengths  # an empty word has no last state
+        and (0 not in lengths or request.request.network.on_empty == "zero")
         and (_has_distinct(reply, shape) if request.is_distinct else _has_dense(reply, shape))
     )
     if not fits:

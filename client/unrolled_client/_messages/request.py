@@ -24,6 +24,16 @@ _OUTPUTS = {
     "mean": pb.OUTPUT_MEAN,
     "max": pb.OUTPUT_MAX,
 }
+_NETWORK_FIELDS = (
+    "num_layers",
+    "bidirectional",
+    "bias",
+    "proj_size",
+    "spectral_radius",
+    "leak_rate",
+    "input_scaling",
+    "density",
+)
 _UNKNOWN_WORDS = {"error": pb.UNKNOWN_WORD_ERROR, "zero": pb.UNKNOWN_WORD_ZERO, "mean": pb.UNKNOWN_WORD_MEAN}
 
 
@@ -39,6 +49,7 @@ class Request:
     layout: Layout
     network: Network = DEFAULT_NETWORK
     initial_state: State | None = None
+    is_alphabet_derived: bool = False
     is_local: bool = False  # whether this process computes it
 
     @property
@@ -60,6 +71,16 @@ class Request:
     def with_words(self, words: list[str]) -> "Request":
         """Returns the same request for other words."""
         return replace(self, words=words, lengths=list(map(self.network.symbol_count, words)))
+
+    def truncated(self, max_length: int) -> "Request":
+        """Returns the request with words of at most so many symbols."""
+        if max(self.lengths, default=0) <= max_length:
+            return self
+        if self.network.reads_sentences:
+            return self.with_words(
+                [" ".join(word.split(maxsplit=max_length)[:max_length]) for word in self.words]
+            )
+        return self.with_words([word[:max_length] for word in self.words])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,16 +133,21 @@ def _write_network(network: Network, message: pb.ForwardRequest) -> None:
         fields.cell = _CELLS[network.cell]
     if network.nonlinearity is not None:
         fields.nonlinearity = _NONLINEARITIES[network.nonlinearity]
-    for name in ("num_layers", "bidirectional", "bias", "proj_size", "spectral_radius"):
+    for name in _NETWORK_FIELDS:
         value = getattr(network, name)
         if value != getattr(DEFAULT_NETWORK, name):
             setattr(fields, name, value)
     if network.embedding_size is not None:
         message.embedding.random_size = network.embedding_size
+    if network.word_embedding_size is not None:
+        message.embedding.random_word_size = network.word_embedding_size
     if network.vectors is not None:
         message.embedding.vectors = network.vectors
     if network.unknown_word is not None:
         message.embedding.unknown_word = _UNKNOWN_WORDS[network.unknown_word]
+    if network.unknown_symbol == "zero":  # the client itself skips letters
+        message.unknown_symbol = pb.UNKNOWN_SYMBOL_ZERO
+    message.allow_empty_words = network.on_empty == "zero"
     message.output = _OUTPUTS[network.output]
     message.return_final_state = network.return_final_state
 

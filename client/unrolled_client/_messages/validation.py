@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from unrolled.text import letter_filter, resolve_alphabet
 
 from unrolled_client._messages.arguments import (
     as_bool,
@@ -30,7 +31,9 @@ from unrolled_client.network import (
     Network,
     NetworkOptions,
     Nonlinearity,
+    OnEmpty,
     Output,
+    UnknownSymbol,
     UnknownWord,
 )
 from unrolled_client.results import Layout, State, StateLike
@@ -53,15 +56,19 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     """Returns the checked arguments of `Client.forward`; derives the alphabet if it is None or empty."""
     words = as_words(words)
     network = check_network(options, call=call)
-    check_alphabet(alphabet, network)
+    letters = _as_alphabet(alphabet, network)
+    is_derived = not letters and not network.reads_sentences
+    if network.unknown_symbol == "skip" and letters:
+        words = list(map(letter_filter(letters), words))
     request = Request(
         words=words,
         lengths=list(map(network.symbol_count, words)),
         hidden_size=as_integer("hidden_size", hidden_size),
         seed=0 if seed is None else as_seed("seed", seed),
-        alphabet=alphabet or ("" if network.vectors else alphabet_of(words)),
+        alphabet=alphabet_of(words) if is_derived else letters,
         layout=_LAYOUTS[0] if layout is None or layout is _LAYOUTS[0] else _as_layout(layout),
         network=network,
+        is_alphabet_derived=is_derived,
         is_local=is_local,
     )
     if initial_state is None:
@@ -78,7 +85,7 @@ def check_request_without_words(what: str, *, call: Callable[..., Any], **argume
     It requires an alphabet or word vectors, because each batch would derive an alphabet of its own.
     """
     request = check_request([], call=call, **arguments)
-    if not request.alphabet and request.network.vectors is None:
+    if request.is_alphabet_derived:
         message = f"{what} needs an alphabet; derive_alphabet(words) makes one of all words"
         raise invalid("alphabet", message)
     return request
@@ -88,18 +95,20 @@ def _as_layout(layout: object) -> Layout:
     return cast("Layout", as_choice("layout", layout, _LAYOUTS))
 
 
-def check_alphabet(alphabet: str | None, network: Network) -> None:
-    """Refuses an alphabet that is not a str, or that accompanies word vectors."""
+def _as_alphabet(alphabet: str | None, network: Network) -> str:
+    """Returns the letters of a given alphabet, and "" for one to derive."""
     if alphabet is None:
-        return
+        return ""
     if not isinstance(alphabet, str):
-        raise wrong_type("alphabet", alphabet, "pass one str, such as 'helo'")
-    if alphabet and network.vectors is not None:
+        raise wrong_type("alphabet", alphabet, "pass one str, such as 'helo' or the name 'ascii'")
+    if alphabet and network.reads_sentences:
+        option = "word_embedding_size" if network.vectors is None else "vectors"
         raise invalid(
             "alphabet",
-            f"alphabet is {alphabet!r:.40} and vectors is {network.vectors!r}; with vectors the symbols are "
-            "the words of sentences, so leave the alphabet out",
+            f"alphabet is {alphabet!r:.40} and {option} is {getattr(network, option)!r}; with {option} the "
+            "symbols are the words of sentences, so leave the alphabet out",
         )
+    return resolve_alphabet(alphabet)
 
 
 def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | None = None) -> Network:
@@ -122,22 +131,29 @@ def check_network(options: NetworkOptions | None, *, call: Callable[..., Any] | 
 
 def _check_embedding(given: Mapping[str, Any]) -> None:
     """Refuses contradictions in what is fed to the network."""
-    vectors = given.get("vectors")
-    if vectors is None and "unknown_word" in given:
+    if "vectors" not in given and "unknown_word" in given:
         raise invalid("unknown_word", "unknown_word is for word vectors; name their table with vectors=")
-    if vectors is not None and "embedding_size" in given:
+    sources = [name for name in ("vectors", "embedding_size", "word_embedding_size") if name in given]
+    if len(sources) > 1:
+        one, other = sources[:2]
         raise invalid(
-            "vectors",
-            f"vectors is {vectors!r} and embedding_size is {given['embedding_size']}; words are fed as one "
-            "or the other; leave one out",
+            one,
+            f"{one} is {given[one]!r} and {other} is {given[other]!r}; words are fed as one or the other; "
+            "leave one out",
+        )
+    if given.get("unknown_symbol", "error") != "error" and sources and sources != ["embedding_size"]:
+        raise invalid(
+            "unknown_symbol",
+            f"unknown_symbol is {given['unknown_symbol']!r} and {sources[0]} is {given[sources[0]]!r}; with "
+            f"{sources[0]} the symbols are words, not letters; leave unknown_symbol out",
         )
 
 
-def _as_radius(name: str, value: object) -> float:
-    radius = as_number(name, value)
-    if not (math.isfinite(radius) and radius > 0):
-        raise invalid(name, f"{name} is {radius:g}; it must be a number above 0")
-    return radius
+def _as_factor(name: str, value: object) -> float:
+    factor = as_number(name, value)
+    if not (math.isfinite(factor) and factor > 0):
+        raise invalid(name, f"{name} is {factor:g}; it must be a number above 0")
+    return factor
 
 
 def _as_table_name(name: str, value: object) -> str:
@@ -220,13 +236,28 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "bidirectional": as_bool,
     "bias": as_bool,
     "proj_size": _as_count,
-    "spectral_radius": _as_radius,
+    "spectral_radius": _as_factor,
+    "leak_rate": _as_factor,
+    "input_scaling": _as_factor,
+    "density": _as_factor,
     "embedding_size": _as_count,
+    "word_embedding_size": _as_count,
     "vectors": _as_table_name,
     "unknown_word": partial(as_choice, choices=get_args(UnknownWord)),
+    "unknown_symbol": partial(as_choice, choices=get_args(UnknownSymbol)),
+    "on_empty": partial(as_choice, choices=get_args(OnEmpty)),
+    "truncate": as_bool,
     "output": partial(as_choice, choices=get_args(Output)),
     "return_final_state": as_bool,
 }
 """The check of each option of `NetworkOptions`."""
-_SERVER_DEFAULTS = {"nonlinearity": "tanh", "unknown_word": "error"}
+_SERVER_DEFAULTS = {
+    "nonlinearity": "tanh",
+    "leak_rate": 1.0,
+    "input_scaling": 1.0,
+    "density": 1.0,
+    "unknown_word": "error",
+    "unknown_symbol": "error",
+    "on_empty": "error",
+}
 """Values that mean the same as leaving the option out."""

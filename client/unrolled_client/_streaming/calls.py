@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from itertools import count, product
 from typing import Any
 
+from unrolled.text import letter_filter
 from unrolled.v1.wire import SplitReply
 
 from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, as_seed, invalid
@@ -55,8 +56,13 @@ def exchange_for_map(
     indices = count()
 
     def assemble_batch(words: Iterable[str]) -> Assembly:
-        listed = as_words(words, name=f"batches[{next(indices)}]")
-        return assemble(request.with_words(listed), limits=limits())
+        listed, network = as_words(words, name=f"batches[{next(indices)}]"), request.network
+        if network.unknown_symbol == "skip":
+            listed = list(map(letter_filter(request.alphabet), listed))
+        batch, known_limits = request.with_words(listed), limits()
+        if network.truncate:
+            batch = batch.truncated(known_limits.max_word_length)
+        return assemble(batch, limits=known_limits)
 
     return Exchange(
         iter(batches.to_pylist() if hasattr(batches, "to_pylist") else batches),
@@ -80,6 +86,7 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
     seeds: Iterable[int],
     max_in_flight: int | None,
     limits: Callable[[], Limits],
+    note_alphabet: Callable[[Request], None],
     call: Callable[..., Any],
     **arguments: Any,
 ) -> Exchange[tuple[int, int]]:
@@ -90,6 +97,7 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
     sizes = _as_numbers("hidden_sizes", hidden_sizes, as_integer)
     numbers = _as_numbers("seeds", seeds, as_seed)
     request = check_request(words, hidden_size=sizes[0], seed=numbers[0], call=call, **arguments)
+    note_alphabet(request)
     refuse_surrogates(request.words, request.alphabet)
     shared = _SharedWords(request)
 
@@ -97,6 +105,8 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
         hidden_size, seed = network
         asked = replace(request, hidden_size=hidden_size, seed=seed)
         known_limits = limits()
+        if asked.network.truncate:
+            asked = asked.truncated(known_limits.max_word_length)
         if is_bulk(asked, known_limits):
             return _SweepInParts(asked, shared=shared, limits=known_limits)
         return _SweepWhole(asked, shared=shared)

@@ -78,7 +78,7 @@ class InParts:
             shares = np.maximum(weights / COMPUTED_PART_BYTES, work / COMPUTED_PART_MULTIPLICATIONS)
         else:
             shares = weights / PART_BYTES
-        if network.vectors is not None:  # sentences may be larger than their states
+        if network.reads_sentences:  # sentences may be larger than their states
             text_bytes = np.fromiter(map(len, words), np.int64, count) * sizing.MAX_LETTER_BYTES
             shares = np.maximum(shares, text_bytes / PART_BYTES)
         self._bounds = _cut(shares=shares, dense=largest + fixed_bytes, limits=limits)
@@ -126,7 +126,7 @@ class InParts:
     def _scatter(self, received: decoding.Outputs, *, first: int, begin: int, end: int) -> None:
         """Copies a part's outputs to the positions of its words in the caller's list."""
         outputs, per_word = self._array(), received.shape[1:]
-        step = max(1, _BLOCK_BYTES // (int(np.prod(per_word)) * sizing.FLOAT_BYTES))
+        step = max(1, _BLOCK_BYTES // max(1, int(np.prod(per_word)) * sizing.FLOAT_BYTES))
         for chunk in range(begin, end, step):
             taken = slice(chunk, min(chunk + step, end))
             places, rows = self._places[taken], received.take(self._ranks[taken] - first)

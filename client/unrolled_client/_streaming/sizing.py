@@ -52,7 +52,7 @@ def dense_bytes(request: Request) -> int:
 def message_bytes(request: Request) -> int:
     """Returns about how many bytes the larger message of a call has if it is one request."""
     size = dense_bytes(request) + len(request.words) * state_bytes(request)
-    if request.network.vectors is not None:  # sentences may be larger than their states
+    if request.network.reads_sentences:  # sentences may be larger than their states
         size = max(size, MAX_LETTER_BYTES * sum(map(len, request.words)))
     return size
 
@@ -95,7 +95,7 @@ def may_share(request: Request) -> bool:
 
 def sorted_for_sharing(words: Iterable[str], network: Network) -> list[str]:
     """Returns the distinct words in the order in which neighbours share most."""
-    return sorted(set(words), key=None if network.vectors is None else str.split)
+    return sorted(set(words), key=str.split if network.reads_sentences else None)
 
 
 def new_state_counts(words: Sequence[str], network: Network) -> NDArray[np.int64]:
@@ -114,7 +114,8 @@ def new_state_counts(words: Sequence[str], network: Network) -> NDArray[np.int64
 def _compared(words: Sequence[str], network: Network) -> NDArray[np.int64]:
     """Returns the symbols of each word beyond the prefix that it shares with the word before."""
     counts = np.fromiter(map(network.symbol_count, words), np.int64, len(words))
-    codes = _letter_codes(words) if network.vectors is None else _word_codes(words, seq=int(counts.max()))
+    longest = max(1, int(counts.max()))
+    codes = _word_codes(words, seq=longest) if network.reads_sentences else _letter_codes(words)
     counts[1:] -= (codes[1:] != codes[:-1]).argmax(axis=1)
     return counts
 

@@ -1,5 +1,6 @@
 """The base of both clients: their arguments, by which they are also copied and pickled."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -18,11 +19,12 @@ from unrolled_client._transport.endpoint import (
 )
 from unrolled_client._transport.in_process import InProcess
 from unrolled_client._transport.target import DEFAULT_TARGET, NOT_GIVEN, Target, resolve_target
-from unrolled_client.errors import ClosedError, UnrolledError
+from unrolled_client.errors import ClosedError, DerivedAlphabetWarning, UnrolledError
 
 VectorFiles: TypeAlias = str | Sequence[str] | Mapping[str, str | PathLike[str]]
 
 if TYPE_CHECKING:
+    from unrolled_client._messages.request import Request
     from unrolled_client.results import Limits
 
 
@@ -86,6 +88,7 @@ class BaseClient:
             is_traced=as_bool("tracing", tracing, default=False),
         )
         self._limits: Limits | None = None
+        self._derived_alphabet: str | None = None
         self._is_closed = False
         self._in_process: InProcess | None = None
         self._prepare()
@@ -172,6 +175,20 @@ class BaseClient:
 
     def _arguments(self) -> dict[str, Any]:
         return {"timeout_s": self._timeout_s, **self._endpoint.arguments()}
+
+    def _note_alphabet(self, request: "Request") -> None:
+        """Warns once if this call derived another alphabet than an earlier one."""
+        before = self._derived_alphabet
+        if not (request.is_alphabet_derived and request.alphabet) or before in {request.alphabet, ""}:
+            return
+        self._derived_alphabet = request.alphabet if before is None else ""  # "": has warned
+        if before is not None:
+            warnings.warn(
+                f"this call derived the alphabet {request.alphabet!r:.50}, and an earlier one {before!r:.50}: "
+                "their results come from different networks; pass alphabet= to compare them",
+                DerivedAlphabetWarning,
+                stacklevel=3,
+            )
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"the client of {self._endpoint.target} is closed; make another")

@@ -39,7 +39,7 @@ def print_states(result: Result) -> None:
     hidden, rows = result.outputs.shape[-1], list(_rows(result))
     room = (console.width - _WORD_WIDTH - _LETTER_WIDTH) // _STATE_WIDTH
     unit_count = min(hidden, max(room, 1))
-    whole, part = ("word", "letter") if network.vectors is None else ("sentence", "word")
+    whole, part = ("sentence", "word") if network.reads_sentences else ("word", "letter")
     table = Table(
         Column(whole, max_width=_WORD_WIDTH, no_wrap=True),
         Column("states" if network.is_pooled else part, max_width=_WORD_WIDTH, no_wrap=True),

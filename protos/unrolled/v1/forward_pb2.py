@@ -25,47 +25,49 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unrolled/v1/forward.proto\x12\x0bunrolled.v1\x1a\x19google/protobuf/any.proto\"\x83\x03\n\x0e\x46orwardRequest\x12\r\n\x05words\x18\x01 \x03(\t\x12\x13\n\x0bhidden_size\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x10\n\x08\x61lphabet\x18\x04 \x01(\t\x12%\n\x07network\x18\x05 \x01(\x0b\x32\x14.unrolled.v1.Network\x12)\n\tembedding\x18\x06 \x01(\x0b\x32\x16.unrolled.v1.Embedding\x12)\n\rinitial_state\x18\x07 \x01(\x0b\x32\x12.unrolled.v1.State\x12#\n\x06output\x18\x08 \x01(\x0e\x32\x13.unrolled.v1.Output\x12#\n\x06layout\x18\t \x01(\x0e\x32\x13.unrolled.v1.Layout\x12*\n\nreply_form\x18\n \x01(\x0e\x32\x16.unrolled.v1.ReplyForm\x12\n\n\x02id\x18\x0b \x01(\t\x12\x1a\n\x12return_final_state\x18\x0c \x01(\x08\x12\x12\n\nsame_words\x18\r \x01(\x08\"\xfb\x01\n\x07Network\x12\x1f\n\x04\x63\x65ll\x18\x01 \x01(\x0e\x32\x11.unrolled.v1.Cell\x12/\n\x0cnonlinearity\x18\x02 \x01(\x0e\x32\x19.unrolled.v1.Nonlinearity\x12\x17\n\nnum_layers\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rbidirectional\x18\x04 \x01(\x08\x12\x11\n\x04\x62ias\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x11\n\tproj_size\x18\x06 \x01(\x05\x12\x1c\n\x0fspectral_radius\x18\x07 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_num_layersB\x07\n\x05_biasB\x12\n\x10_spectral_radius\"o\n\tEmbedding\x12\x15\n\x0brandom_size\x18\x01 \x01(\x05H\x00\x12\x11\n\x07vectors\x18\x02 \x01(\tH\x00\x12.\n\x0cunknown_word\x18\x03 \x01(\x0e\x32\x18.unrolled.v1.UnknownWordB\x08\n\x06source\"W\n\x05State\x12\t\n\x01h\x18\x01 \x03(\x02\x12\x0f\n\x07h_shape\x18\x02 \x03(\x05\x12\t\n\x01\x63\x18\x03 \x03(\x02\x12\x0f\n\x07\x63_shape\x18\x04 \x03(\x05\x12\x16\n\x0enetwork_digest\x18\x05 \x01(\t\"\xe6\x01\n\x0c\x46orwardReply\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\r\n\x05shape\x18\x02 \x03(\x05\x12\x0f\n\x07lengths\x18\x03 \x03(\x05\x12\r\n\x05index\x18\x04 \x03(\x0f\x12\'\n\x0b\x66inal_state\x18\x05 \x01(\x0b\x32\x12.unrolled.v1.State\x12\n\n\x02id\x18\x06 \x01(\t\x12#\n\x06timing\x18\x07 \x01(\x0b\x32\x13.unrolled.v1.Timing\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\x12(\n\x05\x65rror\x18\t \x01(\x0b\x32\x19.unrolled.v1.RequestError\",\n\x06Timing\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\"T\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"\x16\n\x14GetServerInfoRequest\"\xc6\x01\n\x12GetServerInfoReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rtorch_version\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12#\n\x06limits\x18\x05 \x01(\x0b\x32\x13.unrolled.v1.Limits\x12%\n\x07vectors\x18\x06 \x03(\x0b\x32\x14.unrolled.v1.Vectors\x12\x17\n\x0finstruction_set\x18\x07 \x01(\t\"\x9c\x01\n\x06Limits\x12\x11\n\tmax_words\x18\x01 \x01(\x05\x12\x17\n\x0fmax_word_length\x18\x02 \x01(\x05\x12\x17\n\x0fmax_hidden_size\x18\x03 \x01(\x05\x12\x19\n\x11max_alphabet_size\x18\x04 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\x03\x12\x17\n\x0fmax_reply_bytes\x18\x06 \x01(\x03\"I\n\x07Vectors\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nword_count\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t*G\n\x04\x43\x65ll\x12\x14\n\x10\x43\x45LL_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43\x45LL_RNN\x10\x01\x12\r\n\tCELL_LSTM\x10\x02\x12\x0c\n\x08\x43\x45LL_GRU\x10\x03*Z\n\x0cNonlinearity\x12\x1c\n\x18NONLINEARITY_UNSPECIFIED\x10\x00\x12\x15\n\x11NONLINEARITY_TANH\x10\x01\x12\x15\n\x11NONLINEARITY_RELU\x10\x02*q\n\x0bUnknownWord\x12\x1c\n\x18UNKNOWN_WORD_UNSPECIFIED\x10\x00\x12\x16\n\x12UNKNOWN_WORD_ERROR\x10\x01\x12\x15\n\x11UNKNOWN_WORD_ZERO\x10\x02\x12\x15\n\x11UNKNOWN_WORD_MEAN\x10\x03*b\n\x06Output\x12\x16\n\x12OUTPUT_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTPUT_ALL\x10\x01\x12\x0f\n\x0bOUTPUT_LAST\x10\x02\x12\x0f\n\x0bOUTPUT_MEAN\x10\x03\x12\x0e\n\nOUTPUT_MAX\x10\x04*N\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x16\n\x12LAYOUT_BATCH_FIRST\x10\x01\x12\x14\n\x10LAYOUT_SEQ_FIRST\x10\x02*V\n\tReplyForm\x12\x1a\n\x16REPLY_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10REPLY_FORM_DENSE\x10\x01\x12\x17\n\x13REPLY_FORM_DISTINCT\x10\x02\x32\xf5\x01\n\x0e\x46orwardService\x12\x41\n\x07\x46orward\x12\x1b.unrolled.v1.ForwardRequest\x1a\x19.unrolled.v1.ForwardReply\x12K\n\rForwardStream\x12\x1b.unrolled.v1.ForwardRequest\x1a\x19.unrolled.v1.ForwardReply(\x01\x30\x01\x12S\n\rGetServerInfo\x12!.unrolled.v1.GetServerInfoRequest\x1a\x1f.unrolled.v1.GetServerInfoReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unrolled/v1/forward.proto\x12\x0bunrolled.v1\x1a\x19google/protobuf/any.proto\"\xd2\x03\n\x0e\x46orwardRequest\x12\r\n\x05words\x18\x01 \x03(\t\x12\x13\n\x0bhidden_size\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x10\n\x08\x61lphabet\x18\x04 \x01(\t\x12%\n\x07network\x18\x05 \x01(\x0b\x32\x14.unrolled.v1.Network\x12)\n\tembedding\x18\x06 \x01(\x0b\x32\x16.unrolled.v1.Embedding\x12)\n\rinitial_state\x18\x07 \x01(\x0b\x32\x12.unrolled.v1.State\x12#\n\x06output\x18\x08 \x01(\x0e\x32\x13.unrolled.v1.Output\x12#\n\x06layout\x18\t \x01(\x0e\x32\x13.unrolled.v1.Layout\x12*\n\nreply_form\x18\n \x01(\x0e\x32\x16.unrolled.v1.ReplyForm\x12\n\n\x02id\x18\x0b \x01(\t\x12\x1a\n\x12return_final_state\x18\x0c \x01(\x08\x12\x12\n\nsame_words\x18\r \x01(\x08\x12\x32\n\x0eunknown_symbol\x18\x0e \x01(\x0e\x32\x1a.unrolled.v1.UnknownSymbol\x12\x19\n\x11\x61llow_empty_words\x18\x0f \x01(\x08\"\xf1\x02\n\x07Network\x12\x1f\n\x04\x63\x65ll\x18\x01 \x01(\x0e\x32\x11.unrolled.v1.Cell\x12/\n\x0cnonlinearity\x18\x02 \x01(\x0e\x32\x19.unrolled.v1.Nonlinearity\x12\x17\n\nnum_layers\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rbidirectional\x18\x04 \x01(\x08\x12\x11\n\x04\x62ias\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x11\n\tproj_size\x18\x06 \x01(\x05\x12\x1c\n\x0fspectral_radius\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tleak_rate\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x1a\n\rinput_scaling\x18\t \x01(\x01H\x04\x88\x01\x01\x12\x14\n\x07\x64\x65nsity\x18\n \x01(\x01H\x05\x88\x01\x01\x42\r\n\x0b_num_layersB\x07\n\x05_biasB\x12\n\x10_spectral_radiusB\x0c\n\n_leak_rateB\x10\n\x0e_input_scalingB\n\n\x08_density\"\x8b\x01\n\tEmbedding\x12\x15\n\x0brandom_size\x18\x01 \x01(\x05H\x00\x12\x11\n\x07vectors\x18\x02 \x01(\tH\x00\x12\x1a\n\x10random_word_size\x18\x04 \x01(\x05H\x00\x12.\n\x0cunknown_word\x18\x03 \x01(\x0e\x32\x18.unrolled.v1.UnknownWordB\x08\n\x06source\"W\n\x05State\x12\t\n\x01h\x18\x01 \x03(\x02\x12\x0f\n\x07h_shape\x18\x02 \x03(\x05\x12\t\n\x01\x63\x18\x03 \x03(\x02\x12\x0f\n\x07\x63_shape\x18\x04 \x03(\x05\x12\x16\n\x0enetwork_digest\x18\x05 \x01(\t\"\xe6\x01\n\x0c\x46orwardReply\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\r\n\x05shape\x18\x02 \x03(\x05\x12\x0f\n\x07lengths\x18\x03 \x03(\x05\x12\r\n\x05index\x18\x04 \x03(\x0f\x12\'\n\x0b\x66inal_state\x18\x05 \x01(\x0b\x32\x12.unrolled.v1.State\x12\n\n\x02id\x18\x06 \x01(\t\x12#\n\x06timing\x18\x07 \x01(\x0b\x32\x13.unrolled.v1.Timing\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\x12(\n\x05\x65rror\x18\t \x01(\x0b\x32\x19.unrolled.v1.RequestError\",\n\x06Timing\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\"T\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"\x16\n\x14GetServerInfoRequest\"\xc6\x01\n\x12GetServerInfoReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rtorch_version\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12#\n\x06limits\x18\x05 \x01(\x0b\x32\x13.unrolled.v1.Limits\x12%\n\x07vectors\x18\x06 \x03(\x0b\x32\x14.unrolled.v1.Vectors\x12\x17\n\x0finstruction_set\x18\x07 \x01(\t\"\x9c\x01\n\x06Limits\x12\x11\n\tmax_words\x18\x01 \x01(\x05\x12\x17\n\x0fmax_word_length\x18\x02 \x01(\x05\x12\x17\n\x0fmax_hidden_size\x18\x03 \x01(\x05\x12\x19\n\x11max_alphabet_size\x18\x04 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x05 \x01(\x03\x12\x17\n\x0fmax_reply_bytes\x18\x06 \x01(\x03\"I\n\x07Vectors\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nword_count\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t*G\n\x04\x43\x65ll\x12\x14\n\x10\x43\x45LL_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43\x45LL_RNN\x10\x01\x12\r\n\tCELL_LSTM\x10\x02\x12\x0c\n\x08\x43\x45LL_GRU\x10\x03*Z\n\x0cNonlinearity\x12\x1c\n\x18NONLINEARITY_UNSPECIFIED\x10\x00\x12\x15\n\x11NONLINEARITY_TANH\x10\x01\x12\x15\n\x11NONLINEARITY_RELU\x10\x02*b\n\rUnknownSymbol\x12\x1e\n\x1aUNKNOWN_SYMBOL_UNSPECIFIED\x10\x00\x12\x18\n\x14UNKNOWN_SYMBOL_ERROR\x10\x01\x12\x17\n\x13UNKNOWN_SYMBOL_ZERO\x10\x02*q\n\x0bUnknownWord\x12\x1c\n\x18UNKNOWN_WORD_UNSPECIFIED\x10\x00\x12\x16\n\x12UNKNOWN_WORD_ERROR\x10\x01\x12\x15\n\x11UNKNOWN_WORD_ZERO\x10\x02\x12\x15\n\x11UNKNOWN_WORD_MEAN\x10\x03*b\n\x06Output\x12\x16\n\x12OUTPUT_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTPUT_ALL\x10\x01\x12\x0f\n\x0bOUTPUT_LAST\x10\x02\x12\x0f\n\x0bOUTPUT_MEAN\x10\x03\x12\x0e\n\nOUTPUT_MAX\x10\x04*N\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x16\n\x12LAYOUT_BATCH_FIRST\x10\x01\x12\x14\n\x10LAYOUT_SEQ_FIRST\x10\x02*V\n\tReplyForm\x12\x1a\n\x16REPLY_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10REPLY_FORM_DENSE\x10\x01\x12\x17\n\x13REPLY_FORM_DISTINCT\x10\x02\x32\xf5\x01\n\x0e\x46orwardService\x12\x41\n\x07\x46orward\x12\x1b.unrolled.v1.ForwardRequest\x1a\x19.unrolled.v1.ForwardReply\x12K\n\rForwardStream\x12\x1b.unrolled.v1.ForwardRequest\x1a\x19.unrolled.v1.ForwardReply(\x01\x30\x01\x12S\n\rGetServerInfo\x12!.unrolled.v1.GetServerInfoRequest\x1a\x1f.unrolled.v1.GetServerInfoReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unrolled.v1.forward_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CELL']._serialized_start=1739
-  _globals['_CELL']._serialized_end=1810
-  _globals['_NONLINEARITY']._serialized_start=1812
-  _globals['_NONLINEARITY']._serialized_end=1902
-  _globals['_UNKNOWNWORD']._serialized_start=1904
-  _globals['_UNKNOWNWORD']._serialized_end=2017
-  _globals['_OUTPUT']._serialized_start=2019
-  _globals['_OUTPUT']._serialized_end=2117
-  _globals['_LAYOUT']._serialized_start=2119
-  _globals['_LAYOUT']._serialized_end=2197
-  _globals['_REPLYFORM']._serialized_start=2199
-  _globals['_REPLYFORM']._serialized_end=2285
+  _globals['_CELL']._serialized_start=1965
+  _globals['_CELL']._serialized_end=2036
+  _globals['_NONLINEARITY']._serialized_start=2038
+  _globals['_NONLINEARITY']._serialized_end=2128
+  _globals['_UNKNOWNSYMBOL']._serialized_start=2130
+  _globals['_UNKNOWNSYMBOL']._serialized_end=2228
+  _globals['_UNKNOWNWORD']._serialized_start=2230
+  _globals['_UNKNOWNWORD']._serialized_end=2343
+  _globals['_OUTPUT']._serialized_start=2345
+  _globals['_OUTPUT']._serialized_end=2443
+  _globals['_LAYOUT']._serialized_start=2445
+  _globals['_LAYOUT']._serialized_end=2523
+  _globals['_REPLYFORM']._serialized_start=2525
+  _globals['_REPLYFORM']._serialized_end=2611
   _globals['_FORWARDREQUEST']._serialized_start=70
-  _globals['_FORWARDREQUEST']._serialized_end=457
-  _globals['_NETWORK']._serialized_start=460
-  _globals['_NETWORK']._serialized_end=711
-  _globals['_EMBEDDING']._serialized_start=713
-  _globals['_EMBEDDING']._serialized_end=824
-  _globals['_STATE']._serialized_start=826
-  _globals['_STATE']._serialized_end=913
-  _globals['_FORWARDREPLY']._serialized_start=916
-  _globals['_FORWARDREPLY']._serialized_end=1146
-  _globals['_TIMING']._serialized_start=1148
-  _globals['_TIMING']._serialized_end=1192
-  _globals['_REQUESTERROR']._serialized_start=1194
-  _globals['_REQUESTERROR']._serialized_end=1278
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1280
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1302
-  _globals['_GETSERVERINFOREPLY']._serialized_start=1305
-  _globals['_GETSERVERINFOREPLY']._serialized_end=1503
-  _globals['_LIMITS']._serialized_start=1506
-  _globals['_LIMITS']._serialized_end=1662
-  _globals['_VECTORS']._serialized_start=1664
-  _globals['_VECTORS']._serialized_end=1737
-  _globals['_FORWARDSERVICE']._serialized_start=2288
-  _globals['_FORWARDSERVICE']._serialized_end=2533
+  _globals['_FORWARDREQUEST']._serialized_end=536
+  _globals['_NETWORK']._serialized_start=539
+  _globals['_NETWORK']._serialized_end=908
+  _globals['_EMBEDDING']._serialized_start=911
+  _globals['_EMBEDDING']._serialized_end=1050
+  _globals['_STATE']._serialized_start=1052
+  _globals['_STATE']._serialized_end=1139
+  _globals['_FORWARDREPLY']._serialized_start=1142
+  _globals['_FORWARDREPLY']._serialized_end=1372
+  _globals['_TIMING']._serialized_start=1374
+  _globals['_TIMING']._serialized_end=1418
+  _globals['_REQUESTERROR']._serialized_start=1420
+  _globals['_REQUESTERROR']._serialized_end=1504
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=1506
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=1528
+  _globals['_GETSERVERINFOREPLY']._serialized_start=1531
+  _globals['_GETSERVERINFOREPLY']._serialized_end=1729
+  _globals['_LIMITS']._serialized_start=1732
+  _globals['_LIMITS']._serialized_end=1888
+  _globals['_VECTORS']._serialized_start=1890
+  _globals['_VECTORS']._serialized_end=1963
+  _globals['_FORWARDSERVICE']._serialized_start=2614
+  _globals['_FORWARDSERVICE']._serialized_end=2859
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,12 @@ class Nonlinearity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NONLINEARITY_TANH: _ClassVar[Nonlinearity]
     NONLINEARITY_RELU: _ClassVar[Nonlinearity]
 
+class UnknownSymbol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNKNOWN_SYMBOL_UNSPECIFIED: _ClassVar[UnknownSymbol]
+    UNKNOWN_SYMBOL_ERROR: _ClassVar[UnknownSymbol]
+    UNKNOWN_SYMBOL_ZERO: _ClassVar[UnknownSymbol]
+
 class UnknownWord(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UNKNOWN_WORD_UNSPECIFIED: _ClassVar[UnknownWord]
@@ -54,6 +60,9 @@ CELL_GRU: Cell
 NONLINEARITY_UNSPECIFIED: Nonlinearity
 NONLINEARITY_TANH: Nonlinearity
 NONLINEARITY_RELU: Nonlinearity
+UNKNOWN_SYMBOL_UNSPECIFIED: UnknownSymbol
+UNKNOWN_SYMBOL_ERROR: UnknownSymbol
+UNKNOWN_SYMBOL_ZERO: UnknownSymbol
 UNKNOWN_WORD_UNSPECIFIED: UnknownWord
 UNKNOWN_WORD_ERROR: UnknownWord
 UNKNOWN_WORD_ZERO: UnknownWord
@@ -71,7 +80,7 @@ REPLY_FORM_DENSE: ReplyForm
 REPLY_FORM_DISTINCT: ReplyForm
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("words", "hidden_size", "seed", "alphabet", "network", "embedding", "initial_state", "output", "layout", "reply_form", "id", "return_final_state", "same_words")
+    __slots__ = ("words", "hidden_size", "seed", "alphabet", "network", "embedding", "initial_state", "output", "layout", "reply_form", "id", "return_final_state", "same_words", "unknown_symbol", "allow_empty_words")
     WORDS_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +94,8 @@ class ForwardRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     RETURN_FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
     SAME_WORDS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_EMPTY_WORDS_FIELD_NUMBER: _ClassVar[int]
     words: _containers.RepeatedScalarFieldContainer[str]
     hidden_size: int
     seed: int
@@ -98,10 +109,12 @@ class ForwardRequest(_message.Message):
     id: str
     return_final_state: bool
     same_words: bool
-    def __init__(self, words: _Optional[_Iterable[str]] = ..., hidden_size: _Optional[int] = ..., seed: _Optional[int] = ..., alphabet: _Optional[str] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., initial_state: _Optional[_Union[State, _Mapping]] = ..., output: _Optional[_Union[Output, str]] = ..., layout: _Optional[_Union[Layout, str]] = ..., reply_form: _Optional[_Union[ReplyForm, str]] = ..., id: _Optional[str] = ..., return_final_state: _Optional[bool] = ..., same_words: _Optional[bool] = ...) -> None: ...
+    unknown_symbol: UnknownSymbol
+    allow_empty_words: bool
+    def __init__(self, words: _Optional[_Iterable[str]] = ..., hidden_size: _Optional[int] = ..., seed: _Optional[int] = ..., alphabet: _Optional[str] = ..., network: _Optional[_Union[Network, _Mapping]] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., initial_state: _Optional[_Union[State, _Mapping]] = ..., output: _Optional[_Union[Output, str]] = ..., layout: _Optional[_Union[Layout, str]] = ..., reply_form: _Optional[_Union[ReplyForm, str]] = ..., id: _Optional[str] = ..., return_final_state: _Optional[bool] = ..., same_words: _Optional[bool] = ..., unknown_symbol: _Optional[_Union[UnknownSymbol, str]] = ..., allow_empty_words: _Optional[bool] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("cell", "nonlinearity", "num_layers", "bidirectional", "bias", "proj_size", "spectral_radius")
+    __slots__ = ("cell", "nonlinearity", "num_layers", "bidirectional", "bias", "proj_size", "spectral_radius", "leak_rate", "input_scaling", "density")
     CELL_FIELD_NUMBER: _ClassVar[int]
     NONLINEARITY_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +122,9 @@ class Network(_message.Message):
     BIAS_FIELD_NUMBER: _ClassVar[int]
     PROJ_SIZE_FIELD_NUMBER: _ClassVar[int]
     SPECTRAL_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    LEAK_RATE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SCALING_FIELD_NUMBER: _ClassVar[int]
+    DENSITY_FIELD_NUMBER: _ClassVar[int]
     cell: Cell
     nonlinearity: Nonlinearity
     num_layers: int
@@ -116,17 +132,22 @@ class Network(_message.Message):
     bias: bool
     proj_size: int
     spectral_radius: float
-    def __init__(self, cell: _Optional[_Union[Cell, str]] = ..., nonlinearity: _Optional[_Union[Nonlinearity, str]] = ..., num_layers: _Optional[int] = ..., bidirectional: _Optional[bool] = ..., bias: _Optional[bool] = ..., proj_size: _Optional[int] = ..., spectral_radius: _Optional[float] = ...) -> None: ...
+    leak_rate: float
+    input_scaling: float
+    density: float
+    def __init__(self, cell: _Optional[_Union[Cell, str]] = ..., nonlinearity: _Optional[_Union[Nonlinearity, str]] = ..., num_layers: _Optional[int] = ..., bidirectional: _Optional[bool] = ..., bias: _Optional[bool] = ..., proj_size: _Optional[int] = ..., spectral_radius: _Optional[float] = ..., leak_rate: _Optional[float] = ..., input_scaling: _Optional[float] = ..., density: _Optional[float] = ...) -> None: ...
 
 class Embedding(_message.Message):
-    __slots__ = ("random_size", "vectors", "unknown_word")
+    __slots__ = ("random_size", "vectors", "random_word_size", "unknown_word")
     RANDOM_SIZE_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_WORD_SIZE_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_WORD_FIELD_NUMBER: _ClassVar[int]
     random_size: int
     vectors: str
+    random_word_size: int
     unknown_word: UnknownWord
-    def __init__(self, random_size: _Optional[int] = ..., vectors: _Optional[str] = ..., unknown_word: _Optional[_Union[UnknownWord, str]] = ...) -> None: ...
+    def __init__(self, random_size: _Optional[int] = ..., vectors: _Optional[str] = ..., random_word_size: _Optional[int] = ..., unknown_word: _Optional[_Union[UnknownWord, str]] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("h", "h_shape", "c", "c_shape", "network_digest")
