@@ -184,7 +184,7 @@ class BaseClient:
         self._derived_alphabet = request.alphabet if before is None else ""  # "": has warned
         if before is not None:
             warnings.warn(
-                f"this call derived the alphabet {request.alphabet!r:.50}, and an earlier one {before!r:.50}: "
+                f"this call derived the alphabet {request.alphabet!r:.50}, an earlier one {before!r:.50}; "
                 "their results come from different networks; pass alphabet= to compare them",
                 DerivedAlphabetWarning,
                 stacklevel=3,
