@@ -18,6 +18,7 @@ HEAVY = (
     "rich",
     "pydantic",
     "opentelemetry",
+    "sklearn",
     "unrolled_server",
     "importlib.metadata",
 )
