@@ -1,6 +1,6 @@
 """A scikit-learn transformer that turns texts into vectors by an untrained recurrent network."""
 
-# ruff: noqa: N803, N806 - X is scikit-learn's name
+# ruff: noqa: N803 - X is scikit-learn's name
 import copy
 import math
 import os
@@ -179,20 +179,11 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         return self.vectors is not None or self.word_embedding_size is not None
 
     def _texts(self, X: Any, *, is_fitting: bool) -> list[str]:
-        """Returns the tokenized texts of a column, or of a table that has one column."""
-        if isinstance(X, str):
-            raise ValueError("Iterable over raw text documents expected, string object received.")  # noqa: TRY004
-        shape: tuple[int, ...] = getattr(X, "shape", ())
-        if len(shape) > 1:
-            if shape[1] != 1:
-                raise ValueError(
-                    f"X has {shape[1]} columns and {type(self).__name__} takes one, of texts: select it, or "
-                    "use a ColumnTransformer with one for each column"
-                )
+        """Returns the tokenized texts of a column."""
+        column = _as_column(X)
         # Stores or compares the name of a DataFrame's column.
         validate_data(self, X, reset=is_fitting, skip_check_array=True, ensure_2d=False)
-        X = np.asarray(X)[:, 0] if len(shape) > 1 else X
-        texts = as_words(X, name="X")
+        texts = as_words(column, name="X")
         tokenizer = self.tokenizer or (tokenize if self._reads_words else None)
         if tokenizer is None:
             return texts
@@ -228,6 +219,21 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _as_column(X: Any) -> Any:
+    """Returns the only column of a table, and anything else that is not one str as it is."""
+    if isinstance(X, str):
+        raise ValueError("Iterable over raw text documents expected, string object received.")  # noqa: TRY004
+    shape: tuple[int, ...] = getattr(X, "shape", ())
+    if len(shape) < 2:  # noqa: PLR2004
+        return X
+    if shape[1] != 1:
+        raise ValueError(
+            f"X has {shape[1]} columns; select the one with the texts, or use a ColumnTransformer with a "
+            "RecurrentVectorizer for each"
+        )
+    return np.asarray(X)[:, 0]
 
 
 class _Table:
