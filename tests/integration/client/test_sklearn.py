@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,18 @@ TEXTS = ["a quiet film", "It didn't work!", "", "  ", "naïve 日本語", "long 
 LABELS = [0, 1, 0, 1, 0, 1]
 WORDS = ("a", "film", "did", "n't", "work", "!")
 MATRIX = np.random.RandomState(0).normal(size=(6, 5)).astype(np.float32)
+
+FORKED = """
+import os, sys
+from unrolled_client.sklearn import RecurrentVectorizer
+
+made = RecurrentVectorizer(hidden_size=8)
+expected = made.fit_transform(["a text"])
+child = os.fork()
+assert (made.transform(["a text"]) == expected).all()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 def vectorizer(**changes):
@@ -172,7 +185,7 @@ def test_any_column_of_texts_is_accepted(as_column):
     ("texts", "error", "says"),
     [
         ("one text", ValueError, r"^Iterable over raw text documents expected, string object received\.$"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, "^X has 2 columns and .* ColumnTransformer"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, "^X has 2 columns; .* ColumnTransformer"),
         (np.array([["x", "y"]]), ValueError, "^X has 2 columns"),
         (["a", None], TypeError, r"^X\[1\] is missing \(None\); .* put a word in their place"),
         (pd.Series(["a", "b", np.nan]), TypeError, r"^X\[2\] is missing \(nan\)"),
@@ -292,7 +305,11 @@ def test_cross_validation_meets_unseen_letters(target):
     assert np.isfinite(cross_val_score(pipeline, texts, [1, 0] * 4, cv=4, error_score="raise")).all()
 
 
-def test_a_grid_search_runs_in_two_processes():
+@pytest.mark.parametrize(
+    "backend",
+    ["threading", pytest.param("loky", marks=pytest.mark.long)],  # its processes import scikit-learn
+)
+def test_a_grid_search_runs_in_two_threads_or_processes(backend):
     texts, labels = ["good", "bad", "fine", "poor", "ok", "zzz", "日本", ""], [1, 0] * 4
     pipeline = Pipeline([("vectors", vectorizer()), ("model", LogisticRegression())])
     grid = {"vectors__cell": ["rnn", "gru"], "vectors__seed": [0, 1]}
@@ -301,10 +318,13 @@ def test_a_grid_search_runs_in_two_processes():
         search = GridSearchCV(pipeline, grid, cv=2, n_jobs=n_jobs, error_score="raise").fit(texts, labels)
         return search.cv_results_["mean_test_score"].tolist()
 
+    expected = scores(n_jobs=None)
     try:
-        assert scores(n_jobs=2) == scores(n_jobs=None)
+        with joblib.parallel_config(backend):
+            assert scores(n_jobs=2) == expected
     finally:
-        get_reusable_executor().shutdown(wait=True)
+        if backend == "loky":
+            get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +411,12 @@ def test_threads_share_a_client():
 
     with ThreadPoolExecutor(4) as pool:
         assert all(np.array_equal(made, expected) for made in pool.map(compute, range(4)))
+
+
+@pytest.mark.long  # imports scikit-learn again
+def test_a_forked_child_computes_and_ends():
+    done = subprocess.run([sys.executable, "-W", "error", "-c", FORKED], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_word_vectors_come_from_a_file(no_clients, vectors_file):
