@@ -1,11 +1,13 @@
 """RecurrentVectorizer as a step of scikit-learn, in process and with a server."""
 
 import copy
+import doctest
 import inspect
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -378,6 +380,10 @@ def test_fit_and_transform_change_nothing_else():
     assert set(vars(made)) - set(parameters) == {"alphabet_", "n_features_out_", "_n_features_out"}
 
 
+def test_the_example_in_its_docstring_runs():
+    assert doctest.testmod(module, raise_on_error=True).attempted
+
+
 def test_a_notebook_shows_it():
     shown = make_pipeline(vectorizer(vectors=(list(WORDS), MATRIX)), LogisticRegression())._repr_html_()
     assert "RecurrentVectorizer" in shown
@@ -399,6 +405,19 @@ def test_estimators_share_a_client(no_clients):
     for seed in range(5):
         clone(vectorizer(seed=seed)).fit_transform(TEXTS)
     assert no_clients().misses == 1
+
+
+def test_a_client_beyond_the_caches_size_ends(no_clients, tmp_path):
+    tables = [tmp_path / f"{at}.txt" for at in range(5)]
+    for table in tables:
+        table.write_text("film 1 2\n")
+    first = weakref.ref(module._local_client(module._Table(tables[0])))
+    made = vectorizer(vectors=tables[0]).fit(TEXTS)
+    for table in tables[1:]:
+        vectorizer(vectors=table).fit(TEXTS)
+    assert no_clients().currsize == 4
+    assert first() is None
+    assert made.transform(TEXTS).any()
 
 
 def test_threads_share_a_client():
