@@ -213,6 +213,14 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         cloned.vectors = self.vectors
         return cloned
 
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Shows the first of the words in memory; scikit-learn would take seconds to leave out the rest."""
+        shown = copy.copy(self)
+        if isinstance(self.vectors, tuple):
+            words, *matrix = self.vectors
+            shown.vectors = ([*words[:2], ...], *matrix)
+        return str(super(RecurrentVectorizer, shown).__repr__(N_CHAR_MAX))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True

@@ -390,6 +390,12 @@ def test_a_notebook_shows_it():
     assert repr(vectorizer(seed=3)) == "RecurrentVectorizer(hidden_size=8, seed=3)"
 
 
+def test_words_in_memory_are_shown_in_short():
+    large = vectorizer(vectors=([f"word{at}" for at in range(100_000)], MATRIX))
+    for shown in (large, make_pipeline(large)):
+        assert "vectors=(['word0', 'word1', Ellipsis]" in "".join(repr(shown).split("\n"))
+
+
 # Clients and word vectors
 
 
