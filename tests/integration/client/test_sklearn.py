@@ -4,6 +4,7 @@ import copy
 import doctest
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -391,9 +392,9 @@ def test_a_notebook_shows_it():
 
 
 def test_words_in_memory_are_shown_in_short():
-    large = vectorizer(vectors=([f"word{at}" for at in range(100_000)], MATRIX))
+    large = vectorizer(vectors=([f"word{at}" for at in range(10_000)], MATRIX))
     for shown in (large, make_pipeline(large)):
-        assert "vectors=(['word0', 'word1', Ellipsis]" in "".join(repr(shown).split("\n"))
+        assert "(['word0', 'word1', Ellipsis]," in re.sub(r"\s+", " ", repr(shown))
 
 
 # Clients and word vectors
