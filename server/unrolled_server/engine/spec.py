@@ -91,8 +91,12 @@ class NetworkSpec:
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
             self.bidirectional, self.spectral_radius,
         )  # fmt: skip
-        if not self.leak_rate == self.input_scaling == self.density == 1.0:  # else the digest is as before them
-            key += (self.leak_rate, self.input_scaling, self.density)
+        if not self.leak_rate == self.input_scaling == self.density == 1:
+            key += (
+                self.leak_rate,
+                self.input_scaling,
+                self.density,
+            )  # the digests of others stay as they were
         store("_key", key)
         store("_hash", hash(key))
 
