@@ -67,7 +67,9 @@ def network_spec(
         vectors="" if table is None else table.digest,
         bidirectional=network.bidirectional,
         spectral_radius=network.spectral_radius,
-        **{name: getattr(network, name) for name in MAX_OF_RESERVOIR_OPTIONS if network.HasField(name)},
+        leak_rate=network.leak_rate or 1.0,
+        input_scaling=network.input_scaling or 1.0,
+        density=network.density or 1.0,
     )
 
 
