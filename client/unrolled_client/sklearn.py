@@ -58,9 +58,9 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         alphabet: The letters that the network knows, or the name of an alphabet such as "ascii". None
             learns those of the training texts, sorted by code point, so that the order of the texts does
             not matter.
-        vectors: Word vectors: what `Client.local` takes as one of its `vectors`, such as the path of a file;
-            with `target` the name of the server's table. The network then reads words. Clones share vectors
-            in memory, which must not change; each worker process gets a copy, but paths it opens once.
+        vectors: Word vectors: what `Client.local` takes as one of its `vectors`, such as the path of a file or
+            (words, matrix); with `target` the name of the server's table. The network then reads words.
+            Clones share vectors in memory, which must not change; worker processes get copies.
         unknown_word: What a word without a vector gets: "zero", "mean" or "error"; with `vectors` only.
         unknown_symbol: What happens to an unknown letter: "zero", "skip" or "error"; with letters only.
         on_empty: What happens to a text without symbols: "zero" or "error".
@@ -212,14 +212,6 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         cloned: Self = super(RecurrentVectorizer, bare).__sklearn_clone__()
         cloned.vectors = self.vectors
         return cloned
-
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """Shows the first of the words in memory; scikit-learn would take seconds to leave out the rest."""
-        shown = copy.copy(self)
-        if isinstance(self.vectors, tuple):
-            words, *matrix = self.vectors
-            shown.vectors = ([*words[:2], ...], *matrix)
-        return str(super(RecurrentVectorizer, shown).__repr__(N_CHAR_MAX))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
