@@ -58,8 +58,8 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         alphabet: The letters that the network knows, or the name of an alphabet such as "ascii". None
             learns those of the training texts, sorted by code point, so that the order of the texts does
             not matter.
-        vectors: Word vectors: what `Client.local` takes as one of its `vectors`, such as the path of a file or
-            (words, matrix); with `target` the name of the server's table. The network then reads words.
+        vectors: Word vectors: what `Client.local` takes as one of its `vectors`, such as the path of a file
+            or (words, matrix); with `target` the name of the server's table. The network then reads words.
             Clones share vectors in memory, which must not change; worker processes get copies.
         unknown_word: What a word without a vector gets: "zero", "mean" or "error"; with `vectors` only.
         unknown_symbol: What happens to an unknown letter: "zero", "skip" or "error"; with letters only.
@@ -254,8 +254,8 @@ class _Table:
         return hash(self._key)
 
 
-# The estimators of a process share clients, because one in process takes 0.2 s and memory. One that the cache
-# drops ends with its last call, when it is collected.
+# The estimators of a process share clients, because one in process takes 0.2 s and memory. A client that the
+# cache drops ends with its last call. There is no deadline, because a large network takes long.
 @lru_cache(maxsize=_MAX_CLIENTS)
 def _local_client(table: _Table | None) -> Client:
     vectors = None if table is None else {_LOCAL_TABLE: table.vectors}
