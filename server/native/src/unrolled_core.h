@@ -67,6 +67,8 @@ typedef struct ur_spec {
     int32_t layers;
     int32_t directions;   /* 1 or 2 */
     int32_t is_one_hot;   /* symbols select columns of weight_ih; otherwise they select vectors */
+    int32_t has_random_words; /* vectors come from ur_draw_word with word_seed */
+    uint32_t word_seed;
     size_t hidden;        /* hidden_size */
     size_t projection;    /* proj_size; 0 for none */
     size_t inputs;        /* input_size of layer 0: the number of symbols if one-hot */
@@ -75,8 +77,6 @@ typedef struct ur_spec {
     size_t vector_count;  /* symbol vector_count stands for zeros, vector_count + 1 for `mean_vector` */
     const float *mean_vector;
     uint64_t hash_seed;   /* random, so that no client can choose words whose prefixes collide */
-    int32_t has_random_words; /* the vectors of all symbols come from ur_draw_word with `word_seed` */
-    uint32_t word_seed;
 } ur_spec;
 
 /* One direction of one layer, in torch's shapes and gate order; unused pointers are NULL. */
