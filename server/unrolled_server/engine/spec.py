@@ -94,12 +94,9 @@ class NetworkSpec:
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
             self.bidirectional, self.spectral_radius,
         )  # fmt: skip
+        # Only where they are used: the digests of other networks are in states that clients stored.
         if not self.leak_rate == self.input_scaling == self.density == 1:
-            key += (
-                self.leak_rate,
-                self.input_scaling,
-                self.density,
-            )  # the digests of others stay as they were
+            key += (self.leak_rate, self.input_scaling, self.density)
         store("_key", key)
         store("_hash", hash(key))
 
