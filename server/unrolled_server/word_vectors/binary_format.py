@@ -54,7 +54,7 @@ class BinaryVectors:
             if not chunk:
                 raise VectorsError(
                     f"{self._source} ends after {done} of the {self._count} vectors that its header says; it "
-                    "was cut off: fetch it again"
+                    "was cut off: fetch it again, or it is a text: give it another ending, such as .txt"
                 )
             words, values, data = self._split(data + chunk, done=done)
             if words:

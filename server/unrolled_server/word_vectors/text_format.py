@@ -248,8 +248,8 @@ def _decoded(raw: bytes) -> str:
     if bad is None:
         return raw.decode()
     raise LineError(
-        f"byte {bad + 1} is {raw[bad]:#04x}, which is not UTF-8 text; {_NOT_TEXT}; drop bad bytes with "
-        "iconv -c -f UTF-8 -t UTF-8"
+        f"byte {bad + 1} is {raw[bad]:#04x}, which is not UTF-8 text; {_NOT_TEXT}; in a text, drop bad "
+        "bytes with iconv -c -f UTF-8 -t UTF-8"
     )
 
 
