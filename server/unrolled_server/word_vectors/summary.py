@@ -51,8 +51,7 @@ class Summary:
         """16 hexadecimal digits over size, values and words; no word holds a line break."""
         digest = hashlib.blake2b(str(self._size).encode(), digest_size=_DIGEST_BYTES)
         digest.update(self._rows_digest.digest())
-        for word in self.words:
-            digest.update(word + b"\n")
+        digest.update(b"\n".join(self.words) + b"\n")
         return digest.hexdigest()
 
     def log_oddities(self, source: object) -> None:
@@ -60,7 +59,7 @@ class Summary:
         if repeated := self._added_count - len(self.words):
             LOG.warning("%s: %d vectors repeat a word; of each word the first counts", source, repeated)
         # str.split, which takes sentences apart, would split or drop these words.
-        phrases = sum(word.decode().split() != [word.decode()] for word in self.words)
+        phrases = sum(word.split() != [word] for word in map(bytes.decode, self.words))
         if phrases:
             LOG.warning(
                 "%s: %d words have white space inside or are white space; sentences are split there, so they "
@@ -71,6 +70,10 @@ class Summary:
 
     def _add_unseen(self, words: Sequence[bytes]) -> list[int]:
         """Adds words; returns the places of those that were new."""
+        distinct = dict.fromkeys(words)
+        if len(distinct) == len(words) and self.words.keys().isdisjoint(distinct):  # nearly always
+            self.words |= distinct
+            return list(range(len(words)))
         new = []
         for at, word in enumerate(words):
             if word not in self.words:

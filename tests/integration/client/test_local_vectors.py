@@ -135,7 +135,7 @@ def test_a_client_shows_no_words_and_no_numbers(client_class):
             r"^vectors 'x': row 0 \('the'\) has -?inf at position 0",
         ),
         (([], MATRIX[:0]), InvalidRequestError, r"^vectors 'x': the matrix has shape \(0, 5\)"),
-        (([b"a", "b", "c"], MATRIX), TypeError, "^vectors 'x': word 0 is b'a', a bytes; words are str"),
+        (([b"a", "b", "c"], MATRIX), TypeError, "^vectors 'x': word 0 is b'a', of type bytes; words are str"),
         (("abc", MATRIX), TypeError, r"^vectors\['x'\] begins with 'abc'; give \(WORDS, MATRIX\)"),
         ((3, MATRIX), TypeError, r"^vectors\['x'\] begins with 3; give \(WORDS, MATRIX\)"),
         (MATRIX, TypeError, r"^vectors is .*; give 'NAME=FILE', .* or to \(WORDS, MATRIX\)"),

@@ -144,7 +144,7 @@ def test_a_word_that_no_file_can_hold_is_refused(word):
 
 @pytest.mark.parametrize("word", [b"the", 1, None])
 def test_a_word_that_is_no_text_is_a_type_error(word):
-    with pytest.raises(TypeError, match=r"^vectors 'test': word 2 is .*, an? \w+; words are str"):
+    with pytest.raises(TypeError, match=r"^vectors 'test': word 2 is .*, of type \w+; words are str"):
         table_in_memory("test", ["the", "of", word], VALUES)
 
 
@@ -178,6 +178,13 @@ def test_a_missing_word_list_is_an_error_that_describes_it(tmp_path):
     )
     with pytest.raises(VectorsError, match=f"^{re.escape(reason)}"):
         open_vectors("test", tmp_path / "m.npy", cache_directory=tmp_path)
+
+
+def test_a_word_list_that_cannot_be_read_is_an_error(tmp_path):
+    np.save(tmp_path / "m.npy", VALUES)
+    (tmp_path / "m.txt").mkdir()
+    with pytest.raises(VectorsError, match=r"m\.txt cannot be read: Is a directory"):
+        open_vectors("test", tmp_path / "m.npy", cache_directory=tmp_path / "cache")
 
 
 def test_a_file_that_is_cut_off_anywhere_is_refused(saved, tmp_path):
