@@ -16,6 +16,7 @@ from unrolled.text import tokenize
 
 from unrolled_client._messages.arguments import as_choice
 from unrolled_client._messages.words import as_words
+from unrolled_client._transport.word_vectors import VectorSource
 from unrolled_client.client import Client
 from unrolled_client.network import Cell, Network, Nonlinearity, OnEmpty, UnknownSymbol, UnknownWord
 from unrolled_client.results import Result
@@ -67,7 +68,7 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         truncate: Whether longer texts than the server allows are cut, else an error.
         tokenizer: Function from a text to a str, or to a list of str, which blanks then join. None is
             `unrolled_client.tokenize` for words, and leaves letters as they are; `str.split` splits only.
-        output: The "last" state of each text, or the "mean" or "max" of its states.
+        output: Each unit's "max" or "mean" over the text, or its "last" state, which has forgotten the start.
         target: HOST:PORT of a server. None computes in this process (extra `local`).
         progress: Shows a bar for large calls on standard error if that is a terminal; needs rich.
 
@@ -99,7 +100,7 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         embedding_size: int | None = None,
         word_embedding_size: int | None = None,
         alphabet: str | None = None,
-        vectors: Any = None,
+        vectors: VectorSource | None = None,
         unknown_word: UnknownWord = "zero",
         unknown_symbol: UnknownSymbol = "zero",
         on_empty: OnEmpty = "zero",
@@ -239,7 +240,7 @@ def _as_column(X: Any) -> Any:
 class _Table:
     """Word vectors, equal to others that are the same file or objects, whose contents are not compared."""
 
-    def __init__(self, vectors: Any) -> None:
+    def __init__(self, vectors: VectorSource) -> None:
         self.vectors = vectors
         if isinstance(vectors, str | os.PathLike):
             path = Path(vectors)
