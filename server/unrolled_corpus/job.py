@@ -177,7 +177,7 @@ class Job:
             range_texts = min(MAX_RANGE_TEXTS, parameters.part_rows)
             partition = make_partition(records, alphabet=parameters.alphabet, range_texts=range_texts)
             write_json(file, {"alphabet": partition.alphabet, "borders": partition.borders})
-        if parameters.alphabet is None and parameters.vectors is None:
+        if parameters.derives_alphabet:
             self._record_alphabet(partition.alphabet)
         return partition
 
