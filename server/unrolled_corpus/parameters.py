@@ -87,14 +87,15 @@ class Parameters:
         str | None,
         _network(
             metavar="LETTERS",
-            help=f"Letters in one-hot order, or the name of some: {', '.join(ALPHABETS)}.  [default: those of "
-            "the corpus, by first appearance]",
+            help=f"Letters in one-hot order, or the name of some: {', '.join(ALPHABETS)}.  [default: those "
+            "of the corpus, by first appearance]",
         ),
     ] = None
     unknown_symbol: Annotated[
         Literal["error", "skip", "zero"],
         _network(
-            help="What to do with a letter that is not in --alphabet: end the job, leave it out, or feed zeros."
+            help="What to do with a letter that is not in --alphabet: end the job, leave it out, or feed "
+            "zeros."
         ),
     ] = "error"
     embedding_size: Annotated[
@@ -196,8 +197,8 @@ class Parameters:
             )
         if self.unknown_symbol != "error" and self.alphabet is None:
             raise CorpusError(
-                f"--unknown-symbol is {self.unknown_symbol}, and without --alphabet every letter of the corpus "
-                "is known; give --alphabet, such as ascii, or leave it out"
+                f"--unknown-symbol is {self.unknown_symbol}, and without --alphabet all letters of the corpus "
+                "are known; give --alphabet, such as ascii, or leave it out"
             )
 
     def _check_sentences(self) -> None:

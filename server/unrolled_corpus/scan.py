@@ -112,8 +112,8 @@ def _check(found: _Slice, rules: TextRules, *, first_row: int) -> None:
         fault = rules.fault(text)
         if length > max_length:
             fault = (
-                f"has {length:,} symbols; --max-word-length is {max_length:,}; shorten it, raise that, or say "
-                "--truncate"
+                f"has {length:,} symbols; --max-word-length is {max_length:,}; shorten it, raise that, or "
+                "say --truncate"
             )
         if fault:
             row = first_row + int(np.flatnonzero(found.codes == number)[0])

@@ -64,8 +64,8 @@ class TextRules:
             alphabet = self.parameters.alphabet or ""
             position = next(at for at, letter in enumerate(text) if letter not in alphabet)
             return (
-                f"has {text[position]!r} at position {position}, which is not in --alphabet; add it, drop the "
-                "row, or say --unknown-symbol skip or zero"
+                f"has {text[position]!r} at position {position}, which is not in --alphabet; add it, drop "
+                "the row, or say --unknown-symbol skip or zero"
             )
         words = text.split()
         position = int((self.table.find(words) < 0).argmax())

@@ -20,7 +20,7 @@ from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
 from unrolled.text import letter_filter, resolve_alphabet, tokenize
 
-from unrolled_client import NetworkOptions, Result
+from unrolled_client import Result
 from unrolled_client._display.picture import Picture
 from unrolled_client.cli.connect import exit_on_failure, open_client, report
 from unrolled_client.cli.options import GroupedCommand, NetworkFlags, ServerFlags, WordFlags, output_option
@@ -79,7 +79,7 @@ def forward(
     batch = _read(words, network)
     array_file = None if npy is None else _open_output("--npy", parse_path("--npy", npy), words)
     with array_file or contextlib.nullcontext(), exit_on_failure():
-        result = _forward(batch, words.options() | network.options(), network, server)
+        result = _forward(batch, words, network, server)
         if array_file is not None:
             np.save(array_file.begin(), result.outputs)
             array_file.finish()
@@ -108,7 +108,7 @@ def plot(
     batch = _read(words, network)
     file = None if save is None else _open_drawing(save, words)
     with file or contextlib.nullcontext(), exit_on_failure():
-        picture = picture_of(_forward(batch, words.options() | network.options(), network, server))
+        picture = picture_of(_forward(batch, words, network, server))
         if file is not None:
             _save(picture, file)
     if file is None:
@@ -216,7 +216,7 @@ def _save(picture: Picture, file: OutputFile) -> None:
         typer.echo(note, err=True)
 
 
-def _forward(batch: list[str], options: NetworkOptions, network: NetworkFlags, server: ServerFlags) -> Result:
+def _forward(batch: list[str], words: WordFlags, network: NetworkFlags, server: ServerFlags) -> Result:
     with open_client(server, network) as client:
         return client.forward(
             batch,
@@ -224,7 +224,7 @@ def _forward(batch: list[str], options: NetworkOptions, network: NetworkFlags, s
             seed=network.seed,
             alphabet=network.alphabet,
             layout=network.layout,
-            **options,
+            **(network.options() | words.options()),
         )
 
 
