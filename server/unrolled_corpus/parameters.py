@@ -197,8 +197,8 @@ class Parameters:
             )
         if self.unknown_symbol != "error" and self.alphabet is None:
             raise CorpusError(
-                f"--unknown-symbol is {self.unknown_symbol}, and without --alphabet all letters of the corpus "
-                "are known; give --alphabet, such as ascii, or leave it out"
+                f"--unknown-symbol is {self.unknown_symbol}, and without --alphabet all letters of the "
+                "corpus are known; give --alphabet, such as ascii, or leave it out"
             )
 
     def _check_sentences(self) -> None:
