@@ -160,6 +160,8 @@ class Parameters:
             raise CorpusError(f"--proj-size is for the lstm cell; {self.cell} has none; leave it out")
         self._check_factors()
         self._check_alphabet()
+        if self.vectors is None and self.unknown_word != "error":
+            raise CorpusError("--unknown-word is for --vectors; leave it out")
         if self.reads_sentences:
             self._check_sentences()
         else:
@@ -188,8 +190,6 @@ class Parameters:
             raise CorpusError(f"--alphabet {fault}; name each letter once, or leave it out to derive it")
 
     def _check_letters(self) -> None:
-        if self.unknown_word != "error":
-            raise CorpusError("--unknown-word is for --vectors; leave it out")
         if self.tokenize:
             raise CorpusError(
                 "--tokenize is for sentences; give --vectors or --word-embedding-size to run along their "
@@ -209,15 +209,9 @@ class Parameters:
                     f"{_flag(name)} is for letters, and with {source} symbols are words; leave one out"
                 )
         if self.vectors is None:
-            if self.unknown_word != "error":
-                raise CorpusError(
-                    "--unknown-word is for --vectors; random vectors have all words; leave it out"
-                )
             return
         if self.word_embedding_size is not None:
-            raise CorpusError(
-                "--vectors and --word-embedding-size both give words their vectors; leave one out"
-            )
+            raise CorpusError("--vectors and --word-embedding-size both give words vectors; leave one out")
         if not all(self.vectors.partition("=")):
             raise CorpusError(
                 f"--vectors is {self.vectors!r}; give NAME=FILE, such as glove=glove.6B.50d.txt"
