@@ -117,7 +117,10 @@ class Job:
             f"{source.column!r}, first row {first_row:,} (counted from 0)"
         )
         if count == source.row_count:
-            raise CorpusError(f"{message}; nothing is left to compute; name another column by --column")
+            remedy = "name another column by --column"
+            if self.spec.parameters.unknown_symbol == "skip":
+                remedy += ", or give an --alphabet that has its letters, with another OUTPUT"
+            raise CorpusError(f"{message}; nothing is left to compute; {remedy}")
         if on_empty == "error":
             raise CorpusError(
                 f"{message}; give them texts or drop them, or say --on-empty skip or zero with another OUTPUT"

@@ -79,7 +79,5 @@ def test_sentences_are_tokenized_and_cut(run_passes, tmp_path, cut):
 def test_what_is_not_left_out_or_cut_ends_the_job_with_a_remedy(run_passes):
     with pytest.raises(CorpusError, match="not in --alphabet; add it, drop the row, or say --unknown-symbol"):
         run_passes(["a", "a-b"])
-    with pytest.raises(
-        CorpusError, match="row 1 .* has 65 symbols; --max-word-length is 64; .*say --truncate"
-    ):
+    with pytest.raises(CorpusError, match=r"row 1 .* has 65 symbols; .* or say --truncate"):
         run_passes(["a-" * 64, "a-" * 65], **SKIP)
