@@ -199,4 +199,7 @@ def network_spec(parameters: Parameters, seed: int, alphabet: str, table: Vector
         vectors="" if table is None else table.digest,
         bidirectional=parameters.bidirectional,
         spectral_radius=parameters.spectral_radius or 0.0,
+        leak_rate=parameters.leak_rate,
+        input_scaling=parameters.input_scaling,
+        density=parameters.density,
     )

@@ -44,6 +44,14 @@ def test_letters_are_left_out_and_texts_are_cut(run_passes, options):
     assert vectors_of(table, 0).tobytes() == vectors.tobytes()
 
 
+def test_echo_state_networks_are_those_of_the_sdk(run_passes):
+    options = {"leak_rate": 0.3, "input_scaling": 2.0, "density": 0.5, "spectral_radius": 0.9}
+    texts = random_texts(20)
+    table = run_passes(texts, **options).table
+    vectors = expected_vectors(texts, alphabet=ALPHABET, **options)
+    assert vectors_of(table, 0).tobytes() == vectors.tobytes()
+
+
 def test_texts_that_become_equal_are_computed_once(run_passes):
     passes = run_passes(["ab", "a-b", "-ab", "abc"] * 9, **SKIP)
     assert sum(record["texts"] for record in passes.ranges) == 2
