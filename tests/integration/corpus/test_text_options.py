@@ -13,24 +13,22 @@ from tests.support.corpus.corpora import ALPHABET, random_texts, vectors_of
 
 pytestmark = pytest.mark.corpus
 LETTERS = [*random_texts(20), "a-b", "ab", "--", "-" * 9, "abcabcabc", "abcabcx", None, "a-b" * 30, "x", ""]
-SENTENCES = [
-    "The cat.",
-    "the cat .",
-    "the  cat",
-    "It isn't",
-    "...",
-    " \n",
-    None,
-    "cat " * 9,
-    "the the the the",
-]
+SENTENCES = ["The cat.", "the cat .", "the  cat", "It isn't", "...", " \n", None, "cat " * 9, "the the the"]
 CUT = {"max_word_length": 4, "truncate": True}
-SKIP = {"unknown_symbol": "skip"}
+SKIP, ZERO = {"unknown_symbol": "skip"}, {"unknown_symbol": "zero"}
 
 
 def expected_vectors(texts, *, max_word_length=64, local=None, **options):
     with Client.local(max_word_length=max_word_length, **local or {}) as client:
         return client.forward(texts, hidden_size=8, output="last", **options).outputs
+
+
+@pytest.mark.parametrize("options", [ZERO, ZERO | CUT, ZERO | {"cell": "lstm", "embedding_size": 3}])
+def test_unknown_letters_may_be_steps_with_zeros(run_passes, options):
+    table = run_passes(LETTERS, on_empty="zero", **options).table
+    texts = [text or "" for text in LETTERS]
+    vectors = expected_vectors(texts, alphabet=ALPHABET, on_empty="zero", **options)
+    assert vectors_of(table, 0).tobytes() == vectors.tobytes()
 
 
 @pytest.mark.parametrize("options", [SKIP, SKIP | CUT, SKIP | CUT | {"cell": "lstm", "embedding_size": 3}])
@@ -82,6 +80,16 @@ def test_sentences_are_tokenized_and_cut(run_passes, tmp_path, cut):
     texts = [tokenize(SENTENCES[row]) for row in kept]
     vectors = expected_vectors(texts, local={"vectors": f"v={file}"}, vectors="v", **options)
     assert vectors_of(table, 0).tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize("options", [{}, CUT, {"cell": "gru", "bidirectional": True}])
+def test_every_word_has_a_random_vector(run_passes, options):
+    options = {"word_embedding_size": 5, "on_empty": "zero", **options}
+    passes = run_passes(SENTENCES, alphabet=None, tokenize=True, seeds=(0, 3), **options)
+    texts = [tokenize(text or "") for text in SENTENCES]
+    for seed in (0, 3):
+        vectors = expected_vectors(texts, seed=seed, **options)
+        assert vectors_of(passes.table, seed).tobytes() == vectors.tobytes()
 
 
 def test_what_is_not_left_out_or_cut_ends_the_job_with_a_remedy(run_passes):
