@@ -233,3 +233,17 @@ void ur_draw_normal(ur_generator *generator, float *out, size_t count) {
     (count < BLOCK ? draw_few_normal : draw_many_normal)(generator, out, count);
     ur_leave_float_mode(saved);
 }
+
+/* Returns the low half of SplitMix64's output for a 64-bit state (Steele, Lea, Flood, 2014). */
+static uint32_t mix(uint64_t state) {
+    uint64_t z = state + 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)(z ^ (z >> 31));
+}
+
+void ur_draw_word(uint32_t seed, int32_t symbol, float *out, size_t size) {
+    ur_generator generator;
+    ur_generator_seed(&generator, mix((uint64_t)seed << 32 | (uint32_t)symbol));
+    ur_draw_normal(&generator, out, size);
+}

@@ -55,6 +55,7 @@ class _Generator(ctypes.Structure):
 class _Spec(ctypes.Structure):
     _fields_ = (
         ("cell", c_int32), ("layers", c_int32), ("directions", c_int32), ("is_one_hot", c_int32),
+        ("has_random_words", c_int32), ("word_seed", c_uint32),
         ("hidden", c_size_t), ("projection", c_size_t), ("inputs", c_size_t), ("symbols", c_size_t),
         ("vectors", c_void_p), ("vector_count", c_size_t), ("mean_vector", c_void_p),
         ("hash_seed", ctypes.c_uint64), ("leak_rate", c_double),
@@ -89,6 +90,7 @@ _FUNCTIONS = {
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
     "ur_draw_mask": (None, (POINTER(_Generator), c_void_p, c_size_t, c_uint32)),
     "ur_scale": (None, (c_void_p, c_size_t, c_float)),
+    "ur_draw_word": (None, (c_uint32, c_int32, c_void_p, c_size_t)),
     "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
     "ur_scale_to_radius": (c_int, (c_void_p, c_size_t, c_double, *_STOP)),
     "ur_weights_new": (c_void_p, (POINTER(_Spec), POINTER(_Parameters))),
@@ -214,6 +216,13 @@ def _parts(values: Float32[np.ndarray, "..."], stop: Stop | None) -> Iterator[tu
         yield address + at * _FLOAT_BYTES, min(values.size - at, _DRAWN_FLOATS)
 
 
+def word_vector(seed: int, symbol: int, size: int) -> Float32[np.ndarray, " size"]:
+    """Returns the random vector of a word: standard normal numbers of a generator for seed and symbol."""
+    values = np.empty(size, np.float32)
+    _library().ur_draw_word(seed, symbol, _address(values), size)
+    return values
+
+
 def spectral_radius(matrix: Float32[np.ndarray, "n n"]) -> float:
     """Returns the largest absolute eigenvalue of a contiguous matrix, with the same bits on every CPU."""
     radius: float = _library().ur_spectral_radius(_address(matrix), len(matrix))
@@ -269,6 +278,8 @@ def _c_spec(spec: NetworkSpec, vectors: WordVectors | Float32[np.ndarray, "symbo
         layers=spec.num_layers,
         directions=spec.directions,
         is_one_hot=spec.is_one_hot,
+        has_random_words=spec.has_random_words,
+        word_seed=spec.seed,
         hidden=spec.hidden_size,
         projection=spec.proj_size,
         inputs=spec.input_size,
@@ -385,7 +396,7 @@ def _address(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    except TypeError:  # read-only or not contiguous
+    except (TypeError, ValueError):  # read-only, not contiguous or empty
         return array.ctypes.data
 
 

@@ -46,7 +46,7 @@ def draw(spec: NetworkSpec, stop: Stop | None = None) -> Parameters:
     """
     generator, stop = Generator(spec.seed), stop or Stop()
     embedding = None
-    if spec.embedding_size and not spec.vectors:
+    if spec.embedding_floats:
         embedding = generator.normal((spec.symbol_count, spec.embedding_size))
     layers = [
         [_layer(spec, layer, generator, stop) for _ in range(spec.directions)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import (
+    RANDOM_WORD_SYMBOLS,
     Cell,
     NetworkSpec,
     Nonlinearity,
@@ -53,9 +54,15 @@ def network_spec(
     request: pb.ForwardRequest, words: RequestWords, *, table: VectorTable | None
 ) -> NetworkSpec:
     """Returns the network of a valid request; `table` has the vectors that it names, if any."""
-    network = request.network
+    network, embedding = request.network, request.embedding
+    if table is not None:
+        symbol_count, embedding_size = WordVectors.symbol_count_of(table.word_count), table.size
+    elif embedding.random_word_size:
+        symbol_count, embedding_size = RANDOM_WORD_SYMBOLS, embedding.random_word_size
+    else:
+        symbol_count, embedding_size = len(words.symbols), embedding.random_size
     return NetworkSpec(
-        symbol_count=len(words.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
+        symbol_count=symbol_count,
         hidden_size=request.hidden_size,
         seed=request.seed,
         cell=CELLS[network.cell],
@@ -63,7 +70,7 @@ def network_spec(
         num_layers=network.num_layers if network.HasField("num_layers") else 1,
         bias=not network.HasField("bias") or network.bias,
         proj_size=network.proj_size,
-        embedding_size=request.embedding.random_size if table is None else table.size,
+        embedding_size=embedding_size,
         vectors="" if table is None else table.digest,
         bidirectional=network.bidirectional,
         spectral_radius=network.spectral_radius,
@@ -168,12 +175,13 @@ def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Vio
 
 
 def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[Violation]:
-    size = embedding.random_size
-    if embedding.WhichOneof("source") == "random_size" and not 1 <= size <= limits.max_hidden_size:
-        yield Violation(
-            "embedding.random_size",
-            f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
-        )
+    for field, name in (("random_size", "embedding_size"), ("random_word_size", "word_embedding_size")):
+        size = getattr(embedding, field)
+        if embedding.WhichOneof("source") == field and not 1 <= size <= limits.max_hidden_size:
+            yield Violation(
+                f"embedding.{field}",
+                f"{name} is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
+            )
     if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
         yield Violation(
             "embedding.vectors", "vectors is ''; name a table, or leave it out for one-hot vectors"
