@@ -173,7 +173,7 @@ def test_words_without_any_symbol_have_no_positions_and_keep_their_state(engine,
     assert pooled.values.shape == (2, spec.output_size)
     assert not pooled.values.any()
     distinct = answered(engine, Job(network=spec, words=words, form=ReplyForm.DISTINCT))
-    assert (distinct.values.shape, distinct.index.shape) == ((1, spec.output_size), (2, 0))
+    assert (distinct.values.shape, distinct.index) == ((2, 0, spec.output_size), None)
 
 
 @pytest.mark.parametrize("embedding_size", [0, 4])
