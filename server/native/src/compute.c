@@ -143,6 +143,8 @@ static level level_of(ur_call *call, int32_t layer, int32_t direction, bool is_l
             .x_weights = {from->matrices[INPUTS].packed, from->matrices[OTHER_INPUTS].packed},
             .h = to->h,
             .c = to->c,
+            .leak = (float)weights->spec.leak_rate,
+            .keep = (float)(1 - weights->spec.leak_rate),
             .state_weights = from->matrices[STATES].packed,
             .projection_weights = from->matrices[PROJECTION].packed,
             .h_out = to->h_out,

@@ -53,6 +53,10 @@ UR_EXPORT void ur_draw_uniform(ur_generator *generator, float *out, size_t count
 UR_EXPORT void ur_draw_parameters(ur_generator *generator, float *out, size_t count, size_t hidden);
 /* Fills `out` as torch.empty(count).normal_() does on x86 with AVX2. */
 UR_EXPORT void ur_draw_normal(ur_generator *generator, float *out, size_t count);
+/* Draws one number of 24 bits for each value, as torch.rand does, and sets the value to 0 unless the number is below `limit`. */
+UR_EXPORT void ur_draw_mask(ur_generator *generator, float *values, size_t count, uint32_t limit);
+/* Multiplies each value by `factor`. */
+UR_EXPORT void ur_scale(float *values, size_t count, float factor);
 /* Fills `out` with the vector of a random word: ur_draw_normal from a generator whose seed mixes `seed` and `symbol`. */
 UR_EXPORT void ur_draw_word(uint32_t seed, int32_t symbol, float *out, size_t size);
 /* Returns the largest absolute eigenvalue of an n x n matrix; NAN if memory is short. */
@@ -77,6 +81,7 @@ typedef struct ur_spec {
     size_t vector_count;  /* symbol vector_count stands for zeros, vector_count + 1 for `mean_vector` */
     const float *mean_vector;
     uint64_t hash_seed;   /* random, so that no client can choose words whose prefixes collide */
+    double leak_rate;     /* of an RNN, above 0; 1 for all others */
 } ur_spec;
 
 /* One direction of one layer, in torch's shapes and gate order; unused pointers are NULL. */

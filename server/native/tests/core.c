@@ -166,6 +166,7 @@ int main(int argc, char **argv) {
         uint64_t random = at, digest_of_case = 0;
         ur_set_threads(1 + at % 3);
         network n = random_network(&random, at % 8 ? 40 : 200);
+        if (at >= DIGEST_CASES) add_leak(&n, &random);
         if (at >= DIGEST_CASES && at % 2) allow_any_words(&n, &random);
         text t = random_text(&random, &n, at % 16 ? 20 : 150, at % 16 ? 10 : 4);
         compute_expected(&t, &n);

@@ -130,6 +130,7 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
     spec->inputs = random_size(random, 1, spec->is_one_hot && !random_below(random, 8) ? 5000 : MAX_INPUTS);
     spec->symbols = spec->inputs;
     spec->hash_seed = next_random(random);
+    spec->leak_rate = 1;
     bool is_wild = !random_below(random, 8);
     if (spec->cell == UR_LSTM && spec->hidden > 1 && random_below(random, 2)) {
         spec->projection = 1 + random_below(random, spec->hidden - 1);
@@ -157,6 +158,12 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
         }
     }
     return n;
+}
+
+/* Makes a plain network leaky; others stay as they are. */
+static inline void add_leak(network *n, uint64_t *random) {
+    static const double rates[] = {0.3, 0.5, 1 - 0x1p-53, 0x1p-30, 1e-3, 0.9};
+    if (n->spec.cell <= UR_RNN_RELU) n->spec.leak_rate = rates[random_below(random, 6)];
 }
 
 /* Lets words be empty and symbols be zeros; some vectors become random words'. */
@@ -220,6 +227,14 @@ static inline float sum_of(const place *at, size_t row, bool has_input, bool has
     return has_state ? chain(sum, at->h, p->weight_hh + row * state, state) : sum;
 }
 
+static inline float rnn_unit(const place *at, size_t unit) {
+    const ur_spec *spec = &at->network->spec;
+    float sum = sum_of(at, unit, true, true), a = spec->cell == UR_RNN_TANH ? tanh_of(sum) : sum < 0 ? 0 : sum;
+    if (spec->leak_rate == 1) return canonical_of(a);
+    float keep = (float)(1 - spec->leak_rate) * at->h[unit];
+    return canonical_of(fmaf((float)spec->leak_rate, a, keep));
+}
+
 static inline float gru_unit(const place *at, size_t unit, size_t hidden) {
     float r = sigmoid_of(sum_of(at, unit, true, true)), z = sigmoid_of(sum_of(at, hidden + unit, true, true));
     float n_input = sum_of(at, 2 * hidden + unit, true, false), n_state = sum_of(at, 2 * hidden + unit, false, true);
@@ -244,8 +259,7 @@ static inline void reference_step(const place *at, float *h, float *c) {
         } else if (spec->cell == UR_GRU) {
             next[unit] = gru_unit(at, unit, spec->hidden);
         } else {
-            float sum = sum_of(at, unit, true, true);
-            next[unit] = canonical_of(spec->cell == UR_RNN_TANH ? tanh_of(sum) : sum < 0 ? 0 : sum);
+            next[unit] = rnn_unit(at, unit);
         }
     }
     for (size_t unit = 0; unit < at->network->state; unit++) {

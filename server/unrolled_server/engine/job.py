@@ -93,6 +93,8 @@ def drawing_multiplications(spec: NetworkSpec) -> int:
     count = _NETWORK_MULTIPLICATIONS + layers * _LAYER_MULTIPLICATIONS
     count += spec.parameter_nbytes // 4 * _DRAWING_MULTIPLICATIONS
     count += spec.embedding_floats * _NORMAL_MULTIPLICATIONS
+    if spec.density != 1:
+        count += layers * spec.hidden_size**2 * _DRAWING_MULTIPLICATIONS
     if spec.spectral_radius:
         count += layers * GATES[spec.cell] * spec.hidden_size**2 * _RADIUS_MULTIPLICATIONS
     return count

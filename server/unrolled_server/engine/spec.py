@@ -47,6 +47,9 @@ class NetworkSpec:
         vectors: Digest of the network's word vectors; empty for none.
         spectral_radius: Largest absolute eigenvalue that the recurrent matrices are scaled to; 0 leaves them
             as drawn.
+        leak_rate: Of a plain RNN: h' = (1 - leak_rate) * h + leak_rate * the activation; 1 for all others.
+        input_scaling: What a plain RNN's input matrices are multiplied by.
+        density: The probability with which each recurrent weight of a plain RNN is not set to 0.
         directions: 2 if bidirectional, else 1.
         state_size: Size of a layer's hidden state in one direction.
         output_size: Size of a layer's output: the states of all directions, side by side.
@@ -66,6 +69,9 @@ class NetworkSpec:
     vectors: str = ""
     bidirectional: bool = False
     spectral_radius: float = 0.0
+    leak_rate: float = 1.0
+    input_scaling: float = 1.0
+    density: float = 1.0
     directions: int = field(init=False, repr=False)
     state_size: int = field(init=False, repr=False)
     output_size: int = field(init=False, repr=False)
@@ -83,11 +89,14 @@ class NetworkSpec:
         store("state_size", state_size)
         store("output_size", directions * state_size)
         store("rows_per_symbol", directions << (self.bidirectional and self.num_layers > 1))
-        key = (
+        key: tuple[object, ...] = (
             self.seed, self.symbol_count, self.hidden_size, self.cell._value_, self.nonlinearity._value_,
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
             self.bidirectional, self.spectral_radius,
         )  # fmt: skip
+        # Only where they are used: the digests of other networks are in states that clients stored.
+        if not self.leak_rate == self.input_scaling == self.density == 1:
+            key += (self.leak_rate, self.input_scaling, self.density)
         store("_key", key)
         store("_hash", hash(key))
 

@@ -118,7 +118,10 @@ class _Direction:
         sums = inputs + recurrent
         if spec.cell is Cell.RNN:
             results = sums.relu() if spec.nonlinearity is Nonlinearity.RELU else sums.tanh()
-            return (results[:, : self._gates],)
+            results = results[:, : self._gates]
+            if spec.leak_rate == 1:
+                return (results,)
+            return (results * spec.leak_rate + h * (1 - spec.leak_rate),)
         input_gates, recurrent_gates, sigmoids, tanhs = (
             each[:, : self._gates].chunk(GATES[spec.cell], 1)
             for each in (inputs, recurrent, sums.sigmoid(), sums.tanh())

@@ -22,6 +22,8 @@ from unrolled_server.word_vectors import VectorTable
 
 MAX_LAYERS = 16
 MAX_SPECTRAL_RADIUS = 1e3
+# Options of the plain RNN, which are 1 if they are left out, and the most that each may be.
+MAX_OF_RESERVOIR_OPTIONS = {"leak_rate": 1.0, "input_scaling": 1e3, "density": 1.0}
 MAX_WEIGHTS_BYTES = 512 << 20
 CELLS = {
     pb.CELL_UNSPECIFIED: Cell.RNN,
@@ -72,6 +74,9 @@ def network_spec(
         vectors="" if table is None else table.digest,
         bidirectional=network.bidirectional,
         spectral_radius=network.spectral_radius,
+        leak_rate=network.leak_rate or 1.0,
+        input_scaling=network.input_scaling or 1.0,
+        density=network.density or 1.0,
     )
 
 
@@ -80,6 +85,7 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
     if request.HasField("network"):
         yield from _kind_violations(request.network)
         yield from _radius_violations(request.network)
+        yield from _reservoir_violations(request.network)
         yield from _number_violations(request.network, hidden_size=request.hidden_size)
     if request.HasField("embedding"):
         yield from _embedding_violations(request.embedding, limits)
@@ -134,6 +140,25 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
             "spectral_radius is for square recurrent matrices, and with proj_size they are not square; "
             "leave one of them out",
         )
+
+
+def _reservoir_violations(network: pb.Network) -> Iterator[Violation]:
+    cell = CELLS[network.cell]
+    for name, most in MAX_OF_RESERVOIR_OPTIONS.items():
+        if not network.HasField(name):
+            continue
+        value = getattr(network, name)
+        if cell is not Cell.RNN:
+            yield Violation(
+                f"network.{name}",
+                f'{name} is {value:g}, which is for cell="rnn"; {cell_name(cell)} has none; leave it out',
+            )
+        elif not 0 < value <= most:
+            yield Violation(
+                f"network.{name}",
+                f"{name} is {value:g}; this server allows numbers above 0 and up to {most:g}; "
+                "leave it out for 1",
+            )
 
 
 def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Violation]:
