@@ -85,11 +85,11 @@ void ur_draw_mask(ur_generator *generator, float *values, size_t count, uint32_t
 }
 
 /* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
-__attribute__((noinline)) static void scale(float *values, size_t count, float factor) {
-    for (size_t i = 0; i < count; i++) values[i] *= factor;
+__attribute__((noinline)) static void scale(float *values, size_t count, double factor) {
+    for (size_t i = 0; i < count; i++) values[i] *= (float)factor;
 }
 
-void ur_scale(float *values, size_t count, float factor) {
+void ur_scale(float *values, size_t count, double factor) {
     ur_float_mode saved = ur_enter_float_mode();
     scale(values, count, factor);
     ur_leave_float_mode(saved);

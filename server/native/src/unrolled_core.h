@@ -55,8 +55,8 @@ UR_EXPORT void ur_draw_parameters(ur_generator *generator, float *out, size_t co
 UR_EXPORT void ur_draw_normal(ur_generator *generator, float *out, size_t count);
 /* Draws one number of 24 bits for each value, as torch.rand does, and sets the value to 0 unless the number is below `limit`. */
 UR_EXPORT void ur_draw_mask(ur_generator *generator, float *values, size_t count, uint32_t limit);
-/* Multiplies each value by `factor`. */
-UR_EXPORT void ur_scale(float *values, size_t count, float factor);
+/* Multiplies each value by `factor`, rounded to float32. */
+UR_EXPORT void ur_scale(float *values, size_t count, double factor);
 /* Fills `out` with the vector of a random word: ur_draw_normal from a generator whose seed mixes `seed` and `symbol`. */
 UR_EXPORT void ur_draw_word(uint32_t seed, int32_t symbol, float *out, size_t size);
 /* Returns the largest absolute eigenvalue of an n x n matrix; NAN if memory is short. */

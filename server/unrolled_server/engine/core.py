@@ -7,7 +7,7 @@ import secrets
 import struct
 import weakref
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from itertools import count, takewhile
 from pathlib import Path
@@ -89,7 +89,7 @@ _FUNCTIONS = {
     "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
     "ur_draw_mask": (None, (POINTER(_Generator), c_void_p, c_size_t, c_uint32)),
-    "ur_scale": (None, (c_void_p, c_size_t, c_float)),
+    "ur_scale": (None, (c_void_p, c_size_t, c_double)),
     "ur_draw_word": (None, (c_uint32, c_int32, c_void_p, c_size_t)),
     "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
     "ur_scale_to_radius": (c_int, (c_void_p, c_size_t, c_double, *_STOP)),

@@ -1,5 +1,9 @@
 """Echo-state networks have the states of plain numpy and of reservoirpy, with the same bits in any batch."""
 
+import ctypes
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 
@@ -214,6 +218,23 @@ def test_input_scaling_multiplies_each_input_weight_once(spec, scaling):
         assert other.weight_ih.tobytes() == (one.weight_ih * np.float32(scaling)).tobytes()
         assert other.weight_hh.tobytes() == one.weight_hh.tobytes()
         assert np.array_equal(other.bias_ih, one.bias_ih)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the constant is that of Linux's C library")
+def test_the_weights_are_the_same_in_every_rounding_mode_of_the_thread():
+    spec = NetworkSpec(
+        symbol_count=3, hidden_size=9, seed=0, input_scaling=0.7, density=0.7, spectral_radius=0.7
+    )
+
+    def draw_rounding_upward():
+        ctypes.CDLL(None).fesetround({"x86_64": 0x800, "aarch64": 0x400000}[platform.machine()])
+        return draw(spec)
+
+    with ThreadPoolExecutor(1) as pool:  # the mode is the thread's, so it ends with it
+        upward = pool.submit(draw_rounding_upward).result()
+    for one, other in pairs(draw(spec), upward):
+        assert one.weight_ih.tobytes() == other.weight_ih.tobytes()
+        assert one.weight_hh.tobytes() == other.weight_hh.tobytes()
 
 
 @given(reservoirs(spectral_radius=0.0), st.floats(0.1, 2.0))
