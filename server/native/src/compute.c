@@ -189,8 +189,11 @@ static void run_level_part(void *work, size_t part, size_t thread) {
 /* Chooses the parts of a step: columns of a few rows, so that each thread's columns stay in its own cache, else rows. */
 static void choose_parts(level *level) {
     size_t threads = level->call->worker_count, rows = level->end - level->first;
-    const ur_spec *spec = &level->call->states->weights->spec;
-    bool has_columns = ur_block_count(spec->hidden) >= threads && !spec->projection;
+    const ur_weights *weights = level->call->states->weights;
+    const ur_spec *spec = &weights->spec;
+    /* Each thread would draw all random vectors. */
+    bool is_drawn = spec->has_random_words && level->kernel == weights->kernels->input_sums;
+    bool has_columns = ur_block_count(spec->hidden) >= threads && !spec->projection && !is_drawn;
     level->part_rows = 0;
     level->part_count = threads;
     if (rows < MIN_SHARED_ROWS * threads && has_columns) return;
