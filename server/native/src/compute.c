@@ -404,6 +404,7 @@ static int compute_direction_above(ur_call *call, int32_t layer, int32_t directi
 static int compute_above(ur_call *call) {
     ur_states *states = call->states;
     int status = find_places(call);
+    if (!call->new_word_count) return status;
     if (status == UR_OK) sort_by_key(call, call->new_word_count, call->max_length, shortness_of);
     for (int32_t layer = 1; layer < states->weights->spec.layers && status == UR_OK; layer++) {
         if (ur_table_reserve(&states->above_h[layer - 1], states->next_place) ||
