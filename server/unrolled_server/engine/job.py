@@ -175,7 +175,7 @@ class Job:
             count = min(rows, network.symbol_count) * network.input_size * columns
             if network.has_random_words:
                 vector = network.input_size * _NORMAL_MULTIPLICATIONS + _SEEDING_MULTIPLICATIONS
-                count += self.words.distinct_count * vector
+                count += self.words.distinct_count * network.directions * vector
         if self.form is ReplyForm.DISTINCT:
             rows = max(0, min(rows, self.max_distinct))
         return count + rows * _multiplications_per_symbol(network)

@@ -192,6 +192,9 @@ def test_empty_words_are_known_and_cost_nothing():
     answered(engine, job)
     assert engine.is_known(job)
     assert (engine.asked_rows, engine.computed_rows) == (0, 0)
+    held_bytes = engine.held_bytes
+    engine._networks.measure(engine._networks.peek(spec))
+    assert engine.held_bytes == held_bytes
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 50, 300])
@@ -232,6 +235,8 @@ def test_networks_of_random_words_have_no_table_of_words():
     assert drawing_multiplications(spec) < 2 * drawing_multiplications(a_spec("one-hot"))
     once, twice = (Job(network=spec, words=encoded([[5] * count])) for count in (1, 2))
     assert twice.multiplications - once.multiplications < once.multiplications / 2
+    both = Job(network=a_spec("random", bidirectional=True), words=once.words)
+    assert both.multiplications == 2 * once.multiplications
 
 
 @pytest.mark.parametrize("threads", [1, 3])
