@@ -21,7 +21,7 @@ class EncodedWords:
         starts: The number of each word's initial state; None if all start from zeros.
     """
 
-    __slots__ = ("_distinct_count", "count", "letter_count", "max_length", "sizes", "starts", "symbols")
+    __slots__ = ("count", "letter_count", "max_length", "sizes", "starts", "symbols")
 
     def __init__(
         self, symbols: bytes, sizes: bytes, starts: bytes | None = None, *, max_length: int | None = None
@@ -32,7 +32,6 @@ class EncodedWords:
         self.count = len(sizes) // 4
         self.letter_count = len(symbols) // 4
         self.max_length = int(self.lengths.max()) if max_length is None else max_length
-        self._distinct_count: int | None = None
 
     @staticmethod
     def of(
@@ -63,10 +62,9 @@ class EncodedWords:
 
     @property
     def distinct_count(self) -> int:
-        """The number of distinct symbols; takes some 30 ns for each symbol, once."""
-        if self._distinct_count is None:
-            self._distinct_count = len(set(memoryview(self.symbols).cast("i")))
-        return self._distinct_count
+        """The number of distinct symbols, by sorting; a set of millions takes up to 50 times as long."""
+        codes = np.sort(self.codes)
+        return min(len(codes), 1) + int(np.count_nonzero(codes[1:] != codes[:-1]))
 
     def part(self, start: int, stop: int) -> "EncodedWords":
         begin, end = (4 * int(self.lengths[:at].sum()) for at in (start, stop))
