@@ -17,8 +17,8 @@ def state_violations(state: pb.State, network: NetworkSpec, *, batch: int) -> It
         yield Violation(
             "initial_state.network_digest",
             f"initial_state.network_digest is {state.network_digest!r}; the request's network is "
-            f"{network.digest!r}: its seed, sizes, cell, alphabet length or vectors are not those of the "
-            "state; ask for the network that the state came from",
+            f"{network.digest!r}: its seed, sizes, alphabet length, vectors or other options are not those "
+            "of the state; ask for the network that the state came from",
         )
     layers = network.num_layers * network.directions
     yield from _array_violations("h", state.h, state.h_shape, wanted=(layers, batch, network.state_size))

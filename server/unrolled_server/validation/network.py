@@ -151,12 +151,12 @@ def _reservoir_violations(network: pb.Network) -> Iterator[Violation]:
         if cell is not Cell.RNN:
             yield Violation(
                 f"network.{name}",
-                f'{name} is {value:g}, which is for cell="rnn"; {cell_name(cell)} has none; leave it out',
+                f'{name} is {value}, which is for cell="rnn"; {cell_name(cell)} has none; leave it out',
             )
         elif not 0 < value <= most:
             yield Violation(
                 f"network.{name}",
-                f"{name} is {value:g}; this server allows numbers above 0 and up to {most:g}; "
+                f"{name} is {value}; this server allows numbers above 0 and up to {most:g}; "
                 "leave it out for 1",
             )
 

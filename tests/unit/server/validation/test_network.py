@@ -82,7 +82,7 @@ def test_every_option_is_parsed():
             (
                 {"network": pb.Network(**{name: value})},
                 f"network.{name}",
-                f"{name} is {value:g}; this server allows numbers above 0 and up to {most:g}; leave it out",
+                f"{name} is {float(value)}; this server allows numbers above 0 and up to {most:g}; leave",
             )
             for name, most in MAX_OF_RESERVOIR_OPTIONS.items()
             for value in (0, -0.5, 1001, float("nan"), float("inf"))
@@ -91,11 +91,15 @@ def test_every_option_is_parsed():
             (
                 {"network": pb.Network(cell=pb.CELL_GRU, **{name: 1})},
                 f"network.{name}",
-                f'{name} is 1, which is for cell="rnn"; cell="gru" has none; leave it out',
+                f'{name} is 1.0, which is for cell="rnn"; cell="gru" has none; leave it out',
             )
             for name in MAX_OF_RESERVOIR_OPTIONS
         ),
-        ({"network": pb.Network(leak_rate=1.5)}, "network.leak_rate", "leak_rate is 1.5; this server"),
+        (
+            {"network": pb.Network(leak_rate=1 + 2**-52)},
+            "network.leak_rate",
+            "leak_rate is 1.0000000000000002; this server",
+        ),
         (
             {"embedding": pb.Embedding(random_size=0)},
             "embedding.random_size",
