@@ -234,7 +234,7 @@ def _length_violations(
         at = lengths.index(longest)
         description = (
             f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; shorten or "
-            "split it"
+            "split it, or ask for truncate=True"
         )
         found.append(Violation(f"words[{at}]", description))
     return found
