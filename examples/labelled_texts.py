@@ -32,9 +32,9 @@ class LabelledTexts(NamedTuple):
     labels: np.ndarray
 
     def describe(self) -> str:
-        """Returns the number of texts, and the accuracy of always predicting the commoner label."""
-        _, counts = np.unique(self.labels, return_counts=True)
-        return f"{len(self.texts):,} texts, of which the commoner label has {counts.max() / counts.sum():.1%}"
+        """Returns the number of texts, and the commoner label, whose share is the accuracy of a constant guess."""
+        labels, counts = np.unique(self.labels, return_counts=True)
+        return f"{len(self.texts):,} texts, {counts.max() / len(self.texts):.1%} {labels[counts.argmax()]}"
 
 
 def read_names() -> LabelledTexts:
@@ -75,7 +75,7 @@ def read_vectors() -> tuple[list[str], np.ndarray]:
 def report(data: LabelledTexts, accuracies: Sequence[float]) -> None:
     """Prints the accuracies of several runs."""
     print(
-        f"{data.describe()}: {np.mean(accuracies):.1%} right on unseen texts "
+        f"{data.describe()}: {np.mean(accuracies):.1%} of unseen ones are right "
         f"(lowest {min(accuracies):.1%}, highest {max(accuracies):.1%} of {len(accuracies)} seeds)."
     )
 
