@@ -32,7 +32,7 @@ class LabelledTexts(NamedTuple):
     labels: np.ndarray
 
     def describe(self) -> str:
-        """Returns the number of texts, and the commoner label, whose share is the accuracy of a constant guess."""
+        """Returns the number of texts, and the commoner label with its share."""
         labels, counts = np.unique(self.labels, return_counts=True)
         return f"{len(self.texts):,} texts, {counts.max() / len(self.texts):.1%} {labels[counts.argmax()]}"
 
