@@ -14,6 +14,7 @@ from unrolled.v1 import forward_pb2 as pb
 MAX_ID_BYTES = 128
 MAX_LAYERS = 16
 MAX_SPECTRAL_RADIUS = 1e3
+MAX_OF_RESERVOIR_OPTIONS = {"leak_rate": 1, "input_scaling": 1e3, "density": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,7 @@ def why_refused(data, *, limits, tables, digest_of, earlier=None):
         _options(request),
         _numbers(request, limits),
         _network(request),
+        _reservoir(request.network),
         _embedding(request, limits, tables),
         _texts(request, texts, limits, tables),
         _state(request, texts, digest_of),
@@ -123,6 +125,15 @@ def _network(request):
             yield "spectral_radius"
         if network.proj_size:
             yield "spectral_radius of matrices that are not square"
+
+
+def _reservoir(network):
+    for name, most in MAX_OF_RESERVOIR_OPTIONS.items():
+        if network.HasField(name):
+            if network.cell not in (pb.CELL_UNSPECIFIED, pb.CELL_RNN):
+                yield f"{name} of another cell"
+            if not 0 < getattr(network, name) <= most:
+                yield name
 
 
 def _embedding(request, limits, tables):

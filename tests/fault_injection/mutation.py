@@ -192,6 +192,9 @@ class Mutator:
             network.proj_size = chance.randint(1, hidden_size - 1)
         elif chance.random() < 0.3:
             network.spectral_radius = chance.choice((0.5, 0.9, 1.0, 1e3))
+        if network.cell <= pb.CELL_RNN and chance.random() < 0.3:
+            setattr(network, chance.choice(("leak_rate", "density")), chance.choice((1e-300, 0.1, 0.5, 1.0)))
+            network.input_scaling = chance.choice((1e-50, 0.5, 1.0, 1e3))
 
     def _write_state(self, request):
         chance, network = self.chance, request.network

@@ -90,6 +90,8 @@ def _choose_network(request: pb.ForwardRequest, chance: random.Random) -> None:
     request.network.bidirectional = chance.choice([False, True])
     if chance.random() < RARE:
         request.network.spectral_radius = 1.25
+    if request.network.cell == pb.CELL_RNN and chance.random() < RARE:
+        request.network.leak_rate, request.network.input_scaling, request.network.density = 0.3, 0.5, 0.2
     if chance.random() < RARE:
         request.embedding.random_size = 10
     request.output = chance.choice([pb.OUTPUT_ALL, pb.OUTPUT_LAST, pb.OUTPUT_MEAN, pb.OUTPUT_MAX])

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from unrolled.text import letter_filter
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import state_field
 
@@ -69,7 +70,9 @@ class Request:
         return self.network.key(self.hidden_size, seed=self.seed, symbol_count=len(self.alphabet))
 
     def with_words(self, words: list[str]) -> "Request":
-        """Returns the same request for other words."""
+        """Returns the same request for other words, without the letters that are to be left out."""
+        if self.network.unknown_symbol == "skip":
+            words = list(map(letter_filter(self.alphabet), words))
         return replace(self, words=words, lengths=list(map(self.network.symbol_count, words)))
 
     def truncated(self, max_length: int) -> "Request":

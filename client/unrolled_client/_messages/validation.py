@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from unrolled.text import letter_filter, resolve_alphabet
+from unrolled.text import resolve_alphabet
 
 from unrolled_client._messages.arguments import (
     as_bool,
@@ -58,8 +58,6 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
     network = check_network(options, call=call)
     letters = _as_alphabet(alphabet, network)
     is_derived = not letters and not network.reads_sentences
-    if network.unknown_symbol == "skip" and letters:
-        words = list(map(letter_filter(letters), words))
     request = Request(
         words=words,
         lengths=list(map(network.symbol_count, words)),
@@ -71,6 +69,8 @@ def check_request(  # noqa: PLR0913 - the arguments of `forward`, by name
         is_alphabet_derived=is_derived,
         is_local=is_local,
     )
+    if network.unknown_symbol == "skip":
+        request = request.with_words(words)
     if initial_state is None:
         return request
     state = as_state(initial_state, name="initial_state")

@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from itertools import count, product
 from typing import Any
 
-from unrolled.text import letter_filter
 from unrolled.v1.wire import SplitReply
 
 from unrolled_client._messages.arguments import as_bool, as_choice, as_integer, as_seed, invalid
@@ -56,11 +55,9 @@ def exchange_for_map(
     indices = count()
 
     def assemble_batch(words: Iterable[str]) -> Assembly:
-        listed, network = as_words(words, name=f"batches[{next(indices)}]"), request.network
-        if network.unknown_symbol == "skip":
-            listed = list(map(letter_filter(request.alphabet), listed))
+        listed = as_words(words, name=f"batches[{next(indices)}]")
         batch, known_limits = request.with_words(listed), limits()
-        if network.truncate:
+        if batch.network.truncate:
             batch = batch.truncated(known_limits.max_word_length)
         return assemble(batch, limits=known_limits)
 

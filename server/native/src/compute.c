@@ -143,6 +143,8 @@ static level level_of(ur_call *call, int32_t layer, int32_t direction, bool is_l
             .x_weights = {from->matrices[INPUTS].packed, from->matrices[OTHER_INPUTS].packed},
             .h = to->h,
             .c = to->c,
+            .leak = (float)weights->spec.leak_rate,
+            .keep = (float)(1 - weights->spec.leak_rate),
             .state_weights = from->matrices[STATES].packed,
             .projection_weights = from->matrices[PROJECTION].packed,
             .h_out = to->h_out,
@@ -162,7 +164,7 @@ static bool run_rows(level *level, worker *worker, size_t at, size_t end) {
         for (worker->step.rows = 0; at < end && worker->step.rows < CHUNK_ROWS; at++) {
             level->set(worker, level, level->call->order[at]);
         }
-        if (level->kernel(&worker->step, &worker->watch)) return true;
+        if (worker->watch.has_stopped || level->kernel(&worker->step, &worker->watch)) return true;
     }
     return false;
 }
@@ -213,6 +215,14 @@ static int run_step(level *level, size_t end) {
     return level->has_stopped ? UR_STOPPED : UR_OK;
 }
 
+/* Draws the vector of a random word into the worker's memory for row `at` of a chunk. */
+static const float *draw_vector(worker *to, const ur_spec *spec, int32_t symbol, size_t at) {
+    float *vector = to->vectors + at * spec->inputs;
+    to->watch.has_stopped |= ur_must_stop(&to->watch, ur_drawing_work(spec));
+    if (!to->watch.has_stopped) ur_draw_word(spec->word_seed, symbol, vector, spec->inputs);
+    return vector;
+}
+
 static const float *vector_of(const ur_weights *weights, int32_t symbol) {
     const ur_spec *spec = &weights->spec;
     if ((size_t)symbol < spec->vector_count) return spec->vectors + (size_t)symbol * spec->inputs;
@@ -226,15 +236,18 @@ static float *input_sums_of(const prefix_tree *tree, int32_t symbol) {
 static void set_input_sums(worker *to, const level *level, size_t item) {
     size_t at = to->step.rows++;
     int32_t symbol = level->call->new_rows[item].symbol;
+    const ur_weights *weights = level->call->states->weights;
+    bool is_drawn = weights->spec.has_random_words;
     to->base[at] = level->weights->base;
-    to->x[0][at] = vector_of(level->call->states->weights, symbol);
+    to->x[0][at] = is_drawn ? draw_vector(to, &weights->spec, symbol, at) : vector_of(weights, symbol);
     to->h_out[at] = input_sums_of(&level->call->states->trees[level->direction], symbol);
 }
 
 /* Computes the sums that the vectors of new symbols add, once for each symbol. */
 static int compute_input_sums(ur_call *call, prefix_tree *tree, int32_t direction, size_t new_count) {
     size_t symbols = call->states->weights->spec.symbols, most = tree->input_rows.count + new_count, count = 0;
-    if (ur_table_reserve(&tree->input_sums, 1 + (most < symbols ? most : symbols))) return UR_NO_MEMORY;
+    /* Row 0 is unused, and one more symbol stands for zeros. */
+    if (ur_table_reserve(&tree->input_sums, 1 + (most < symbols ? most : symbols + 1))) return UR_NO_MEMORY;
     for (size_t at = 0; at < new_count; at++) {
         uint32_t next = (uint32_t)tree->input_rows.count + 1;
         uint32_t row = hash_find_or_add(&tree->input_rows, (uint32_t)call->new_rows[at].symbol, next, &call->watch);
@@ -242,6 +255,7 @@ static int compute_input_sums(ur_call *call, prefix_tree *tree, int32_t directio
         if (row == next) call->order[count++] = (uint32_t)at;
     }
     level level = level_of(call, 0, direction, false);
+    level.row_work += ur_drawing_work(&call->states->weights->spec);
     level.kernel = call->states->weights->kernels->input_sums;
     level.set = set_input_sums;
     for (size_t at = 0; at < call->worker_count; at++) call->workers[at].step.state_weights = NULL;
@@ -333,6 +347,7 @@ static int find_places(ur_call *call) {
     int status = UR_OK;
     for (size_t at = 0; at < call->word_count && status == UR_OK; at++) {
         call_word *word = &call->words[at];
+        if (!word->length) continue;
         uint32_t last = call->paths[0][word->first + word->length - 1];
         word->place = hash_find_or_add(&states->places, last, states->next_place, &call->watch);
         if (!word->place) return no_slot(call);
@@ -359,17 +374,16 @@ static void set_place(worker *to, const level *level, size_t item) {
     size_t at = to->step.rows++, state = states->weights->state_size, half = (size_t)direction, t = level->t;
     size_t position = direction ? word->length - 1 - t : t;
     uint32_t place = word->place + (uint32_t)position, parent = direction ? place + 1 : place - 1;
-    size_t root = (size_t)(layer * 2 + direction) * states->root_count + word->root - 1;
     const row_table *h = &states->above_h[layer - 1], *c = &states->above_c[layer - 1];
     to->base[at] = level->weights->base;
     for (int below = 0; below < 2; below++) {
         to->x[below][at] = layer == 1 ? ur_row(states->trees[below].h, call->paths[below][word->first + position])
                                       : ur_row(h - 1, place) + (size_t)below * state;
     }
-    to->h[at] = t ? ur_row(h, parent) + half * state : states->start_h + root * state;
+    to->h[at] = t ? ur_row(h, parent) + half * state : ur_start(states, layer, direction, word->root, false);
     to->h_out[at] = ur_row(h, place) + half * state;
     if (!ur_is_lstm(spec)) return;
-    to->c[at] = t ? ur_row(c, parent) + half * spec->hidden : states->start_c + root * spec->hidden;
+    to->c[at] = t ? ur_row(c, parent) + half * spec->hidden : ur_start(states, layer, direction, word->root, true);
     to->c_out[at] = ur_row(c, place) + half * spec->hidden;
 }
 

@@ -5,7 +5,8 @@
  * share a tile, the vector width and the order of columns change no chain, so a state has the same bits in any company, on
  * any CPU. Cells, with i, f, o, r, z sigmoids:
  *
- *   RNN   h' = tanh(sum) or relu(sum)
+ *   RNN   h' = a = tanh(sum) or relu(sum); with a leak rate below 1 h' = fma(leak, a, keep * h), where leak is the rate and
+ *         keep is 1 - rate, computed in double, each rounded to float32
  *   LSTM  c' = fma(f, c, i * tanh(g)), h' = o * tanh(c'); with a projection h' = chain of fma from 0 over k = 0, 1, 2, ...
  *   GRU   n = tanh(fma(r, n_state, n_input)), h' = fma(z, h - n, n)
  *
@@ -191,6 +192,19 @@ static void finish_rnn(const ur_step *step, const block *b) {
     }
 }
 
+static void finish_leaky_rnn(const ur_step *step, const block *b) {
+    const vec leak = vec_splat(step->leak), keep = vec_splat(step->keep);
+    for (size_t row = 0; row < step->rows; row++) {
+        const float *sums = b->sums + row * b->stride;
+        for (size_t unit = 0; unit < b->units; unit += LANES) {
+            vec sum = vec_load(sums + unit);
+            vec h = vec_load_part(step->h[row] + b->first + unit, b->units - unit);
+            vec a = step->cell == UR_RNN_TANH ? vec_tanh(sum) : vec_relu(sum);
+            vec_store_part(step->h_out[row] + b->first + unit, canonical(vec_fma(leak, a, keep * h)), b->units - unit);
+        }
+    }
+}
+
 static void finish_lstm(const ur_step *step, const block *b, float *hidden) {
     for (size_t row = 0; row < step->rows; row++) {
         const float *sums = b->sums + row * b->stride;
@@ -259,6 +273,8 @@ static bool run_step(const ur_step *step, ur_watch *watch) {
             finish_lstm(step, &b, hidden);
         } else if (step->cell == UR_GRU) {
             finish_gru(step, &b);
+        } else if (step->keep > 0) {
+            finish_leaky_rnn(step, &b);
         } else {
             finish_rnn(step, &b);
         }

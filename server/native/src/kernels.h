@@ -61,6 +61,7 @@ typedef struct ur_step {
     const float *x_weights[2];
     const float *const *h;
     const float *const *c;        /* LSTM */
+    float leak, keep;             /* RNN; keep is 0 unless it is leaky */
     const float *state_weights, *projection_weights; /* projection_weights: NULL if none */
     float *const *h_out;
     float *const *c_out;

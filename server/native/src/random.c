@@ -39,8 +39,10 @@ static uint32_t draw_32_bits(ur_generator *generator) {
     return word ^ (word >> 18);
 }
 
+static uint32_t draw_24_bits(ur_generator *generator) { return draw_32_bits(generator) & 0xffffffu; }
+
 /* Returns a multiple of 2^-24 in [0, 1). */
-static float draw_float(ur_generator *generator) { return (float)(draw_32_bits(generator) & 0xffffffu) * 0x1p-24f; }
+static float draw_float(ur_generator *generator) { return (float)draw_24_bits(generator) * 0x1p-24f; }
 
 /* Returns a multiple of 2^-53 in [0, 1). */
 static double draw_double(ur_generator *generator) {
@@ -73,6 +75,23 @@ void ur_draw_parameters(ur_generator *generator, float *out, size_t count, size_
 void ur_draw_uniform(ur_generator *generator, float *out, size_t count, float low, float high) {
     ur_float_mode saved = ur_enter_float_mode();
     draw_uniform(generator, out, count, low, high);
+    ur_leave_float_mode(saved);
+}
+
+void ur_draw_mask(ur_generator *generator, float *values, size_t count, uint32_t limit) {
+    for (size_t i = 0; i < count; i++) {
+        if (draw_24_bits(generator) >= limit) values[i] = 0;
+    }
+}
+
+/* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
+__attribute__((noinline)) static void scale(float *values, size_t count, float factor) {
+    for (size_t i = 0; i < count; i++) values[i] *= factor;
+}
+
+void ur_scale(float *values, size_t count, float factor) {
+    ur_float_mode saved = ur_enter_float_mode();
+    scale(values, count, factor);
     ur_leave_float_mode(saved);
 }
 
@@ -213,4 +232,18 @@ void ur_draw_normal(ur_generator *generator, float *out, size_t count) {
     ur_float_mode saved = ur_enter_float_mode();
     (count < BLOCK ? draw_few_normal : draw_many_normal)(generator, out, count);
     ur_leave_float_mode(saved);
+}
+
+/* Returns the low half of SplitMix64's output for a 64-bit state (Steele, Lea, Flood, 2014). */
+static uint32_t mix(uint64_t state) {
+    uint64_t z = state + 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)(z ^ (z >> 31));
+}
+
+void ur_draw_word(uint32_t seed, int32_t symbol, float *out, size_t size) {
+    ur_generator generator;
+    ur_generator_seed(&generator, mix((uint64_t)seed << 32 | (uint32_t)symbol));
+    ur_draw_normal(&generator, out, size);
 }

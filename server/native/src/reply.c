@@ -101,7 +101,7 @@ static void write_position(const ur_call *call, const ur_reply *reply, const out
     }
 }
 
-/* Copies h or c after the last step of each layer and direction. */
+/* Copies h or c after the last step of each layer and direction: the initial state of a word without symbols. */
 static void write_final(const ur_call *call, size_t number, size_t state_words, bool is_c, float *to) {
     const ur_weights *weights = call->states->weights;
     const call_word *word = &call->words[number];
@@ -110,7 +110,9 @@ static void write_final(const ur_call *call, size_t number, size_t state_words, 
     for (int32_t layer = 0; layer < weights->spec.layers; layer++) {
         for (int32_t d = 0; d < weights->spec.directions; d++, to += state_words * size) {
             row_source source = source_of(call, word, layer, d, is_c);
-            memcpy(to, row_at(&source, d ? 0 : word->length - 1), sizeof(float) * size);
+            const float *last = word->length ? row_at(&source, d ? 0 : word->length - 1)
+                                             : ur_start(call->states, layer, d, word->root, is_c);
+            memcpy(to, last, sizeof(float) * size);
         }
     }
 }
@@ -123,7 +125,11 @@ static int write_word(const ur_call *call, const ur_reply *reply, size_t number,
     }
     uint64_t work = FLOAT_WORK * call->states->weights->output_size;
     size_t end = reply->output == UR_ALL ? reply->position_count : word.length;
-    size_t position = reply->output == UR_NONE ? end : reply->output == UR_LAST ? end - 1 : 0;
+    size_t position = reply->output == UR_NONE ? end : reply->output == UR_LAST && end ? end - 1 : 0;
+    bool is_pooled = reply->output == UR_LAST || reply->output == UR_MEAN || reply->output == UR_MAX;
+    if (is_pooled && !end) {
+        memset(reply->values + number * reply->word_stride, 0, sizeof(float) * call->states->weights->output_size);
+    }
     while (position < end) {
         write_position(call, reply, &word, position, is_written);
         if (++position % CHECKED_POSITIONS == 0 && ur_must_stop(watch, work * CHECKED_POSITIONS)) return UR_STOPPED;

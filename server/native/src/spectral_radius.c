@@ -242,18 +242,45 @@ static double judge(const arnoldi *k) {
     return result;
 }
 
-/* Returns the largest absolute element of the diagonal if the matrix is triangular, else -1. */
-static double largest_of_triangular(const float *matrix, size_t n) {
-    int is_upper = 1, is_lower = 1;
+/* Counts the nonzero elements of a row beside the diagonal, up to `most`. */
+static size_t count_others(const float *matrix, size_t n, size_t row, size_t most) {
+    size_t count = 0;
+    for (size_t j = 0; j < n && count < most; j++) count += j != row && matrix[row * n + j] != 0;
+    return count;
+}
+
+/* Orders the rows so that each has nonzero elements only in columns of rows before it, as far as possible (Kahn 1962);
+ * returns how many. `counts` has room for n numbers, `order` for n rows. */
+static size_t order_rows(const float *matrix, size_t n, size_t *counts, size_t *order, ur_watch *watch) {
+    size_t ordered = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!count_others(matrix, n, i, 1)) order[ordered++] = i;
+    }
+    if (!ordered) return 0; /* as most matrices */
+    for (size_t i = 0; i < n; i++) counts[i] = count_others(matrix, n, i, n);
+    for (size_t at = 0; at < ordered && !must_stop(watch, 8 * n); at++) {
+        size_t j = order[at];
+        for (size_t i = 0; i < n; i++) {
+            if (i != j && matrix[i * n + j] != 0 && --counts[i] == 0) order[ordered++] = i;
+        }
+    }
+    return ordered;
+}
+
+/* Returns the largest absolute element of the diagonal if another order of rows and columns makes the matrix triangular,
+ * else -1; NAN without memory or if it must stop. Arnoldi's method would find rounding errors where all eigenvalues are 0. */
+static double largest_of_triangular(const float *matrix, size_t n, ur_watch *watch) {
+    size_t *counts = malloc(2 * n * sizeof *counts);
+    if (!counts) return NAN;
+    size_t ordered = order_rows(matrix, n, counts, counts + n, watch);
+    free(counts);
+    if (watch->has_stopped) return NAN;
+    if (ordered < n) return -1;
     double largest = 0;
     for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < n && (is_upper || is_lower); j++) {
-            is_upper &= j >= i || matrix[i * n + j] == 0;
-            is_lower &= j <= i || matrix[i * n + j] == 0;
-        }
         largest = fabs(matrix[i * n + i]) > largest ? fabs(matrix[i * n + i]) : largest;
     }
-    return is_upper || is_lower ? largest : -1;
+    return largest;
 }
 
 static void start(arnoldi *k) {
@@ -270,8 +297,8 @@ static void start(arnoldi *k) {
 
 /* Not inlined, so that no operation moves to where the caller's rounding mode holds. */
 __attribute__((noinline)) static double radius_of(const float *matrix, size_t n, ur_watch *watch) {
-    double radius = largest_of_triangular(matrix, n);
-    if (radius >= 0) return radius;
+    double radius = largest_of_triangular(matrix, n, watch);
+    if (!(radius < 0)) return radius;
     arnoldi k = {.watch = watch, .matrix = matrix, .n = n, .basis = malloc(n * sizeof *k.basis)};
     size_t steps = 1;
     while (steps * steps < 64 * n && steps < n) { /* 8 sqrt(n): too few for most random matrices */

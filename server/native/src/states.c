@@ -138,7 +138,7 @@ void ur_states_clear(ur_states *states) {
 static void count_symbols(ur_call *call, const ur_words *words) {
     for (size_t word = 0; word < words->count; word++) {
         size_t length = (size_t)words->lengths[word];
-        UR_ASSERT(words->lengths[word] > 0);
+        UR_ASSERT(words->lengths[word] >= 0);
         call->symbol_count += length;
         if (length > call->max_length) call->max_length = length;
     }
@@ -154,12 +154,16 @@ static void *take(char *memory, size_t *used, size_t nbytes) {
 /* Lays out the call's working memory; returns its size. */
 static size_t lay_out(ur_call *call, char *memory) {
     const ur_states *states = call->states;
+    const ur_spec *spec = &states->weights->spec;
     size_t symbols = call->symbol_count, words = call->word_count, used = 0;
+    size_t vectors = !spec->has_random_words ? 0 : symbols < CHUNK_ROWS ? symbols : CHUNK_ROWS;
     call->workers = take(memory, &used, sizeof *call->workers * call->worker_count);
     for (size_t at = 0; at < call->worker_count; at++) {
-        float *scratch = take(memory, &used, sizeof(float) * ur_scratch_floats(states->weights->spec.hidden));
+        float *scratch = take(memory, &used, sizeof(float) * ur_scratch_floats(spec->hidden));
+        float *drawn = take(memory, &used, sizeof(float) * vectors * spec->inputs);
         if (memory) {
             call->workers[at].scratch = scratch;
+            call->workers[at].vectors = drawn;
             call->workers[at].watch = (ur_watch){.stop = call->watch.stop, .deadline_ns = call->watch.deadline_ns};
         }
     }
@@ -168,7 +172,7 @@ static size_t lay_out(ur_call *call, char *memory) {
     call->new_words = take(memory, &used, ur_upper_layers(states) ? sizeof *call->new_words * words : 0);
     call->order = take(memory, &used, sizeof *call->order * symbols);
     call->counts = take(memory, &used, sizeof *call->counts * (call->max_length + 2));
-    for (int32_t direction = 0; direction < states->weights->spec.directions; direction++) {
+    for (int32_t direction = 0; direction < spec->directions; direction++) {
         call->paths[direction] = take(memory, &used, sizeof(uint32_t) * symbols);
     }
     return used;
@@ -199,7 +203,8 @@ static int run_locked(ur_call *call, const ur_reply *reply) {
 /* Returns how many threads share the steps of a call. */
 static size_t worker_count(const ur_call *call) {
     const ur_weights *weights = call->states->weights;
-    return call->symbol_count * weights->sum_size * weights->state_size < MIN_SHARED_CALL ? 1 : call->thread_count;
+    size_t work = weights->sum_size * weights->state_size + ur_drawing_work(&weights->spec);
+    return call->symbol_count * work < MIN_SHARED_CALL ? 1 : call->thread_count;
 }
 
 /* Runs a call on up to `threads` threads. */
@@ -268,6 +273,7 @@ static uint32_t find_word(const prefix_tree *tree, const int32_t *symbols, size_
 }
 
 static bool is_word_known(const ur_states *states, const int32_t *symbols, size_t length, uint32_t root) {
+    if (!length) return true;
     uint32_t last = find_word(&states->trees[0], symbols, length, root, false);
     if (!last) return false;
     if (states->weights->spec.directions == 1) return true;

@@ -13,6 +13,8 @@
 /* Multiplications that take as long as finding one symbol, and as writing one float of a reply. */
 #define SYMBOL_WORK 64
 #define FLOAT_WORK 8
+/* And as drawing one number of a random word's vector. */
+#define DRAWING_WORK 256
 
 /* Rows that a stopped call left without states: they stay in the index and are computed when they are next needed. */
 typedef struct pending_rows {
@@ -76,6 +78,7 @@ typedef struct worker {
     ur_step step;
     ur_watch watch;
     float *scratch;
+    float *vectors; /* of the random words of a chunk of rows */
 } worker;
 
 typedef struct ur_call {
@@ -100,6 +103,18 @@ static inline uint32_t ur_root(const ur_words *words, size_t word) {
 }
 
 static inline uint64_t ur_key(uint32_t parent, uint32_t symbol) { return (uint64_t)parent << 32 | symbol; }
+
+/* Returns the multiplications that take as long as drawing a symbol's vector. */
+static inline size_t ur_drawing_work(const ur_spec *spec) {
+    return spec->has_random_words ? DRAWING_WORK * spec->inputs : 0;
+}
+
+/* Returns an initial state: h or, for an LSTM, c. */
+static inline const float *ur_start(const ur_states *states, int32_t layer, int32_t direction, uint32_t root, bool is_c) {
+    const ur_weights *weights = states->weights;
+    size_t at = (size_t)(layer * weights->spec.directions + direction) * states->root_count + root - 1;
+    return is_c ? states->start_c + at * weights->spec.hidden : states->start_h + at * weights->state_size;
+}
 
 static inline int32_t ur_upper_layers(const ur_states *states) {
     return states->weights->spec.layers - states->tree_layers;

@@ -13,7 +13,7 @@
 
 #include "platform.h"
 
-#define UR_ABI_VERSION 1
+#define UR_ABI_VERSION 2
 
 #if defined(__GNUC__)
 #define UR_EXPORT __attribute__((visibility("default")))
@@ -53,6 +53,12 @@ UR_EXPORT void ur_draw_uniform(ur_generator *generator, float *out, size_t count
 UR_EXPORT void ur_draw_parameters(ur_generator *generator, float *out, size_t count, size_t hidden);
 /* Fills `out` as torch.empty(count).normal_() does on x86 with AVX2. */
 UR_EXPORT void ur_draw_normal(ur_generator *generator, float *out, size_t count);
+/* Draws one number of 24 bits for each value, as torch.rand does, and sets the value to 0 unless the number is below `limit`. */
+UR_EXPORT void ur_draw_mask(ur_generator *generator, float *values, size_t count, uint32_t limit);
+/* Multiplies each value by `factor`. */
+UR_EXPORT void ur_scale(float *values, size_t count, float factor);
+/* Fills `out` with the vector of a random word: ur_draw_normal from a generator whose seed mixes `seed` and `symbol`. */
+UR_EXPORT void ur_draw_word(uint32_t seed, int32_t symbol, float *out, size_t size);
 /* Returns the largest absolute eigenvalue of an n x n matrix; NAN if memory is short. */
 UR_EXPORT double ur_spectral_radius(const float *matrix, size_t n);
 /* Multiplies the matrix by one float32 number, which makes its largest absolute eigenvalue `radius`, unless that is 0.
@@ -65,14 +71,17 @@ typedef struct ur_spec {
     int32_t layers;
     int32_t directions;   /* 1 or 2 */
     int32_t is_one_hot;   /* symbols select columns of weight_ih; otherwise they select vectors */
+    int32_t has_random_words; /* vectors come from ur_draw_word with word_seed */
+    uint32_t word_seed;
     size_t hidden;        /* hidden_size */
     size_t projection;    /* proj_size; 0 for none */
     size_t inputs;        /* input_size of layer 0: the number of symbols if one-hot */
-    size_t symbols;       /* the number of symbols */
+    size_t symbols;       /* the number of symbols; one more stands for zeros if one-hot */
     const float *vectors; /* (vector_count, inputs) unless one-hot; must outlive the weights */
     size_t vector_count;  /* symbol vector_count stands for zeros, vector_count + 1 for `mean_vector` */
     const float *mean_vector;
     uint64_t hash_seed;   /* random, so that no client can choose words whose prefixes collide */
+    double leak_rate;     /* of an RNN, above 0; 1 for all others */
 } ur_spec;
 
 /* One direction of one layer, in torch's shapes and gate order; unused pointers are NULL. */
@@ -111,7 +120,7 @@ UR_EXPORT size_t ur_states_nbytes(const ur_states *states);
  * word, position and direction. */
 UR_EXPORT size_t ur_states_rows(const ur_states *states);
 
-/* Words are four arguments: the symbols of all words, one word after the other; the length of each word, at least 1; the
+/* Words are four arguments: the symbols of all words, one word after the other; the length of each word; the
  * initial state of each word, or NULL if start_count is 0; and the number of words. */
 
 typedef struct ur_reply {

@@ -13,7 +13,7 @@ static layer_weights layer_of(const ur_spec *spec, int32_t layer) {
     size_t state = ur_state_size(spec), inputs = layer ? state : spec->is_one_hot ? 0 : spec->inputs;
     size_t other_inputs = layer && spec->directions == 2 ? state : 0;
     return (layer_weights){
-        .base_rows = !layer && spec->is_one_hot ? spec->symbols : 1,
+        .base_rows = !layer && spec->is_one_hot ? spec->symbols + 1 : 1,
         .matrices = {{NULL, inputs, spec->hidden, shape.first_input_part, shape.input_parts},
                      {NULL, other_inputs, spec->hidden, shape.first_input_part, shape.input_parts},
                      {NULL, state, spec->hidden, 0, shape.state_parts},
@@ -79,10 +79,11 @@ static void fill_base(layer_weights *layer, const ur_spec *spec, const ur_parame
             } else if (from->bias_ih) {
                 bias = has_input ? from->bias_ih[row] : from->bias_hh[row];
             }
-            bool is_looked_up = has_input && !layer->matrices[INPUTS].k_count;
-            const float *inputs = is_looked_up ? from->weight_ih + row * spec->inputs : NULL;
+            const float *inputs = has_input ? from->weight_ih + row * spec->inputs : NULL;
             float *to = layer->base + part * hidden + unit;
-            for (size_t at = 0; at < layer->base_rows; at++) to[at * stride] = inputs ? inputs[at] + bias : bias;
+            size_t last = layer->base_rows - 1;
+            for (size_t at = 0; at < last; at++) to[at * stride] = inputs ? inputs[at] + bias : bias;
+            to[last * stride] = bias;
         }
     }
 }

@@ -15,7 +15,7 @@ enum { INPUTS, OTHER_INPUTS, STATES, PROJECTION, MATRICES };
 
 /* One direction of one layer. */
 typedef struct layer_weights {
-    float *base; /* (base_rows, parts * hidden): one row per one-hot symbol, or the biases */
+    float *base; /* (base_rows, parts * hidden): one row per one-hot symbol, then the biases */
     size_t base_rows;
     packed_matrix matrices[MATRICES];
 } layer_weights;

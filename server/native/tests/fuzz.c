@@ -158,6 +158,8 @@ int main(int argc, char **argv) {
             free_network(&n);
             n = random_network(&random, 2);
         }
+        if (at % 2) add_leak(&n, &random);
+        if (at % 2) allow_any_words(&n, &random);
         /* Few long words, thousands of short ones, or something between. */
         size_t words = at % 8 == 1 ? 3000 : at % 8 == 2 ? 2 : 40, length = at % 8 == 1 ? 3 : at % 8 == 2 ? 1000 : 12;
         if (words * length > 1000 && n.spec.hidden > 16) words = 1 + words / 10, length = 1 + length / 4;

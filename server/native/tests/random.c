@@ -84,7 +84,7 @@ static void check_digest(const char *name, uint64_t found, uint64_t expected) {
 
 static void check_draws(void) {
     static float values[1003];
-    uint64_t of_uniform = 0xcbf29ce484222325u, of_normal = of_uniform;
+    uint64_t of_uniform = 0xcbf29ce484222325u, of_normal = of_uniform, of_masked = of_uniform;
     for (uint32_t i = 0; i < 200; i++) {
         ur_generator generator;
         size_t count = i < 100 ? i + 1 : 1003 - i;
@@ -94,9 +94,13 @@ static void check_draws(void) {
         of_uniform = digest_of(of_uniform, values, count * sizeof *values);
         ur_draw_normal(&generator, values, count);
         of_normal = digest_of(of_normal, values, count * sizeof *values);
+        ur_draw_mask(&generator, values, count, i * 83887u);
+        ur_scale(values, count, i % 2 ? bound : 0x1.8p-127f);
+        of_masked = digest_of(of_masked, values, count * sizeof *values);
     }
     check_digest("uniform draws", of_uniform, 0x1fe3e18d79a8ca79u);
     check_digest("normal draws", of_normal, 0xac08cd996d346595u);
+    check_digest("masked and scaled draws", of_masked, 0x952cce40b22869e4u);
 }
 
 static void check_spectral_radii(void) {

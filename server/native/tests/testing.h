@@ -81,6 +81,7 @@ typedef struct network {
     size_t state, output; /* output: of all directions */
     size_t start_count;
     float *start_h, *start_c;
+    bool has_any_words; /* words without symbols, and symbols that stand for zeros */
     const float *owned[64];
     size_t owned_count;
 } network;
@@ -129,6 +130,7 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
     spec->inputs = random_size(random, 1, spec->is_one_hot && !random_below(random, 8) ? 5000 : MAX_INPUTS);
     spec->symbols = spec->inputs;
     spec->hash_seed = next_random(random);
+    spec->leak_rate = 1;
     bool is_wild = !random_below(random, 8);
     if (spec->cell == UR_LSTM && spec->hidden > 1 && random_below(random, 2)) {
         spec->projection = 1 + random_below(random, spec->hidden - 1);
@@ -156,6 +158,26 @@ static inline network random_network(uint64_t *random, size_t max_hidden) {
         }
     }
     return n;
+}
+
+/* Makes a plain network leaky; others stay as they are. */
+static inline void add_leak(network *n, uint64_t *random) {
+    static const double rates[] = {0.3, 0.5, 1 - 0x1p-53, 0x1p-30, 1e-3, 0.9};
+    if (n->spec.cell <= UR_RNN_RELU) n->spec.leak_rate = rates[random_below(random, 6)];
+}
+
+/* Lets words be empty and symbols be zeros; some vectors become random words'. */
+static inline void allow_any_words(network *n, uint64_t *random) {
+    ur_spec *spec = &n->spec;
+    n->has_any_words = true;
+    if (spec->is_one_hot) return;
+    spec->symbols = spec->vector_count;
+    if (random_below(random, 2)) return;
+    spec->has_random_words = 1;
+    spec->word_seed = (uint32_t)next_random(random);
+    spec->vector_count = 0;
+    spec->vectors = spec->mean_vector = NULL;
+    spec->symbols = (size_t)1 << 31;
 }
 
 /* ---- The reference ---- */
@@ -198,10 +220,19 @@ static inline float sum_of(const place *at, size_t row, bool has_input, bool has
     const ur_parameters *p = at->parameters;
     float sum = 0;
     if (p->bias_ih) sum = !has_state ? p->bias_ih[row] : !has_input ? p->bias_hh[row] : p->bias_ih[row] + p->bias_hh[row];
-    if (has_input && !at->x) sum = p->weight_ih[row * at->inputs + (size_t)at->symbol] + sum;
+    bool is_looked_up = has_input && !at->x && (size_t)at->symbol < at->inputs; /* not the symbol of zeros */
+    if (is_looked_up) sum = p->weight_ih[row * at->inputs + (size_t)at->symbol] + sum;
     if (has_input && at->x) sum = chain(sum, at->x, p->weight_ih + row * at->inputs, at->inputs);
     size_t state = at->network->state;
     return has_state ? chain(sum, at->h, p->weight_hh + row * state, state) : sum;
+}
+
+static inline float rnn_unit(const place *at, size_t unit) {
+    const ur_spec *spec = &at->network->spec;
+    float sum = sum_of(at, unit, true, true), a = spec->cell == UR_RNN_TANH ? tanh_of(sum) : sum < 0 ? 0 : sum;
+    if (spec->leak_rate == 1) return canonical_of(a);
+    float keep = (float)(1 - spec->leak_rate) * at->h[unit];
+    return canonical_of(fmaf((float)spec->leak_rate, a, keep));
 }
 
 static inline float gru_unit(const place *at, size_t unit, size_t hidden) {
@@ -228,8 +259,7 @@ static inline void reference_step(const place *at, float *h, float *c) {
         } else if (spec->cell == UR_GRU) {
             next[unit] = gru_unit(at, unit, spec->hidden);
         } else {
-            float sum = sum_of(at, unit, true, true);
-            next[unit] = canonical_of(spec->cell == UR_RNN_TANH ? tanh_of(sum) : sum < 0 ? 0 : sum);
+            next[unit] = rnn_unit(at, unit);
         }
     }
     for (size_t unit = 0; unit < at->network->state; unit++) {
@@ -243,6 +273,14 @@ static inline void reference_step(const place *at, float *h, float *c) {
 
 static inline const float *vector_of_symbol(const ur_spec *spec, int32_t symbol) {
     static const float zeros[MAX_INPUTS];
+    static float drawn[MAX_INPUTS];
+    if (spec->has_random_words) {
+        ur_generator generator;
+        uint64_t state = (uint64_t)spec->word_seed << 32 | (uint32_t)symbol;
+        ur_generator_seed(&generator, (uint32_t)next_random(&state));
+        ur_draw_normal(&generator, drawn, spec->inputs);
+        return drawn;
+    }
     if ((size_t)symbol < spec->vector_count) return spec->vectors + (size_t)symbol * spec->inputs;
     return (size_t)symbol == spec->vector_count ? zeros : spec->mean_vector;
 }
@@ -312,11 +350,15 @@ static inline text random_text(uint64_t *random, const network *n, size_t max_co
     size_t few = 1 + random_below(random, n->spec.symbols < 3 ? n->spec.symbols : 3);
     for (size_t word = 0; word < t.count; word++) {
         size_t length = random_size(random, 1, max_length), used = random_below(random, 2) ? few : n->spec.symbols;
+        if (n->has_any_words && !random_below(random, 4)) length = 0;
         t.firsts[word] = t.symbol_count;
         t.lengths[word] = (int32_t)length;
         if (t.starts) t.starts[word] = (int32_t)random_below(random, n->start_count);
         for (size_t at = 0; at < length; at++) {
-            t.symbols[t.symbol_count++] = (int32_t)(n->spec.symbols - 1 - random_below(random, used));
+            int32_t *symbol = &t.symbols[t.symbol_count++];
+            *symbol = (int32_t)(n->spec.symbols - 1 - random_below(random, used));
+            bool is_zeros = n->has_any_words && !n->spec.has_random_words && !random_below(random, 8);
+            if (is_zeros) *symbol = (int32_t)n->spec.symbols;
         }
         if (length > t.max_length) t.max_length = length;
     }
@@ -431,6 +473,7 @@ static inline void free_reply(reply *r) {
 
 /* Returns what pooling gives for one unit. */
 static inline float pooled(const float *outputs, size_t length, size_t size, size_t unit, int32_t output) {
+    if (!length) return 0;
     if (output == UR_LAST) return outputs[(length - 1) * size + unit];
     float result = outputs[unit];
     for (size_t at = 1; at < length; at++) {

@@ -32,6 +32,7 @@ int main(int argc, char **argv) {
     for (size_t at = 0; at < cases; at++) {
         uint64_t random = at + ((uint64_t)3 << 32);
         network n = random_network(&random, at % 4 ? 80 : 200);
+        if (at % 2) add_leak(&n, &random);
         text t = random_text(&random, &n, at % 16 ? 20 : 150, at % 16 ? 10 : 4);
         compute_expected(&t, &n);
         ur_weights *weights = ur_weights_new(&n.spec, n.parameters);

@@ -17,13 +17,42 @@ from unrolled_server.engine.job import (
     drawing_multiplications,
 )
 from unrolled_server.engine.network import DeviceUnavailableError, DeviceUnstableError
-from unrolled_server.engine.spec import Cell, NetworkSpec, Nonlinearity, WordVectors, plain_network
+from unrolled_server.engine.spec import (
+    RANDOM_WORD_SYMBOLS,
+    Cell,
+    NetworkSpec,
+    Nonlinearity,
+    WordVectors,
+    plain_network,
+)
 from unrolled_server.engine.words import EncodedWords
 
 __all__ = [
-    "DEFAULT_STATE_MEMORY_BYTES", "Alphabet", "Answer", "AnswerTooLargeError", "Cell", "CoreError",
-    "DeviceUnavailableError", "DeviceUnstableError", "DuplicateSymbolError", "EncodedWords", "Engine",
-    "InstructionSetError", "Job", "Layout", "NetworkSpec", "Nonlinearity", "NotWantedError", "Output",
-    "ReplyForm", "State", "Stop", "StoppedError", "UnknownSymbolError", "WordVectors",
-    "drawing_multiplications", "plain_network",
+    "DEFAULT_STATE_MEMORY_BYTES",
+    "RANDOM_WORD_SYMBOLS",
+    "Alphabet",
+    "Answer",
+    "AnswerTooLargeError",
+    "Cell",
+    "CoreError",
+    "DeviceUnavailableError",
+    "DeviceUnstableError",
+    "DuplicateSymbolError",
+    "EncodedWords",
+    "Engine",
+    "InstructionSetError",
+    "Job",
+    "Layout",
+    "NetworkSpec",
+    "Nonlinearity",
+    "NotWantedError",
+    "Output",
+    "ReplyForm",
+    "State",
+    "Stop",
+    "StoppedError",
+    "UnknownSymbolError",
+    "WordVectors",
+    "drawing_multiplications",
+    "plain_network",
 ]  # fmt: skip

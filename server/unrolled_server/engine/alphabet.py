@@ -68,14 +68,20 @@ class Alphabet:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def encode(self, words: Sequence[str]) -> EncodedWords:
-        """Checks every letter of one or more nonempty words; raises UnknownSymbolError at an unknown one."""
+    def encode(self, words: Sequence[str], *, allow_unknown: bool = False) -> EncodedWords:
+        """Checks every letter of one or more words; raises UnknownSymbolError at an unknown one.
+
+        With ``allow_unknown`` the code of unknown letters is the alphabet's length, which stands for zeros.
+        """
         letters = "".join(words)
         sizes = list(map(len, words))
         try:
             codes = self._translate(letters) if letters.isascii() else self._code_all(letters)
         except _MissingCodeError:
-            raise self._unknown_symbol(letters, sizes) from None
+            if not allow_unknown:
+                raise self._unknown_symbol(letters, sizes) from None
+            found = self._find_all(letters)
+            codes = np.where(found < 0, np.int32(len(self)), found).tobytes()
         return EncodedWords(codes, array("i", sizes).tobytes(), max_length=max(sizes))
 
     def _translate(self, letters: str) -> bytes:
@@ -83,13 +89,16 @@ class Alphabet:
         return letters.translate(self._code_of).encode("utf-32-le", "surrogatepass")
 
     def _code_all(self, letters: str) -> bytes:
-        points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
-        codes = (
-            self._search(points) if max(self.symbols) > chr(_MAX_TABLE_CODE_POINT) else self._look_up(points)
-        )
+        codes = self._find_all(letters)
         if codes.min() < 0:
             raise _MissingCodeError
         return codes.tobytes()
+
+    def _find_all(self, letters: str) -> Int32[np.ndarray, " letters"]:
+        """Returns the code of each letter, or -1."""
+        points = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
+        has_table = max(self.symbols) <= chr(_MAX_TABLE_CODE_POINT)
+        return self._look_up(points) if has_table else self._search(points)
 
     def _look_up(self, points: UInt32[np.ndarray, " letters"]) -> Int32[np.ndarray, " letters"]:
         """Codes by a table over code points; all points beyond it fall on its last cell, which is empty."""

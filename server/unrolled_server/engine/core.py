@@ -6,8 +6,8 @@ import os
 import secrets
 import struct
 import weakref
-from collections.abc import Sequence
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from collections.abc import Iterator, Sequence
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from itertools import count, takewhile
 from pathlib import Path
@@ -25,7 +25,7 @@ try:
 except ImportError:
     LIBRARY = None  # type: ignore[assignment]
 
-_ABI_VERSION = 1
+_ABI_VERSION = 2
 _BUILD = "build it with: pip install ./server/native"
 _ISA_VARIABLE = "UNROLLED_ISA"
 _FULL, _STOPPED, _NO_MEMORY = 1, 2, 3
@@ -55,9 +55,10 @@ class _Generator(ctypes.Structure):
 class _Spec(ctypes.Structure):
     _fields_ = (
         ("cell", c_int32), ("layers", c_int32), ("directions", c_int32), ("is_one_hot", c_int32),
+        ("has_random_words", c_int32), ("word_seed", c_uint32),
         ("hidden", c_size_t), ("projection", c_size_t), ("inputs", c_size_t), ("symbols", c_size_t),
         ("vectors", c_void_p), ("vector_count", c_size_t), ("mean_vector", c_void_p),
-        ("hash_seed", ctypes.c_uint64),
+        ("hash_seed", ctypes.c_uint64), ("leak_rate", c_double),
     )  # fmt: skip
 
 
@@ -87,6 +88,9 @@ _FUNCTIONS = {
     "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
     "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
     "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
+    "ur_draw_mask": (None, (POINTER(_Generator), c_void_p, c_size_t, c_uint32)),
+    "ur_scale": (None, (c_void_p, c_size_t, c_float)),
+    "ur_draw_word": (None, (c_uint32, c_int32, c_void_p, c_size_t)),
     "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
     "ur_scale_to_radius": (c_int, (c_void_p, c_size_t, c_double, *_STOP)),
     "ur_weights_new": (c_void_p, (POINTER(_Spec), POINTER(_Parameters))),
@@ -177,12 +181,8 @@ class Generator:
         Raises StoppedError if ``stop`` is due.
         """
         values = np.empty(shape, np.float32)
-        address = _address(values)
-        for at in range(0, values.size, _DRAWN_FLOATS):
-            if stop is not None:
-                stop.check()
-            count = min(values.size - at, _DRAWN_FLOATS)
-            self._core.ur_draw_parameters(self._state, address + at * _FLOAT_BYTES, count, hidden_size)
+        for address, size in _parts(values, stop):
+            self._core.ur_draw_parameters(self._state, address, size, hidden_size)
         return values
 
     def normal(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
@@ -190,6 +190,37 @@ class Generator:
         values = np.empty(shape, np.float32)
         self._core.ur_draw_normal(self._state, _address(values), values.size)
         return values
+
+    def mask(self, values: Float32[np.ndarray, "..."], density: float, stop: Stop | None = None) -> None:
+        """Sets values of contiguous memory to 0 where ``torch.rand`` gives a number not below ``density``.
+
+        Raises StoppedError if ``stop`` is due.
+        """
+        limit = math.ceil(density * 2**24)  # torch.rand gives multiples of 2^-24
+        for address, size in _parts(values, stop):
+            self._core.ur_draw_mask(self._state, address, size, limit)
+
+
+def scale(values: Float32[np.ndarray, "..."], factor: float, stop: Stop | None = None) -> None:
+    """Multiplies each value of contiguous memory by ``factor`` as a float32; raises StoppedError."""
+    for address, size in _parts(values, stop):
+        _library().ur_scale(address, size, factor)
+
+
+def _parts(values: Float32[np.ndarray, "..."], stop: Stop | None) -> Iterator[tuple[int, int]]:
+    """Yields address and size of parts that take some 10 ms each; raises StoppedError if ``stop`` is due."""
+    address = _address(values)
+    for at in range(0, values.size, _DRAWN_FLOATS):
+        if stop is not None:
+            stop.check()
+        yield address + at * _FLOAT_BYTES, min(values.size - at, _DRAWN_FLOATS)
+
+
+def word_vector(seed: int, symbol: int, size: int) -> Float32[np.ndarray, " size"]:
+    """Returns the random vector of a word: standard normal numbers of a generator for seed and symbol."""
+    values = np.empty(size, np.float32)
+    _library().ur_draw_word(seed, symbol, _address(values), size)
+    return values
 
 
 def spectral_radius(matrix: Float32[np.ndarray, "n n"]) -> float:
@@ -247,6 +278,8 @@ def _c_spec(spec: NetworkSpec, vectors: WordVectors | Float32[np.ndarray, "symbo
         layers=spec.num_layers,
         directions=spec.directions,
         is_one_hot=spec.is_one_hot,
+        has_random_words=spec.has_random_words,
+        word_seed=spec.seed,
         hidden=spec.hidden_size,
         projection=spec.proj_size,
         inputs=spec.input_size,
@@ -255,6 +288,7 @@ def _c_spec(spec: NetworkSpec, vectors: WordVectors | Float32[np.ndarray, "symbo
         vector_count=0 if rows is None else len(rows),
         mean_vector=_address(vectors.mean) if isinstance(vectors, WordVectors) else None,
         hash_seed=secrets.randbits(64),
+        leak_rate=spec.leak_rate,
     )
 
 
@@ -362,7 +396,7 @@ def _address(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    except TypeError:  # read-only or not contiguous
+    except (TypeError, ValueError):  # read-only, not contiguous or empty
         return array.ctypes.data
 
 

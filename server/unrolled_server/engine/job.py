@@ -93,6 +93,8 @@ def drawing_multiplications(spec: NetworkSpec) -> int:
     count = _NETWORK_MULTIPLICATIONS + layers * _LAYER_MULTIPLICATIONS
     count += spec.parameter_nbytes // 4 * _DRAWING_MULTIPLICATIONS
     count += spec.embedding_floats * _NORMAL_MULTIPLICATIONS
+    if spec.density != 1:
+        count += layers * spec.hidden_size**2 * _DRAWING_MULTIPLICATIONS
     if spec.spectral_radius:
         count += layers * GATES[spec.cell] * spec.hidden_size**2 * _RADIUS_MULTIPLICATIONS
     return count
@@ -142,8 +144,9 @@ class Job:
     """One validated request.
 
     Attributes:
-        words: Their symbols are below ``network.symbol_count``.
-        layout: ``SEQ_FIRST`` needs words of one length, and ``Output.ALL``.
+        words: Their symbols are below ``network.symbol_count``, or equal it for zeros instead of a letter.
+            The outputs of a word without symbols are zeros.
+        layout: ``SEQ_FIRST`` needs words of one length, which isn't 0, and ``Output.ALL``.
         form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``.
         max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
         initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
@@ -166,8 +169,12 @@ class Job:
         network, rows = self.network, self.words.letter_count
         count = 0
         if not network.is_one_hot:
-            columns = GATES[network.cell] * network.hidden_size * network.directions
-            count = min(rows, network.symbol_count) * network.input_size * columns
+            work = GATES[network.cell] * network.hidden_size * network.directions
+            symbols = min(rows, network.symbol_count)
+            if network.has_random_words:
+                symbols = self.words.distinct_count
+                work += _NORMAL_MULTIPLICATIONS
+            count = symbols * network.input_size * work
         if self.form is ReplyForm.DISTINCT:
             rows = max(0, min(rows, self.max_distinct))
         return count + rows * _multiplications_per_symbol(network)

@@ -10,6 +10,8 @@ import numpy as np
 from unrolled_server.array_types import Float32
 
 _LOW_32_BITS = 0xFFFF_FFFF
+RANDOM_WORD_SYMBOLS = 1 << 31
+"""The symbols of networks with random word vectors: hashes of words."""
 
 
 class Cell(enum.Enum):
@@ -35,15 +37,19 @@ class NetworkSpec:
     """Everything that determines a network's parameters, and nothing else; names as in torch.nn.
 
     Attributes:
-        symbol_count: Length of the alphabet; for word vectors see `WordVectors.symbol_count_of`.
+        symbol_count: Length of the alphabet; for word vectors see `WordVectors.symbol_count_of`, for random
+            ones `RANDOM_WORD_SYMBOLS`.
         seed: Stored as its low 32 bits in two's complement, from which torch's CPU generator draws. (The page
             of torch.Generator.manual_seed has another formula for negative seeds, one off from torch 2.13.)
         proj_size: For an LSTM; 0 for none.
-        embedding_size: Size of a torch.nn.Embedding drawn before the network, or of word vectors; 0 for
-            one-hot symbols.
+        embedding_size: Size of a torch.nn.Embedding drawn before the network, or of word vectors, random ones
+            included; 0 for one-hot symbols.
         vectors: Digest of the network's word vectors; empty for none.
         spectral_radius: Largest absolute eigenvalue that the recurrent matrices are scaled to; 0 leaves them
             as drawn.
+        leak_rate: Of a plain RNN: h' = (1 - leak_rate) * h + leak_rate * the activation; 1 for all others.
+        input_scaling: What a plain RNN's input matrices are multiplied by.
+        density: The probability with which each recurrent weight of a plain RNN is not set to 0.
         directions: 2 if bidirectional, else 1.
         state_size: Size of a layer's hidden state in one direction.
         output_size: Size of a layer's output: the states of all directions, side by side.
@@ -63,6 +69,9 @@ class NetworkSpec:
     vectors: str = ""
     bidirectional: bool = False
     spectral_radius: float = 0.0
+    leak_rate: float = 1.0
+    input_scaling: float = 1.0
+    density: float = 1.0
     directions: int = field(init=False, repr=False)
     state_size: int = field(init=False, repr=False)
     output_size: int = field(init=False, repr=False)
@@ -80,11 +89,14 @@ class NetworkSpec:
         store("state_size", state_size)
         store("output_size", directions * state_size)
         store("rows_per_symbol", directions << (self.bidirectional and self.num_layers > 1))
-        key = (
+        key: tuple[object, ...] = (
             self.seed, self.symbol_count, self.hidden_size, self.cell._value_, self.nonlinearity._value_,
             self.num_layers, self.bias, self.proj_size, self.embedding_size, self.vectors,
             self.bidirectional, self.spectral_radius,
         )  # fmt: skip
+        # Only where they are used: the digests of other networks are in states that clients stored.
+        if not self.leak_rate == self.input_scaling == self.density == 1:
+            key += (self.leak_rate, self.input_scaling, self.density)
         store("_key", key)
         store("_hash", hash(key))
 
@@ -104,6 +116,11 @@ class NetworkSpec:
         return not self.embedding_size
 
     @property
+    def has_random_words(self) -> bool:
+        """Whether symbols are hashes of words, whose vectors `core.word_vector` draws when needed."""
+        return self.symbol_count == RANDOM_WORD_SYMBOLS
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits that identify the parameters, equal on every machine."""
         return hashlib.sha256(repr(self._key).encode()).hexdigest()[:16]
@@ -117,7 +134,7 @@ class NetworkSpec:
     @property
     def embedding_floats(self) -> int:
         """Floats of the embedding that is drawn; 0 without one."""
-        return 0 if self.vectors else self.symbol_count * self.embedding_size
+        return 0 if self.vectors or self.has_random_words else self.symbol_count * self.embedding_size
 
     @property
     def parameter_nbytes(self) -> int:

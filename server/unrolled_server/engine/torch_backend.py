@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled_server.array_types import Float32, Int32
+from unrolled_server.engine.core import word_vector
 from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
 from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.network import (
@@ -57,7 +58,10 @@ class TorchBackend:
     def network(self, spec: NetworkSpec, parameters: Parameters, vectors: WordVectors | None) -> Network:
         if parameters.embedding is not None:
             vectors = WordVectors("", parameters.embedding, np.zeros(spec.embedding_size, np.float32))
-        layers = [[_Direction(each, self.device) for each in layer] for layer in parameters.layers]
+        first, *others = parameters.layers
+        if spec.is_one_hot:  # one more row, of zeros, for letters that are not in the alphabet
+            first = [each._replace(weight_ih=np.pad(each.weight_ih, ((0, 0), (0, 1)))) for each in first]
+        layers = [[_Direction(each, self.device) for each in layer] for layer in (first, *others)]
         return TorchNetwork(spec, layers, vectors, _zero_states(spec))
 
     def keep_released(self, limit_bytes: int) -> None:
@@ -114,7 +118,10 @@ class _Direction:
         sums = inputs + recurrent
         if spec.cell is Cell.RNN:
             results = sums.relu() if spec.nonlinearity is Nonlinearity.RELU else sums.tanh()
-            return (results[:, : self._gates],)
+            results = results[:, : self._gates]
+            if spec.leak_rate == 1:
+                return (results,)
+            return (results * spec.leak_rate + h * (1 - spec.leak_rate),)
         input_gates, recurrent_gates, sigmoids, tanhs = (
             each[:, : self._gates].chunk(GATES[spec.cell], 1)
             for each in (inputs, recurrent, sums.sigmoid(), sums.tanh())
@@ -201,7 +208,7 @@ class TorchNetwork:
         width = max(self._spec.output_size, self._spec.embedding_size)
         while distinct:
             longest = len(symbols[distinct[0][0]])
-            count = min(TILE_ROWS, max(1, _MAX_OUTPUT_BYTES // (4 * width * longest)))
+            count = min(TILE_ROWS, max(1, _MAX_OUTPUT_BYTES // (4 * width * max(1, longest))))
             tile, distinct = distinct[:count], distinct[count:]
             firsts = [each[0] for each in tile]
             padded = np.zeros((longest, len(tile)), np.int32)
@@ -217,7 +224,7 @@ class TorchNetwork:
         lengths = torch.zeros(TILE_ROWS, 1, dtype=torch.int64)
         lengths[:count, 0] = torch.from_numpy(tile.lengths)
         is_inside = (torch.arange(seq)[:, None, None] < lengths).to(self._device)  # (seq, TILE_ROWS, 1)
-        below, finals = self._inputs(tile.symbols), [list[Tensor]() for _ in self._starts]
+        below, finals = self._inputs(tile.symbols, stop), [list[Tensor]() for _ in self._starts]
         for layer in self._layers:
             outputs = torch.empty(seq, count, self._spec.output_size, device=self._device)
             for direction, columns in zip(layer, outputs.tensor_split(len(layer), 2), strict=True):
@@ -235,9 +242,11 @@ class TorchNetwork:
             below = outputs
         return below, finals
 
-    def _inputs(self, symbols: Int32[np.ndarray, "seq words"]) -> Tensor:
+    def _inputs(self, symbols: Int32[np.ndarray, "seq words"], stop: Stop) -> Tensor:
         """Returns one-hot symbols as they are, and vectors (seq, words, size) of others."""
         vectors = self._vectors
+        if self._spec.has_random_words:
+            return torch.from_numpy(_random_vectors(self._spec, symbols, stop)).to(self._device)
         if vectors is None:
             return torch.from_numpy(symbols).to(self._device)
         inputs = np.zeros((*symbols.shape, vectors.size), np.float32)
@@ -255,6 +264,18 @@ class TorchNetwork:
 def _zero_states(spec: NetworkSpec) -> list[Float32[np.ndarray, "layers 1 size"]]:
     sizes = [spec.state_size, spec.hidden_size] if spec.cell is Cell.LSTM else [spec.state_size]
     return [np.zeros((spec.num_layers * spec.directions, 1, size), np.float32) for size in sizes]
+
+
+def _random_vectors(
+    spec: NetworkSpec, symbols: Int32[np.ndarray, "seq words"], stop: Stop
+) -> Float32[np.ndarray, "seq words size"]:
+    """Draws the vectors of random words on the CPU, once for each symbol."""
+    distinct, places = np.unique(symbols, return_inverse=True)
+    rows = np.empty((len(distinct), spec.embedding_size), np.float32)
+    for row, symbol in zip(rows, distinct.tolist(), strict=True):
+        stop.check()
+        row[:] = word_vector(spec.seed, symbol, spec.embedding_size)
+    return rows[places.reshape(symbols.shape)]
 
 
 def _whole_tile(rows: Tensor) -> Tensor:
@@ -283,6 +304,8 @@ def _write(
             case Output.ALL:
                 values[places, :length] = rows
                 values[places, length:] = 0
+            case _ if not length:
+                values[places] = 0
             case Output.LAST:
                 values[places] = rows[-1]
             case Output.MEAN:  # summed in float32 from the first position to the last, then divided once

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from unrolled_server.array_types import Int32
 
 
 class EncodedWords:
-    """One or more nonempty words whose symbols are known to be in a vocabulary. Immutable.
+    """One or more words whose symbols are known to be in a vocabulary. Immutable.
 
     Numbers are stored as bytes of int32, because small requests need no array of them: bytes are made, and
     passed to the core, in a third of the time.
@@ -59,6 +60,11 @@ class EncodedWords:
             return np.zeros(len(self), np.int32)
         return np.frombuffer(self.starts, np.int32)
 
+    @property
+    def distinct_count(self) -> int:
+        """The number of distinct symbols; takes some 30 ns for each symbol."""
+        return len(set(memoryview(self.symbols).cast("i")))
+
     def part(self, start: int, stop: int) -> "EncodedWords":
         begin, end = (4 * int(self.lengths[:at].sum()) for at in (start, stop))
         words = slice(4 * start, 4 * stop)
@@ -76,6 +82,15 @@ class EncodedWords:
         columns = self.codes.reshape(len(self), self.max_length).T  # (words, seq) -> (seq, words)
         sizes = array("i", [len(self)]) * self.max_length
         return EncodedWords(columns.tobytes(), sizes.tobytes(), max_length=len(self))
+
+    @staticmethod
+    def of_random_words(sentences: Sequence[Sequence[str]]) -> "EncodedWords":
+        """Returns sentences whose symbols are 31 bits of the CRC-32 of each word in UTF-8.
+
+        Any two words have the same symbol, and so the same random vector, with a probability of 2**-31.
+        """
+        hashes = [crc32(word.encode()) & 0x7FFF_FFFF for sentence in sentences for word in sentence]
+        return EncodedWords(array("i", hashes).tobytes(), array("i", map(len, sentences)).tobytes())
 
     @staticmethod
     def joined(parts: Sequence["EncodedWords"]) -> "EncodedWords":

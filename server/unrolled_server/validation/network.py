@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from unrolled.v1 import forward_pb2 as pb
 
 from unrolled_server.engine import (
+    RANDOM_WORD_SYMBOLS,
     Cell,
     NetworkSpec,
     Nonlinearity,
@@ -21,6 +22,8 @@ from unrolled_server.word_vectors import VectorTable
 
 MAX_LAYERS = 16
 MAX_SPECTRAL_RADIUS = 1e3
+# Options of the plain RNN, which are 1 if they are left out, and the most that each may be.
+MAX_OF_RESERVOIR_OPTIONS = {"leak_rate": 1.0, "input_scaling": 1e3, "density": 1.0}
 MAX_WEIGHTS_BYTES = 512 << 20
 CELLS = {
     pb.CELL_UNSPECIFIED: Cell.RNN,
@@ -51,9 +54,15 @@ def network_spec(
     request: pb.ForwardRequest, words: RequestWords, *, table: VectorTable | None
 ) -> NetworkSpec:
     """Returns the network of a valid request; `table` has the vectors that it names, if any."""
-    network = request.network
+    network, embedding = request.network, request.embedding
+    if table is not None:
+        symbol_count, embedding_size = WordVectors.symbol_count_of(table.word_count), table.size
+    elif embedding.random_word_size:
+        symbol_count, embedding_size = RANDOM_WORD_SYMBOLS, embedding.random_word_size
+    else:
+        symbol_count, embedding_size = len(words.symbols), embedding.random_size
     return NetworkSpec(
-        symbol_count=len(words.symbols) if table is None else WordVectors.symbol_count_of(table.word_count),
+        symbol_count=symbol_count,
         hidden_size=request.hidden_size,
         seed=request.seed,
         cell=CELLS[network.cell],
@@ -61,10 +70,13 @@ def network_spec(
         num_layers=network.num_layers if network.HasField("num_layers") else 1,
         bias=not network.HasField("bias") or network.bias,
         proj_size=network.proj_size,
-        embedding_size=request.embedding.random_size if table is None else table.size,
+        embedding_size=embedding_size,
         vectors="" if table is None else table.digest,
         bidirectional=network.bidirectional,
         spectral_radius=network.spectral_radius,
+        leak_rate=network.leak_rate or 1.0,
+        input_scaling=network.input_scaling or 1.0,
+        density=network.density or 1.0,
     )
 
 
@@ -73,6 +85,7 @@ def network_violations(request: pb.ForwardRequest, limits: Limits) -> Iterator[V
     if request.HasField("network"):
         yield from _kind_violations(request.network)
         yield from _radius_violations(request.network)
+        yield from _reservoir_violations(request.network)
         yield from _number_violations(request.network, hidden_size=request.hidden_size)
     if request.HasField("embedding"):
         yield from _embedding_violations(request.embedding, limits)
@@ -129,6 +142,25 @@ def _radius_violations(network: pb.Network) -> Iterator[Violation]:
         )
 
 
+def _reservoir_violations(network: pb.Network) -> Iterator[Violation]:
+    cell = CELLS[network.cell]
+    for name, most in MAX_OF_RESERVOIR_OPTIONS.items():
+        if not network.HasField(name):
+            continue
+        value = getattr(network, name)
+        if cell is not Cell.RNN:
+            yield Violation(
+                f"network.{name}",
+                f'{name} is {value:g}, which is for cell="rnn"; {cell_name(cell)} has none; leave it out',
+            )
+        elif not 0 < value <= most:
+            yield Violation(
+                f"network.{name}",
+                f"{name} is {value:g}; this server allows numbers above 0 and up to {most:g}; "
+                "leave it out for 1",
+            )
+
+
 def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Violation]:
     if network.HasField("num_layers") and not 1 <= network.num_layers <= MAX_LAYERS:
         yield Violation(
@@ -143,12 +175,13 @@ def _number_violations(network: pb.Network, *, hidden_size: int) -> Iterator[Vio
 
 
 def _embedding_violations(embedding: pb.Embedding, limits: Limits) -> Iterator[Violation]:
-    size = embedding.random_size
-    if embedding.WhichOneof("source") == "random_size" and not 1 <= size <= limits.max_hidden_size:
-        yield Violation(
-            "embedding.random_size",
-            f"embedding_size is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
-        )
+    for field, name in (("random_size", "embedding_size"), ("random_word_size", "word_embedding_size")):
+        size = getattr(embedding, field)
+        if embedding.WhichOneof("source") == field and not 1 <= size <= limits.max_hidden_size:
+            yield Violation(
+                f"embedding.{field}",
+                f"{name} is {size}; this server allows 1 to {limits.max_hidden_size}, as for hidden_size",
+            )
     if embedding.WhichOneof("source") == "vectors" and not embedding.vectors:
         yield Violation(
             "embedding.vectors", "vectors is ''; name a table, or leave it out for one-hot vectors"

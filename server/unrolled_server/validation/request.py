@@ -74,11 +74,11 @@ class RequestValidator:
         found = self._number_violations(request)
         if has_options or request.output:
             found += network_violations(request, self._limits)
-        vectors = request.embedding.vectors if has_options else ""
-        found += word_violations(request, words, vectors, limits=self._limits, tables=self._tables)
+        embedding = request.embedding if has_options else None
+        found += word_violations(request, words, embedding, limits=self._limits, tables=self._tables)
         if found:
             raise InvalidRequestError(found)
-        job = self._job(request, words, vectors, has_options=has_options)
+        job = self._job(request, words, embedding)
         reply_bytes = job.reply_bytes
         # The engine refuses other distinct replies, whose size is known only with their prefixes.
         least_bytes = reply_bytes if job.form is ReplyForm.DENSE else job.min_reply_bytes
@@ -99,18 +99,16 @@ class RequestValidator:
             f"{self._limits.max_request_bytes}; send fewer words at once"
         )
 
-    def _job(
-        self, request: pb.ForwardRequest, words: RequestWords, vectors: str, *, has_options: bool
-    ) -> Job:
-        """Returns the job of a request without violations; `vectors` names its table, or is empty."""
-        unknown_word = request.embedding.unknown_word if vectors else 0
-        encoded = encode_words(words, vectors, unknown_word=unknown_word, tables=self._tables)
+    def _job(self, request: pb.ForwardRequest, words: RequestWords, embedding: pb.Embedding | None) -> Job:
+        """Returns the job of a request without violations; `embedding` is None if its network is plain."""
+        encoded = encode_words(request, words, embedding, tables=self._tables)
         has_state = request.HasField("initial_state")
-        if has_options:
-            network = network_spec(request, words, table=self._tables.get(vectors))
-        else:
+        if embedding is None:
             network = plain_network(len(words.symbols), request.hidden_size, request.seed)
-        found = list(weight_violations(network)) if has_options else []
+            found = []
+        else:
+            network = network_spec(request, words, table=self._tables.get(embedding.vectors))
+            found = list(weight_violations(network))
         if has_state:
             batch = encoded.max_length if request.layout == pb.LAYOUT_SEQ_FIRST else len(encoded)
             found += state_violations(request.initial_state, network, batch=batch)

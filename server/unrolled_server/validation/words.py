@@ -1,4 +1,4 @@
-"""Checks a request's words (over an alphabet, or sentences over word vectors) and encodes them as symbols."""
+"""Checks a request's words (over an alphabet, or sentences of words) and encodes them as symbols."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -15,13 +15,15 @@ from unrolled_server.word_vectors import VectorTable
 # Memory that parsed and encoded words take for each byte of the message: a word of five letters is seven
 # bytes there.
 _PARSED_BYTES = 16
+# Where `encoded` has sentences with random word vectors.
+_RANDOM_WORDS = "", -1
 
 
 class RequestWords:
     """The words of one or, on a stream, several requests, with what was derived from them.
 
-    An entry is a word of letters or, with word vectors, a sentence. `encoded` holds their symbols by table of
-    vectors and rule for unknown words.
+    An entry is a word of letters or, with vectors of words, a sentence. `encoded` holds their symbols by
+    table of vectors and rule for unknown words or letters.
     """
 
     __slots__ = ("_sentences", "_symbols", "alphabet", "encoded", "entries")
@@ -130,76 +132,102 @@ def _no_shared_words(why: str) -> InvalidRequestError:
 def word_violations(
     request: pb.ForwardRequest,
     words: RequestWords,
-    name: str,
+    embedding: pb.Embedding | None,
     *,
     limits: Limits,
     tables: Mapping[str, VectorTable],
 ) -> list[Violation]:
     """Returns what is wrong with the words and with the alphabet or table that they are looked up in.
 
-    `name` is that of the table; empty for an alphabet.
+    `embedding` is the request's, if it has one.
     """
     found: list[Violation] = []
     if not words.entries:
         found.append(Violation("words", "words is empty; send at least one word"))
-    if name:
-        found += _sentence_violations(words, name, limits=limits, tables=tables)
+    sequences: Sequence[str] | Sequence[list[str]] = words.entries
+    kind = "a word has at least one symbol"
+    if embedding is not None and _has_sentences(embedding):
+        sequences, kind = words.sentences, "with vectors a text has at least one word"
+        found += _vocabulary_violations(request, words, embedding, tables)
     else:
-        found += _letter_violations(words, limits)
+        found += _alphabet_violations(words.symbols, limits)
+    found += _length_violations(sequences, limits, kind="" if request.allow_empty_words else kind)
     if request.layout == pb.LAYOUT_SEQ_FIRST and not found:
-        found += _layout_violations(words.sentences if name else words.entries)
+        found += _layout_violations(request, sequences)
     return found
 
 
 def encode_words(
-    words: RequestWords, name: str, *, unknown_word: int, tables: Mapping[str, VectorTable]
+    request: pb.ForwardRequest,
+    words: RequestWords,
+    embedding: pb.Embedding | None,
+    *,
+    tables: Mapping[str, VectorTable],
 ) -> EncodedWords:
-    """Returns the symbols of valid words, over the table of this name unless it is empty.
+    """Returns the symbols of valid words; `embedding` is the request's, if it has one.
 
     Raises:
         InvalidRequestError: A letter is not in the alphabet, or a word has no vector.
     """
-    key = name, unknown_word
+    table = None
+    if embedding is None or not _has_sentences(embedding):
+        key = "", request.unknown_symbol
+    elif embedding.vectors:
+        key, table = (embedding.vectors, embedding.unknown_word), tables[embedding.vectors]
+    else:
+        key = _RANDOM_WORDS
     encoded = words.encoded.get(key)
     if encoded is None:
-        table = tables.get(name)
-        encoded = _encode_letters(words) if table is None else _encode_sentences(words, table, unknown_word)
+        if table is not None:
+            encoded = _encode_sentences(words, table, embedding.unknown_word)
+        elif key is _RANDOM_WORDS:
+            encoded = EncodedWords.of_random_words(words.sentences)
+        else:
+            encoded = _encode_letters(words, request.unknown_symbol)
         words.encoded[key] = encoded
     return encoded
 
 
-def _letter_violations(words: RequestWords, limits: Limits) -> list[Violation]:
-    found = _alphabet_violations(words.symbols, limits)
-    if words.entries:
-        return _length_violations(words.entries, limits, kind="a word has at least one symbol") + found
-    return found
+def _has_sentences(embedding: pb.Embedding) -> bool:
+    """Returns whether the entries of `words` are sentences."""
+    return bool(embedding.vectors or embedding.random_word_size)
 
 
-def _sentence_violations(
-    words: RequestWords, name: str, *, limits: Limits, tables: Mapping[str, VectorTable]
+def _vocabulary_violations(
+    request: pb.ForwardRequest,
+    words: RequestWords,
+    embedding: pb.Embedding,
+    tables: Mapping[str, VectorTable],
 ) -> Iterator[Violation]:
-    if name not in tables:
+    name = embedding.vectors
+    if name and name not in tables:
         known = ", ".join(map(repr, sorted(tables))) or "none; it was started without --vectors"
         description = f"vectors is {name!r}; this server has {known}"
         yield Violation("embedding.vectors", description)
+    option = "vectors" if name else "word_embedding_size"
     if words.alphabet:
-        description = "alphabet lists letters, and with vectors the symbols are words; leave it out"
+        description = f"alphabet lists letters, and with {option} the symbols are words; leave it out"
         yield Violation("alphabet", description)
-    if words.entries:
-        yield from _length_violations(
-            words.sentences, limits, kind="with vectors a text has at least one word"
+    if request.unknown_symbol:
+        rule = pb.UnknownSymbol.Name(request.unknown_symbol).removeprefix("UNKNOWN_SYMBOL_").lower()
+        description = (
+            f'unknown_symbol is "{rule}", which is for letters, and with {option} the symbols are words; '
+            "leave it out"
         )
+        yield Violation("unknown_symbol", description)
 
 
 def _length_violations(
     sequences: Sequence[str] | Sequence[list[str]], limits: Limits, *, kind: str
 ) -> list[Violation]:
+    """Returns what is wrong with the lengths; `kind` says why none may be 0, and is empty if they may."""
     found = []
     lengths = list(map(len, sequences))
-    if 0 in lengths:
+    if kind and 0 in lengths:
         at = lengths.index(0)
-        found.append(Violation(f"words[{at}]", f"words[{at}] is empty; {kind}"))
-    longest = max(lengths)
+        description = f'words[{at}] is empty; {kind}; drop it, or ask for on_empty="zero"'
+        found.append(Violation(f"words[{at}]", description))
+    longest = max(lengths, default=0)
     if longest > limits.max_word_length:
         at = lengths.index(longest)
         description = (
@@ -223,7 +251,15 @@ def _alphabet_violations(symbols: str, limits: Limits) -> list[Violation]:
     return []
 
 
-def _layout_violations(sequences: Sequence[str] | Sequence[list[str]]) -> Iterator[Violation]:
+def _layout_violations(
+    request: pb.ForwardRequest, sequences: Sequence[str] | Sequence[list[str]]
+) -> Iterator[Violation]:
+    if request.allow_empty_words:
+        description = (
+            'on_empty is "zero", and layout="seq_first" needs words of one length, 1 or more; leave it out or '
+            'ask for layout="batch_first"'
+        )
+        yield Violation("allow_empty_words", description)
     lengths = set(map(len, sequences))
     if len(lengths) > 1:
         yield Violation(
@@ -233,12 +269,14 @@ def _layout_violations(sequences: Sequence[str] | Sequence[list[str]]) -> Iterat
         )
 
 
-def _encode_letters(words: RequestWords) -> EncodedWords:
+def _encode_letters(words: RequestWords, unknown_symbol: int) -> EncodedWords:
+    allow_unknown = unknown_symbol == pb.UNKNOWN_SYMBOL_ZERO
     try:
-        return Alphabet.of(words.symbols).encode(words.entries)
+        return Alphabet.of(words.symbols).encode(words.entries, allow_unknown=allow_unknown)
     except UnknownSymbolError as error:
         field = f"words[{error.word_index}]"
-        raise InvalidRequestError([Violation(field, f"{error}; add it or drop it")]) from None
+        description = f'{error}; add it, or ask for unknown_symbol="skip" or "zero"'
+        raise InvalidRequestError([Violation(field, description)]) from None
 
 
 def _encode_sentences(words: RequestWords, table: VectorTable, unknown_word: int) -> EncodedWords:

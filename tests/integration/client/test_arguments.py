@@ -20,10 +20,10 @@ from unrolled_client.network import DEFAULT_NETWORK, options_in
 NOBODY = "127.0.0.1:1"
 WORDS = ["abc"]
 REQUIRED = {"hidden_size": 2, "alphabet": "abc"}
-BOOLS = ("bidirectional", "bias", "return_final_state")
-COUNTS = ("num_layers", "proj_size", "embedding_size")
-CHOICES = ("cell", "nonlinearity", "output", "unknown_word")
-OTHERS = ("spectral_radius", "vectors")
+BOOLS = ("bidirectional", "bias", "return_final_state", "truncate")
+COUNTS = ("num_layers", "proj_size", "embedding_size", "word_embedding_size")
+CHOICES = ("cell", "nonlinearity", "output", "unknown_word", "unknown_symbol", "on_empty")
+OTHERS = ("spectral_radius", "leak_rate", "input_scaling", "density", "vectors")
 NETWORKS = {"hidden_sizes": [2], "seeds": [0]}
 # The result of each call with all that it requires.
 CALLS = {

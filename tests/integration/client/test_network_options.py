@@ -166,7 +166,16 @@ def test_a_large_call_in_parts_is_torchs_network_too(make_client, server_address
         ({"vectors": 3}, TypeError, r"vectors is 3 \(int\)"),
         ({"vectors": ""}, InvalidRequestError, r"server_info\(\) lists"),
         ({"vectors": "glove", "embedding_size": 3}, InvalidRequestError, "leave one out"),
+        ({"vectors": "glove", "word_embedding_size": 3}, InvalidRequestError, "leave one out"),
+        ({"embedding_size": 3, "word_embedding_size": 3}, InvalidRequestError, "leave one out"),
         ({"vectors": "glove", "alphabet": "ab"}, InvalidRequestError, "leave the alphabet out"),
+        ({"word_embedding_size": 3, "alphabet": "ab"}, InvalidRequestError, "^alphabet is 'ab' and word_emb"),
+        ({"vectors": "glove", "unknown_symbol": "skip"}, InvalidRequestError, "leave unknown_symbol out"),
+        ({"unknown_symbol": "mean"}, InvalidRequestError, "one of error, skip, zero"),
+        ({"on_empty": "skip"}, InvalidRequestError, "on_empty is 'skip'; it must be one of error, zero"),
+        ({"leak_rate": 0}, InvalidRequestError, "^leak_rate is 0; it must be a number above 0"),
+        ({"input_scaling": float("inf")}, InvalidRequestError, "^input_scaling is inf"),
+        ({"density": "0.1"}, TypeError, r"^density is '0\.1' \(str\); pass a number"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make_client, server_address, options, error, says):
@@ -181,6 +190,8 @@ def test_a_plain_request_is_as_it_was():
     plain = {"hidden_size": 2, "seed": 0, "alphabet": None, "layout": "batch_first"}
     defaults = {"cell": "rnn", "nonlinearity": "tanh", "num_layers": 1, "bias": True, "output": "all"}
     defaults |= {"bidirectional": False, "spectral_radius": None, "vectors": None, "unknown_word": None}
+    defaults |= {"leak_rate": 1, "input_scaling": 1.0, "density": 1.0, "word_embedding_size": None}
+    defaults |= {"unknown_symbol": "error", "on_empty": "error", "truncate": False}
     spelled_out = encode(check_request(["ab"], **plain, options=defaults))
     assert spelled_out.data == encode(check_request(["ab"], **plain)).data
     assert not pb.ForwardRequest.FromString(spelled_out.data).HasField("network")
@@ -197,6 +208,17 @@ def test_every_option_reaches_the_wire():
     assert request.network == network
     assert request.embedding == pb.Embedding(vectors="glove", unknown_word=pb.UNKNOWN_WORD_MEAN)
     assert (request.alphabet, request.output) == ("", pb.OUTPUT_MAX)
+
+    options = {"leak_rate": 0.5, "input_scaling": 2, "density": 0.1, "embedding_size": 4}
+    options |= {"unknown_symbol": "zero", "on_empty": "zero"}
+    request = pb.ForwardRequest.FromString(encode(check_request(["a b"], **asked, options=options)).data)
+    assert request.network == pb.Network(leak_rate=0.5, input_scaling=2, density=0.1)
+    assert request.embedding == pb.Embedding(random_size=4)
+    assert (request.unknown_symbol, request.allow_empty_words) == (pb.UNKNOWN_SYMBOL_ZERO, True)
+
+    words = check_request(["a b"], **asked, options={"word_embedding_size": 3})
+    request = pb.ForwardRequest.FromString(encode(words).data)
+    assert request.embedding == pb.Embedding(random_word_size=3)
 
 
 @pytest.mark.parametrize(

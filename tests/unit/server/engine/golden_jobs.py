@@ -1,4 +1,4 @@
-"""200 jobs over all networks and replies, and the digests of their answers.
+"""212 jobs over all networks and replies, and the digests of their answers.
 
 `python -m tests.unit.server.engine.golden_jobs` prints the table of `golden_digests.txt`. Its digests change
 only by a decision that the changelog names.
@@ -29,6 +29,12 @@ from unrolled_server.engine import (
 _ALPHABET = "abcdefgh"
 _HIDDEN_SIZES = (1, 2, 5, 16, 17, 33, 64, 100, 130)
 _COUNT = 200
+_RESERVOIRS = (
+    {"leak_rate": 0.3},
+    {"input_scaling": 0.1},
+    {"density": 0.25},
+    {"leak_rate": 0.3, "input_scaling": 2.5, "density": 0.1, "spectral_radius": 0.9},
+)
 
 
 def _numbers(*shape: int) -> np.ndarray:
@@ -73,6 +79,18 @@ def golden_jobs() -> Iterator[Job]:
             **source,
         )
         yield _job(network, number, chosen)
+    yield from _reservoir_jobs(chosen)
+
+
+def _reservoir_jobs(chosen: random.Random) -> Iterator[Job]:
+    kinds = [
+        {"hidden_size": 130},
+        {"hidden_size": 33, "nonlinearity": Nonlinearity.RELU, "embedding_size": 6},
+        {"hidden_size": 17, "num_layers": 2, "bidirectional": True},
+    ]
+    for number, (kind, options) in enumerate(itertools.product(kinds, _RESERVOIRS), start=_COUNT):
+        network = NetworkSpec(symbol_count=len(_ALPHABET), seed=number, **kind, **options)
+        yield _job(network, number, chosen)
 
 
 def _job(network: NetworkSpec, number: int, chosen: random.Random) -> Job:
@@ -115,7 +133,12 @@ def describe(job: Job) -> str:
     spec = job.network
     shape = f"hidden {spec.hidden_size} layers {spec.num_layers} directions {spec.directions}"
     asked = f"words {len(job.words)} {job.layout.value} {job.output.value} {job.form.value}"
-    return f"{spec.cell.value} {spec.nonlinearity.value} {shape} {asked}"
+    reservoir = "".join(
+        f" {name} {value}"
+        for name in ("leak_rate", "input_scaling", "density")
+        if (value := getattr(spec, name)) != 1
+    )
+    return f"{spec.cell.value} {spec.nonlinearity.value} {shape} {asked}{reservoir}"
 
 
 def lines(engine: Engine) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_file_that_is_no_core_is_an_error_that_says_how_to_build_one(tmp_path)
 
 def test_a_core_of_another_version_is_refused(monkeypatch):
     monkeypatch.setattr("unrolled_server.engine.core._ABI_VERSION", 999)
-    with pytest.raises(CoreError, match="has interface 1, and this server needs 999; build it"):
+    with pytest.raises(CoreError, match="has interface 2, and this server needs 999; build it"):
         load(LIBRARY, isa="")
 
 

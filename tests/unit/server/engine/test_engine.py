@@ -212,6 +212,8 @@ def test_drawing_counts_layers_and_embeddings_and_only_recurrent_weights_for_a_r
     assert drawing(embedding_size=512) > 2 * drawing(symbol_count=512)
     radius = drawing(spectral_radius=0.9) - drawing()
     assert drawing(spectral_radius=0.9, symbol_count=512) - drawing(symbol_count=512) == radius
+    mask = drawing(density=0.5) - drawing()
+    assert drawing(density=0.5, symbol_count=512) - drawing(symbol_count=512) == mask > 0
 
 
 def test_the_global_generator_is_not_changed(engine: Engine) -> None:

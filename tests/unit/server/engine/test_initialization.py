@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from unrolled_server.engine.core import Generator, scale_to_radius, spectral_radius
 from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import Stop, StoppedError
@@ -143,6 +145,30 @@ def test_the_spectral_radius_of_a_random_matrix_is_lapacks(size, seed):
 def test_the_spectral_radius_of_a_special_matrix_is_lapacks(matrix):
     matrix = matrix.astype(np.float32)
     assert spectral_radius(matrix) == pytest.approx(lapack_radius(matrix), rel=1e-11, abs=0)
+
+
+@pytest.mark.parametrize("diagonal", [0, 1e-3])
+@pytest.mark.parametrize("size", [3, 8, 64, 200])
+def test_a_triangular_matrix_in_any_order_has_the_eigenvalues_of_its_diagonal(size, diagonal):
+    """LAPACK finds rounding errors, such as 1e-4, where all are 0."""
+    numbers = np.random.default_rng(size)
+    matrix = np.triu(numbers.uniform(-1, 1, (size, size)), 1)
+    matrix[numbers.random((size, size)) < 0.5] = 0
+    np.fill_diagonal(matrix, numbers.uniform(-diagonal, diagonal, size))
+    order = numbers.permutation(size)
+    matrix = np.ascontiguousarray(matrix[np.ix_(order, order)], np.float32)
+    assert spectral_radius(matrix) == np.abs(np.diag(matrix)).max()
+
+
+@given(size=st.integers(2, 30), density=st.floats(0.01, 0.5), seed=SEEDS)
+def test_a_sparse_matrix_is_scaled_only_by_eigenvalues_that_it_has(size, density, seed):
+    generator = Generator(seed)
+    matrix = generator.uniform((size, size), size)
+    generator.mask(matrix, density)
+    count, parts = connected_components(csr_array(matrix), connection="strong")
+    blocks = (matrix[np.ix_(parts == part, parts == part)] for part in range(count))
+    expected = max(map(lapack_radius, blocks))
+    assert spectral_radius(matrix) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.9, 5.0])

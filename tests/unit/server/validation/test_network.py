@@ -5,6 +5,7 @@ from unrolled.v1 import forward_pb2 as pb
 from unrolled_server.engine import Cell, NetworkSpec, Nonlinearity, Output
 from unrolled_server.errors import InvalidRequestError
 from unrolled_server.settings import Settings
+from unrolled_server.validation.network import MAX_OF_RESERVOIR_OPTIONS
 from unrolled_server.validation.request import RequestValidator
 
 LIMITS = Settings().limits()
@@ -43,6 +44,12 @@ def test_every_option_is_parsed():
     relu = accepted(network=pb.Network(nonlinearity=pb.NONLINEARITY_RELU)).network
     assert relu.nonlinearity is Nonlinearity.RELU
     assert accepted(network=pb.Network(spectral_radius=0.9)).network.spectral_radius == 0.9
+    reservoir = {"leak_rate": 0.3, "input_scaling": 1000, "density": 1e-9}
+    assert accepted(network=pb.Network(**reservoir)).network == NetworkSpec(
+        symbol_count=2, hidden_size=3, seed=7, **reservoir
+    )
+    ones = dict.fromkeys(reservoir, 1)
+    assert accepted(network=pb.Network(**ones)).network == accepted().network
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,24 @@ def test_every_option_is_parsed():
             "network.spectral_radius",
             "leave one of them out",
         ),
+        *(
+            (
+                {"network": pb.Network(**{name: value})},
+                f"network.{name}",
+                f"{name} is {value:g}; this server allows numbers above 0 and up to {most:g}; leave it out",
+            )
+            for name, most in MAX_OF_RESERVOIR_OPTIONS.items()
+            for value in (0, -0.5, 1001, float("nan"), float("inf"))
+        ),
+        *(
+            (
+                {"network": pb.Network(cell=pb.CELL_GRU, **{name: 1})},
+                f"network.{name}",
+                f'{name} is 1, which is for cell="rnn"; cell="gru" has none; leave it out',
+            )
+            for name in MAX_OF_RESERVOIR_OPTIONS
+        ),
+        ({"network": pb.Network(leak_rate=1.5)}, "network.leak_rate", "leak_rate is 1.5; this server"),
         (
             {"embedding": pb.Embedding(random_size=0)},
             "embedding.random_size",
@@ -113,6 +138,7 @@ def test_the_digest_identifies_the_network_alone():
         {"network": LSTM},
         {"network": pb.Network(bidirectional=True)},
         {"network": pb.Network(spectral_radius=0.5)},
+        *({"network": pb.Network(**{name: 0.5})} for name in MAX_OF_RESERVOIR_OPTIONS),
     ]
     assert len({digest, *(accepted(**other).network.digest for other in others)}) == 1 + len(others)
 
