@@ -53,6 +53,11 @@ def words(text: str) -> list[str]:
     return tokenize(text).split()
 
 
+def endings(name: str) -> list[str]:
+    """Returns the last letter of a name, the last two and the last three."""
+    return [name[-size:] for size in (1, 2, 3)]
+
+
 def mean_vectors(texts: Sequence[str], *, table: dict[str, np.ndarray]) -> np.ndarray:
     """Returns the mean of each text's word vectors, (texts, size); words without a vector count as zeros."""
     zero = np.zeros_like(next(iter(table.values())))
@@ -80,6 +85,7 @@ def name_encoders(hidden_sizes: Sequence[int]) -> Iterator[tuple[str, Encoder]]:
     """Yields the rows of the table of names."""
     yield "bag of letters, tf-idf", lambda _: [TfidfVectorizer(analyzer="char")]
     yield "bag of 1 to 3 letters, tf-idf", lambda _: [TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3))]
+    yield "last 1 to 3 letters, tf-idf", lambda _: [TfidfVectorizer(analyzer=endings)]
     yield from networks(hidden_sizes)
 
 
