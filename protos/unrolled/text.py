@@ -1,4 +1,4 @@
-"""Rules for real text that the SDK and the corpus job share: alphabets by name, tokens, letters left out."""
+"""Rules for real text that the SDK and the corpus job share: alphabets by name, tokens, parts left out."""
 
 import re
 import string
@@ -36,6 +36,18 @@ def letter_filter(alphabet: str) -> Callable[[str], str]:
     """
     unknown = re.compile(f"[^{re.escape(alphabet)}]+") if alphabet else re.compile(".+", re.DOTALL)
     return lambda text: unknown.sub("", text)
+
+
+def first_symbols(text: str, count: int, *, is_sentence: bool) -> str:
+    """Returns a text of at most `count` symbols as it is, and the first ones of a longer text.
+
+    >>> first_symbols("hello", 4, is_sentence=False), first_symbols("it  did rain", 2, is_sentence=True)
+    ('hell', 'it did')
+    """
+    if not is_sentence:
+        return text[:count]
+    words = text.split(maxsplit=count)
+    return text if len(words) <= count else " ".join(words[:count])
 
 
 def tokenize(text: str, *, lowercase: bool = True) -> str:

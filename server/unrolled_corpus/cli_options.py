@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from unrolled.text import resolve_alphabet
 from unrolled_server.paths import local_path
 
 from unrolled_corpus.errors import CorpusError
@@ -77,11 +78,12 @@ class PlacementFlags:
 
 
 def check_options(corpus: CorpusFlags, parameters: Parameters) -> Parameters:
-    """Checks all values; returns the parameters with an absolute path of the word vectors.
+    """Checks all values; returns the parameters with their alphabet's letters and the vectors' absolute path.
 
     Raises:
         CorpusError: A value is wrong, two columns would have one name, or OUTPUT would be in INPUT.
     """
+    parameters = replace(parameters, alphabet=parameters.alphabet and resolve_alphabet(parameters.alphabet))
     parameters.check()
     seed_columns = set(map(seed_column, parameters.seed_numbers))
     for at, name in enumerate(corpus.kept_columns):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from unrolled_server.engine import (
+    RANDOM_WORD_SYMBOLS,
     Alphabet,
     Cell,
     CoreError,
@@ -121,13 +122,16 @@ class RangeEncoder:
         return valid
 
     def _encode(self, texts: Sequence[str]) -> EncodedWords:
-        table = self._table
-        if table is None:
-            return Alphabet.of(self._partition.alphabet).encode(texts)
+        parameters, table = self._spec.parameters, self._table
+        if not parameters.reads_sentences:
+            allow_unknown = parameters.unknown_symbol == "zero"
+            return Alphabet.of(self._partition.alphabet).encode(texts, allow_unknown=allow_unknown)
         sentences = [text.split() for text in texts]
+        if table is None:
+            return EncodedWords.of_random_words(sentences)
         codes = table.find([word for sentence in sentences for word in sentence])
         # The engine's two symbols after the words: zeros and the mean (see WordVectors).
-        codes[codes < 0] = table.word_count + (self._spec.parameters.unknown_word == "mean")
+        codes[codes < 0] = table.word_count + (parameters.unknown_word == "mean")
         lengths = np.fromiter(map(len, sentences), np.int32, len(sentences))
         return EncodedWords.of(codes, lengths)
 
@@ -186,8 +190,14 @@ def cut_batches(lengths: Sequence[int], *, text_bytes: int, symbol_bytes: int) -
 
 def network_spec(parameters: Parameters, seed: int, alphabet: str, table: VectorTable | None) -> NetworkSpec:
     """Returns the engine's description of the network of one seed."""
+    if table is not None:
+        symbol_count, embedding_size = WordVectors.symbol_count_of(table.word_count), table.size
+    elif parameters.word_embedding_size is not None:
+        symbol_count, embedding_size = RANDOM_WORD_SYMBOLS, parameters.word_embedding_size
+    else:
+        symbol_count, embedding_size = len(alphabet), parameters.embedding_size or 0
     return NetworkSpec(
-        symbol_count=len(alphabet) if table is None else WordVectors.symbol_count_of(table.word_count),
+        symbol_count=symbol_count,
         hidden_size=parameters.hidden_size,
         seed=seed,
         cell=Cell(parameters.cell),
@@ -195,8 +205,11 @@ def network_spec(parameters: Parameters, seed: int, alphabet: str, table: Vector
         num_layers=parameters.num_layers,
         bias=parameters.bias,
         proj_size=parameters.proj_size,
-        embedding_size=(parameters.embedding_size or 0) if table is None else table.size,
+        embedding_size=embedding_size,
         vectors="" if table is None else table.digest,
         bidirectional=parameters.bidirectional,
         spectral_radius=parameters.spectral_radius or 0.0,
+        leak_rate=parameters.leak_rate,
+        input_scaling=parameters.input_scaling,
+        density=parameters.density,
     )

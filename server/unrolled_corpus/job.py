@@ -117,7 +117,10 @@ class Job:
             f"{source.column!r}, first row {first_row:,} (counted from 0)"
         )
         if count == source.row_count:
-            raise CorpusError(f"{message}; nothing is left to compute; name another column by --column")
+            remedy = "name another column by --column"
+            if self.spec.parameters.unknown_symbol == "skip":
+                remedy += ", or give an --alphabet that has its letters, with another OUTPUT"
+            raise CorpusError(f"{message}; nothing is left to compute; {remedy}")
         if on_empty == "error":
             raise CorpusError(
                 f"{message}; give them texts or drop them, or say --on-empty skip or zero with another OUTPUT"
@@ -177,7 +180,7 @@ class Job:
             range_texts = min(MAX_RANGE_TEXTS, parameters.part_rows)
             partition = make_partition(records, alphabet=parameters.alphabet, range_texts=range_texts)
             write_json(file, {"alphabet": partition.alphabet, "borders": partition.borders})
-        if parameters.alphabet is None and parameters.vectors is None:
+        if parameters.derives_alphabet:
             self._record_alphabet(partition.alphabet)
         return partition
 

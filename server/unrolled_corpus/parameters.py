@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 import typer
+from unrolled.text import ALPHABETS
 
 from unrolled_corpus.errors import CorpusError
 
@@ -14,7 +15,8 @@ ROW_COLUMN = "row"
 
 _MAX_HIDDEN_SIZE = 65_536
 _MAX_LAYERS = 16
-_MAX_SPECTRAL_RADIUS = 1e3
+_MAX_FACTORS = {"spectral_radius": 1e3, "leak_rate": 1.0, "input_scaling": 1e3, "density": 1.0}
+"""The largest value of each number that must be above 0."""
 _SEEDS = re.compile(r"(-?\d{1,20})(?:-(-?\d{1,20}))?")
 _MAX_SEEDS = 1_000
 _MIN_SEED, _MAX_SEED = -(2**63), 2**64 - 1  # as for torch.manual_seed
@@ -30,8 +32,13 @@ class Parameters:
     part_rows: Annotated[int, _corpus(metavar="ROWS", help="Rows of each file of the output.")] = 50_000
     max_word_length: Annotated[
         int,
-        _corpus(metavar="SYMBOLS", help="Largest length of a text; a longer one ends the job."),
+        _corpus(metavar="SYMBOLS", help="Largest length of a text; see --truncate."),
     ] = 1_024
+    truncate: Annotated[bool, _corpus(help="Cut texts that are too long, instead of ending the job.")] = False
+    tokenize: Annotated[
+        bool,
+        _corpus("--tokenize", help="Put sentences in lower case and set punctuation marks apart as words."),
+    ] = False
     on_empty: Annotated[
         Literal["error", "skip", "zero"],
         _corpus(
@@ -67,16 +74,37 @@ class Parameters:
             metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: as drawn]"
         ),
     ] = None
+    leak_rate: Annotated[
+        float, _network(metavar="RATE", help="Leaky integration of the rnn cell, up to 1.")
+    ] = 1.0
+    input_scaling: Annotated[
+        float, _network(metavar="FACTOR", help="Multiply the input weights of the rnn cell by this.")
+    ] = 1.0
+    density: Annotated[
+        float, _network(metavar="FRACTION", help="Fraction of the rnn cell's recurrent weights to keep.")
+    ] = 1.0
     alphabet: Annotated[
         str | None,
         _network(
             metavar="LETTERS",
-            help="Letters in one-hot order.  [default: those of the corpus, by first appearance]",
+            help=f"Letters in one-hot order, or the name of some: {', '.join(ALPHABETS)}.  [default: those "
+            "of the corpus, by first appearance]",
         ),
     ] = None
+    unknown_symbol: Annotated[
+        Literal["error", "skip", "zero"],
+        _network(
+            help="What to do with a letter that is not in --alphabet: end the job, leave it out, or feed "
+            "zeros."
+        ),
+    ] = "error"
     embedding_size: Annotated[
         int | None,
         _network(metavar="UNITS", help="Size of a random embedding of letters.  [default: one-hot letters]"),
+    ] = None
+    word_embedding_size: Annotated[
+        int | None,
+        _network(metavar="UNITS", help="Run along the words of sentences, with random vectors of this size."),
     ] = None
     vectors: Annotated[
         str | None,
@@ -106,6 +134,16 @@ class Parameters:
         """Whether a text has one vector instead of all states."""
         return self.output != "all"
 
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether texts are sentences, whose symbols are words."""
+        return self.vectors is not None or self.word_embedding_size is not None
+
+    @property
+    def derives_alphabet(self) -> bool:
+        """Whether the alphabet is the letters of the corpus."""
+        return self.alphabet is None and not self.reads_sentences
+
     def check(self) -> None:
         """Raises a `CorpusError` if a value is out of range or excludes another."""
         _check_range("--hidden-size", self.hidden_size, 1, _MAX_HIDDEN_SIZE)
@@ -113,25 +151,30 @@ class Parameters:
         _check_range("--proj-size", self.proj_size, 0, self.hidden_size - 1)
         _check_range("--max-word-length", self.max_word_length, 1, 1 << 20)
         _check_range("--part-rows", self.part_rows, 1, 1 << 24)
-        if self.embedding_size is not None:
-            _check_range("--embedding-size", self.embedding_size, 1, _MAX_HIDDEN_SIZE)
+        for size in ("embedding_size", "word_embedding_size"):
+            if (value := getattr(self, size)) is not None:
+                _check_range(_flag(size), value, 1, _MAX_HIDDEN_SIZE)
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise CorpusError(f"--nonlinearity is for the rnn cell; {self.cell} has its own; leave it out")
         if self.cell != "lstm" and self.proj_size:
             raise CorpusError(f"--proj-size is for the lstm cell; {self.cell} has none; leave it out")
-        self._check_spectral_radius()
+        self._check_factors()
         self._check_alphabet()
-        self._check_vectors()
+        if self.vectors is None and self.unknown_word != "error":
+            raise CorpusError("--unknown-word is for --vectors; leave it out")
+        if self.reads_sentences:
+            self._check_sentences()
+        else:
+            self._check_letters()
 
-    def _check_spectral_radius(self) -> None:
-        radius = self.spectral_radius
-        if radius is None:
-            return
-        if not 0 < radius <= _MAX_SPECTRAL_RADIUS:
-            raise CorpusError(
-                f"--spectral-radius is {radius:g}; it must be above 0 and up to {_MAX_SPECTRAL_RADIUS:g}"
-            )
-        if self.proj_size:
+    def _check_factors(self) -> None:
+        for name, highest in _MAX_FACTORS.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= highest:
+                raise CorpusError(f"{_flag(name)} is {value:g}; it must be above 0 and up to {highest:g}")
+            if self.cell != "rnn" and name != "spectral_radius" and value != 1:
+                raise CorpusError(f"{_flag(name)} is for the rnn cell; --cell is {self.cell}; leave one out")
+        if self.spectral_radius is not None and self.proj_size:
             raise CorpusError(
                 "--spectral-radius is for square recurrent matrices, and with --proj-size they are not "
                 "square; leave one of them out"
@@ -146,14 +189,29 @@ class Parameters:
             fault = "is empty" if repeated is None else f"has {repeated!r} more than once"
             raise CorpusError(f"--alphabet {fault}; name each letter once, or leave it out to derive it")
 
-    def _check_vectors(self) -> None:
+    def _check_letters(self) -> None:
+        if self.tokenize:
+            raise CorpusError(
+                "--tokenize is for sentences; give --vectors or --word-embedding-size to run along their "
+                "words, or leave it out"
+            )
+        if self.unknown_symbol != "error" and self.alphabet is None:
+            raise CorpusError(
+                f"--unknown-symbol is {self.unknown_symbol}, and without --alphabet all letters of the "
+                "corpus are known; give --alphabet, such as ascii, or leave it out"
+            )
+
+    def _check_sentences(self) -> None:
+        source = "--word-embedding-size" if self.vectors is None else "--vectors"
+        for name, default in (("alphabet", None), ("embedding_size", None), ("unknown_symbol", "error")):
+            if getattr(self, name) != default:
+                raise CorpusError(
+                    f"{_flag(name)} is for letters, and with {source} symbols are words; leave one out"
+                )
         if self.vectors is None:
-            if self.unknown_word != "error":
-                raise CorpusError("--unknown-word is for --vectors; leave it out")
             return
-        if self.alphabet is not None or self.embedding_size is not None:
-            other = "--embedding-size" if self.alphabet is None else "--alphabet"
-            raise CorpusError(f"{other} is for letters, and with --vectors symbols are words; leave one out")
+        if self.word_embedding_size is not None:
+            raise CorpusError("--vectors and --word-embedding-size both give words vectors; leave one out")
         if not all(self.vectors.partition("=")):
             raise CorpusError(
                 f"--vectors is {self.vectors!r}; give NAME=FILE, such as glove=glove.6B.50d.txt"
@@ -192,6 +250,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def seed_column(seed: int) -> str:
     """Returns the name of a seed's column in the output."""
     return f"seed_{seed}"
+
+
+def _flag(name: str) -> str:
+    """Returns the option of a parameter."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _check_range(name: str, value: int, lowest: int, highest: int) -> None:

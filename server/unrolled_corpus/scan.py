@@ -1,7 +1,6 @@
 """First pass: finds a slice's sorted distinct texts and each row's text, and checks the texts."""
 
 import contextlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +30,15 @@ class _Slice:
     Attributes:
         codes: (rows,) the index of each row's text; the number of texts where it is null or empty.
         lengths: The symbols of each text.
+        letters: All letters by first appearance, those that are cut off included as in the SDK; empty if the
+            alphabet is not derived.
     """
 
     texts: pa.LargeStringArray
     decoded: Sequence[str]
     codes: npt.NDArray[np.int32]
     lengths: Sequence[int]
+    letters: str
 
 
 def scan_slice(spec: JobSpec, number: int) -> Mapping[str, Any]:
@@ -54,7 +56,7 @@ def scan_slice(spec: JobSpec, number: int) -> Mapping[str, Any]:
         "empty_rows": len(empty_rows),
         "first_empty_row": start + int(empty_rows[0]) if len(empty_rows) else None,
         "texts": len(order),
-        "letters": _distinct_letters(found.decoded) if parameters.vectors is None else "",
+        "letters": found.letters,
         **_sample(found.texts, order),
     }
     ranks = np.full(len(order) + 1, len(order), np.int32)  # the last is for rows without a text
@@ -72,17 +74,18 @@ def _encode_rows(texts: pa.ChunkedArray, rules: TextRules, *, first_row: int) ->
     encoded = texts.combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
     decoded = _decode(encoded.dictionary, codes, first_row=first_row)
-    lengths = rules.lengths(decoded)
-    if all(lengths):
-        return _Slice(texts=encoded.dictionary, decoded=decoded, codes=codes, lengths=lengths)
-    has_symbols = np.array([*lengths, 0]) > 0
-    new_codes = np.where(has_symbols, np.cumsum(has_symbols) - 1, has_symbols.sum()).astype(np.int32)
-    return _Slice(
-        texts=encoded.dictionary.filter(pa.array(has_symbols[:-1])),
-        decoded=list(itertools.compress(decoded, lengths)),
-        codes=new_codes[codes],
-        lengths=list(filter(None, lengths)),
-    )
+    letters = _distinct_letters(decoded) if rules.parameters.derives_alphabet else ""
+    prepared = rules.prepare(decoded)
+    lengths = rules.lengths(prepared)
+    if prepared is not decoded or not all(lengths):
+        # Texts may have become equal, or empty.
+        left = [text if length else None for text, length in zip(prepared, lengths, strict=True)]
+        encoded = pa.array(left, pa.large_string()).dictionary_encode()
+        empty = np.int32(len(encoded.dictionary))
+        codes = np.append(encoded.indices.fill_null(empty).to_numpy(), empty)[codes]
+        decoded = encoded.dictionary.to_pylist()
+        lengths = rules.lengths(decoded)
+    return _Slice(texts=encoded.dictionary, decoded=decoded, codes=codes, lengths=lengths, letters=letters)
 
 
 def _decode(texts: pa.LargeStringArray, codes: npt.NDArray[np.int32], *, first_row: int) -> list[str]:
@@ -108,7 +111,10 @@ def _check(found: _Slice, rules: TextRules, *, first_row: int) -> None:
     for number, (text, length) in enumerate(zip(found.decoded, found.lengths, strict=True)):
         fault = rules.fault(text)
         if length > max_length:
-            fault = f"has {length:,} symbols; --max-word-length is {max_length:,}; shorten it or raise that"
+            fault = (
+                f"has {length:,} symbols; --max-word-length is {max_length:,}; shorten it, raise that, or "
+                "say --truncate"
+            )
         if fault:
             row = first_row + int(np.flatnonzero(found.codes == number)[0])
             raise CorpusError(f"row {row:,} (counted from 0) {fault}")

@@ -2,16 +2,18 @@
 
 import operator
 import os
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, SupportsIndex, get_args
+from typing import Any, Literal, Self, SupportsIndex, TypeAlias, get_args
 
 from unrolled_server.cores import usable_cores
-from unrolled_server.paths import check_path, expand_home, parse_named_files, vectors_directory
+from unrolled_server.paths import check_names, check_path, expand_home, parse_named_files, vectors_directory
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+VectorSource: TypeAlias = Path | tuple[Iterable[str], Any]
 MAX_INT32 = 2**31 - 1
 MAX_THREADS = 32  # of the native core
 MOST = {
@@ -57,7 +59,7 @@ class EngineSettings:
         compute_threads: Threads of the native core that share the computing. `of` replaces 0 by one for each
             core that the process may use.
         state_memory_mb: MiB for networks and their computed states.
-        vectors: Files of word vectors by the names that requests use.
+        vectors: Files of word vectors, or (words, matrix), by the names that requests use.
         vectors_cache: Directory for converted vectors files; None is the user's cache directory.
     """
 
@@ -65,7 +67,7 @@ class EngineSettings:
     device: Device = "auto"
     compute_threads: int = 0
     state_memory_mb: int = 1_024
-    vectors: Mapping[str, Path] = field(default_factory=dict)
+    vectors: Mapping[str, VectorSource] = field(default_factory=dict)
     vectors_cache: Path | None = None
 
     @classmethod
@@ -85,7 +87,7 @@ class EngineSettings:
         limits = Limits(**{name: checked.pop(name) for name in _LIMITS if name in checked})
         threads = choose_threads(checked.pop("compute_threads", 0))
         settings = cls(limits=limits, compute_threads=threads, **checked)
-        if settings.vectors:
+        if any(isinstance(source, Path) for source in settings.vectors.values()):
             vectors_directory(settings.vectors_cache)  # raises without a home directory
         return settings
 
@@ -115,19 +117,26 @@ def _device(name: str, given: object) -> object:
     return given
 
 
-def _named_files(name: str, given: object) -> dict[str, Path]:
+def _vectors(name: str, given: object) -> dict[str, VectorSource]:
+    files, in_memory = given, {}
     if isinstance(given, Mapping):
-        is_right = all(isinstance(key, str) and isinstance(file, _PATH) for key, file in given.items())
+        in_memory = {key: source for key, source in given.items() if isinstance(source, tuple)}
+        files = {key: source for key, source in given.items() if key not in in_memory}
+        is_right = all(isinstance(key, str) for key in given)
+        is_right &= all(isinstance(file, _PATH) for file in files.values())
+        is_right &= all(len(source) == len(("words", "matrix")) for source in in_memory.values())
     else:
         is_right = isinstance(given, str | list | tuple) and all(isinstance(entry, str) for entry in given)
     if not is_right:
         raise TypeError(
-            f"{name} is {given!r}; give 'NAME=FILE', a list of these, or a dict from NAME to FILE"
+            f"{name} is {reprlib.repr(given)}; give 'NAME=FILE', a list of these, or a dict from NAME to "
+            "FILE or to (WORDS, MATRIX)"
         )
     try:
-        return parse_named_files(given)  # type: ignore[arg-type]
+        check_names(in_memory)
+        return parse_named_files(files) | in_memory  # type: ignore[arg-type]
     except ValueError as error:
-        raise ValueError(f"{name} is {given!r}: {error}") from None
+        raise ValueError(f"{name} is {given!r:.200}: {error}") from None
 
 
 def _directory(name: str, given: object) -> Path:
@@ -142,7 +151,7 @@ def _directory(name: str, given: object) -> Path:
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     **dict.fromkeys(MOST, _whole_number),
     "device": _device,
-    "vectors": _named_files,
+    "vectors": _vectors,
     "vectors_cache": _directory,
 }
 

@@ -22,12 +22,18 @@ def parse_named_files(given: str | Mapping[str, str | Path] | Iterable[str]) -> 
     """
     files: dict[str, Path] = {}
     for name, file in _entries(given):
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+        check_names([name])
         if name in files:
             raise ValueError(f"the name {name!r} is there twice; give each file a name of its own")
         files[name] = _readable_file(file)
     return files
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises ValueError if one of the names cannot be that of a table."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"the name {name!r} is not 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
 
 
 def local_path(given: str) -> Path:

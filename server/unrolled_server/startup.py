@@ -17,10 +17,10 @@ from unrolled_server.engine import (
     InstructionSetError,
     WordVectors,
 )
-from unrolled_server.engine_settings import Limits
+from unrolled_server.engine_settings import Limits, VectorSource
 from unrolled_server.exit_codes import EXIT_DEVICE, EXIT_ENGINE, EXIT_SETTINGS, StartupError
 from unrolled_server.paths import vectors_directory
-from unrolled_server.word_vectors import VectorTable, open_vectors
+from unrolled_server.word_vectors import VectorTable, open_vectors, table_in_memory
 
 
 class EngineOptions(Protocol):
@@ -33,7 +33,7 @@ class EngineOptions(Protocol):
     @property
     def state_memory_mb(self) -> int: ...
     @property
-    def vectors(self) -> Mapping[str, Path]: ...
+    def vectors(self) -> Mapping[str, VectorSource]: ...
     @property
     def vectors_cache(self) -> Path | None: ...
 
@@ -41,12 +41,17 @@ class EngineOptions(Protocol):
 def open_tables(settings: EngineOptions, *, stop: threading.Event | None = None) -> Mapping[str, VectorTable]:
     """Returns the word vectors by name. A file that is new to this machine takes some seconds.
 
-    Setting `stop` from another thread cancels a conversion. Raises StartupError.
+    Setting `stop` from another thread cancels a conversion. Raises StartupError, and TypeError or ValueError
+    for those in memory.
     """
-    return {
-        name: open_vectors(name, file, cache_directory=vectors_directory(settings.vectors_cache), stop=stop)
-        for name, file in settings.vectors.items()
-    }
+    tables = {}
+    for name, source in settings.vectors.items():
+        if isinstance(source, Path):
+            cache = vectors_directory(settings.vectors_cache)
+            tables[name] = open_vectors(name, source, cache_directory=cache, stop=stop)
+        else:
+            tables[name] = table_in_memory(name, *source)
+    return tables
 
 
 def verified_engine(settings: EngineOptions, tables: Iterable[VectorTable]) -> Engine:

@@ -62,7 +62,7 @@ def picture_of():
             title=title,
             panels=panels,
             row_name="word" if is_pooled else "letter",
-            limit=float(max(np.abs(panel.states).max() for panel in panels)),
+            limit=float(max(np.abs(panel.states).max(initial=0) for panel in panels)) or 1.0,
             directions=directions,
         )
 

@@ -130,7 +130,8 @@ def _draw(picture: Picture, figure: _Figure) -> _Figure:
     title = wrap(picture.title, int(page_width / _LETTER))
     figure.suptitle("\n".join(title), x=0.02, ha="left", size=9, weight="bold", parse_math=False)
     unit_height = min(max(picture.unit_count * _CELL, _MIN_HEIGHT), _MAX_HEIGHT)
-    label_height = min(max(len(x) for panel in picture.panels for x in panel.labels), _MAX_LABEL) * _LETTER
+    label_lengths = (len(label) for panel in picture.panels for label in panel.labels)
+    label_height = min(max(label_lengths, default=0), _MAX_LABEL) * _LETTER
     row_height = direction_count * (unit_height + _GAP) + label_height + _LINE
     figure.set_size_inches(page_width, rows * row_height + (1 + len(title)) * _LINE)
     return figure
@@ -149,7 +150,7 @@ def _draw_panel(panel: Panel, picture: Picture, word_axes: list[Axes], *, cells:
         axes.set_xlim(-0.5, cells - 0.5)
         axes.tick_params(labelbottom=axes is word_axes[-1])
         axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-        rotation = 90 if max(map(len, names)) > 1 else 0
+        rotation = 90 if max(map(len, names), default=0) > 1 else 0
         axes.set_xticks(range(0, len(names), step), names[::step], parse_math=False, rotation=rotation)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from unrolled.text import letter_filter
+from unrolled.text import first_symbols, letter_filter
 from unrolled.v1 import forward_pb2 as pb
 from unrolled.v1.wire import state_field
 
@@ -79,11 +79,10 @@ class Request:
         """Returns the request with words of at most so many symbols."""
         if max(self.lengths, default=0) <= max_length:
             return self
-        if self.network.reads_sentences:
-            return self.with_words(
-                [" ".join(word.split(maxsplit=max_length)[:max_length]) for word in self.words]
-            )
-        return self.with_words([word[:max_length] for word in self.words])
+        is_sentence = self.network.reads_sentences
+        return self.with_words(
+            [first_symbols(word, max_length, is_sentence=is_sentence) for word in self.words]
+        )
 
 
 @dataclass(slots=True, kw_only=True)

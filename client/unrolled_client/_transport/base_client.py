@@ -1,10 +1,10 @@
 """The base of both clients: their arguments, by which they are also copied and pickled."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Never, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Never, Self
 
 import grpc
 
@@ -19,9 +19,8 @@ from unrolled_client._transport.endpoint import (
 )
 from unrolled_client._transport.in_process import InProcess
 from unrolled_client._transport.target import DEFAULT_TARGET, NOT_GIVEN, Target, resolve_target
+from unrolled_client._transport.word_vectors import VectorSources, held_vectors
 from unrolled_client.errors import ClosedError, DerivedAlphabetWarning, UnrolledError
-
-VectorFiles: TypeAlias = str | Sequence[str] | Mapping[str, str | PathLike[str]]
 
 if TYPE_CHECKING:
     from unrolled_client._messages.request import Request
@@ -110,7 +109,7 @@ class BaseClient:
         max_alphabet_size: int | None = None,
         max_request_bytes: int | None = None,
         max_reply_bytes: int | None = None,
-        vectors: VectorFiles | None = None,
+        vectors: VectorSources | None = None,
         vectors_cache: str | PathLike[str] | None = None,
         **unknown: Never,
     ) -> Self:
@@ -133,7 +132,11 @@ class BaseClient:
             max_request_bytes: See `max_words`.
             max_reply_bytes: See `max_words`. Larger calls are computed in parts.
             vectors: Files of word vectors: "glove=glove.txt", a list of these, or a dict of names and files.
-            vectors_cache: Folder for their converted forms. Default: unrolled in the user's cache folder.
+                A dict may also hold vectors in memory: (words, matrix), gensim's KeyedVectors, or a pandas
+                DataFrame with words as its index. A float32 matrix in C order is used without a copy: do not
+                change it while the client is open.
+            vectors_cache: Folder for the converted forms of files. Default: unrolled in the user's cache
+                folder.
             **unknown: Not allowed; the error names the nearest setting.
 
         Raises:
@@ -153,7 +156,7 @@ class BaseClient:
             "max_alphabet_size": max_alphabet_size,
             "max_request_bytes": max_request_bytes,
             "max_reply_bytes": max_reply_bytes,
-            "vectors": vectors,
+            "vectors": held_vectors(vectors),
             "vectors_cache": vectors_cache,
         }
         given = {name: value for name, value in settings.items() if value is not None}

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from unrolled.entry_points import describe_missing
 from unrolled.option_groups import with_groups
+from unrolled.text import letter_filter, resolve_alphabet, tokenize
 
 from unrolled_client import Result
 from unrolled_client._display.picture import Picture
@@ -75,10 +76,10 @@ def forward(
 
     Example: unrolled forward hello eolll lleel --hidden-size 2 --seed 0
     """
-    batch = _read(words)
+    batch = _read(words, network)
     array_file = None if npy is None else _open_output("--npy", parse_path("--npy", npy), words)
     with array_file or contextlib.nullcontext(), exit_on_failure():
-        result = _forward(batch, network, server)
+        result = _forward(batch, words, network, server)
         if array_file is not None:
             np.save(array_file.begin(), result.outputs)
             array_file.finish()
@@ -104,10 +105,10 @@ def plot(
 
     Example: unrolled plot hello world --hidden-size 16 --save states.png
     """
-    batch = _read(words)
+    batch = _read(words, network)
     file = None if save is None else _open_drawing(save, words)
     with file or contextlib.nullcontext(), exit_on_failure():
-        picture = picture_of(_forward(batch, network, server))
+        picture = picture_of(_forward(batch, words, network, server))
         if file is not None:
             _save(picture, file)
     if file is None:
@@ -142,7 +143,36 @@ def main() -> None:
     app(prog_name="unrolled")
 
 
-def _read(words: WordFlags) -> list[str]:
+def _read(words: WordFlags, network: NetworkFlags) -> list[str]:
+    """Returns the words to run: those of `_read_all`, tokenized, without empty ones, as the options say."""
+    if words.tokenize and not network.reads_sentences:
+        raise typer.BadParameter(
+            "--tokenize is for sentences; give --vectors or --word-embedding-size to run along their words, "
+            "or leave it out"
+        )
+    batch = _read_all(words)
+    if words.tokenize:
+        batch = list(map(tokenize, batch))
+    return _without_empty(batch, network) if words.on_empty == "skip" else batch
+
+
+def _without_empty(batch: list[str], network: NetworkFlags) -> list[str]:
+    """Returns the words that have symbols for the network; reports how many have none."""
+    left: Callable[[str], str] = str.strip if network.reads_sentences else str
+    if network.alphabet and network.unknown_symbol == "skip":
+        left = letter_filter(resolve_alphabet(network.alphabet))
+    kept = list(filter(left, batch))
+    if not kept:
+        raise typer.BadParameter(
+            f"all {len(batch):,} words have no symbols, and --on-empty skip leaves them out; give others, or "
+            "say --on-empty zero"
+        )
+    if len(kept) < len(batch):
+        report(f"left out {len(batch) - len(kept):,} of {len(batch):,} words, which have no symbols")
+    return kept
+
+
+def _read_all(words: WordFlags) -> list[str]:
     """Returns the words from the command line, a file or standard input."""
     given, file = words.words or [], words.file
     if given and file is not None:
@@ -186,15 +216,15 @@ def _save(picture: Picture, file: OutputFile) -> None:
         typer.echo(note, err=True)
 
 
-def _forward(words: list[str], network: NetworkFlags, server: ServerFlags) -> Result:
+def _forward(batch: list[str], words: WordFlags, network: NetworkFlags, server: ServerFlags) -> Result:
     with open_client(server, network) as client:
         return client.forward(
-            words,
+            batch,
             hidden_size=network.hidden_size,
             seed=network.seed,
             alphabet=network.alphabet,
             layout=network.layout,
-            **network.options(),
+            **(network.options() | words.options()),
         )
 
 

@@ -9,9 +9,9 @@ import typer
 from typer.core import TyperCommand
 from unrolled.option_groups import write_option_groups
 
-from unrolled_client import Layout, NetworkOptions
+from unrolled_client import ALPHABETS, Layout, NetworkOptions
 from unrolled_client._transport.endpoint import Spread
-from unrolled_client.network import Cell, Nonlinearity, Output
+from unrolled_client.network import Cell, Nonlinearity, Output, UnknownSymbol
 
 _words = partial(typer.Option, rich_help_panel="Words")
 _network = partial(typer.Option, rich_help_panel="Network")
@@ -32,14 +32,28 @@ class WordFlags:
         list[str] | None,
         typer.Argument(
             metavar="WORD",
-            help="Words to run, or sentences with --vectors. Without a WORD, or with - alone, they are read "
-            "from standard input, one per line.",
+            help="Words to run, or sentences with --vectors or --word-embedding-size. Without a WORD, or "
+            "with - alone, they are read from standard input, one per line.",
         ),
     ] = None
     file: Annotated[
         str | None,
         _words(metavar="FILE", help="Read the words from FILE, one per line; - is standard input."),
     ] = None
+    tokenize: Annotated[
+        bool,
+        _words("--tokenize", help="Put sentences in lower case and set punctuation marks apart as words."),
+    ] = False
+    on_empty: Annotated[
+        Literal["error", "skip", "zero"],
+        _words(help="A word without symbols fails the call, is left out, or has states of zeros."),
+    ] = "error"
+    truncate: Annotated[bool, _words(help="Cut words that are longer than the server allows.")] = False
+
+    def options(self) -> NetworkOptions:
+        """Returns what the SDK's calls are to do with words; the command itself leaves empty ones out."""
+        options: NetworkOptions = {"truncate": True} if self.truncate else {}
+        return options | {"on_empty": "zero"} if self.on_empty == "zero" else options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +64,21 @@ class NetworkFlags:
         str | None,
         _words(
             metavar="LETTERS",
-            help="Letters in one-hot order; give it to compare runs.  [default: the letters of the words]",
+            help=f"Letters in one-hot order, or the name of some: {', '.join(ALPHABETS)}. Give it to compare "
+            "runs.  [default: the letters of the words]",
         ),
     ] = None
+    unknown_symbol: Annotated[
+        UnknownSymbol,
+        _words(help="A letter that is not in --alphabet fails the call, is left out, or is fed as zeros."),
+    ] = "error"
     embedding_size: Annotated[
         int | None,
         _words(metavar="SIZE", help="Size of a random embedding of letters.  [default: one-hot letters]"),
+    ] = None
+    word_embedding_size: Annotated[
+        int | None,
+        _words(metavar="SIZE", help="Read sentences word by word, with random word vectors of this size."),
     ] = None
     vectors: Annotated[
         str | None,
@@ -82,6 +105,15 @@ class NetworkFlags:
             metavar="RADIUS", help="Scale recurrent matrices to this spectral radius.  [default: unscaled]"
         ),
     ] = None
+    leak_rate: Annotated[
+        float, _network(metavar="RATE", help="Leaky integration of the rnn cell, up to 1.")
+    ] = 1.0
+    input_scaling: Annotated[
+        float, _network(metavar="FACTOR", help="Multiply the input weights of the rnn cell by this.")
+    ] = 1.0
+    density: Annotated[
+        float, _network(metavar="FRACTION", help="Fraction of the rnn cell's recurrent weights to keep.")
+    ] = 1.0
     layout: Annotated[
         Layout,
         _network(help="batch_first runs along the letters of each word; seq_first runs from word to word."),
@@ -97,6 +129,10 @@ class NetworkFlags:
     @property
     def is_pooled(self) -> bool:
         return self.output != "all"
+
+    @property
+    def reads_sentences(self) -> bool:
+        return self.vectors is not None or self.word_embedding_size is not None
 
     @property
     def vector_table(self) -> str | None:

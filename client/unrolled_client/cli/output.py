@@ -76,11 +76,15 @@ def print_info(info: ServerInfo) -> None:
 
 def _caption(result: Result) -> str:
     axes = "(batch, hidden)" if result.network.is_pooled else "(batch, seq, hidden)"
-    source = f"alphabet {result.alphabet[:_MAX_SYMBOLS]}"
-    if len(result.alphabet) > _MAX_SYMBOLS:
-        source += f" and {len(result.alphabet) - _MAX_SYMBOLS:,} more"
-    if result.network.vectors is not None:
-        source = f"vectors {result.network.vectors}"
+    network = result.network
+    if network.vectors is not None:
+        source = f"vectors {network.vectors}"
+    elif network.word_embedding_size is not None:
+        source = f"word_embedding_size {network.word_embedding_size}"
+    else:
+        source = f"alphabet {result.alphabet[:_MAX_SYMBOLS]}"
+        if len(result.alphabet) > _MAX_SYMBOLS:
+            source += f" and {len(result.alphabet) - _MAX_SYMBOLS:,} more"
     return f"{axes} = {result.outputs.shape}, layout {result.layout}, {source}"
 
 

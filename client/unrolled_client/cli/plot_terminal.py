@@ -46,7 +46,8 @@ def draw(picture: Picture, console: Console) -> None:
 def _fit(picture: Picture, console: Console) -> _Grid:
     # Rich finds the nearest of 256 colours; 16 colours have too few shades of red and blue.
     has_colors = not console.no_color and console.color_system in {"256", "truecolor"}
-    label_width = min(max(cell_len(x) for panel in picture.panels for x in panel.labels), _MAX_LABEL_WIDTH)
+    label_widths = (cell_len(label) for panel in picture.panels for label in panel.labels)
+    label_width = min(max(label_widths, default=0), _MAX_LABEL_WIDTH)
     room = (console.width - 2 - label_width) // len(picture.directions) - 1
     cell_width = min(_COLOR_WIDTH, room // picture.unit_count) if has_colors else _DIGIT_WIDTH
     min_width = math.ceil(max(map(len, picture.directions)) / picture.unit_count)  # for a direction's name

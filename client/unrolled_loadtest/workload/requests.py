@@ -48,8 +48,8 @@ def make_workload(mix: RequestMix, *, seed: int) -> Workload:
         TypeError: A value of a wrong type.
     """
     vocabulary = load_vocabulary(mix.words_file, draw=mix.draw)
-    has_vectors = mix.network.get("vectors") is not None
-    alphabet = mix.alphabet or (None if has_vectors else derive_alphabet(vocabulary.words))
+    has_sentences = {"vectors", "word_embedding_size"} & {*mix.network}
+    alphabet = mix.alphabet or (None if has_sentences else derive_alphabet(vocabulary.words))
     rng = np.random.default_rng((seed % 2**64, 0))
     count = mix.pool_count
     word_counts = mix.words_per_request.draw(rng, count)

@@ -209,9 +209,9 @@ class Settings(BaseSettings):
     # Undecoded: flags and environment give the same text to the same parser.
     vectors: Annotated[dict[str, Path], NoDecode, BeforeValidator(parse_named_files)] = Field(
         {},
-        description="NAME=FILE: word vectors that requests may name, as GloVe text, word2vec text or "
-        "fastText .vec. For several files repeat the flag, or separate them by commas or give JSON, as in "
-        "UNROLLED_VECTORS",
+        description="NAME=FILE: word vectors that requests may name, as text (GloVe, word2vec, fastText "
+        ".vec), word2vec's .bin, or .npy with its words, one a line, in a .txt file beside it. For several "
+        "files repeat the flag, or separate them by commas or give JSON, as in UNROLLED_VECTORS",
     )
     vectors_cache: File = Field(
         None,

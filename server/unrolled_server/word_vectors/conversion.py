@@ -6,13 +6,13 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from unrolled_server.word_vectors.mapped_file import SourceIdentity, WrittenRows, open_folder, write_folder
-from unrolled_server.word_vectors.text_format import Block, TextVectors, VectorsError, decompressed
+from unrolled_server.word_vectors.blocks import Block, VectorsError
+from unrolled_server.word_vectors.mapped_file import open_folder, write_folder
+from unrolled_server.word_vectors.source_file import open_source, source_identity
 
 LOG = logging.getLogger(__name__)
 PROGRESS_S = 5.0
@@ -21,11 +21,11 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """A conversion of the text file `source`, in the state `identity`, to the folder `target`."""
+    """A conversion of the file `source`, whose `source_identity` is `identity`, to the folder `target`."""
 
     source: Path
     target: Path
-    identity: SourceIdentity
+    identity: Sequence[int]
     stop: threading.Event
 
     def run(self) -> None:
@@ -35,7 +35,7 @@ class Conversion:
         killed leaves nothing that would be opened. Setting `stop` cancels it within a second or two.
 
         Raises:
-            VectorsError: The text is malformed or changed meanwhile, the target cannot be written, or `stop`
+            VectorsError: The file is malformed or changed meanwhile, the target cannot be written, or `stop`
                 was set.
         """
         unfinished = self.target.with_suffix(".unfinished")
@@ -72,17 +72,16 @@ class Conversion:
 
     def _write(self, folder: Path) -> None:
         started_s = time.monotonic()
-        LOG.info("converting %s (%d MiB), once", self.source, self.identity.byte_count >> 20)
+        LOG.info("converting %s (%d MiB), once", self.source, self.source.stat().st_size >> 20)
         folder.mkdir()
-        with self.source.open("rb") as source, decompressed(source, source=self.source) as text:
-            vectors = TextVectors(text, source=self.source)
-            blocks = self._watched(vectors, source)
-            written = write_folder(folder, blocks, size=vectors.size, source=self.identity)
-        if SourceIdentity.of(self.source) != self.identity:
+        with open_source(self.source) as vectors:
+            blocks = self._watched(vectors.blocks())
+            summary = write_folder(folder, blocks, size=vectors.size, source=self.identity)
+        if source_identity(self.source) != self.identity:
             raise VectorsError(f"{self.source} changed while it was read; start again when it is complete")
-        self._warn_of_oddities(written)
+        summary.log_oddities(self.source)
         elapsed_s = time.monotonic() - started_s
-        LOG.info("converted %d words of %d values in %.1f s", len(written.words), vectors.size, elapsed_s)
+        LOG.info("converted %d words of %d values in %.1f s", len(summary.words), vectors.size, elapsed_s)
 
     def _replace_target(self, folder: Path) -> None:
         # On NFS a folder whose files another process has mapped cannot be removed, only renamed.
@@ -92,29 +91,17 @@ class Conversion:
         folder.rename(self.target)
         shutil.rmtree(old, ignore_errors=True)
 
-    def _watched(self, vectors: TextVectors, source: BinaryIO) -> Iterator[Block]:
+    def _watched(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Yields all blocks, logs the progress, and stops when it is asked to."""
-        logged_s = time.monotonic()
-        for block in vectors.blocks():
+        logged_s, count = time.monotonic(), 0
+        for block in blocks:
             if self.stop.is_set():
                 raise self._cancelled()
             yield block
+            count += len(block.words)
             if time.monotonic() - logged_s > PROGRESS_S:
                 logged_s = time.monotonic()
-                LOG.info("converting %s: %d %%", self.source, 100 * source.tell() // self.identity.byte_count)
-
-    def _warn_of_oddities(self, written: WrittenRows) -> None:
-        if repeated := written.line_count - len(written.words):
-            LOG.warning("%s: %d lines repeat a word; of each word the first counts", self.source, repeated)
-        # str.split, which takes sentences apart, would split or drop these words.
-        phrases = sum(word.decode().split() != [word.decode()] for word in written.words)
-        if phrases:
-            LOG.warning(
-                "%s: %d words have white space inside or are white space; sentences are split there, so they "
-                "are never found",
-                self.source,
-                phrases,
-            )
+                LOG.info("converting %s: %d words so far", self.source, count)
 
     def _cancelled(self) -> VectorsError:
         return VectorsError(f"{self.source} is not converted, because the conversion was cancelled")

@@ -2,27 +2,30 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from unrolled_server.word_vectors.blocks import VectorsError
 from unrolled_server.word_vectors.conversion import Conversion
-from unrolled_server.word_vectors.mapped_file import SourceIdentity, open_folder
-from unrolled_server.word_vectors.text_format import VectorsError
+from unrolled_server.word_vectors.mapped_file import open_folder
+from unrolled_server.word_vectors.matrix import MatrixVectors, encoded_words
+from unrolled_server.word_vectors.source_file import source_identity
+from unrolled_server.word_vectors.summary import Summary
 from unrolled_server.word_vectors.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VectorTable:
-    """Words and their vectors, mapped read-only: processes share the memory, and threads need no lock.
+    """Words and their vectors, read-only, so threads need no lock; processes share the memory of a file's.
 
     Attributes:
-        word_count: Distinct words; if several lines have the same word, the first counts.
-        digest: 16 hexadecimal digits over words and values, whatever the file's place and format.
-        rows: (word_count, size), C order, in the order of the file; a numpy.memmap.
+        word_count: Distinct words; if several vectors have the same word, the first counts.
+        digest: 16 hexadecimal digits over words and values, whatever their place and format.
+        rows: (word_count, size), C order, in the order of the source; of a file a numpy.memmap.
         mean: (size,), the mean of all rows, summed in float64 in their order.
     """
 
@@ -42,9 +45,9 @@ class VectorTable:
 def open_vectors(
     name: str, source: Path, *, cache_directory: Path, stop: threading.Event | None = None
 ) -> VectorTable:
-    """Opens the converted form of a text file in about a millisecond; converts the file first if needed.
+    """Opens the converted form of a file in about a millisecond; converts the file first if needed.
 
-    The converted form is current while the source keeps its size and modification time. Setting `stop` from
+    The converted form is current while the source keeps its `source_identity`. Setting `stop` from
     another thread cancels a conversion within a second or two.
 
     Raises:
@@ -52,9 +55,10 @@ def open_vectors(
             set.
     """
     try:
-        identity = SourceIdentity.of(source)
+        identity = source_identity(source)
     except OSError as error:
-        raise VectorsError(f"{source} cannot be read: {error.strerror}") from None
+        listing = "" if error.filename == str(source) else f"; it must list the words of {source}, one a line"
+        raise VectorsError(f"{error.filename} cannot be read: {error.strerror}{listing}") from None
     folder = cache_directory / _folder_name(source)
     mapped = open_folder(folder, identity)
     if mapped is None:
@@ -74,6 +78,38 @@ def open_vectors(
         rows=arrays["rows"],
         mean=np.asarray(arrays["mean"]),
         _vocabulary=Vocabulary(**index),
+    )
+
+
+def table_in_memory(name: str, words: Iterable[str], matrix: npt.ArrayLike) -> VectorTable:
+    """Returns the table, digest included, that a file with these words and rows would give.
+
+    A matrix of float32 in C order is used without a copy unless words repeat, so it must not change.
+
+    Raises:
+        TypeError: A word is not a str.
+        ValueError: The matrix does not fit, or words or values are not allowed.
+    """
+    try:
+        values = np.asarray(matrix)
+        vectors = MatrixVectors(encoded_words(words), values)
+        summary = Summary(vectors.size)
+        blocks = [summary.add(block) for block in vectors.blocks()]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"vectors {name!r}: {error}") from None
+    summary.log_oddities(f"vectors {name!r}")
+    is_usable = values.dtype == np.float32 and values.flags.c_contiguous and values.flags.aligned
+    is_distinct = len(summary.words) == len(values)
+    rows = values.view() if is_usable and is_distinct else np.concatenate(blocks)
+    rows.flags.writeable = False
+    return VectorTable(
+        name=name,
+        word_count=len(rows),
+        size=vectors.size,
+        digest=summary.digest,
+        rows=rows,
+        mean=summary.mean,
+        _vocabulary=Vocabulary.of(list(summary.words)),
     )
 
 

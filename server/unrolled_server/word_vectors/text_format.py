@@ -1,93 +1,39 @@
 """Word vectors as text: GloVe's format, word2vec's text format and fastText's .vec, plain or compressed."""
 
-import bz2
 import codecs
 import contextlib
-import gzip
 import itertools
 import logging
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from unrolled_server.exit_codes import EXIT_VECTORS, StartupError
+from unrolled_server.word_vectors.blocks import (
+    BLOCK_BYTES,
+    HEADER,
+    Block,
+    Rows,
+    VectorsError,
+    invalid_byte,
+)
 
 LOG = logging.getLogger(__name__)
-# About 1,600 lines of 300 values. Their strings take ten times that; larger blocks were no faster.
-BLOCK_BYTES = 4 << 20
-_HEADER = re.compile(rb"(\d{1,18})[ \t]+(\d{1,18})\s*")
 _SEPARATORS = " \t"
 _ENDING = _SEPARATORS + "\r\n"
 _BLANKS = re.compile(f"[{_SEPARATORS}]+")
 _FIELD = re.compile("[^ ]+")
 _NO_WORD = "has no word at its start; a line is a word and its values, with blanks or tabs between them"
-_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
-}
-_BZIP2_BLOCK = b"1AY&SY"  # follows the compression level; a word of a text may begin with BZh
-_REFUSED = {
-    b"PK\x03\x04": "is a zip archive; unpack it and name one of its files",
-    b"\x28\xb5\x2f\xfd": "is a zstd file; unpack it by zstd -d",
-    b"\xff\xfe": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
-    b"\xfe\xff": "is UTF-16 text; convert it by iconv -f UTF-16 -t UTF-8",
-}
-_MAGIC_BYTES = 10
 
-Rows = npt.NDArray[np.float32]
-
-
-class VectorsError(StartupError):
-    """A table that cannot be opened; the message names the file and the remedy. A retry does not help."""
-
-    exit_code = EXIT_VECTORS
+_NOT_TEXT = "a file in word2vec's binary format needs a name with the ending .bin"
 
 
 class LineError(ValueError):
     """What is wrong with a line, and the remedy."""
-
-
-class Block(NamedTuple):
-    """Consecutive lines: their words in UTF-8 and their values, (len(words), size)."""
-
-    words: Sequence[bytes]
-    values: Rows
-
-
-@contextlib.contextmanager
-def decompressed(file: BinaryIO, *, source: Path) -> Iterator[BinaryIO]:
-    """Opens the text in a file, which may be compressed by gzip, bzip2 or xz; its first bytes show which.
-
-    Raises:
-        VectorsError: The file is another kind of archive, or is damaged or cut off.
-    """
-    start = file.read(_MAGIC_BYTES)
-    file.seek(0)
-    for magic, reason in _REFUSED.items():
-        if start.startswith(magic):
-            raise VectorsError(f"{source} {reason}")
-    opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-    if opener is None or (opener is bz2.open and start[4:] != _BZIP2_BLOCK):
-        yield file
-        return
-    try:
-        with opener(file) as text:
-            yield text
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # an error of the disk, not of the compressed data
-        raise VectorsError(
-            f"{source} cannot be unpacked: {error}; it is damaged or was cut off: fetch it again"
-        ) from None
 
 
 class TextVectors:
@@ -111,7 +57,7 @@ class TextVectors:
         if len(first) == BLOCK_BYTES and not first.endswith(b"\n"):
             raise self._too_long(1)
         first = first.removeprefix(codecs.BOM_UTF8)
-        header = _HEADER.fullmatch(first)
+        header = HEADER.fullmatch(first)
         self._header_count = int(header[1]) if header else None
         self._first_line = 2 if header else 1
         self._chunks = itertools.chain([b"" if header else first], iter(partial(file.read, BLOCK_BYTES), b""))
@@ -208,7 +154,7 @@ class TextVectors:
             raise self._error(last_line, reason)
 
     def _too_long(self, line: int) -> VectorsError:
-        return self._error(line, f"is longer than {BLOCK_BYTES} bytes; save a binary file as text first")
+        return self._error(line, f"is longer than {BLOCK_BYTES} bytes; {_NOT_TEXT}")
 
     def _error(self, line: int, reason: str) -> VectorsError:
         return VectorsError(f"{self._source}, line {line}: {reason}")
@@ -298,16 +244,12 @@ def _checked(text: bytes, words: Sequence[str], values: Sequence[str], *, size: 
 
 def _decoded(raw: bytes) -> str:
     """Decodes a line; raises LineError if it is not UTF-8."""
-    bad = raw.find(b"\0")
-    if bad < 0:
-        try:
-            return raw.decode()
-        except UnicodeDecodeError as error:
-            bad = error.start
+    bad = invalid_byte(raw)
+    if bad is None:
+        return raw.decode()
     raise LineError(
-        f"byte {bad + 1} is {raw[bad]:#04x}, which is not UTF-8 text; save word2vec's binary format as text "
-        "first (gensim: KeyedVectors.load_word2vec_format(FILE, binary=True).save_word2vec_format(TEXT)), or "
-        "drop bad bytes with iconv -c -f UTF-8 -t UTF-8"
+        f"byte {bad + 1} is {raw[bad]:#04x}, which is not UTF-8 text; {_NOT_TEXT}; in a text, drop bad "
+        "bytes with iconv -c -f UTF-8 -t UTF-8"
     )
 
 

@@ -49,6 +49,12 @@ def test_a_path_that_is_not_local_is_refused_with_its_argument(tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+def test_the_name_of_an_alphabet_stands_for_its_letters():
+    corpus = CorpusFlags(source="in", output_folder="out")
+    assert check_options(corpus, Parameters(hidden_size=2, alphabet="digits")).alphabet == "0123456789"
+    assert check_options(corpus, Parameters(hidden_size=2, alphabet="01")).alphabet == "01"
+
+
 def test_a_tilde_is_expanded_in_every_path(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     corpus = CorpusFlags(source="~/in", output_folder="~/out")

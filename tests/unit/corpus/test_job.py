@@ -85,8 +85,8 @@ def test_a_job_killed_after_the_partition_still_writes_the_alphabet_to_the_manif
 def check_empty_rows(make_job, capsys):
     """A function that checks slices of ten rows, some of them empty, and returns count and message."""
 
-    def check(empty_counts, on_empty):
-        job = make_job(["a"] * (10 * len(empty_counts)), on_empty=on_empty)
+    def check(empty_counts, on_empty, **changed):
+        job = make_job(["a"] * (10 * len(empty_counts)), on_empty=on_empty, **changed)
         records = [
             {"empty_rows": count, "first_empty_row": 10 * at + 3 if count else None}
             for at, count in enumerate(empty_counts)
@@ -126,3 +126,10 @@ def test_a_corpus_without_texts_is_refused(check_empty_rows, on_empty):
         CorpusError, match=r"^20 of 20 rows are null .* nothing is left to compute; name another"
     ):
         check_empty_rows([10, 10], on_empty)
+
+
+def test_a_corpus_of_letters_that_are_all_left_out_needs_another_alphabet(check_empty_rows):
+    with pytest.raises(
+        CorpusError, match="--column, or give an --alphabet that has its letters, with another"
+    ):
+        check_empty_rows([10, 10], "skip", unknown_symbol="skip")

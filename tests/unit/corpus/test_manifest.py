@@ -26,10 +26,21 @@ def test_another_job_is_refused_with_the_difference(tmp_path):
         check_same_job(found, job_spec(corpus, tmp_path / "out").describe(), output=tmp_path)
 
 
-def test_a_job_is_not_resumed_with_another_treatment_of_empty_rows(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "there", "here"),
+    [
+        ("on_empty", "skip", "zero"),
+        ("unknown_symbol", "error", "skip"),
+        ("truncate", False, True),
+        ("tokenize", True, False),
+        ("word_embedding_size", None, 3),
+        ("leak_rate", 1.0, 0.5),
+    ],
+)
+def test_a_job_is_not_resumed_with_another_treatment_of_its_texts(tmp_path, name, there, here):
     corpus = write_corpus(tmp_path / "c.parquet", ["a"])
-    found, wanted = (job_spec(corpus, tmp_path, on_empty=choice).describe() for choice in ("skip", "zero"))
-    with pytest.raises(CorpusError, match="on_empty is 'skip' there and 'zero' here"):
+    found, wanted = (job_spec(corpus, tmp_path, **{name: value}).describe() for value in (there, here))
+    with pytest.raises(CorpusError, match=f"{name} is {there!r} there and {here!r} here"):
         check_same_job(found, wanted, output=tmp_path)
 
 

@@ -11,6 +11,7 @@ from unrolled_corpus.parameters import parse_seeds, seed_column
 from tests.support.corpus.corpora import parameters
 
 pytestmark = pytest.mark.corpus
+SENTENCES = {"word_embedding_size": 5, "alphabet": None}
 
 
 def test_seeds_are_numbers_and_ranges_in_the_order_given():
@@ -74,8 +75,26 @@ def test_texts_that_are_not_seeds_are_refused(seeds):
         ({"vectors": "glove=f"}, "--alphabet is for letters"),
         ({"vectors": "glove", "alphabet": None}, "give NAME=FILE"),
         ({"part_rows": 0}, "--part-rows is 0"),
+        ({"leak_rate": 0.0}, "--leak-rate is 0; it must be above 0 and up to 1"),
+        ({"leak_rate": 1.5}, "--leak-rate is 1.5"),
+        ({"density": float("nan")}, "--density is nan"),
+        ({"input_scaling": 1001.0}, "--input-scaling is 1001; it must be above 0 and up to 1000"),
+        ({"density": 0.5, "cell": "gru"}, "--density is for the rnn cell; --cell is gru"),
+        ({"word_embedding_size": 0, "alphabet": None}, "--word-embedding-size is 0"),
+        ({"word_embedding_size": 5}, "--alphabet is for letters, and with --word-embedding-size symbols are"),
+        (SENTENCES | {"embedding_size": 3}, "--embedding-size is for letters"),
+        (SENTENCES | {"unknown_symbol": "skip"}, "--unknown-symbol is for letters"),
+        (SENTENCES | {"unknown_word": "mean"}, "--unknown-word is for --vectors"),
+        (SENTENCES | {"vectors": "glove=f"}, "--vectors and --word-embedding-size both"),
+        ({"tokenize": True}, "--tokenize is for sentences; give --vectors or --word-embedding-size"),
+        ({"unknown_symbol": "zero", "alphabet": None}, "without --alphabet all letters of the corpus"),
     ],
 )
 def test_invalid_parameters_are_named(changed, message):
     with pytest.raises(CorpusError, match=message):
         parameters(**changed).check()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_defaults_of_echo_state_options_are_those_of_every_cell(cell):
+    parameters(cell=cell, leak_rate=1.0, input_scaling=1.0, density=1.0).check()

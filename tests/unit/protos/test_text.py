@@ -5,7 +5,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled.text import ALPHABETS, letter_filter, resolve_alphabet, tokenize
+from unrolled.text import ALPHABETS, first_symbols, letter_filter, resolve_alphabet, tokenize
 
 
 def test_no_name_of_an_alphabet_is_an_alphabet():
@@ -24,6 +24,15 @@ def test_names_are_resolved_and_letters_are_not():
     assert resolve_alphabet("lowercase") == string.ascii_lowercase
     assert resolve_alphabet("helo") == "helo"
     assert resolve_alphabet("") == ""
+
+
+@given(st.text("ab \n", max_size=30), st.integers(1, 10))
+def test_the_first_symbols_are_letters_or_words(text, count):
+    """A text that is short enough is kept as it is, white space included."""
+    assert first_symbols(text, count, is_sentence=False) == text[:count]
+    cut = first_symbols(text, count, is_sentence=True)
+    assert cut.split() == text.split()[:count]
+    assert cut == text or len(text.split()) > count
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=50))

@@ -99,6 +99,9 @@ def test_word_vectors_may_be_given_in_each_form(tmp_path):
         ({"a b": "/x"}, ValueError, "the name 'a b' is not 1 to 64 of"),
         ({"a": 1}, TypeError, "give 'NAME=FILE', a list of these, or a dict from NAME to FILE"),
         ([1], TypeError, "give 'NAME=FILE'"),
+        ({"a": (["x"], [[1]], 0)}, TypeError, r"a dict from NAME to FILE or to \(WORDS, MATRIX\)"),
+        ({"a b": (["x"], [[1]])}, ValueError, "the name 'a b' is not 1 to 64 of"),
+        ({1: (["x"], [[1]])}, TypeError, "give 'NAME=FILE'"),
         (1, TypeError, "vectors is 1; give 'NAME=FILE'"),
     ],
 )
@@ -115,6 +118,12 @@ def test_the_cache_of_word_vectors_is_a_path(tmp_path):
             EngineSettings.of(vectors_cache=given)
 
 
+def test_word_vectors_may_be_in_memory_beside_files(tmp_path):
+    (tmp_path / "a.txt").touch()
+    given = {"file": str(tmp_path / "a.txt"), "memory": (["x"], [[1.0]])}
+    assert EngineSettings.of(vectors=given).vectors == given | {"file": tmp_path / "a.txt"}
+
+
 def test_word_vectors_need_a_place_for_their_converted_form(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "")
@@ -123,6 +132,7 @@ def test_word_vectors_need_a_place_for_their_converted_form(monkeypatch, tmp_pat
     file.touch()
     with pytest.raises(ValueError, match="set XDG_CACHE_HOME or HOME, or give vectors_cache"):
         EngineSettings.of(vectors={"a": file})
+    assert EngineSettings.of(vectors={"a": (["x"], [[1.0]])}).vectors  # nothing is converted
 
 
 def test_an_unknown_name_gets_the_nearest_setting():

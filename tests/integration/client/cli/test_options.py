@@ -22,9 +22,12 @@ LETTERS = {
     "bias": False,
     "proj_size": 1,
     "embedding_size": 5,
+    "unknown_symbol": "zero",
+    "on_empty": "zero",
     "output": "mean",
 }
 SENTENCES = {"nonlinearity": "relu", "spectral_radius": 0.9, "vectors": "glove", "unknown_word": "zero"}
+RESERVOIR = {"leak_rate": 0.3, "input_scaling": 2.5, "density": 0.1, "word_embedding_size": 7}
 
 
 def as_flags(options):
@@ -48,11 +51,15 @@ def requests(serve, monkeypatch):
     return requests
 
 
-@pytest.mark.parametrize("options", [{}, LETTERS, SENTENCES], ids=["defaults", "letters", "sentences"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, LETTERS, SENTENCES, RESERVOIR, {"alphabet": "lowercase", "unknown_symbol": "skip"}],
+    ids=["defaults", "letters", "sentences", "reservoir", "skip"],
+)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_asks_as_the_sdk_does(requests, command, options):
     """Whatever is given on the command line, the request is the one that the SDK sends for it."""
-    words = ["hello", "lleel"]
+    words = ["hello", "lleéel"]
     done = CliRunner().invoke(app, [command, *words, "--hidden-size", "3", *as_flags(options)])
     assert (done.exit_code, done.stderr) == (1, "unrolled: not this one\n")
     with Client(os.environ["UNROLLED_TARGET"]) as client, pytest.raises(UnsupportedError):
@@ -63,12 +70,13 @@ def test_a_command_asks_as_the_sdk_does(requests, command, options):
 
 def test_the_cases_above_leave_out_no_option():
     """Each of the network's options is given another value than its default in one of the cases."""
-    assert {field.name for field in fields(NetworkFlags)} == {"hidden_size", *LETTERS, *SENTENCES}
+    given = {"hidden_size", *LETTERS, *SENTENCES, *RESERVOIR}
+    assert {field.name for field in fields(NetworkFlags)} == given - {"on_empty"}
 
 
 def test_the_command_has_every_option_of_the_sdk():
     """What calls of the SDK take, the command takes; final states are for programs."""
-    names = {field.name for field in fields(NetworkFlags)}
+    names = {field.name for group in (NetworkFlags, WordFlags) for field in fields(group)}
     assert NetworkOptions.__annotations__.keys() - names == {"return_final_state"}
 
 

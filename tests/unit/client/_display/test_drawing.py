@@ -85,6 +85,13 @@ def test_a_png_has_the_colors_at_the_cells(picture_of, tmp_path):
         assert np.abs(seen - colors_of(panel.states.T, picture.limit)).max() <= 1
 
 
+@pytest.mark.parametrize("words", [["", "hello"], [""]])
+def test_a_word_without_letters_is_an_empty_panel(picture_of, tmp_path, words):
+    """The others stay where they are."""
+    save(picture_of(words), tmp_path / "states.svg")
+    assert ("hello" in texts_in(tmp_path / "states.svg")) == ("hello" in words)
+
+
 def test_pooled_words_are_columns(picture_of, tmp_path):
     """If each word has one vector there is one panel, with a column per word."""
     picture = picture_of(["hello", "world", "x"], units=4, is_pooled=True)

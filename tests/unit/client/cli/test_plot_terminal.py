@@ -124,6 +124,13 @@ def test_names_of_any_width_keep_the_columns(picture_of):
     assert {cell_len(name) for name in names} == {23}
 
 
+@pytest.mark.parametrize("words", [["", "ab"], [""]])
+def test_a_word_without_letters_has_no_rows(picture_of, words):
+    """Not even its name."""
+    lines = [line.plain for line in drawn(picture_of(words), colors="truecolor")]
+    assert [line.split()[0] for line in lines[3:-2] if line] == (["ab", "a", "b"] if "ab" in words else [])
+
+
 def test_what_is_no_number_is_drawn_as_such(picture_of):
     """Overflows have the ends' colours, and what is no number has none."""
     picture = picture_of(["abc"], units=1)

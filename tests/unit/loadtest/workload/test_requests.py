@@ -26,10 +26,11 @@ def test_other_options_of_a_call_are_passed_on():
     assert (message.output, message.alphabet) == (pb.OUTPUT_MEAN, "thewadin")
 
 
-def test_word_vectors_get_no_alphabet(tmp_path):
+@pytest.mark.parametrize("network", [{"vectors": "glove"}, {"word_embedding_size": 3}])
+def test_word_vectors_get_no_alphabet(tmp_path, network):
     path = tmp_path / "sentences.txt"
     path.write_text("the cat sat\n")
-    asked = request_mix(words="1", words_file=path, network={"vectors": "glove"})
+    asked = request_mix(words="1", words_file=path, network=network)
     (data,) = make_workload(asked, seed=0).data
     message = pb.ForwardRequest.FromString(data)
     assert (list(message.words), message.alphabet) == (["the cat sat"], "")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from unrolled_server.word_vectors import mapped_file, open_vectors
+from unrolled_server.word_vectors.source_file import source_identity
 
 TIMEOUT_S = 120
 # Reads every row, then waits for a line before it prints what the system counts for the mapping.
@@ -122,7 +123,7 @@ def test_a_folder_that_is_replaced_during_opening_is_not_used(converted, source,
         return np.lib.format.open_memmap(*args, **options)
 
     monkeypatch.setattr(np.lib.format, "open_memmap", replace_and_open)
-    identity = mapped_file.SourceIdentity.of(source)
+    identity = source_identity(source)
     assert mapped_file.open_folder(converted, identity) is None
     assert mapped_file.open_folder(converted, identity) is not None
 

@@ -123,7 +123,7 @@ def test_zero_vectors_are_accepted(table_of):
 def test_the_first_line_of_a_repeated_word_counts_and_the_others_are_logged(table_of, caplog):
     table = table_of("a 1\nb 2\na 3\na 4\n")
     assert (table.word_count, table.rows.ravel().tolist(), table.mean.tolist()) == (2, [1, 2], [1.5])
-    assert "2 lines repeat a word; of each word the first counts" in caplog.text
+    assert "2 vectors repeat a word; of each word the first counts" in caplog.text
 
 
 def test_a_last_line_without_a_line_break_causes_a_warning(table_of, caplog):
@@ -210,7 +210,7 @@ MALFORMED = {
         + np.float32([1, 2, 3]).tobytes()
         + b"\n",
         2,
-        "which is not UTF-8 text; save word2vec's binary format as text first (gensim: KeyedVectors.load_",
+        "which is not UTF-8 text; a file in word2vec's binary format needs a name with the ending .bin",
     ),
 }
 
@@ -235,7 +235,7 @@ def test_the_first_malformed_line_is_reported_wherever_blocks_end(table_of, monk
 def test_an_endless_line_is_refused_before_it_fills_the_memory(table_of, monkeypatch):
     monkeypatch.setattr(text_format, "BLOCK_BYTES", 64)
     with pytest.raises(
-        VectorsError, match="line 2: is longer than 64 bytes; save a binary file as text first"
+        VectorsError, match="line 2: is longer than 64 bytes; a file in word2vec's binary format needs a name"
     ):
         table_of("a 1 2\n" + "b" * 1000)
     with pytest.raises(VectorsError, match="line 1: is longer than 64 bytes"):
