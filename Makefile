@@ -75,7 +75,7 @@ $(EXAMPLE_DATA_READY): examples/data.txt | $(EXAMPLES)
 
 # With other work on few cores, several BLAS threads wait for each other: six times as slow on two, measured.
 examples examples-table: export OPENBLAS_NUM_THREADS := 1
-examples: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Classify first names and film reviews by random networks (two minutes).
+examples: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Classify first names and film reviews by random networks (a minute).
 	@$(BIN)/python examples/names.py
 	@$(BIN)/python examples/reviews.py
 
