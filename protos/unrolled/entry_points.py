@@ -36,6 +36,7 @@ EXTRAS = {
     "plot": ("matplotlib",),
     "server": _SERVER,
     "ray": ("pyarrow", "ray", *_CLI, *_SERVER),
+    "sklearn": ("sklearn", *_LOCAL),
 }
 """The modules that each extra of the distribution installs."""
 

@@ -77,7 +77,8 @@ def why_refused(data, *, limits, tables, digest_of, earlier=None):
         _network(request),
         _reservoir(request.network),
         _embedding(request, limits, tables),
-        _texts(request, texts, limits, tables),
+        _texts(request, texts, limits),
+        _vocabulary(request, texts, limits, tables),
         _state(request, texts, digest_of),
         _reply(request, texts, limits),
     )
@@ -92,6 +93,7 @@ def _options(request):
         (request.network.cell, pb.Cell),
         (request.network.nonlinearity, pb.Nonlinearity),
         (request.embedding.unknown_word, pb.UnknownWord),
+        (request.unknown_symbol, pb.UnknownSymbol),
     )
     if any(value not in enum.values() for value, enum in enums):
         yield "an unknown option"
@@ -141,24 +143,37 @@ def _embedding(request, limits, tables):
     source = embedding.WhichOneof("source")
     if source == "random_size" and not 1 <= embedding.random_size <= limits.max_hidden_size:
         yield "random_size"
+    if source == "random_word_size" and not 1 <= embedding.random_word_size <= limits.max_hidden_size:
+        yield "random_word_size"
     if source == "vectors" and embedding.vectors not in tables:
         yield "vectors"
     if embedding.unknown_word and source != "vectors":
         yield "unknown_word"
 
 
-def _texts(request, texts, limits, tables):
+def _texts(request, texts, limits):
     if not 1 <= len(texts.words) <= limits.max_words:
         yield "the number of words"
     sequences = _sequences(request, texts)
-    if any(not 1 <= len(sequence) <= limits.max_word_length for sequence in sequences):
+    least = 0 if request.allow_empty_words else 1
+    if any(not least <= len(sequence) <= limits.max_word_length for sequence in sequences):
         yield "a word's length"
+    if request.layout == pb.LAYOUT_SEQ_FIRST and request.allow_empty_words:
+        yield "empty words along words"
     if request.layout == pb.LAYOUT_SEQ_FIRST and len(set(map(len, sequences))) > 1:
         yield "uneven words"
+
+
+def _vocabulary(request, texts, limits, tables):
+    sequences = _sequences(request, texts)
     met = {symbol for sequence in sequences for symbol in sequence}
-    if request.embedding.vectors:
+    if _has_sentences(request):
         if texts.alphabet:
-            yield "an alphabet with vectors"
+            yield "an alphabet of words"
+        if request.unknown_symbol:
+            yield "unknown_symbol of words"
+        if request.embedding.random_word_size:
+            return
         is_strict = request.embedding.unknown_word in (pb.UNKNOWN_WORD_UNSPECIFIED, pb.UNKNOWN_WORD_ERROR)
         if is_strict and met - tables[request.embedding.vectors]:
             yield "an unknown word"
@@ -166,12 +181,16 @@ def _texts(request, texts, limits, tables):
     alphabet = texts.alphabet or "".join(met)
     if len(alphabet) > limits.max_alphabet_size or len(set(alphabet)) < len(alphabet):
         yield "alphabet"
-    if met - set(alphabet):
+    if met - set(alphabet) and request.unknown_symbol != pb.UNKNOWN_SYMBOL_ZERO:
         yield "an unknown letter"
 
 
+def _has_sentences(request):
+    return bool(request.embedding.vectors or request.embedding.random_word_size)
+
+
 def _sequences(request, texts):
-    return [text.split() for text in texts.words] if request.embedding.vectors else list(texts.words)
+    return [text.split() for text in texts.words] if _has_sentences(request) else list(texts.words)
 
 
 def _batch(request, texts):

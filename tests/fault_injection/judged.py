@@ -68,6 +68,7 @@ class Judge:
         plain = pb.ForwardRequest(
             words=texts.words, alphabet=texts.alphabet, hidden_size=request.hidden_size, seed=request.seed
         )
+        plain.unknown_symbol, plain.allow_empty_words = request.unknown_symbol, request.allow_empty_words
         for name in ("network", "embedding"):
             if request.HasField(name):
                 getattr(plain, name).CopyFrom(getattr(request, name))

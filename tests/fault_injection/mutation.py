@@ -141,9 +141,9 @@ class Mutator:
         """Returns a request that follows all rules, except that some exceed the limits."""
         chance = self.chance
         request = pb.ForwardRequest(hidden_size=chance.choice((1, 2, 3, 4, 8, 16)))
-        has_vectors = chance.random() < 0.15
+        has_sentences = chance.random() < 0.25
         is_seq_first = chance.random() < 0.15
-        self._write_words(request, has_vectors=has_vectors, is_even=is_seq_first)
+        self._write_words(request, has_sentences=has_sentences, is_even=is_seq_first)
         if is_seq_first:
             request.layout = pb.LAYOUT_SEQ_FIRST
         elif chance.random() < 0.3:
@@ -152,11 +152,7 @@ class Mutator:
             request.seed = chance.choice((0, 1, -1, 7, 1 << 40, -(1 << 63)))
         if chance.random() < 0.4:
             self._write_network(request.network, request.hidden_size)
-        if has_vectors:
-            request.embedding.vectors = TABLE
-            request.embedding.unknown_word = chance.choice((2, 3))
-        elif chance.random() < 0.15:
-            request.embedding.random_size = chance.choice((1, 2, 5))
+        self._write_embedding(request, has_sentences=has_sentences)
         if chance.random() < 0.25 and request.output <= pb.OUTPUT_ALL:
             request.reply_form = chance.choice((1, 2))
         if chance.random() < 0.5:
@@ -166,17 +162,33 @@ class Mutator:
             self._write_state(request)
         return request.SerializeToString()
 
-    def _write_words(self, request, *, has_vectors, is_even):
+    def _write_words(self, request, *, has_sentences, is_even):
         chance = self.chance
         count, length = chance.randint(1, 4), chance.randint(1, 5)
         for _ in range(count):
             size = length if is_even else chance.randint(1, 5)
-            if has_vectors:
+            if has_sentences:
                 request.words.append(" ".join(chance.choices(SENTENCE_WORDS, k=size)))
             else:
                 request.words.append("".join(chance.choices(LETTERS, k=size)))
-        if not has_vectors and chance.random() < 0.5:
+        if not has_sentences and chance.random() < 0.5:
             request.alphabet = "".join(dict.fromkeys(LETTERS))
+            if chance.random() < 0.3:
+                request.unknown_symbol = pb.UNKNOWN_SYMBOL_ZERO
+                request.words[0] = "z" + request.words[0][1:]
+        if not is_even and chance.random() < 0.15:
+            request.allow_empty_words = True
+            request.words[-1] = " " * has_sentences
+
+    def _write_embedding(self, request, *, has_sentences):
+        chance = self.chance
+        if has_sentences and chance.random() < 0.5:
+            request.embedding.random_word_size = chance.choice((1, 3, 20))
+        elif has_sentences:
+            request.embedding.vectors = TABLE
+            request.embedding.unknown_word = chance.choice((2, 3))
+        elif chance.random() < 0.15:
+            request.embedding.random_size = chance.choice((1, 2, 5))
 
     def _write_network(self, network, hidden_size):
         chance = self.chance
@@ -199,7 +211,8 @@ class Mutator:
     def _write_state(self, request):
         chance, network = self.chance, request.network
         layers = (network.num_layers or 1) * (1 + network.bidirectional)
-        texts = [text.split() if request.embedding.vectors else text for text in request.words]
+        has_sentences = request.embedding.vectors or request.embedding.random_word_size
+        texts = [text.split() if has_sentences else text for text in request.words]
         batch = len(texts[0]) if request.layout == pb.LAYOUT_SEQ_FIRST else len(texts)
         state = request.initial_state
         sizes = {"h": network.proj_size or request.hidden_size}
@@ -249,7 +262,7 @@ class Mutator:
 
     def _unknown_field(self):
         chance = self.chance
-        number = chance.choice((14, 15, 16, 99, 18_999, 19_000, (1 << 29) - 1, 0, 1 << 29))
+        number = chance.choice((16, 17, 99, 18_999, 19_000, (1 << 29) - 1, 0, 1 << 29))
         wire_type = chance.choice((VARINT, FIXED64, BYTES, FIXED32, GROUP, END_GROUP))
         if wire_type == GROUP:
             depth = chance.choice((1, 2, 90, 101, 500))

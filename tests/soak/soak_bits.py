@@ -31,7 +31,7 @@ HIDDEN_SIZES = (1, 2, 3, 16, 31, 50, 64, 100, 256)
 OTHER_NETWORKS = 0.4
 """Share of requests for another kind of network than the lesson's."""
 RARE = 0.3
-"""Share of those with a spectral radius, an embedding, or an initial state."""
+"""Share of those with a spectral radius, an embedding, an empty word, or an initial state."""
 # Mostly small, like real traffic.
 WORD_COUNTS = (1, 1, 1, 2, 3, 3, 5, 8, 16, 33, 64, 256)
 
@@ -72,6 +72,8 @@ def _make_case(chance: random.Random, words: list[str]) -> Case:
     request = pb.ForwardRequest(
         words=batch, hidden_size=chance.choice(HIDDEN_SIZES), seed=chance.randrange(4), alphabet=LETTERS
     )
+    if chance.random() < RARE:
+        request.alphabet, request.unknown_symbol = LETTERS[1:], pb.UNKNOWN_SYMBOL_ZERO
     if chance.random() < OTHER_NETWORKS:
         _choose_network(request, chance)
     data = request.SerializeToString()
@@ -94,10 +96,24 @@ def _choose_network(request: pb.ForwardRequest, chance: random.Random) -> None:
         request.network.leak_rate, request.network.input_scaling, request.network.density = 0.3, 0.5, 0.2
     if chance.random() < RARE:
         request.embedding.random_size = 10
+    elif chance.random() < RARE:
+        _choose_sentences(request, chance)
+    if chance.random() < RARE:
+        request.allow_empty_words = True
+        request.words.append("")
     request.output = chance.choice([pb.OUTPUT_ALL, pb.OUTPUT_LAST, pb.OUTPUT_MEAN, pb.OUTPUT_MAX])
     request.return_final_state = chance.choice([False, True])
     if chance.random() < RARE:
         _choose_state(request, chance)
+
+
+def _choose_sentences(request: pb.ForwardRequest, chance: random.Random) -> None:
+    """Makes sentences of the words, which get random vectors."""
+    sentences = [" ".join(chance.choices(request.words, k=chance.randint(1, 4))) for _ in request.words]
+    for name in ("alphabet", "unknown_symbol", "words"):
+        request.ClearField(name)
+    request.words.extend(sentences)
+    request.embedding.random_word_size = chance.choice([3, 50])
 
 
 def _choose_state(request: pb.ForwardRequest, chance: random.Random) -> None:

@@ -256,7 +256,8 @@ class Engine:
     def _answer_with(self, cached: CachedNetwork, job: Job, words: EncodedWords) -> Answer:
         """Computes an answer; ``words`` run along the network, which is the layout's second axis or first."""
         reply, index, rows, state = Reply(output=job.output), None, job.places, None
-        if job.form is ReplyForm.DISTINCT:
+        # Without positions the index would be empty, which says that the reply is dense.
+        if job.form is ReplyForm.DISTINCT and job.position_count:
             reply.numbers, index, row_count = _number(job, words, self._stop)
             rows = (row_count,)
         if job.return_final_state:

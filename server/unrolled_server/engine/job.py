@@ -147,7 +147,7 @@ class Job:
         words: Their symbols are below ``network.symbol_count``, or equal it for zeros instead of a letter.
             The outputs of a word without symbols are zeros.
         layout: ``SEQ_FIRST`` needs words of one length, which isn't 0, and ``Output.ALL``.
-        form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``.
+        form: ``DISTINCT`` sends each state once, and needs ``Output.ALL``. Without positions it is dense.
         max_reply_bytes: For a distinct answer, whose size is known only with its prefixes.
         initial_state: None for zeros. With ``SEQ_FIRST`` there is one per position, as in torch.
         new_values: Where the answer's values are written; None for memory of the engine.

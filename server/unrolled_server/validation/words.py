@@ -15,8 +15,8 @@ from unrolled_server.word_vectors import VectorTable
 # Memory that parsed and encoded words take for each byte of the message: a word of five letters is seven
 # bytes there.
 _PARSED_BYTES = 16
-# Where `encoded` has sentences with random word vectors.
-_RANDOM_WORDS = "", -1
+# The rule for unknown words in sentences with random vectors: there are none.
+_RANDOM = -1
 
 
 class RequestWords:
@@ -144,14 +144,18 @@ def word_violations(
     found: list[Violation] = []
     if not words.entries:
         found.append(Violation("words", "words is empty; send at least one word"))
-    sequences: Sequence[str] | Sequence[list[str]] = words.entries
-    kind = "a word has at least one symbol"
-    if embedding is not None and _has_sentences(embedding):
-        sequences, kind = words.sentences, "with vectors a text has at least one word"
+    has_sentences = embedding is not None and _has_sentences(embedding)
+    sequences = words.sentences if has_sentences else words.entries
+    if request.allow_empty_words:
+        found += _length_violations(sequences, limits, kind="")
+    elif has_sentences:
+        found += _length_violations(sequences, limits, kind="with vectors a text has at least one word")
+    else:
+        found += _length_violations(sequences, limits, kind="a word has at least one symbol")
+    if embedding is not None and has_sentences:
         found += _vocabulary_violations(request, words, embedding, tables)
     else:
         found += _alphabet_violations(words.symbols, limits)
-    found += _length_violations(sequences, limits, kind="" if request.allow_empty_words else kind)
     if request.layout == pb.LAYOUT_SEQ_FIRST and not found:
         found += _layout_violations(request, sequences)
     return found
@@ -169,22 +173,18 @@ def encode_words(
     Raises:
         InvalidRequestError: A letter is not in the alphabet, or a word has no vector.
     """
-    table = None
-    if embedding is None or not _has_sentences(embedding):
-        key = "", request.unknown_symbol
-    elif embedding.vectors:
-        key, table = (embedding.vectors, embedding.unknown_word), tables[embedding.vectors]
-    else:
-        key = _RANDOM_WORDS
-    encoded = words.encoded.get(key)
+    name, rule = "", int(request.unknown_symbol)
+    if embedding is not None and _has_sentences(embedding):
+        name, rule = embedding.vectors, embedding.unknown_word if embedding.vectors else _RANDOM
+    encoded = words.encoded.get((name, rule))
     if encoded is None:
-        if table is not None:
-            encoded = _encode_sentences(words, table, embedding.unknown_word)
-        elif key is _RANDOM_WORDS:
+        if name:
+            encoded = _encode_sentences(words, tables[name], rule)
+        elif rule == _RANDOM:
             encoded = EncodedWords.of_random_words(words.sentences)
         else:
-            encoded = _encode_letters(words, request.unknown_symbol)
-        words.encoded[key] = encoded
+            encoded = _encode_letters(words, rule)
+        words.encoded[name, rule] = encoded
     return encoded
 
 
@@ -256,8 +256,8 @@ def _layout_violations(
 ) -> Iterator[Violation]:
     if request.allow_empty_words:
         description = (
-            'on_empty is "zero", and layout="seq_first" needs words of one length, 1 or more; leave it out or '
-            'ask for layout="batch_first"'
+            'on_empty is "zero", and layout="seq_first" needs words of one length, 1 or more; leave it out '
+            'or ask for layout="batch_first"'
         )
         yield Violation("allow_empty_words", description)
     lengths = set(map(len, sequences))

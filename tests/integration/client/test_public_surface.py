@@ -28,6 +28,7 @@ HEAVY = (
     "rich",
     "pydantic",
     "opentelemetry",
+    "sklearn",
     "unrolled_server",
     "importlib.metadata",
 )

@@ -1,4 +1,4 @@
-"""212 jobs over all networks and replies, and the digests of their answers.
+"""224 jobs over all networks and replies, and the digests of their answers.
 
 `python -m tests.unit.server.engine.golden_jobs` prints the table of `golden_digests.txt`. Its digests change
 only by a decision that the changelog names.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from unrolled_server.engine import (
+    RANDOM_WORD_SYMBOLS,
     Answer,
     Cell,
     EncodedWords,
@@ -80,6 +81,7 @@ def golden_jobs() -> Iterator[Job]:
         )
         yield _job(network, number, chosen)
     yield from _reservoir_jobs(chosen)
+    yield from _any_word_jobs()
 
 
 def _reservoir_jobs(chosen: random.Random) -> Iterator[Job]:
@@ -115,6 +117,30 @@ def _job(network: NetworkSpec, number: int, chosen: random.Random) -> Job:
         initial_state=state,
         return_final_state=number % 2 == 0,
     )
+
+
+def _any_word_jobs() -> Iterator[Job]:
+    """Yields jobs with empty words, symbols that stand for zeros, and random word vectors."""
+    chosen = random.Random(6)
+    inputs = [{"symbol_count": 8}, {"symbol_count": 8, "embedding_size": 6}]
+    inputs += [{"symbol_count": RANDOM_WORD_SYMBOLS, "embedding_size": size} for size in (5, 33)]
+    for number, (cell, source) in enumerate(itertools.product(Cell, inputs)):
+        spec = NetworkSpec(
+            hidden_size=_HIDDEN_SIZES[number % 9],
+            seed=chosen.randrange(2**32),
+            cell=cell,
+            num_layers=1 + number % 2,
+            bidirectional=number % 3 == 0,
+            **source,
+        )
+        lengths = [chosen.randrange(6) for _ in range(20)]
+        codes = [chosen.randrange(9) for _ in range(sum(lengths))]
+        yield Job(
+            network=spec,
+            words=EncodedWords.of(np.array(codes, np.int32), np.array(lengths, np.int32)),
+            output=list(Output)[number % 4],
+            return_final_state=True,
+        )
 
 
 def digest(answer: Answer | Exception) -> str:

@@ -49,6 +49,19 @@ def test_the_first_unknown_letter_is_named_by_word_and_position(
     assert f"{symbol!r} at position {position}," in str(caught.value)
 
 
+@given(alphabets_with_words(), st.data())
+def test_unknown_letters_may_have_the_code_after_the_last(
+    case: tuple[str, list[str]], data: st.DataObject
+) -> None:
+    symbols, words = case
+    letters = st.sampled_from(symbols + "zß界\U0010ffff")
+    words += data.draw(st.lists(st.text(letters, max_size=6), max_size=5))
+    encoded = Alphabet.of(symbols).encode(words, allow_unknown=True)
+    codes = [symbols.find(letter) for word in words for letter in word]
+    assert encoded.codes.tolist() == [len(symbols) if code < 0 else code for code in codes]
+    assert encoded.lengths.tolist() == list(map(len, words))
+
+
 def test_a_duplicate_symbol_is_named() -> None:
     with pytest.raises(DuplicateSymbolError, match="'b'"):
         Alphabet.of("abcb")

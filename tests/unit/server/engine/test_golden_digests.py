@@ -1,4 +1,4 @@
-"""212 answers have the bits of the committed table with every instruction set of this CPU."""
+"""224 answers have the bits of the committed table with every instruction set of this CPU."""
 
 import os
 import subprocess

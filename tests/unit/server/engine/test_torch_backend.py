@@ -208,7 +208,7 @@ def test_a_network_keeps_weights_but_no_states():
     run(network, spec, ["ab"])
     assert isinstance(network, Network)
     columns = 16  # 3, and zeros
-    assert network.nbytes == network.weights_nbytes == 4 * columns * (4 + 3 + 2)
+    assert network.nbytes == network.weights_nbytes == 4 * columns * (4 + 1 + 3 + 2)
     assert network.row_count == 0
     assert not network.is_known(encode(["ab"]))
 

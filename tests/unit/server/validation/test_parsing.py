@@ -29,6 +29,7 @@ def test_a_string_that_is_not_utf8_is_named_or_the_size_up_to_which_it_is():
         ),
         ({"output": 99}, "output is 99"),
         ({"layout": 99}, "layout is 99"),
+        ({"unknown_symbol": 3}, "unknown_symbol is 3"),
         ({"reply_form": 99}, "reply_form is 99"),
         ({"network": pb.Network(cell=77)}, "cell is 77"),
         ({"network": pb.Network(nonlinearity=7)}, "nonlinearity is 7"),
@@ -41,9 +42,9 @@ def test_an_unsupported_option_is_refused_by_name(options, names):
 
 def test_the_number_of_fields_is_known():
     """Fails if a field is added: the server must either read or refuse it."""
-    assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 13
-    assert len(pb.Network.DESCRIPTOR.fields) == 7
-    assert len(pb.Embedding.DESCRIPTOR.fields) == 3
+    assert len(pb.ForwardRequest.DESCRIPTOR.fields) == 15
+    assert len(pb.Network.DESCRIPTOR.fields) == 10
+    assert len(pb.Embedding.DESCRIPTOR.fields) == 4
     assert len(pb.State.DESCRIPTOR.fields) == 5
 
 

@@ -123,7 +123,7 @@ VALID = pb.ForwardRequest(words=["ab"], hidden_size=2).SerializeToString()
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(VALID + b"\x78\x00" * (ONE_MIB // 2), id="unknown fields"),
+        pytest.param(VALID + b"\x80\x7d\x00" * (ONE_MIB // 3), id="unknown fields"),
         pytest.param(
             VALID
             + pb.ForwardRequest(network=pb.Network()).SerializeToString()[:-1]

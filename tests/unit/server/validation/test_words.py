@@ -8,6 +8,7 @@ from unrolled_server.engine import Engine, WordVectors
 from unrolled_server.errors import InvalidRequestError
 from unrolled_server.settings import Settings
 from unrolled_server.validation.request import RequestValidator
+from unrolled_server.validation.words import RequestWords, encode_words
 from unrolled_server.word_vectors import open_vectors
 
 LIMITS = Settings(max_words=3, max_word_length=4).limits()
@@ -56,6 +57,105 @@ def test_the_networks_key_depends_on_the_content_of_the_table_not_on_its_name(ta
     digest = accepted(tables, "cat").job.network.digest
     assert accepted(renamed, "cat", name="other").job.network.digest == digest
     assert accepted(tables, "cat", unknown_word=MEAN).job.network.digest == digest
+
+
+def a_job(*words, embedding=None, tables=None, **changes):
+    request = pb.ForwardRequest(words=words, hidden_size=2, embedding=embedding, **changes)
+    return RequestValidator(LIMITS, tables or {}).validate(request.SerializeToString()).job
+
+
+def test_letters_that_the_alphabet_lacks_may_be_zeros():
+    zero = {"unknown_symbol": pb.UNKNOWN_SYMBOL_ZERO}
+    assert a_job("abx", "\ud55ca", alphabet="ab", **zero).words.codes.tolist() == [0, 1, 2, 2, 0]
+    assert a_job("ab", "ba", **zero).network == a_job("ab", "ba").network
+    with pytest.raises(InvalidRequestError, match='add it, or ask for unknown_symbol="skip"'):
+        a_job("abx", alphabet="ab", unknown_symbol=pb.UNKNOWN_SYMBOL_ERROR)
+
+
+@pytest.mark.parametrize(
+    "embedding", [None, pb.Embedding(random_word_size=3), pb.Embedding(vectors="small", unknown_word=ZERO)]
+)
+def test_words_may_be_empty_on_request(tables, embedding):
+    empty = " \t" if embedding else ""
+    for words in (["a", empty], [empty, empty]):
+        job = a_job(*words, embedding=embedding, tables=tables, allow_empty_words=True)
+        assert job.words.lengths.tolist() == [len(word.split()) for word in words]
+        with pytest.raises(InvalidRequestError, match=r'is empty; .*; drop it, or ask for on_empty="zero"'):
+            a_job(*words, embedding=embedding, tables=tables)
+
+
+def test_empty_words_do_not_go_with_seq_first():
+    for words in (["a", "b"], ["", ""], ["a", ""]):
+        with pytest.raises(InvalidRequestError) as failure:
+            a_job(*words, allow_empty_words=True, layout=pb.LAYOUT_SEQ_FIRST)
+        assert failure.value.violations[0].field == "allow_empty_words"
+        assert 'on_empty is "zero", and layout="seq_first"' in failure.value.violations[0].description
+
+
+def test_words_with_random_vectors_are_hashes_that_need_no_table():
+    embedding = pb.Embedding(random_word_size=3)
+    job, other = (a_job(*words, embedding=embedding) for words in (["the cat"], ["sat", "cat the"]))
+    assert job.words.codes.tolist() == other.words.codes.tolist()[:0:-1]
+    assert job.network == other.network
+    assert job.network.digest != a_job("ab", embedding=pb.Embedding(random_size=3)).network.digest
+
+
+def test_words_that_requests_share_are_encoded_by_each_requests_rules(tables):
+    words = RequestWords(["cat the", "xc"], "cathe ")
+    rules = [
+        pb.ForwardRequest(unknown_symbol=ZERO),
+        pb.ForwardRequest(embedding=pb.Embedding(random_size=3), unknown_symbol=ZERO),
+        pb.ForwardRequest(embedding=pb.Embedding(random_word_size=3)),
+        pb.ForwardRequest(embedding=pb.Embedding(vectors="small", unknown_word=ZERO)),
+        pb.ForwardRequest(embedding=pb.Embedding(vectors="small", unknown_word=MEAN)),
+    ]
+    found = [encode_words(rule, words, rule.embedding, tables=tables) for rule in rules]
+    assert found[0] is found[1]
+    assert len({each.symbols for each in found}) == len(words.encoded) == 4
+    with pytest.raises(InvalidRequestError, match="'x' at position 0"):
+        encode_words(pb.ForwardRequest(), words, None, tables=tables)
+
+
+RANDOM = pb.Embedding(random_word_size=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        (
+            {"embedding": RANDOM, "alphabet": "a"},
+            "alphabet",
+            "with word_embedding_size the symbols",
+        ),
+        (
+            {"embedding": RANDOM, "unknown_symbol": pb.UNKNOWN_SYMBOL_ZERO},
+            "unknown_symbol",
+            'unknown_symbol is "zero", which is for letters, and with word_embedding_size the symbols',
+        ),
+        (
+            {"embedding": pb.Embedding(random_word_size=3, unknown_word=ZERO)},
+            "embedding.unknown_word",
+            "unknown_word is for word vectors",
+        ),
+        (
+            {"embedding": pb.Embedding(random_word_size=0)},
+            "embedding.random_word_size",
+            "word_embedding_size is 0; this server allows 1 to 4096, as for hidden_size",
+        ),
+        (
+            {"embedding": pb.Embedding(random_word_size=4097)},
+            "embedding.random_word_size",
+            "word_embedding_size is 4097",
+        ),
+        ({"embedding": RANDOM, "words": ["a b c d e"]}, "words[0]", "words[0] has 5 symbols"),
+    ],
+)
+def test_an_error_of_random_vectors_has_value_limit_and_remedy(changes, field, says):
+    with pytest.raises(InvalidRequestError) as failure:
+        a_job(*changes.pop("words", ["cat"]), **changes)
+    (violation,) = failure.value.violations
+    assert violation.field == field
+    assert says in violation.description
 
 
 @pytest.mark.parametrize(
