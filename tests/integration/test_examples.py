@@ -164,7 +164,7 @@ def test_an_example_has_at_most_15_lines_of_code(script):
 
 def test_the_comparison_has_a_row_for_every_network_and_size(data, monkeypatch, capsys):
     generate_texts(data)
-    arguments = ["--hidden-sizes", "4", "16", "--runs", "2"]
+    arguments = ["--hidden-sizes", "4", "16", "--runs", "1"]
     printed = run("compare_encoders.py", *arguments, monkeypatch=monkeypatch, capsys=capsys)
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in printed.splitlines() if line.startswith("|")]
     table = {name: cells for name, *cells in rows}
