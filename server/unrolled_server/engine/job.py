@@ -17,12 +17,14 @@ from unrolled_server.engine.words import EncodedWords
 
 _UNLIMITED = 1 << 62
 # Multiplications that take as long on one core as making a network (60 us) and each direction of its layers
-# (40 us), as drawing a parameter (12 ns) or a number of an embedding (65 ns), and as scaling an element of a
-# recurrent matrix to a spectral radius (100 to 400 ns); measured with AVX2.
+# (40 us), as drawing a parameter (12 ns) or a number of an embedding (65 ns), as seeding the generator of a
+# random word (7 us), and as scaling an element of a recurrent matrix to a spectral radius (100 to 400 ns);
+# measured with AVX2.
 _NETWORK_MULTIPLICATIONS = 2_000_000
 _LAYER_MULTIPLICATIONS = 1_300_000
 _DRAWING_MULTIPLICATIONS = 350
 _NORMAL_MULTIPLICATIONS = 2_000
+_SEEDING_MULTIPLICATIONS = 200_000
 _RADIUS_MULTIPLICATIONS = 12_000
 
 
@@ -169,12 +171,11 @@ class Job:
         network, rows = self.network, self.words.letter_count
         count = 0
         if not network.is_one_hot:
-            work = GATES[network.cell] * network.hidden_size * network.directions
-            symbols = min(rows, network.symbol_count)
+            columns = GATES[network.cell] * network.hidden_size * network.directions
+            count = min(rows, network.symbol_count) * network.input_size * columns
             if network.has_random_words:
-                symbols = self.words.distinct_count
-                work += _NORMAL_MULTIPLICATIONS
-            count = symbols * network.input_size * work
+                vector = network.input_size * _NORMAL_MULTIPLICATIONS + _SEEDING_MULTIPLICATIONS
+                count += self.words.distinct_count * vector
         if self.form is ReplyForm.DISTINCT:
             rows = max(0, min(rows, self.max_distinct))
         return count + rows * _multiplications_per_symbol(network)

@@ -144,17 +144,14 @@ def word_violations(
     found: list[Violation] = []
     if not words.entries:
         found.append(Violation("words", "words is empty; send at least one word"))
-    has_sentences = embedding is not None and _has_sentences(embedding)
-    sequences = words.sentences if has_sentences else words.entries
-    if request.allow_empty_words:
-        found += _length_violations(sequences, limits, kind="")
-    elif has_sentences:
-        found += _length_violations(sequences, limits, kind="with vectors a text has at least one word")
-    else:
-        found += _length_violations(sequences, limits, kind="a word has at least one symbol")
-    if embedding is not None and has_sentences:
+    sequences: Sequence[str] | Sequence[list[str]] = words.entries
+    if embedding is not None and _has_sentences(embedding):
+        sequences = words.sentences
+        kind = "with vectors a text has at least one word"
+        found += _length_violations(request, sequences, limits, kind=kind)
         found += _vocabulary_violations(request, words, embedding, tables)
     else:
+        found += _length_violations(request, sequences, limits, kind="a word has at least one symbol")
         found += _alphabet_violations(words.symbols, limits)
     if request.layout == pb.LAYOUT_SEQ_FIRST and not found:
         found += _layout_violations(request, sequences)
@@ -173,7 +170,8 @@ def encode_words(
     Raises:
         InvalidRequestError: A letter is not in the alphabet, or a word has no vector.
     """
-    name, rule = "", int(request.unknown_symbol)
+    name = ""
+    rule: int = request.unknown_symbol
     if embedding is not None and _has_sentences(embedding):
         name, rule = embedding.vectors, embedding.unknown_word if embedding.vectors else _RANDOM
     encoded = words.encoded.get((name, rule))
@@ -218,16 +216,20 @@ def _vocabulary_violations(
 
 
 def _length_violations(
-    sequences: Sequence[str] | Sequence[list[str]], limits: Limits, *, kind: str
+    request: pb.ForwardRequest,
+    sequences: Sequence[str] | Sequence[list[str]],
+    limits: Limits,
+    *,
+    kind: str,
 ) -> list[Violation]:
-    """Returns what is wrong with the lengths; `kind` says why none may be 0, and is empty if they may."""
+    """Returns what is wrong with the lengths; `kind` says why none is 0 unless the request allows it."""
     found = []
     lengths = list(map(len, sequences))
-    if kind and 0 in lengths:
+    if 0 in lengths and not request.allow_empty_words:
         at = lengths.index(0)
         description = f'words[{at}] is empty; {kind}; drop it, or ask for on_empty="zero"'
         found.append(Violation(f"words[{at}]", description))
-    longest = max(lengths, default=0)
+    longest = max(lengths) if lengths else 0
     if longest > limits.max_word_length:
         at = lengths.index(longest)
         description = (

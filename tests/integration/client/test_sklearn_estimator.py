@@ -129,10 +129,7 @@ def test_cross_validation_meets_unseen_letters(target):
     assert np.isfinite(cross_val_score(pipeline, texts, [1, 0] * 4, cv=4, error_score="raise")).all()
 
 
-@pytest.mark.parametrize(
-    "backend",
-    ["threading", pytest.param("loky", marks=pytest.mark.long)],  # its processes import scikit-learn
-)
+@pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_a_grid_search_runs_in_two_threads_or_processes(backend):
     texts, labels = ["good", "bad", "fine", "poor", "ok", "zzz", "日本", ""], [1, 0] * 4
     pipeline = Pipeline([("vectors", vectorizer()), ("model", LogisticRegression())])
