@@ -115,3 +115,11 @@ def test_a_second_derived_alphabet_is_a_warning_once(make_client, server_address
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             next(iter(client.sweep(["other"], hidden_sizes=[2], seeds=[0])))
+
+
+def test_the_final_state_of_an_empty_word_must_be_asked_for(make_client, server_address):
+    """It is not among the outputs."""
+    with make_client(server_address) as client:
+        result = client.forward(["", "h"], on_empty="zero", **PLAIN)
+    with pytest.raises(ValueError, match="return_final_state=True"):
+        _ = result.h_n
