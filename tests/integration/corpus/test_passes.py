@@ -95,7 +95,7 @@ def test_sentences_use_the_word_vectors_of_a_file(run_passes, tmp_path):
             pa.array([b"ab", b"a\xff", b"a\xff"], pa.binary()),
             r"row 1 \(counted from 0\) is not valid UTF-8; write the column as UTF-8",
         ),
-        ([*TEXTS, "axb"], r"row 60 \(counted from 0\) has 'x' at position 1, which is not in --alphabet; .* zero, with another OUTPUT$"),
+        ([*TEXTS, "axb"], r"row 60 \(counted from 0\) has 'x' at position 1, which is not in --alphabet"),
         ([*TEXTS, "a" * 65], r"row 60 \(counted from 0\) has 65 symbols; --max-word-length is 64"),
     ],
 )
