@@ -55,4 +55,9 @@ def _held(name: object, source: Any) -> object:
     words, matrix = source
     if isinstance(words, str | bytes) or not isinstance(words, Iterable):
         raise TypeError(f"vectors[{name!r}] begins with {words!r:.80}; give (WORDS, MATRIX)")
+    if isinstance(words, set | frozenset):
+        raise TypeError(
+            f"vectors[{name!r}] begins with a {type(words).__name__}, whose order differs from run to run; "
+            "give a list of words in the order of the matrix's rows"
+        )
     return WordMatrix(tuple(words), matrix)

@@ -138,6 +138,7 @@ def test_a_client_shows_no_words_and_no_numbers(client_class):
         (([b"a", "b", "c"], MATRIX), TypeError, "^vectors 'x': word 0 is b'a', of type bytes; words are str"),
         (("abc", MATRIX), TypeError, r"^vectors\['x'\] begins with 'abc'; give \(WORDS, MATRIX\)"),
         ((3, MATRIX), TypeError, r"^vectors\['x'\] begins with 3; give \(WORDS, MATRIX\)"),
+        (({"a", "b"}, MATRIX), TypeError, r"^vectors\['x'\] begins with a set, whose order differs"),
         (MATRIX, TypeError, r"^vectors is .*; give 'NAME=FILE', .* or to \(WORDS, MATRIX\)"),
         ((WORDS, MATRIX, 1), TypeError, r"^vectors is .*; give 'NAME=FILE', .* or to \(WORDS, MATRIX\)"),
     ],
