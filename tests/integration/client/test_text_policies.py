@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from unrolled_client import ALPHABETS, DerivedAlphabetWarning, InvalidRequestError
+from unrolled_client import ALPHABETS, Client, DerivedAlphabetWarning, InvalidRequestError
 
 PLAIN = {"hidden_size": 3, "alphabet": "helo"}
 
@@ -123,3 +123,19 @@ def test_the_final_state_of_an_empty_word_must_be_asked_for(make_client, server_
         result = client.forward(["", "h"], on_empty="zero", **PLAIN)
     with pytest.raises(ValueError, match="return_final_state=True"):
         _ = result.h_n
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.forward(["word"], hidden_size=2),
+        lambda client: next(iter(client.sweep(["word"], hidden_sizes=[2], seeds=[0]))),
+    ],
+)
+def test_the_warning_names_the_line_of_the_call(server_address, call):
+    """Python shows a warning once for each line."""
+    with Client(server_address) as client:
+        client.forward(["hello"], hidden_size=2)
+        with pytest.warns(DerivedAlphabetWarning) as caught:
+            call(client)
+    assert caught[0].filename == __file__
