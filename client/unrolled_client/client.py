@@ -312,7 +312,7 @@ class Client(BaseClient):
             max_in_flight=max_in_flight,
             limits=partial(self._known_limits, limit_s),
             is_local=self._in_process is not None,
-            note_alphabet=self._note_alphabet,
+            note_alphabet=partial(self._note_alphabet, stacklevel=4),
             call=Client.sweep,
         )
         has_bar = as_bool("progress", progress, default=False)

@@ -1,4 +1,4 @@
-"""The exceptions of this package, and the one table from gRPC's status codes to them.
+"""The exceptions and the warning of this package, and the one table from gRPC's status codes to them.
 
 UnrolledError
 ├── InvalidRequestError (ValueError)      the request is wrong; `violations` names the fields
@@ -15,6 +15,9 @@ UnrolledError
     └── LocalExtraMissingError            ... because its packages are not installed
 
 A call changes nothing on the server, so repeating one is always safe; `is_retryable` says whether it helps.
+
+UserWarning
+└── DerivedAlphabetWarning                two calls ran different networks
 """
 
 from collections.abc import Iterable

@@ -89,7 +89,7 @@ class Network(NamedTuple):
     @property
     def symbol_count(self) -> Callable[[str], int]:
         """Function that counts the symbols of an entry of `words`: code points or, of a sentence, words."""
-        return _count_words if self.reads_sentences else len
+        return len if self.vectors is None and self.word_embedding_size is None else _count_words
 
     def h_shape(self, hidden_size: int, *, batch: int) -> tuple[int, int, int]:
         """Returns the shape of h_n: (num_layers * directions, batch, hidden)."""

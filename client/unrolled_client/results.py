@@ -93,7 +93,7 @@ class Result:
         """
         if self.state is not None:
             return self.state.h
-        if self.network.num_layers > 1 or self.network.is_pooled:
+        if self.network.num_layers > 1 or self.network.is_pooled or 0 in self.lengths:
             raise ValueError("h_n is not among these outputs; ask for it with return_final_state=True")
         if self.layout == "seq_first":
             first, last = self.outputs[0], self.outputs[-1]

@@ -188,8 +188,7 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         tokenizer = self.tokenizer or (tokenize if self._reads_words else None)
         if tokenizer is None:
             return texts
-        tokenized = map(tokenizer, texts)
-        return [tokens if isinstance(tokens, str) else " ".join(tokens) for tokens in tokenized]
+        return [_joined(tokenizer(text), at=at) for at, text in enumerate(texts)]
 
     def _forward(self, texts: list[str], alphabet: str | None) -> Result:
         """Returns the result of `Client.forward`."""
@@ -222,10 +221,25 @@ class RecurrentVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         return tags
 
 
+def _joined(tokens: object, *, at: int) -> str:
+    """Returns what the tokenizer made of the text X[at], as a str."""
+    if isinstance(tokens, str):
+        return tokens
+    try:
+        return " ".join(tokens)  # type: ignore[arg-type]  # raises for others
+    except TypeError:
+        raise TypeError(
+            f"tokenizer returned {tokens!r:.80} ({type(tokens).__name__}) for X[{at}]; it returns a str or a "
+            "list of str"
+        ) from None
+
+
 def _as_column(X: Any) -> Any:
     """Returns the only column of a table, and anything else that is not one str as it is."""
     if isinstance(X, str):
         raise ValueError("Iterable over raw text documents expected, string object received.")  # noqa: TRY004
+    if hasattr(X, "toarray"):  # of scipy.sparse
+        raise TypeError("X is a sparse matrix of numbers; give a column of texts")
     shape: tuple[int, ...] = getattr(X, "shape", ())
     if len(shape) < 2:  # noqa: PLR2004
         return X
@@ -243,8 +257,10 @@ class _Table:
     def __init__(self, vectors: VectorSource) -> None:
         self.vectors = vectors
         if isinstance(vectors, str | os.PathLike):
-            path = Path(vectors)
-            self._key: tuple[object, ...] = (path.absolute(), path.stat().st_mtime_ns)
+            path = Path(vectors).expanduser()
+            files = path, path.parent / f"{path.stem}.txt"  # the second has the words of a .npy file
+            changed_ns = (file.stat().st_mtime_ns for file in files if file.exists())
+            self._key: tuple[object, ...] = (path.absolute(), *changed_ns)
         else:  # (words, matrix) or another object
             self._key = tuple(map(id, vectors if isinstance(vectors, tuple) else (vectors,)))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 from unrolled_corpus.atomic_files import atomic_file
 from unrolled_corpus.errors import CorpusError
@@ -43,6 +44,8 @@ class JobSpec:
     def describe(self) -> dict[str, Any]:
         """Returns everything that the output's bytes depend on and that is known before the job runs."""
         source = self.source
+        versions = {name: version(name) for name in ("unrolled", "pyarrow")}
+        versions["unicode"] = unidata_version  # decides about lower case, tokens and white space
         values = {"seeds": self.parameters.seed_numbers, "column": source.column, "keep": source.keep}
         files = [
             {"name": file.name, "rows": file.row_count, "bytes": file.byte_count, "footer": file.digest}
@@ -54,7 +57,7 @@ class JobSpec:
                     "form": _FORMAT,
                     "parameters": asdict(self.parameters) | values,
                     "input": {"rows": source.row_count, "files": files},
-                    "versions": {name: version(name) for name in ("unrolled", "pyarrow")},
+                    "versions": versions,
                     "vectors": self.vectors_digest,
                 }
             )

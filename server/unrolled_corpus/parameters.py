@@ -34,7 +34,9 @@ class Parameters:
         int,
         _corpus(metavar="SYMBOLS", help="Largest length of a text; see --truncate."),
     ] = 1_024
-    truncate: Annotated[bool, _corpus(help="Cut texts that are too long, instead of ending the job.")] = False
+    truncate: Annotated[
+        bool, _corpus("--truncate", help="Cut texts that are too long, instead of ending the job.")
+    ] = False
     tokenize: Annotated[
         bool,
         _corpus("--tokenize", help="Put sentences in lower case and set punctuation marks apart as words."),

@@ -117,7 +117,7 @@ def _check(found: _Slice, rules: TextRules, *, first_row: int) -> None:
             )
         if fault:
             row = first_row + int(np.flatnonzero(found.codes == number)[0])
-            raise CorpusError(f"row {row:,} (counted from 0) {fault}")
+            raise CorpusError(f"row {row:,} (counted from 0) {fault}, with another OUTPUT")
 
 
 def _distinct_letters(texts: Sequence[str]) -> str:

@@ -1,19 +1,23 @@
-"""The sentence-encoder example: reading of its data, no leaks from the test split, a small run."""
+"""The examples: reading of their data, no leaks from the test part, small runs on generated data."""
 
 import importlib
 import io
 import re
-import subprocess
+import runpy
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+pytest.importorskip("pyarrow")
 
-from sklearn.preprocessing import StandardScaler
+import pyarrow as pa
+from pyarrow import parquet
+from sklearn.base import BaseEstimator, TransformerMixin
 
 pytestmark = pytest.mark.long
 
@@ -23,20 +27,20 @@ PRAISE = ("good", "fine", "great")
 BLAME = ("bad", "poor", "awful")
 
 
-@pytest.fixture(scope="module")
-def data():
-    """The module that reads the data."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXAMPLES)
-        yield importlib.import_module("sentence_data")
+@pytest.fixture
+def data(monkeypatch, tmp_path):
+    """The module that reads the data, with an empty folder."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    module = importlib.import_module("labelled_texts")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    return module
 
 
-@pytest.fixture(scope="module")
-def encoders(data):
-    """The experiment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXAMPLES)
-        yield importlib.import_module("sentence_encoders")
+def run(script, *arguments, monkeypatch, capsys):
+    """Runs an example; returns what it prints."""
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    return capsys.readouterr().out
 
 
 def pack(members):
@@ -50,108 +54,123 @@ def pack(members):
     return packed.getvalue()
 
 
-def write_reviews(data, folder, ratings):
+def write_reviews(data, ratings):
     """Packs sentences and ratings as the source distribution does: an archive in an archive."""
     lines = [f"{n}\t{rating}\t{text}" for n, (text, rating) in enumerate(ratings, start=1)]
     study = pack({data._REVIEWS: "\n".join(lines).encode("utf-8-sig")})
-    package = folder / data.REVIEWS_PACKAGE
-    package.write_bytes(pack({data._STUDY: study}))
-    return package
+    (data.FOLDER / data.REVIEWS_PACKAGE).write_bytes(pack({data._STUDY: study}))
 
 
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("It isn't Conan's.", "it is n't conan 's ."),
-        ("Can't, won't: don't!", "ca n't , wo n't : do n't !"),
-        ("Tom &amp; Jérôme '99 -- B-movie", "tom & jérôme ' 99 - - b - movie"),
-    ],
-)
-def test_tokens_match_gloves_vocabulary(data, text, tokens):
-    assert data.tokenise(text) == tokens
+def write_names(data, genders):
+    """Packs names as the wheel does, in columns."""
+    lines = ["# comment", *(f"{gender:<2} {name:<26}    1    $" for name, gender in genders)]
+    with zipfile.ZipFile(data.FOLDER / data.NAMES_PACKAGE, "w") as package:
+        package.writestr(data._NAMES, "\n".join(lines))
 
 
-def test_reviews_have_a_label_and_are_distinct(data, tmp_path):
-    """A rating of 0 has no label, and duplicates could be in both parts of a split."""
-    ratings = [("A fine film.", 1.5), ("Dull", -0.25), ("a film", 0.0), ("a FINE film .", 2.0)]
-    sentences, labels = data.read_reviews(write_reviews(data, tmp_path, ratings))
-    assert sentences.tolist() == ["a fine film .", "dull"]
-    assert labels.tolist() == [True, False]
+def write_vectors(data, words, vectors):
+    """Packs word vectors as the wheel does: an array, and a table of words."""
+    array, table = io.BytesIO(), io.BytesIO()
+    np.save(array, vectors)
+    parquet.write_table(pa.table({"index": words}), table)
+    with zipfile.ZipFile(data.FOLDER / data.VECTORS_PACKAGE, "w") as package:
+        package.writestr(data._VECTORS, array.getvalue())
+        package.writestr(data._VOCABULARY, table.getvalue())
 
 
-def test_written_vectors_round_trip_bit_for_bit(data, tmp_path):
+def generate_texts(data):
+    """Writes sixty sentences, of which one word decides the label, and names whose last letter does."""
+    sides = [(word, 1.0) for word in PRAISE] + [(word, -1.0) for word in BLAME]
+    write_reviews(data, [(f"The {subject} is {word}.", side) for subject in SUBJECTS for word, side in sides])
+    words = ["the", "is", ".", *SUBJECTS, *PRAISE, *BLAME[1:]]  # "bad" has no vector
+    vectors = np.random.default_rng(0).normal(size=(len(words), 6)).astype(np.float32)
+    vectors[:, 0] = [2 * (word in PRAISE) - 2 * (word in BLAME) for word in words]
+    write_vectors(data, words, vectors)
+    stems = [first + vowel + last for first in "BDGKLMNPRST" for vowel in "aeiou" for last in "nrs"]
+    write_names(data, [(stem + end, gender) for stem in stems for end, gender in (("a", "F"), ("o", "M"))])
+
+
+def test_names_have_one_gender_and_their_blanks(data):
+    """A plus stands for a blank or hyphen. Unisex and mostly male or mostly female names are left out."""
+    genders = [("Ådne", "M"), ("Aafke", "F"), ("Aafke", "?"), ("Abbe", "F"), ("Abbe", "M"), ("Abd+Al", "M")]
+    write_names(data, [*genders, ("Aaf", "?F"), ("Abel Abele", "="), ("Aase", "F"), ("Aase", "F")])
+    names, labels = data.read_names()
+    assert names.tolist() == ["Ådne", "Abd Al", "Aase"]
+    assert labels.tolist() == ["male", "male", "female"]
+
+
+def test_reviews_have_a_label_and_distinct_words(data):
+    """A rating of 0 has no label, and copies could be in both parts of a split."""
+    ratings = [("A fine film.", 1.5), ("Tom &amp; dull", -0.25), ("a film", 0.0), ("a FINE film .", 2.0)]
+    write_reviews(data, ratings)
+    sentences, labels = data.read_reviews()
+    assert sentences.tolist() == ["a FINE film .", "Tom & dull"]
+    assert labels.tolist() == ["favourable", "unfavourable"]
+
+
+def test_vectors_are_those_of_the_package_bit_for_bit(data):
     vectors = np.float32([[0.418, -0.00066023], [4.0071, 0.000012345], [-1.5, 0.0]])
-    data.write_vectors(["the", '"', "naïve"], vectors, file=tmp_path / "vectors.txt")
-    table = data.read_vectors(tmp_path / "vectors.txt", vocabulary={"naïve": 0, "unheard": 1, "the": 2})
-    assert table.dtype == np.float32
-    assert table.tolist() == [vectors[2].tolist(), [0, 0], vectors[0].tolist()]
+    write_vectors(data, ["the", '"', "naïve"], vectors)
+    words, matrix = data.read_vectors()
+    assert words == ["the", '"', "naïve"]
+    assert (matrix.dtype, matrix.tobytes()) == (np.float32, vectors.tobytes())
 
 
 def test_the_fetched_packages_are_those_that_are_read(data):
     fetched = re.findall(
         r"^(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}$", (EXAMPLES / "data.txt").read_text(), re.MULTILINE
     )
-    starts = [f"{name.replace('-', '_')}-{version}" for name, version in fetched]
-    assert len(starts) == 2
-    assert f"{starts[0]}.tar.gz" == data.REVIEWS_PACKAGE
-    assert data.VECTORS_PACKAGE.startswith(f"{starts[1]}-")
+    files = [data.NAMES_PACKAGE, data.VECTORS_PACKAGE, data.REVIEWS_PACKAGE]
+    assert len(fetched) == len(files)
+    for (name, version), file in zip(fetched, files, strict=True):
+        assert re.split(r"-py|\.tar", file)[0].removesuffix("2.") == f"{name.replace('-', '_')}-{version}"
 
 
-def test_a_split_has_every_sentence_once_and_balanced_labels(encoders):
-    labels = np.arange(200) % 4 == 0
-    split = encoders.split_rows(labels, seed=1)
-    assert sorted(np.concatenate(split)) == list(range(200))
-    assert [labels[part].mean() for part in split] == [0.25, 0.25, 0.25]
-    assert not np.array_equal(split.test, encoders.split_rows(labels, seed=2).test)
+def test_nothing_is_fitted_to_the_test_part(data):
+    compare = importlib.import_module("compare_encoders")
 
+    class WatchedEncoder(TransformerMixin, BaseEstimator):
+        fitted, encoded = set(), set()
 
-def test_nothing_is_fitted_to_the_test_part(encoders):
-    fitted = []
+        def fit(self, texts, y=None):
+            self.fitted.update(texts)
+            return self
 
-    class WatchedScaler(StandardScaler):
-        def fit(self, rows, y=None, sample_weight=None):
-            fitted.append(rows[:, 0].astype(int))
-            return super().fit(rows, y, sample_weight)
+        def transform(self, texts):
+            self.encoded.update(texts)
+            return np.array(texts, dtype=float)[:, np.newaxis]
 
-    rows = np.arange(100.0)[:, np.newaxis]
-    labels = np.arange(100) >= 50
-    split = encoders.split_rows(labels, seed=0)
-    method = encoders.Method(name="row numbers", inputs=[rows], prepare=WatchedScaler)
-    score = encoders.read_out(method, 0, labels=labels, split=split)
+    texts = data.LabelledTexts(np.array([*map(str, range(-50, 50))], dtype=object), np.arange(100) >= 50)
+    score = compare.read_out(WatchedEncoder(), texts, seed=0)
     assert score.accuracy > 0.9
     assert score.feature_count == 1
-    assert [set(rows) for rows in fitted] == [{*split.fit}, {*split.fit, *split.choose}]
+    assert len(WatchedEncoder.fitted) == 80
+    assert WatchedEncoder.encoded == set(texts.texts)
 
 
-@pytest.fixture(scope="module")
-def table(data, tmp_path_factory):
-    """The table that the script prints for sixty generated sentences: {method: its cells}."""
-    folder = tmp_path_factory.mktemp("data")
-    sides = [(word, 1.0) for word in PRAISE] + [(word, -1.0) for word in BLAME]
-    ratings = [(f"The {subject} is {word}.", side) for subject in SUBJECTS for word, side in sides]
-    write_reviews(data, folder, ratings)
-    words = ["the", "is", ".", *SUBJECTS, *PRAISE, *BLAME[1:]]  # "bad" has no vector
-    vectors = np.random.default_rng(0).normal(size=(len(words), 6)).astype(np.float32)
-    vectors[:, 0] = [2 * (word in PRAISE) - 2 * (word in BLAME) for word in words]
-    data.write_vectors(words, vectors, file=folder / data.VECTORS_FILE)
-    command = [sys.executable, "-W", "error", EXAMPLES / "sentence_encoders.py", folder]
-    command += ["--hidden-sizes", "4", "16", "--runs", "2"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in run.stdout.splitlines() if line.startswith("|")]
-    return {name: cells for name, *cells in rows[2:]}
+@pytest.mark.parametrize("script", ["names.py", "reviews.py"])
+def test_an_example_learns_a_learnable_label(script, data, monkeypatch, capsys):
+    generate_texts(data)
+    accuracy = re.search(r"([\d.]+)% of unseen", run(script, monkeypatch=monkeypatch, capsys=capsys))
+    assert float(accuracy[1]) > 75
 
 
-def test_every_network_and_size_has_a_row(encoders, table):
-    names = {f"{network}, 2 x {size}" for network in encoders.NETWORKS for size in (4, 16)}
-    assert names < set(table)
+@pytest.mark.parametrize("script", ["names.py", "reviews.py"])
+def test_an_example_has_at_most_15_lines_of_code(script):
+    _, code = (EXAMPLES / script).read_text().split('"""\n', 1)
+    lines = [line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(lines) <= 15
+
+
+def test_the_comparison_has_a_row_for_every_network_and_size(data, monkeypatch, capsys):
+    generate_texts(data)
+    arguments = ["--hidden-sizes", "4", "16", "--runs", "1"]
+    printed = run("compare_encoders.py", *arguments, monkeypatch=monkeypatch, capsys=capsys)
+    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in printed.splitlines() if line.startswith("|")]
+    table = {name: cells for name, *cells in rows}
     assert {table[f"random BiLSTM, 2 x {size}"][0] for size in (4, 16)} == {"8", "32"}
-
-
-def test_a_learnable_label_is_learnt(table):
-    """One word decides the label: words and random networks recognize it, the majority label does not."""
-    accuracy = {name: float(cells[1].split(" ± ")[0]) for name, cells in table.items()}
-    assert accuracy["none: the commoner label"] == 50
-    assert accuracy["bag of words, tf-idf"] == 100
-    assert accuracy["random BiLSTM, 2 x 16"] > 75
-    assert accuracy["echo-state network, radius 0.4, 2 x 16"] > 75
+    assert {table[f"random BiLSTM, 2 x {size}, GloVe"][0] for size in (4, 16)} == {"8", "32"}
+    assert "echo-state network, 2 x 16, random vectors" in table
+    assert float(table["bag of words, tf-idf"][1]) == 100
+    assert float(table["random BiLSTM, 2 x 16, GloVe"][1]) > 75
+    assert float(table["echo-state network, 2 x 16"][1]) > 75

@@ -146,6 +146,8 @@ def _draw_panel(panel: Panel, picture: Picture, word_axes: list[Axes], *, cells:
     for axes, states in zip(word_axes, parts, strict=True):
         is_exact = max(states.shape) < _MAX_HEIGHT * _DPI  # else several states share a pixel
         interpolation = "none" if is_exact else "antialiased"
+        if not names:  # matplotlib warns of an image without columns
+            states = np.full((len(states), 1), np.nan, np.float32)  # noqa: PLW2901 - the same, blank
         axes.imshow(states, cmap=_COLORS, vmin=-1, vmax=1, aspect="auto", interpolation=interpolation)
         axes.set_xlim(-0.5, cells - 0.5)
         axes.tick_params(labelbottom=axes is word_axes[-1])

@@ -179,8 +179,8 @@ class BaseClient:
     def _arguments(self) -> dict[str, Any]:
         return {"timeout_s": self._timeout_s, **self._endpoint.arguments()}
 
-    def _note_alphabet(self, request: "Request") -> None:
-        """Warns once if this call derived another alphabet than an earlier one."""
+    def _note_alphabet(self, request: "Request", *, stacklevel: int = 3) -> None:
+        """Warns once, at the caller's line, if this call derived another alphabet than an earlier one."""
         before = self._derived_alphabet
         if not (request.is_alphabet_derived and request.alphabet) or before in {request.alphabet, ""}:
             return
@@ -190,7 +190,7 @@ class BaseClient:
                 f"this call derived the alphabet {request.alphabet!r:.50}, an earlier one {before!r:.50}; "
                 "their results come from different networks; pass alphabet= to compare them",
                 DerivedAlphabetWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
 
     def _closed(self) -> ClosedError:

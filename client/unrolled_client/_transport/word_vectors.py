@@ -1,5 +1,6 @@
 """Word vectors that a caller hands to a local client: files, or words and a matrix in memory."""
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -50,9 +51,19 @@ def _held(name: object, source: Any) -> object:
         source = source.index_to_key, source.vectors
     elif isinstance(source, DataFrame):
         source = source.index, source.to_numpy()
-    if not isinstance(source, tuple) or len(source) != len(WordMatrix._fields):
+    if isinstance(source, str | PathLike):
         return source
+    if not isinstance(source, tuple) or len(source) != len(WordMatrix._fields):
+        raise TypeError(
+            f"vectors[{name!r}] is {reprlib.repr(source)} ({type(source).__name__}); give a file, (WORDS, "
+            "MATRIX), gensim's KeyedVectors or a DataFrame with words as its index"
+        )
     words, matrix = source
     if isinstance(words, str | bytes) or not isinstance(words, Iterable):
         raise TypeError(f"vectors[{name!r}] begins with {words!r:.80}; give (WORDS, MATRIX)")
+    if isinstance(words, set | frozenset):
+        raise TypeError(
+            f"vectors[{name!r}] begins with a {type(words).__name__}, whose order differs from run to run; "
+            "give a list of words in the order of the matrix's rows"
+        )
     return WordMatrix(tuple(words), matrix)

@@ -48,7 +48,9 @@ class WordFlags:
         Literal["error", "skip", "zero"],
         _words(help="A word without symbols fails the call, is left out, or has states of zeros."),
     ] = "error"
-    truncate: Annotated[bool, _words(help="Cut words that are longer than the server allows.")] = False
+    truncate: Annotated[
+        bool, _words("--truncate", help="Cut words that are longer than the server allows.")
+    ] = False
 
     def options(self) -> NetworkOptions:
         """Returns what the SDK's calls are to do with words; the command itself leaves empty ones out."""

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -14,9 +15,9 @@ from unrolled_client._display.printable import printable
 
 _MAX_ROWS = 60
 _MAX_SYMBOLS = 40
-_STATE_WIDTH = 10
-_WORD_WIDTH = 20
-_LETTER_WIDTH = 8
+_MIN_STATE_WIDTH = 7
+_MAX_NAME_WIDTH = 20
+_FRAME_WIDTH = 3  # of a column: two blanks and a line
 
 
 def to_json(result: Result) -> dict[str, object]:
@@ -37,17 +38,18 @@ def print_states(result: Result) -> None:
     console, network = Console(), result.network
     shown = partial(printable, encoding=console.encoding)
     hidden, rows = result.outputs.shape[-1], list(_rows(result))
-    room = (console.width - _WORD_WIDTH - _LETTER_WIDTH) // _STATE_WIDTH
-    unit_count = min(hidden, max(room, 1))
     whole, part = ("sentence", "word") if network.reads_sentences else ("word", "letter")
+    header = (whole, "states" if network.is_pooled else part)
+    names = [(shown(word), shown(symbol)) for word, symbol, _ in rows[:_MAX_ROWS]]
+    most = console.width // _MIN_STATE_WIDTH
+    numbers = [[f"{state:.4f}" for state in states[:most]] for *_, states in rows[:_MAX_ROWS]]
+    unit_count = min(hidden, _count_columns(console.width, [header, *names], numbers))
     table = Table(
-        Column(whole, max_width=_WORD_WIDTH, no_wrap=True),
-        Column("states" if network.is_pooled else part, max_width=_WORD_WIDTH, no_wrap=True),
-        *(Column(f"h{unit}", justify="right") for unit in range(unit_count)),
+        *(Column(name, max_width=_MAX_NAME_WIDTH, no_wrap=True) for name in header),
+        *(Column(f"h{unit}", justify="right", no_wrap=True) for unit in range(unit_count)),
     )
-    for word, symbol, states in rows[:_MAX_ROWS]:
-        names = (Text(shown(name)) for name in (word, symbol))
-        table.add_row(*names, *(f"{state:.4f}" for state in states[:unit_count]))
+    for row_names, row in zip(names, numbers, strict=True):
+        table.add_row(*map(Text, row_names), *row[:unit_count])
     console.print(table)
     typer.echo(shown(_caption(result)))
     if len(rows) > _MAX_ROWS or hidden > unit_count:
@@ -56,6 +58,14 @@ def print_states(result: Result) -> None:
             f"shown: {min(len(rows), _MAX_ROWS):,} of {len(rows):,} {name}, "
             f"{unit_count:,} of {hidden:,} units; --json or --npy FILE gives all"
         )
+
+
+def _count_columns(width: int, names: list[tuple[str, str]], numbers: list[list[str]]) -> int:
+    """Returns how many columns of whole numbers fit beside two of names; at least 1."""
+    lengths = [min(max(map(cell_len, column)), _MAX_NAME_WIDTH) for column in zip(*names, strict=True)]
+    longest = max((len(number) for row in numbers for number in row), default=0)
+    room = width - 1 - sum(_FRAME_WIDTH + length for length in lengths)
+    return max(1, room // (_FRAME_WIDTH + max(longest, _MIN_STATE_WIDTH)))
 
 
 def print_info(info: ServerInfo) -> None:

@@ -79,7 +79,7 @@ _EMBEDDING_ENUMS = _enums(pb.Embedding)
 def _refuse_unknown_values(message: Message, enums: Sequence[tuple[str, frozenset[int]]]) -> None:
     for name, known in enums:
         value = getattr(message, name)
-        if value not in known:
+        if value and value not in known:  # 0, the usual one, is known
             raise UnsupportedError(f"{name} is {value}; this server knows the values of its contract only")
 
 

@@ -174,7 +174,8 @@ def encode_words(
     rule: int = request.unknown_symbol
     if embedding is not None and _has_sentences(embedding):
         name, rule = embedding.vectors, embedding.unknown_word if embedding.vectors else _RANDOM
-    encoded = words.encoded.get((name, rule))
+    key = name, rule
+    encoded = words.encoded.get(key)
     if encoded is None:
         if name:
             encoded = _encode_sentences(words, tables[name], rule)
@@ -182,7 +183,7 @@ def encode_words(
             encoded = EncodedWords.of_random_words(words.sentences)
         else:
             encoded = _encode_letters(words, rule)
-        words.encoded[name, rule] = encoded
+        words.encoded[key] = encoded
     return encoded
 
 
@@ -234,7 +235,7 @@ def _length_violations(
         at = lengths.index(longest)
         description = (
             f"words[{at}] has {longest} symbols; this server allows {limits.max_word_length}; shorten or "
-            "split it"
+            "split it, or ask for truncate=True"
         )
         found.append(Violation(f"words[{at}]", description))
     return found

@@ -138,8 +138,10 @@ def test_a_client_shows_no_words_and_no_numbers(client_class):
         (([b"a", "b", "c"], MATRIX), TypeError, "^vectors 'x': word 0 is b'a', of type bytes; words are str"),
         (("abc", MATRIX), TypeError, r"^vectors\['x'\] begins with 'abc'; give \(WORDS, MATRIX\)"),
         ((3, MATRIX), TypeError, r"^vectors\['x'\] begins with 3; give \(WORDS, MATRIX\)"),
-        (MATRIX, TypeError, r"^vectors is .*; give 'NAME=FILE', .* or to \(WORDS, MATRIX\)"),
-        ((WORDS, MATRIX, 1), TypeError, r"^vectors is .*; give 'NAME=FILE', .* or to \(WORDS, MATRIX\)"),
+        (({"a", "b"}, MATRIX), TypeError, r"^vectors\['x'\] begins with a set, whose order differs"),
+        (MATRIX, TypeError, r"(?s)^vectors\['x'\] is array.* \(ndarray\); give a file, \(WORDS, MATRIX\)"),
+        ((WORDS, MATRIX, 1), TypeError, r"(?s)^vectors\['x'\] is \(.* \(tuple\); give a file, "),
+        ({"a": [1.0]}, TypeError, r"^vectors\['x'\] is {'a': \[1\.0\]} \(dict\); give a file, "),
     ],
 )
 def test_wrong_vectors_are_refused_by_name(client_class, source, error, says):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_array
 from unrolled_client import ALPHABETS, Client, InvalidRequestError, NetworkOptions, tokenize
 from unrolled_client.sklearn import RecurrentVectorizer
 
@@ -149,6 +150,7 @@ def test_any_column_of_texts_is_accepted(as_column):
         ([b"bytes"], TypeError, r"^X\[0\] is b'bytes' .*decode"),
         ([3], TypeError, r"^X\[0\] is 3 \(int\)"),
         ({"a"}, TypeError, "^X is of type set"),
+        (csr_array([[1.0]]), TypeError, "^X is a sparse matrix of numbers"),
         (3, TypeError, "^X is one int"),
     ],
 )
@@ -183,8 +185,14 @@ def test_no_texts_have_no_vectors():
         ({"alphabet": "ab", "word_embedding_size": 3}, InvalidRequestError, "^alphabet is 'ab'"),
         ({"unknown_symbol": "drop"}, InvalidRequestError, "^unknown_symbol is 'drop'"),
         ({"embedding_size": 2, "word_embedding_size": 3}, InvalidRequestError, "leave one out"),
-        ({"vectors": "no_such_file"}, FileNotFoundError, "no_such_file"),
+        ({"vectors": "no_such_file"}, InvalidRequestError, "no_such_file cannot be read"),
         ({"progress": "yes"}, TypeError, "^progress is 'yes'"),
+        (
+            {"tokenizer": lambda _: None},
+            TypeError,
+            r"^tokenizer returned None \(NoneType\) for X\[0\]; it ret",
+        ),
+        ({"tokenizer": lambda _: [3]}, TypeError, r"^tokenizer returned \[3\] \(list\)"),
     ],
 )
 def test_wrong_parameters_are_refused_by_fit(parameters, error, says):

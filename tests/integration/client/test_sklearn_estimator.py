@@ -274,6 +274,21 @@ def test_a_file_that_changed_is_read_again(vectors_file):
     assert not np.array_equal(vectorizer(vectors=vectors_file).fit_transform(["film"]), before)
 
 
+def test_a_list_of_words_that_changed_is_read_again(tmp_path):
+    np.save(tmp_path / "tiny.npy", MATRIX)
+    states = []
+    for words in (WORDS, WORDS[::-1]):
+        (tmp_path / "tiny.txt").write_text("\n".join(words))
+        states.append(vectorizer(vectors=tmp_path / "tiny.npy").fit_transform(["film"]))
+    assert not np.array_equal(*states)
+
+
+def test_a_file_may_be_in_the_home_directory(vectors_file, monkeypatch):
+    expected = vectorizer(vectors=vectors_file).fit_transform(TEXTS)
+    monkeypatch.setenv("HOME", str(vectors_file.parent))
+    assert np.array_equal(vectorizer(vectors="~/tiny.txt").fit_transform(TEXTS), expected)
+
+
 def test_word_vectors_in_memory_are_shared_by_clones(no_clients, vectors_file):
     expected = vectorizer(vectors=vectors_file).fit_transform(TEXTS)
     words = list(WORDS)

@@ -26,6 +26,15 @@ def test_another_job_is_refused_with_the_difference(tmp_path):
         check_same_job(found, job_spec(corpus, tmp_path / "out").describe(), output=tmp_path)
 
 
+def test_a_job_is_not_resumed_with_other_tables_of_unicode(tmp_path, monkeypatch):
+    """Its texts would have other tokens."""
+    spec = job_spec(write_corpus(tmp_path / "c.parquet", ["a"]), tmp_path)
+    found = spec.describe()
+    monkeypatch.setattr("unrolled_corpus.manifest.unidata_version", "9.0.0")
+    with pytest.raises(CorpusError, match=r"versions\.unicode is '.*' there and '9\.0\.0' here"):
+        check_same_job(found, spec.describe(), output=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "there", "here"),
     [

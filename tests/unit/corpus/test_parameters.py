@@ -7,6 +7,7 @@ pytest.importorskip("pyarrow")
 import torch
 from unrolled_corpus.errors import CorpusError
 from unrolled_corpus.parameters import parse_seeds, seed_column
+from unrolled_server.validation.network import MAX_LAYERS, MAX_OF_RESERVOIR_OPTIONS, MAX_SPECTRAL_RADIUS
 
 from tests.support.corpus.corpora import parameters
 
@@ -98,3 +99,13 @@ def test_invalid_parameters_are_named(changed, message):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_defaults_of_echo_state_options_are_those_of_every_cell(cell):
     parameters(cell=cell, leak_rate=1.0, input_scaling=1.0, density=1.0).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("num_layers", MAX_LAYERS), ("spectral_radius", MAX_SPECTRAL_RADIUS), *MAX_OF_RESERVOIR_OPTIONS.items()],
+)
+def test_a_job_has_the_limits_of_the_server(name, most):
+    parameters(**{name: most}).check()
+    with pytest.raises(CorpusError, match=f"--{name.replace('_', '-')} is"):
+        parameters(**{name: most * 1.1}).check()

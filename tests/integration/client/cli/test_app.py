@@ -45,6 +45,24 @@ def test_a_wide_or_long_table_is_cut_and_says_so(run):
     assert "shown: 60 of 160 letters, 5 of 256 units; --json or --npy FILE gives all" in done.output
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--output", "last"),
+        ("--word-embedding-size", 3),
+        ("--nonlinearity", "relu", "--input-scaling", 1000),
+    ],
+)
+def test_numbers_of_a_table_are_never_cut(run, options):
+    """Long words leave room for fewer units."""
+    done = run("forward", f"{'ab' * 20} {'cd' * 20}", "--hidden-size", 64, *options)
+    table = [line for line in done.output.splitlines() if line.startswith("│")]
+    assert max(map(len, table)) <= 80
+    numbers = [cell.strip() for line in table for cell in line.strip("│").split("│")[2:]]
+    assert numbers
+    assert all(re.fullmatch(r"-?\d+\.\d{4}", number) for number in numbers)
+
+
 def test_networks_of_torch_are_asked_for_by_torchs_names(run, server_address):
     """The options of a network reach the server; a pooled table has a row for each word."""
     options = {"cell": "gru", "num_layers": 2, "embedding_size": 3, "output": "mean"}

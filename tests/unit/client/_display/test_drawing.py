@@ -87,8 +87,9 @@ def test_a_png_has_the_colors_at_the_cells(picture_of, tmp_path):
 
 @pytest.mark.parametrize("words", [["", "hello"], [""]])
 def test_a_word_without_letters_is_an_empty_panel(picture_of, tmp_path, words):
-    """The others stay where they are."""
+    """The others stay where they are, and matplotlib warns of nothing."""
     save(picture_of(words), tmp_path / "states.svg")
+    assert figure_of(picture_of(words)).axes[0].get_title(loc="left") == ""
     assert ("hello" in texts_in(tmp_path / "states.svg")) == ("hello" in words)
 
 

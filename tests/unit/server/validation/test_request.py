@@ -33,7 +33,7 @@ def a_request(**changes):
         ({"words": []}, "words", "send at least one word"),
         ({"words": ["a", ""]}, "words[1]", "words[1] is empty"),
         ({"words": ["a"] * 5}, "words", "5 entries; this server allows 4; send several requests"),
-        ({"words": ["a", "abcabca"]}, "words[1]", "7 symbols; this server allows 6; shorten or split it"),
+        ({"words": ["a", "abcabca"]}, "words[1]", "7 symbols; this server allows 6; shorten or split it, or"),
         ({"words": ["ab", "axb"], "alphabet": "ab"}, "words[1]", "'x' at position 1"),
         ({"alphabet": "abca"}, "alphabet", "alphabet has 'a' more than once"),
         ({"alphabet": "abcdefghijk"}, "alphabet", "11 symbols; this server allows 10"),
