@@ -1,12 +1,11 @@
 """Bindings of the native core, the shared library of the distribution unrolled-core."""
 
 import ctypes
-import math
 import os
 import secrets
 import struct
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from itertools import count, takewhile
@@ -33,8 +32,7 @@ _TOO_MANY, _NUMBERING_STOPPED = -1, -3  # of ur_number
 _CELLS = {Cell.LSTM: 2, Cell.GRU: 3}
 _ALL, _DISTINCT, _NONE = 0, 1, 5
 _POOLED = {Output.LAST: 2, Output.MEAN: 3, Output.MAX: 4}
-_FLOAT_BYTES = 4
-_DRAWN_FLOATS = 1 << 19  # in a call of the core, of some 10 ms
+FLOAT_BYTES = 4
 _REPLY = struct.Struct("@iPnnnPnPPn")  # ur_reply
 _NO_STOP = None, 0
 _MAX_DEADLINE_S = 9e9  # 285 years: more would not fit into 64 bits as nanoseconds
@@ -48,7 +46,9 @@ class InstructionSetError(CoreError):
     """UNROLLED_ISA names an instruction set that this CPU doesn't have."""
 
 
-class _Generator(ctypes.Structure):
+class GeneratorState(ctypes.Structure):
+    """The state of torch's CPU generator, ur_generator."""
+
     _fields_ = (("words", c_uint32 * 624), ("next", c_uint32))
 
 
@@ -85,10 +85,10 @@ _FUNCTIONS = {
     "ur_isa": (c_char_p, ()),
     "ur_set_threads": (None, (c_size_t,)),
     "ur_keep_released": (None, (c_size_t,)),
-    "ur_generator_seed": (None, (POINTER(_Generator), c_uint32)),
-    "ur_draw_parameters": (None, (POINTER(_Generator), c_void_p, c_size_t, c_size_t)),
-    "ur_draw_normal": (None, (POINTER(_Generator), c_void_p, c_size_t)),
-    "ur_draw_mask": (None, (POINTER(_Generator), c_void_p, c_size_t, c_uint32)),
+    "ur_generator_seed": (None, (POINTER(GeneratorState), c_uint32)),
+    "ur_draw_parameters": (None, (POINTER(GeneratorState), c_void_p, c_size_t, c_size_t)),
+    "ur_draw_normal": (None, (POINTER(GeneratorState), c_void_p, c_size_t)),
+    "ur_draw_mask": (None, (POINTER(GeneratorState), c_void_p, c_size_t, c_uint32)),
     "ur_scale": (None, (c_void_p, c_size_t, c_double)),
     "ur_draw_word": (None, (c_uint32, c_int32, c_void_p, c_size_t)),
     "ur_spectral_radius": (c_double, (c_void_p, c_size_t)),
@@ -113,7 +113,7 @@ _BRIEF = frozenset(
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     """Loads the core and selects its instruction set; raises CoreError."""
     return load(LIBRARY, isa=os.environ.get(_ISA_VARIABLE, ""))
 
@@ -148,7 +148,7 @@ def load(file: Path | None, *, isa: str) -> ctypes.CDLL:
 
 def isa_name() -> str:
     """Returns the instruction set in use; raises CoreError."""
-    name: bytes = _library().ur_isa()
+    name: bytes = library().ur_isa()
     return name.decode()
 
 
@@ -157,87 +157,12 @@ def set_threads(count: int) -> None:
 
     Fewer than before ends all but the caller's, as soon as no call uses them.
     """
-    _library().ur_set_threads(count)
+    library().ur_set_threads(count)
 
 
 def keep_released(limit_bytes: int) -> None:
     """Makes the core keep up to so many bytes of released memory for the next networks."""
-    _library().ur_keep_released(limit_bytes)
-
-
-class Generator:
-    """The CPU generator of torch: the same numbers from the same 32-bit seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._core = _library()
-        self._state = _Generator()
-        self._core.ur_generator_seed(self._state, seed)
-
-    def uniform(
-        self, shape: tuple[int, ...], hidden_size: int, stop: Stop | None = None
-    ) -> Float32[np.ndarray, "..."]:
-        """Returns what ``torch.empty(shape).uniform_(-bound, bound)`` has; bound is 1/sqrt(hidden_size).
-
-        Raises StoppedError if ``stop`` is due.
-        """
-        values = np.empty(shape, np.float32)
-        for address, size in _parts(values, stop):
-            self._core.ur_draw_parameters(self._state, address, size, hidden_size)
-        return values
-
-    def normal(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-        """Returns what ``torch.empty(shape).normal_()`` has on x86 with AVX2."""
-        values = np.empty(shape, np.float32)
-        self._core.ur_draw_normal(self._state, _address(values), values.size)
-        return values
-
-    def mask(self, values: Float32[np.ndarray, "..."], density: float, stop: Stop | None = None) -> None:
-        """Sets values of contiguous memory to 0 where ``torch.rand`` gives a number not below ``density``.
-
-        Raises StoppedError if ``stop`` is due.
-        """
-        limit = math.ceil(density * 2**24)  # torch.rand gives multiples of 2^-24
-        for address, size in _parts(values, stop):
-            self._core.ur_draw_mask(self._state, address, size, limit)
-
-
-def scale(values: Float32[np.ndarray, "..."], factor: float, stop: Stop | None = None) -> None:
-    """Multiplies each value of contiguous memory by ``factor`` as a float32; raises StoppedError."""
-    for address, size in _parts(values, stop):
-        _library().ur_scale(address, size, factor)
-
-
-def _parts(values: Float32[np.ndarray, "..."], stop: Stop | None) -> Iterator[tuple[int, int]]:
-    """Yields address and size of parts that take some 10 ms each; raises StoppedError if ``stop`` is due."""
-    address = _address(values)
-    for at in range(0, values.size, _DRAWN_FLOATS):
-        if stop is not None:
-            stop.check()
-        yield address + at * _FLOAT_BYTES, min(values.size - at, _DRAWN_FLOATS)
-
-
-def word_vector(seed: int, symbol: int, size: int) -> Float32[np.ndarray, " size"]:
-    """Returns the random vector of a word: standard normal numbers of a generator for seed and symbol."""
-    values = np.empty(size, np.float32)
-    _library().ur_draw_word(seed, symbol, _address(values), size)
-    return values
-
-
-def spectral_radius(matrix: Float32[np.ndarray, "n n"]) -> float:
-    """Returns the largest absolute eigenvalue of a contiguous matrix, with the same bits on every CPU."""
-    radius: float = _library().ur_spectral_radius(_address(matrix), len(matrix))
-    if math.isnan(radius):
-        raise MemoryError
-    return radius
-
-
-def scale_to_radius(matrix: Float32[np.ndarray, "n n"], radius: float, stop: Stop | None = None) -> None:
-    """Multiplies a contiguous matrix by one float32 number, so that its spectral radius is ``radius``.
-
-    A matrix without an eigenvalue but 0 stays as it is.
-    """
-    status = _library().ur_scale_to_radius(_address(matrix), len(matrix), radius, *_stop_arguments(stop))
-    _raise_for(status)
+    library().ur_keep_released(limit_bytes)
 
 
 class Weights:
@@ -256,7 +181,7 @@ class Weights:
         parameters: Sequence[Sequence[Float32[np.ndarray, "..."] | None]],
         vectors: WordVectors | Float32[np.ndarray, "symbols size"] | None = None,
     ) -> None:
-        core = _library()
+        core = library()
         self.vectors = vectors
         c_spec = _c_spec(spec, vectors)
         rows = [_Parameters(*map(_optional_address, row)) for row in parameters]
@@ -286,7 +211,7 @@ def _c_spec(spec: NetworkSpec, vectors: WordVectors | Float32[np.ndarray, "symbo
         symbols=spec.symbol_count,
         vectors=_optional_address(rows),
         vector_count=0 if rows is None else len(rows),
-        mean_vector=_address(vectors.mean) if isinstance(vectors, WordVectors) else None,
+        mean_vector=address_of(vectors.mean) if isinstance(vectors, WordVectors) else None,
         hash_seed=secrets.randbits(64),
         leak_rate=spec.leak_rate,
     )
@@ -296,7 +221,7 @@ class States(Network):
     """The computed states of a network; see `Network`."""
 
     def __init__(self, weights: Weights, starts: InitialStates | None = None) -> None:
-        core = _library()
+        core = library()
         start_count, h, c = (starts.count, starts.h, starts.c) if starts else (0, None, None)
         handle = core.ur_states_new(weights.handle, start_count, _optional_address(h), _optional_address(c))
         if not handle:
@@ -322,10 +247,10 @@ class States(Network):
         """See `Network`."""
         status = self._core.ur_run(
             self.handle, words.symbols, words.sizes, words.starts, words.count, _c_reply(reply), max_rows,
-            *(_stop_arguments(stop) if stop else _NO_STOP),
+            *(stop_arguments(stop) if stop else _NO_STOP),
         )  # fmt: skip
         if status:
-            _raise_for(status)
+            raise_for(status)
 
     def is_known(self, words: EncodedWords) -> bool:
         """See `Network`; False if another thread runs the network."""
@@ -344,7 +269,7 @@ class States(Network):
 
 
 def _free_states(handle: int, weights: Weights) -> None:  # noqa: ARG001 - keeps the weights until then
-    _library().ur_states_free(handle)
+    library().ur_states_free(handle)
 
 
 def compute_side_by_side(jobs: Sequence[tuple[States, EncodedWords, int]]) -> None:
@@ -356,7 +281,7 @@ def compute_side_by_side(jobs: Sequence[tuple[States, EncodedWords, int]]) -> No
         _Job(states.handle, words.symbols, words.sizes, words.count, max_rows)
         for states, words, max_rows in jobs
     ]
-    _library().ur_run_many((_Job * len(rows))(*rows), len(rows))
+    library().ur_run_many((_Job * len(rows))(*rows), len(rows))
 
 
 def number(
@@ -368,9 +293,9 @@ def number(
     state are. Returns the numbers and the largest, or None if that is above ``max_number``.
     """
     numbers = np.empty((words.count, words.max_length), np.int32)
-    largest: int = _library().ur_number(
+    largest: int = library().ur_number(
         words.symbols, words.sizes, words.starts, words.count, whole_words, words.max_length, max_number,
-        _address(numbers), *_stop_arguments(stop),
+        address_of(numbers), *stop_arguments(stop),
     )  # fmt: skip
     if largest >= 0:
         return numbers, largest
@@ -379,20 +304,20 @@ def number(
     raise StoppedError if largest == _NUMBERING_STOPPED else MemoryError
 
 
-def _stop_arguments(stop: Stop | None) -> tuple[ctypes.c_int32 | None, int]:
+def stop_arguments(stop: Stop | None) -> tuple[ctypes.c_int32 | None, int]:
     """Returns the flag and the deadline in nanoseconds."""
     if stop is None:
         return _NO_STOP
     return stop.flag, 0 if stop.deadline_s > _MAX_DEADLINE_S else max(1, int(stop.deadline_s * 1e9))
 
 
-def _raise_for(status: int) -> None:
+def raise_for(status: int) -> None:
     """Raises the exception for a status, unless that is 0."""
     if status:
         raise {_FULL: TableFullError, _STOPPED: StoppedError, _NO_MEMORY: MemoryError}[status]
 
 
-def _address(array: np.ndarray) -> int:
+def address_of(array: np.ndarray) -> int:
     """Returns where an array begins; the first way takes a quarter of the second's time."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
@@ -401,7 +326,7 @@ def _address(array: np.ndarray) -> int:
 
 
 def _optional_address(array: np.ndarray | None) -> int | None:
-    return None if array is None else _address(array)
+    return None if array is None else address_of(array)
 
 
 def _c_reply(reply: Reply) -> bytes:
@@ -409,16 +334,16 @@ def _c_reply(reply: Reply) -> bytes:
     values, numbers, h_n, c_n = reply.values, reply.numbers, reply.h_n, reply.c_n
     if values is None:
         return _REPLY.pack(_NONE, *[0] * 9)
-    address = _address(values)
+    address = address_of(values)
     if numbers is not None:
-        fields = _DISTINCT, address, 0, 0, numbers.shape[1], _address(numbers), len(values)
+        fields = _DISTINCT, address, 0, 0, numbers.shape[1], address_of(numbers), len(values)
     elif reply.output is Output.ALL:
         word_bytes, position_bytes, _ = values.strides
-        strides = word_bytes // _FLOAT_BYTES, position_bytes // _FLOAT_BYTES
+        strides = word_bytes // FLOAT_BYTES, position_bytes // FLOAT_BYTES
         fields = _ALL, address, *strides, values.shape[1], 0, 0
     else:
-        fields = _POOLED[reply.output], address, values.strides[0] // _FLOAT_BYTES, 0, 0, 0, 0
+        fields = _POOLED[reply.output], address, values.strides[0] // FLOAT_BYTES, 0, 0, 0, 0
     if h_n is None:
         return _REPLY.pack(*fields, 0, 0, 0)
-    state_words = h_n.strides[0] // (_FLOAT_BYTES * h_n.shape[2])
-    return _REPLY.pack(*fields, _address(h_n), 0 if c_n is None else _address(c_n), state_words)
+    state_words = h_n.strides[0] // (FLOAT_BYTES * h_n.shape[2])
+    return _REPLY.pack(*fields, address_of(h_n), 0 if c_n is None else address_of(c_n), state_words)

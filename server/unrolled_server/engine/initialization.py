@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from unrolled_server.array_types import Float32
-from unrolled_server.engine.core import Generator, scale, scale_to_radius
 from unrolled_server.engine.job import Stop
+from unrolled_server.engine.random_numbers import Generator, scale, scale_to_radius
 from unrolled_server.engine.spec import GATES, NetworkSpec
 
 

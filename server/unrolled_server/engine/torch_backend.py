@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from unrolled_server.array_types import Float32, Int32
-from unrolled_server.engine.core import word_vector
 from unrolled_server.engine.initialization import LayerParameters, Parameters, draw
 from unrolled_server.engine.job import InitialStates, Output, Stop
 from unrolled_server.engine.network import (
@@ -18,6 +17,7 @@ from unrolled_server.engine.network import (
     Network,
     Reply,
 )
+from unrolled_server.engine.random_numbers import word_vector
 from unrolled_server.engine.spec import GATES, Cell, NetworkSpec, Nonlinearity, WordVectors
 from unrolled_server.engine.words import EncodedWords
 

@@ -22,7 +22,7 @@ from unrolled_server.engine import (
     StoppedError,
     drawing_multiplications,
 )
-from unrolled_server.engine.core import Generator, word_vector
+from unrolled_server.engine.random_numbers import Generator, word_vector
 from unrolled_server.engine.torch_backend import TorchBackend
 
 from .torch_reference import TABLE

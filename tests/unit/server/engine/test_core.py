@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unrolled_core import LIBRARY
 from unrolled_server.engine import Alphabet, Engine, Output, State, Stop, StoppedError
-from unrolled_server.engine.core import CoreError, Generator, isa_name, load, number, spectral_radius
+from unrolled_server.engine.core import CoreError, isa_name, load, number
 from unrolled_server.engine.job import InitialStates
 from unrolled_server.engine.network import Reply, TableFullError
+from unrolled_server.engine.random_numbers import Generator, spectral_radius
 
 from .run_jobs import answer, job
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from unrolled_server.engine.core import Generator, scale_to_radius, spectral_radius
 from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import Stop, StoppedError
+from unrolled_server.engine.random_numbers import Generator, scale_to_radius, spectral_radius
 from unrolled_server.engine.spec import Cell, NetworkSpec
 
 MODULES = {Cell.RNN: torch.nn.RNN, Cell.LSTM: torch.nn.LSTM, Cell.GRU: torch.nn.GRU}

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reservoirpy.nodes import Reservoir
 from unrolled_server.engine import Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
-from unrolled_server.engine.core import Generator, scale, scale_to_radius
 from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import InitialStates, Stop, StoppedError
 from unrolled_server.engine.network import Reply
+from unrolled_server.engine.random_numbers import Generator, scale, scale_to_radius
 from unrolled_server.engine.torch_backend import TorchBackend
 
 from .torch_reference import ALPHABET, WORDS, a_job
