@@ -90,7 +90,7 @@ def test_an_accepted_mutated_message_gets_the_reply_of_the_request_that_it_is(ta
     engine = verified_engine(tables)
     judge, replies = Judge(tables, engine=engine), ReplyCache(max_bytes=1 << 20)
     # Few, so that requests repeat and use the caches.
-    mutator = Mutator(SEED + 1, digest_of=judge.digest_of, corpus_size=30)
+    mutator = Mutator(SEED + 1, digest_of=judge.digest_of, corpus_size=10)
     counts, began_s = collections.Counter(), time.monotonic()
     for _ in range(extent.cases(0.1)):
         data = mutator.message()
