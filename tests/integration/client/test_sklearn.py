@@ -4,7 +4,6 @@ import inspect
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 from unrolled_client import ALPHABETS, Client, InvalidRequestError, NetworkOptions, tokenize
@@ -125,17 +124,23 @@ def test_a_large_call_shows_its_progress(monkeypatch):
         iter,
         np.array,
         pd.Series,
-        pa.array,
         lambda texts: np.array(texts, dtype=object),
         lambda texts: np.array(texts)[:, np.newaxis],
         lambda texts: pd.Series(texts, dtype="category", index=range(5, 5 + len(texts))),
         lambda texts: pd.DataFrame({"text": texts}),
-        lambda texts: pa.table({"text": texts}),
     ],
 )
 def test_any_column_of_texts_is_accepted(as_column):
     made = vectorizer().fit_transform(as_column(TEXTS))
     assert np.array_equal(made, vectorizer().fit_transform(TEXTS))
+
+
+@pytest.mark.long
+def test_columns_and_tables_of_arrow_are_accepted():
+    arrow = pytest.importorskip("pyarrow")
+    expected = vectorizer().fit_transform(TEXTS)
+    for column in (arrow.array(TEXTS), arrow.table({"text": TEXTS})):
+        assert np.array_equal(vectorizer().fit_transform(column), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import ctypes
 import platform
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reservoirpy.nodes import Reservoir
 from unrolled_server.engine import Engine, Layout, NetworkSpec, Nonlinearity, Output, ReplyForm, State
 from unrolled_server.engine.initialization import draw
 from unrolled_server.engine.job import InitialStates, Stop, StoppedError
@@ -21,6 +21,9 @@ from unrolled_server.engine.random_numbers import Generator, scale, scale_to_rad
 from unrolled_server.engine.torch_backend import TorchBackend
 
 from .torch_reference import ALPHABET, WORDS, a_job
+
+with warnings.catch_warnings(action="ignore"):  # of its docstrings, when Python compiles them
+    from reservoirpy.nodes import Reservoir
 
 OPTIONS = ("leak_rate", "input_scaling", "density")
 ACTIVATIONS = {Nonlinearity.TANH: np.tanh, Nonlinearity.RELU: lambda sums: np.maximum(sums, 0)}
