@@ -117,7 +117,7 @@ class NetworkSpec:
 
     @property
     def has_random_words(self) -> bool:
-        """Whether symbols are hashes of words, whose vectors `random_numbers.word_vector` draws when needed."""
+        """Whether symbols are hashes of words; `random_numbers.word_vector` draws their vectors."""
         return self.symbol_count == RANDOM_WORD_SYMBOLS
 
     @property
