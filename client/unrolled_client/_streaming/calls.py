@@ -100,10 +100,8 @@ def exchange_for_sweep(  # noqa: PLR0913 - the arguments of `sweep`, by name
 
     def assemble_network(network: tuple[int, int]) -> Assembly:
         hidden_size, seed = network
-        asked = replace(request, hidden_size=hidden_size, seed=seed)
         known_limits = limits()
-        if asked.network.truncate:
-            asked = asked.truncated(known_limits.max_word_length)
+        asked = replace(shared.request_within(known_limits), hidden_size=hidden_size, seed=seed)
         if is_bulk(asked, known_limits):
             return _SweepInParts(asked, shared=shared, limits=known_limits)
         return _SweepWhole(asked, shared=shared)
@@ -164,6 +162,12 @@ class _SharedWords:
         self._request = request
         self._are_on_stream = False
         self._are_stored = not request.is_local  # this process keeps none
+
+    def request_within(self, limits: Limits) -> Request:
+        """Returns the request with words that are cut, if it asks for that, once for all networks."""
+        if self._request.network.truncate:
+            self._request = self._request.truncated(limits.max_word_length)
+        return self._request
 
     @cached_property
     def state_count(self) -> int:

@@ -15,7 +15,7 @@ from unrolled_server.word_vectors import VectorTable
 # Memory that parsed and encoded words take for each byte of the message: a word of five letters is seven
 # bytes there.
 _PARSED_BYTES = 16
-# The rule for unknown words in sentences with random vectors: there are none.
+# Stands where a rule for unknown words would: every word has a random vector.
 _RANDOM = -1
 
 
